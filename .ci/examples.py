@@ -1,0 +1,83 @@
+"""Run every example as its reader would: as a script, in a home of its own.
+
+A script that is meant to end in failure says so in a comment line: `# exit status: 1`.
+"""
+
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+EXIT_STATUS = re.compile(r"^# exit status: (\d+)$", re.MULTILINE)
+SECONDS_AT_MOST = 120
+
+
+def expected_status(script: Path) -> int:
+    """Return the exit status that a script declares, 0 if it declares none."""
+    declared = EXIT_STATUS.search(script.read_text())
+    return int(declared[1]) if declared else 0
+
+
+def run(script: Path, home: str) -> tuple[int | str, str]:
+    """Run one script; return its exit status and all that it said."""
+    environment = os.environ | {"HOME": home, "EVENTFLOW_HOME": f"{home}/eventflow"}
+
+    # A file, not a pipe: a process that a script leaves behind would hold a pipe open.
+    with tempfile.TemporaryFile("w+", errors="replace") as output:
+        try:
+            status: int | str = subprocess.run(
+                [sys.executable, str(script)],
+                cwd=ROOT,
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                timeout=SECONDS_AT_MOST,
+                check=False,
+            ).returncode
+        except subprocess.TimeoutExpired:
+            status = f"none within {SECONDS_AT_MOST} s"
+
+        output.seek(0)
+        return status, output.read()
+
+
+def passes(script: Path) -> bool:
+    """Run one script and report; tell whether it ended as it declares."""
+    expected = expected_status(script)
+    start = time.monotonic()
+
+    # What a guardian still writes while the home goes away is nobody's loss.
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as home:
+        status, output = run(script, home)
+
+    took = time.monotonic() - start
+    good = status == expected
+    verdict = "ok" if good else "FAILED"
+    print(f"{verdict:6} {took:6.1f} s  exit {status}, {expected} expected  {script.name}")
+
+    if not good:
+        print(output)
+
+    return good
+
+
+def main() -> None:
+    """Run all examples; exit non-zero when one did not end as declared, or none was found."""
+    scripts = sorted((ROOT / "examples").glob("*.py"))
+
+    if not scripts:
+        raise SystemExit("no example found: examples/*.py")
+
+    failed = [script.name for script in scripts if not passes(script)]
+
+    if failed:
+        raise SystemExit(f"{len(failed)} of {len(scripts)} examples failed: {', '.join(failed)}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,49 @@
+"""eventflow: flows and tasks whose every state transition is a typed event."""
+
+from eventflow import runtime
+from eventflow.cancellation import cancel
+from eventflow.client import get_client
+from eventflow.context import tags
+from eventflow.delivery import hook
+from eventflow.eventbus import EventBus, bus, use_bus
+from eventflow.events import Event, FlowRunTransition, StateTransition, TaskRunTransition
+from eventflow.flows import Flow, flow
+from eventflow.futures import allow_failure, as_completed, unmapped, wait
+from eventflow.hooks import Hook
+from eventflow.logs import flow_run_logger, get_run_logger, task_run_logger
+from eventflow.runs import FlowRun, TaskRun
+from eventflow.states import State, StateType
+from eventflow.tasks import Task, task
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "Event",
+    "EventBus",
+    "Flow",
+    "FlowRun",
+    "FlowRunTransition",
+    "Hook",
+    "State",
+    "StateTransition",
+    "StateType",
+    "Task",
+    "TaskRun",
+    "TaskRunTransition",
+    "allow_failure",
+    "as_completed",
+    "bus",
+    "cancel",
+    "flow",
+    "flow_run_logger",
+    "get_client",
+    "get_run_logger",
+    "hook",
+    "runtime",
+    "tags",
+    "task",
+    "task_run_logger",
+    "unmapped",
+    "use_bus",
+    "wait",
+]

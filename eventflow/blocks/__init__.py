@@ -1,0 +1,19 @@
+"""Blocks: named, typed, saved configuration, and the services that notify people."""
+
+from __future__ import annotations
+
+from eventflow.blocks.core import Block, BlockId
+from eventflow.blocks.notifications import NotificationBlock, Notify, Sending, SlackWebhook
+from eventflow.blocks.system import JSON, Secret, String
+
+__all__ = [
+    "JSON",
+    "Block",
+    "BlockId",
+    "NotificationBlock",
+    "Notify",
+    "Secret",
+    "Sending",
+    "SlackWebhook",
+    "String",
+]

@@ -1,0 +1,308 @@
+"""Blocks that tell people something: Slack through its webhook, and all others through apprise."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import re
+import threading
+from abc import abstractmethod
+from collections.abc import Generator, Iterator, Sequence
+from concurrent.futures import Future
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Annotated, Any
+
+from anyio import get_cancelled_exc_class, to_thread
+from pydantic import BaseModel, Field, SecretStr, field_validator
+
+from eventflow.blocks.core import Block
+from eventflow.errors import EventflowError, MissingExtraError, NotificationError
+from eventflow.settings import MASK
+
+if TYPE_CHECKING:
+    import httpx
+
+__all__ = ["NotificationBlock", "Notify", "Sending", "SlackWebhook"]
+
+# What the outer wait grants beyond the timeout, so that the inner one speaks first.
+GRACE_SECONDS = 0.5
+BODY_READ = 20_000
+BODY_SHOWN = 200
+TALKATIVE = ("apprise", "httpx", "urllib3.connectionpool")
+
+log = logging.getLogger("eventflow.blocks")
+
+
+class Sending:
+    """A notification on its way; await it, or `wait` for it, to learn whether it arrived."""
+
+    def __init__(self, service: str, future: Future[None], timeout_seconds: float) -> None:
+        self._service = service
+        self._future = future
+        self._timeout_seconds = timeout_seconds
+
+    def __await__(self) -> Generator[Any, Any, None]:
+        return to_thread.run_sync(self.wait, abandon_on_cancel=True).__await__()
+
+    def wait(self) -> None:
+        """Block until the service has taken the notification.
+
+        Raises:
+            NotificationError: it has not, or not in time.
+        """
+        try:
+            self._future.result(self._timeout_seconds + GRACE_SECONDS)
+
+        except TimeoutError:
+            raise NotificationError(self._service, _late(self._timeout_seconds)) from None
+
+
+class NotificationBlock(Block):
+    """The base of every block that notifies: a subclass writes `post`, callers use `notify`.
+
+    `timeout_seconds` bounds the whole of one notification, from the connection to the answer.
+    """
+
+    timeout_seconds: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 10.0
+
+    @abstractmethod
+    def post(self, body: str, subject: str | None = None) -> None:
+        """Hand the notification to the service, blocking; called in a thread of its own.
+
+        Raises:
+            NotificationError: the service does not take it.
+        """
+
+    def notify(self, body: str, subject: str | None = None) -> Sending:
+        """Send a notification.
+
+        In sync code it has arrived when this returns. Where an event loop runs in the calling
+        thread, the sending starts at once in a thread of its own and the result is to be
+        awaited. If the await is forgotten it is sent all the same, and a failure is only logged.
+
+        Raises:
+            NotificationError: the service does not take it, or not within `timeout_seconds`.
+            MissingExtraError: the package it needs is not installed.
+        """
+        in_loop = _loop_is_running()
+        sending = self._start(body, subject, unwatched=in_loop)
+        if not in_loop:
+            sending.wait()
+
+        return sending
+
+    async def anotify(self, body: str, subject: str | None = None) -> None:
+        """Send a notification without holding up the event loop; see `notify`.
+
+        Raises:
+            NotificationError: the service does not take it, or not within `timeout_seconds`.
+            MissingExtraError: the package it needs is not installed.
+        """
+        await self._start(body, subject, unwatched=False)
+
+    def _start(self, body: str, subject: str | None, *, unwatched: bool) -> Sending:
+        future: Future[None] = Future()
+
+        def run() -> None:
+            try:
+                with _quiet():
+                    self.post(body, subject)
+
+            except BaseException as error:  # noqa: BLE001 - handed over to who waits
+                if unwatched:
+                    # The words of a foreign error may hold a secret.
+                    said = error if isinstance(error, EventflowError) else type(error).__name__
+                    log.warning("%s failed: %s", type(self).__name__, said)
+
+                future.set_exception(error)
+
+            else:
+                future.set_result(None)
+
+        # Not a daemon: a program that ends right away must still send what it was told to.
+        threading.Thread(target=run, name=f"notify-{self.get_block_type_slug()}").start()
+        return Sending(type(self).__name__, future, self.timeout_seconds)
+
+
+class SlackWebhook(NotificationBlock):
+    """Notifies a Slack channel through an incoming webhook, or anything that speaks like one."""
+
+    url: SecretStr
+
+    def __init__(self, url: SecretStr | str, **fields: Any) -> None:
+        BaseModel.__init__(self, url=url, **fields)
+
+    @field_validator("url")
+    @classmethod
+    def _is_web_url(cls, url: SecretStr) -> SecretStr:
+        if not url.get_secret_value().startswith(("https://", "http://")):
+            raise ValueError("must be an http:// or https:// URL")
+
+        return url
+
+    def post(self, body: str, subject: str | None = None) -> None:
+        """Post `{"text": …}` to the webhook, blocking.
+
+        Raises:
+            NotificationError: the answer is not a 2xx, or there is none in time.
+            MissingExtraError: httpx is not installed.
+        """
+        text = body if subject is None else f"*{subject}*\n{body}"
+        # An event loop of its own, because httpx's timeouts bound each read and not the whole:
+        # a server that drips bytes would keep a plain client for ever.
+        loop = asyncio.new_event_loop()
+        try:
+            reason = loop.run_until_complete(self._answer_to({"text": text}))
+
+        finally:
+            loop.close()
+
+        if reason is not None:
+            shown = self._redacted(reason).strip()
+            # Cut only what is redacted already: half a secret would not be recognised.
+            cut = shown if len(shown) <= BODY_SHOWN else f"{shown[:BODY_SHOWN]}…"
+            raise NotificationError(type(self).__name__, cut)
+
+    async def _answer_to(self, payload: dict[str, str]) -> str | None:
+        """Give why the webhook refused the payload, or None when it did not."""
+        try:
+            import httpx  # noqa: PLC0415 - optional, and slow to import
+
+        except ImportError:
+            raise MissingExtraError("SlackWebhook", "httpx", "blocks") from None
+
+        try:
+            async with (
+                asyncio.timeout(self.timeout_seconds),
+                httpx.AsyncClient(timeout=self.timeout_seconds) as web,
+            ):
+                url = self.url.get_secret_value()
+                async with web.stream("POST", url, json=payload) as response:
+                    return None if response.is_success else await _refusal(response)
+
+        except TimeoutError:
+            return _late(self.timeout_seconds)
+
+        except (httpx.HTTPError, httpx.InvalidURL, OSError, ValueError) as error:
+            return f"{type(error).__name__}: {error}"
+
+    def _redacted(self, text: str) -> str:
+        # Servers like to quote the path, and the path of a webhook is its password.
+        _, _, address = self.url.get_secret_value().partition("://")
+        for secret in (address, *re.split(r"[/?&=@:]", address)):
+            if len(secret) > 3:  # noqa: PLR2004 - shorter parts are words, not secrets
+                text = text.replace(secret, MASK)
+
+        return text
+
+
+class Notify(NotificationBlock):
+    """Notifies through any of the services that apprise knows, each given as an apprise URL.
+
+    `timeout_seconds` bounds how long `notify` waits for all of them together; what is still on
+    its way by then may arrive yet.
+    """
+
+    timeout_seconds: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 30.0
+    urls: Annotated[list[SecretStr], Field(min_length=1)]
+
+    def __init__(self, urls: Sequence[SecretStr | str], **fields: Any) -> None:
+        BaseModel.__init__(self, urls=urls, **fields)
+
+    def post(self, body: str, subject: str | None = None) -> None:
+        """Notify every service, one after another, blocking.
+
+        Raises:
+            NotificationError: a URL is not understood, or a service does not take it; the
+                others have been notified all the same.
+            MissingExtraError: apprise is not installed.
+        """
+        refusals = [
+            f"{place} ({_scheme(url)}) {refusal}"
+            for place, url in enumerate(self.urls, start=1)
+            if (refusal := _notify_by_apprise(url.get_secret_value(), body, subject))
+        ]
+        if refusals:
+            count = f"{len(refusals)} of {len(self.urls)} URLs"
+            raise NotificationError(type(self).__name__, f"{count}: {'; '.join(refusals)}")
+
+
+def _notify_by_apprise(url: str, body: str, subject: str | None) -> str | None:
+    """Give why the notification failed, or None when it did not."""
+    try:
+        from apprise import Apprise, AppriseAsset  # noqa: PLC0415 - optional, and slow to import
+
+    except ImportError:
+        raise MissingExtraError("Notify", "apprise", "notifications") from None
+
+    # Not async: there is one service, and this thread is already its own.
+    service = Apprise(asset=AppriseAsset(async_mode=False))
+    try:
+        if not service.add(url):
+            return "is not a URL that apprise understands"
+
+        return None if service.notify(body=body, title=subject or "") else "did not accept it"
+
+    except Exception as error:  # noqa: BLE001 - plugins raise anything, with URLs in the message
+        return f"failed with {type(error).__name__}"
+
+
+def _scheme(url: SecretStr) -> str:
+    scheme, separator, _ = url.get_secret_value().partition("://")
+    return scheme if separator and scheme.isalnum() else "no scheme"
+
+
+async def _refusal(response: httpx.Response) -> str:
+    shown = b""
+    async for chunk in response.aiter_bytes():
+        shown += chunk
+        if len(shown) >= BODY_READ:
+            break
+
+    text = " ".join(shown.decode("utf-8", "replace").split())
+    return f"it answered {response.status_code} {response.reason_phrase} {text}"
+
+
+def _late(seconds: float) -> str:
+    return f"there was no answer within {seconds:g} s"
+
+
+def _loop_is_running() -> bool:
+    try:
+        get_cancelled_exc_class()
+
+    except RuntimeError:
+        return False
+
+    return True
+
+
+_sending: ContextVar[bool] = ContextVar("sending", default=False)
+
+
+class _Discretion(logging.Filter):
+    """Drops what third parties log while they send: they quote the secret URL.
+
+    A context variable tells, and not the thread: apprise carries it into threads of its own.
+    """
+
+    def filter(self, record: logging.LogRecord) -> bool:  # noqa: ARG002 - the base's signature
+        return not _sending.get()
+
+
+_discretion = _Discretion()
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    # The filter stays: taking it away again could let a record of another thread slip past.
+    for name in TALKATIVE:
+        logging.getLogger(name).addFilter(_discretion)
+
+    token = _sending.set(True)
+    try:
+        yield
+
+    finally:
+        _sending.reset(token)

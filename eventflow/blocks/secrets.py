@@ -1,0 +1,204 @@
+"""Keeping secrets: finding them in a block, encrypting them at rest, putting them back."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections import deque
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeGuard
+
+from pydantic import BaseModel, Secret, SecretBytes, SecretStr
+from pydantic_core import PydanticSerializationError, to_jsonable_python
+from uuid_utils.compat import uuid7
+
+from eventflow.errors import BlockError, HomeError, MissingExtraError
+from eventflow.settings import EVENTFLOW_SECRET_KEY, MASK, home
+
+if TYPE_CHECKING:
+    from cryptography.fernet import Fernet
+
+__all__ = ["Sealed", "seal", "unseal"]
+
+Place = tuple[str | int, ...]
+
+KEY_FILE = "secret.key"
+RESTORE = (
+    "Restore the key it was saved under (the file, or EVENTFLOW_SECRET_KEY), "
+    "or save the block again with overwrite=True."
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sealed:
+    """A block's content: `data` with each secret masked, and those secrets in one cipher."""
+
+    data: Mapping[str, Any]
+    secrets: bytes | None
+
+
+def seal(block: BaseModel) -> Sealed:
+    """Take a block apart into plain JSON and encrypted secrets.
+
+    Raises:
+        BlockError: a value cannot be written as JSON, or the key in force is no key.
+        MissingExtraError: there are secrets, and cryptography is not installed.
+        HomeError: the key file cannot be made.
+    """
+    try:
+        # round_trip leaves out computed fields, which no constructor would take back.
+        data = block.model_dump(mode="json", by_alias=True, round_trip=True)
+        found = list(_secrets_in(block.model_dump(by_alias=True, round_trip=True), data))
+
+    except (PydanticSerializationError, UnicodeDecodeError) as error:
+        kind = type(block).__name__
+        raise BlockError(f"A {kind} block cannot be saved as JSON: {error}.") from None
+
+    for place, _ in found:
+        # A serializer of the user's may have revealed it in the JSON dump.
+        _put_back(data, place, MASK)
+
+    return Sealed(data=data, secrets=_encrypt(json.dumps(found).encode()) if found else None)
+
+
+def unseal(sealed: Sealed, what: str) -> dict[str, Any]:
+    """Give the content with every secret in its place; `what` names the block in errors.
+
+    Raises:
+        BlockError: the secrets cannot be decrypted with the key in force.
+        MissingExtraError: there are secrets, and cryptography is not installed.
+    """
+    data: dict[str, Any] = json.loads(json.dumps(sealed.data))
+    if sealed.secrets is not None:
+        for place, secret in json.loads(_decrypt(sealed.secrets, what)):
+            _put_back(data, place, secret)
+
+    return data
+
+
+def _secrets_in(value: object, dumped: object, place: Place = ()) -> Iterator[tuple[Place, Any]]:
+    """Walk a model's Python and JSON dumps side by side, and give each secret with its place."""
+    if isinstance(value, SecretStr | SecretBytes | Secret):
+        yield place, to_jsonable_python(value.get_secret_value())
+
+    elif isinstance(value, Mapping) and isinstance(dumped, Mapping) and len(value) == len(dumped):
+        for one, (key, shown) in zip(value.values(), dumped.items(), strict=True):
+            yield from _secrets_in(one, shown, (*place, key))
+
+    elif _is_plural(value) and _is_plural(dumped) and len(value) == len(dumped):
+        for index, (one, shown) in enumerate(zip(value, dumped, strict=True)):
+            yield from _secrets_in(one, shown, (*place, index))
+
+    elif isinstance(value, Mapping) or _is_plural(value):
+        _refuse_hidden_secrets(value, place)
+
+
+def _is_plural(value: object) -> TypeGuard[Collection[object]]:
+    return isinstance(value, list | tuple | set | frozenset | deque)
+
+
+def _refuse_hidden_secrets(value: object, place: Place) -> None:
+    if any(True for _ in _secrets_in(value, value)):
+        where = ".".join(map(str, place))
+        raise BlockError(
+            f"The secrets in the field {where!r} would be lost, because its serializer changes "
+            "the shape of the value; put each secret in a field of its own."
+        )
+
+
+def _put_back(data: Any, place: Sequence[str | int], secret: object) -> None:
+    *way, last = place
+    for step in way:
+        data = data[step]
+
+    data[last] = secret
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Key:
+    text: str = field(repr=False)
+    source: str
+
+
+def _encrypt(plain: bytes) -> bytes:
+    _require_cryptography()
+    return _fernet(_key(create=True)).encrypt(plain)
+
+
+def _decrypt(cipher: bytes, what: str) -> bytes:
+    _require_cryptography()
+    from cryptography.fernet import InvalidToken  # noqa: PLC0415 - optional, and slow to import
+
+    key = _key(create=False)
+    try:
+        return _fernet(key).decrypt(cipher)
+
+    except InvalidToken:
+        raise BlockError(
+            f"The secrets of {what} cannot be decrypted with the key from {key.source}. {RESTORE}"
+        ) from None
+
+
+@lru_cache(maxsize=4)
+def _fernet(key: _Key) -> Fernet:
+    from cryptography.fernet import Fernet  # noqa: PLC0415 - optional, and slow to import
+
+    try:
+        return Fernet(key.text)
+
+    except ValueError:
+        raise BlockError(f"The key in {key.source} is not a Fernet key. {RESTORE}") from None
+
+
+def _require_cryptography() -> None:
+    try:
+        import cryptography.fernet  # noqa: F401, PLC0415 - optional, and slow to import
+
+    except ImportError:
+        raise MissingExtraError("A block with a secret", "cryptography", "blocks") from None
+
+
+def _key(*, create: bool) -> _Key:
+    given = EVENTFLOW_SECRET_KEY.value()
+    if given is not None:
+        return _Key(text=given, source=EVENTFLOW_SECRET_KEY.name)
+
+    path = home() / KEY_FILE
+    if create and not path.exists():
+        _create_key_file(path)
+
+    try:
+        return _Key(text=path.read_text("ascii", "replace").strip(), source=str(path))
+
+    except FileNotFoundError:
+        raise BlockError(f"The key file {str(path)!r} is missing. {RESTORE}") from None
+
+    except OSError as error:
+        raise HomeError(path.parent, f"its {path.name} cannot be read: {error.strerror}") from error
+
+
+def _create_key_file(path: Path) -> None:
+    """Make the key file whole and at once: of several processes, one wins, the rest use its key."""
+    from cryptography.fernet import Fernet  # noqa: PLC0415 - optional, and slow to import
+
+    draft = path.with_name(f".{path.name}.{uuid7()}")
+    try:
+        descriptor = os.open(draft, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(Fernet.generate_key())
+            file.flush()
+            os.fsync(file.fileno())
+
+        # Unlike a rename, a link never replaces a key that another process made meanwhile.
+        with suppress(FileExistsError):
+            os.link(draft, path)
+
+    except OSError as error:
+        raise HomeError(path.parent, f"its {path.name} cannot be made: {error.strerror}") from error
+
+    finally:
+        draft.unlink(missing_ok=True)

@@ -1,0 +1,42 @@
+"""The plain blocks: one value, a string, a secret, or anything that JSON can say."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import BaseModel, JsonValue, SecretStr
+
+from eventflow.blocks.core import Block
+
+__all__ = ["JSON", "Secret", "String"]
+
+
+class String(Block):
+    """A string that is no secret."""
+
+    value: str
+
+    def __init__(self, value: str, **fields: Any) -> None:
+        BaseModel.__init__(self, value=value, **fields)
+
+
+class Secret(Block):
+    """A secret string: encrypted at rest, masked wherever it is shown."""
+
+    value: SecretStr
+
+    def __init__(self, value: SecretStr | str, **fields: Any) -> None:
+        BaseModel.__init__(self, value=value, **fields)
+
+    def get(self) -> str:
+        """Give the secret in the clear."""
+        return self.value.get_secret_value()
+
+
+class JSON(Block):
+    """Anything that JSON can say: objects, lists, strings, numbers, booleans and null."""
+
+    value: JsonValue
+
+    def __init__(self, value: JsonValue, **fields: Any) -> None:
+        BaseModel.__init__(self, value=value, **fields)

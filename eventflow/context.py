@@ -1,0 +1,72 @@
+"""The run in force: who is executing here, and the tags around it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any, Final, NamedTuple
+from uuid import UUID
+
+from eventflow.errors import MissingContextError
+from eventflow.runners.base import Scope
+from eventflow.runs import FlowRun, Run
+
+__all__ = [
+    "HookContext",
+    "RunContext",
+    "current_hook",
+    "current_run",
+    "current_tags",
+    "get_run_context",
+    "tags",
+]
+
+
+class RunContext(NamedTuple):
+    """The run that is executing here, with the flow run around it."""
+
+    run: Run
+    flow_run: FlowRun | None
+    scope: Scope | None
+
+    @property
+    def definition(self) -> Any:
+        """The flow or task of the run."""
+        return self.run.definition
+
+
+class HookContext(NamedTuple):
+    """The delivery of the hook that is executing here."""
+
+    delivery_id: UUID
+    attempt: int
+
+
+current_run: Final[ContextVar[RunContext | None]] = ContextVar("eventflow_run", default=None)
+current_hook: Final[ContextVar[HookContext | None]] = ContextVar("eventflow_hook", default=None)
+current_tags: Final[ContextVar[frozenset[str]]] = ContextVar("eventflow_tags", default=frozenset())
+
+
+def get_run_context() -> RunContext:
+    """Give the context of the run that is executing here.
+
+    Raises:
+        MissingContextError: no flow or task is running here.
+    """
+    context = current_run.get()
+    if context is None:
+        raise MissingContextError("get_run_context()")
+
+    return context
+
+
+@contextmanager
+def tags(*new: str) -> Iterator[frozenset[str]]:
+    """Tag every run that begins within the block; gives all tags in force there."""
+    every = current_tags.get().union(new)
+    token = current_tags.set(every)
+    try:
+        yield every
+    finally:
+        current_tags.reset(token)

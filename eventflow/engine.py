@@ -1,0 +1,200 @@
+"""The life of a run: one generator that decides, and thin drivers that carry it out.
+
+`life` does no I/O. It yields what is to be done: a `Transition` to publish, or a `Step`; it is
+told the outcome, or has the exception thrown in. A driver for sync code and one for async code
+do the publishing, calling, waiting and sleeping; a generator body has one more of each kind.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Generator
+from contextlib import suppress
+from typing import Any, Final, TypeAlias
+
+from eventflow import caches
+from eventflow.control import Interrupted, Reason
+from eventflow.jobs import Job
+from eventflow.logs import run_logger
+from eventflow.outcomes import state_of
+from eventflow.runs import Transition
+from eventflow.states import (
+    AnyState,
+    AwaitingRetry,
+    Cached,
+    Cancelled,
+    Cancelling,
+    Completed,
+    Crashed,
+    Failed,
+    NotReady,
+    Pending,
+    Retrying,
+    Running,
+    StateType,
+    TimedOut,
+)
+from eventflow.steps import Abandon, Ask, Call, Settle, Sleep, Step
+
+__all__ = ["Life", "life"]
+
+Life: TypeAlias = Generator[Transition | Step, Any, AnyState]
+"""What a driver carries out; it returns the state in which the run ended."""
+
+_CANCELLING: Final = frozenset({StateType.CANCELLING, StateType.CANCELLED})
+_STOPPED: Final = (Interrupted, asyncio.CancelledError)
+
+
+def life(job: Job) -> Life:
+    """Live one run from Pending to its end.
+
+    Raises:
+        BaseException: what ended the run from outside, or what a hook let through, once all
+            that has to be published is published.
+    """
+    run = job.run
+    late: list[BaseException] = []
+    try:
+        if run.state is None:
+            yield run.enter(Pending())
+        final = yield from _work(job)
+    except BaseException as error:  # noqa: BLE001 - raised again at the end
+        final = _broken_off(job, error, late)
+    if final.type in _CANCELLING:
+        run.control.closed = True
+        yield from _surely(run.enter(Cancelling(message=final.message)), late)
+        final = final if final.is_cancelled else Cancelled(message=final.message)
+    yield from _surely(run.enter(final), late)
+    if late:
+        raise late[0]
+
+    return final
+
+
+def _surely(step: Transition | Step, late: list[BaseException]) -> Generator[Any, Any, None]:
+    """Do what has to be done although the run is over; what interrupts it is raised later."""
+    try:
+        yield step
+    except BaseException as error:  # noqa: BLE001 - raised when the run has been closed
+        late.append(error)
+
+
+def _broken_off(job: Job, error: BaseException, late: list[BaseException]) -> AnyState:
+    control = job.run.control
+    if control.reason is Reason.CANCELLED:
+        control.take_back(error)
+        return Cancelled(message="The run was cancelled.")
+    late.append(error)
+    if isinstance(error, _STOPPED) and control.stopped_above:
+        return Cancelled(message="A run around this one was stopped.")
+
+    return Crashed(message=f"The run was ended by {_described(error)}.", data=error)
+
+
+def _described(error: BaseException) -> str:
+    text = str(error)
+
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
+def _work(job: Job) -> Life:
+    """Do what lies between Pending and the end; gives the state to end in."""
+    waited_for = job.upstream()
+    if waited_for:
+        yield Settle(waited_for)
+    reason = job.not_ready()
+    if reason is not None:
+        return NotReady(message=reason)
+    definition = job.definition
+    try:
+        job.prepare(validate=definition.validate_parameters)
+        kept = _kept(job)
+    except Exception as error:  # noqa: BLE001 - whatever it is, the run fails with it
+        return Failed(message=f"The run could not begin: {_described(error)}", data=error)
+    if kept is not caches.MISSING:
+        return Cached(data=kept)
+    final = yield from _attempts(job)
+    if final.is_completed and job.cache_key is not None:
+        caches.results().put(job.cache_key, final.data, definition.cache_expiration)
+
+    return final
+
+
+def _kept(job: Job) -> Any:
+    key_fn = job.definition.cache_key_fn
+    if key_fn is None:
+        return caches.MISSING
+
+    return job.cached(key_fn, refresh=job.definition.refresh_cache)
+
+
+def _attempts(job: Job) -> Life:
+    run, begin = job.run, Running
+    while True:
+        if run.control.reason is Reason.CANCELLED:
+            return Cancelled(message="The run was cancelled before its body began.")
+        yield run.enter(begin())
+        final = yield from _attempt(job)
+        if not final.is_failed or not (yield from _wants_retry(job, final)):
+            return final
+        delay = job.definition.retry.delay(run.run_count)
+        message = f"Attempt {run.run_count} failed; the next begins in {delay:g} s."
+        yield run.enter(AwaitingRetry(message=message, error=final.error))
+        if delay:
+            yield Sleep(delay)
+        begin = Retrying
+
+
+def _attempt(job: Job) -> Life:
+    """Call the body once; gives the state that it ends in."""
+    control = job.run.control
+    try:
+        final = state_of((yield Call()))
+        if control.reason is Reason.CANCELLED:
+            return Cancelled(message="The run was cancelled.")
+        control.reason = None
+        return final
+    except Exception as error:  # noqa: BLE001 - any Exception fails the run
+        yield from _abandon(job)
+        if control.reason is Reason.CANCELLED:
+            raise
+        return _timed_out(job) or Failed(message=f"The body raised {_described(error)}", data=error)
+    except BaseException as error:
+        yield from _abandon(job)
+        state = _timed_out(job) if isinstance(error, _STOPPED) else None
+        if state is None:
+            raise
+        control.take_back(error)
+        return state
+
+
+def _abandon(job: Job) -> Generator[Any, Any, None]:
+    """Let no submitted task outlive an attempt that failed."""
+    scope = job.scope
+    if scope is not None and not scope.empty:
+        yield Abandon()
+
+
+def _timed_out(job: Job) -> AnyState | None:
+    control = job.run.control
+    if control.reason is not Reason.TIMED_OUT:
+        return None
+    control.reason = None
+    seconds = job.definition.timeout_seconds
+    message = f"The body did not end within its timeout of {seconds:g} s."
+
+    return TimedOut(message=message, data=TimeoutError(message))
+
+
+def _wants_retry(job: Job, final: AnyState) -> Generator[Any, Any, bool]:
+    run, definition = job.run, job.definition
+    if run.run_count > definition.retry.retries or job.closed_early:
+        return False
+    condition = definition.retry_condition_fn
+    if condition is None:
+        return True
+    try:
+        return bool((yield Ask(condition, (definition, run, final))))
+    except Exception as error:  # noqa: BLE001 - a condition may do anything
+        run_logger(run).error("The retry condition failed; no retry", exc_info=error)
+        return False

@@ -1,0 +1,240 @@
+"""The typed events: facts about runs, hooks and listeners, and the base of users' own."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Annotated, Any, Final, Literal, Self
+from uuid import UUID
+
+from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, TypeAdapter, computed_field
+from pydantic.json_schema import JsonSchemaMode, models_json_schema
+from uuid_utils.compat import uuid7
+
+from eventflow.runs import Run, RunType, TaskRun, Transition
+from eventflow.states import AnyState, ErrorInfo
+
+__all__ = [
+    "ErrorInfo",
+    "Event",
+    "FlowRunTransition",
+    "HookDeadLettered",
+    "HookFailed",
+    "HookOutcome",
+    "HookSucceeded",
+    "ListenerFailed",
+    "StateTransition",
+    "TaskRunTransition",
+    "catalogue",
+    "parse",
+    "schema",
+    "transition_event",
+]
+
+Tags = Annotated[frozenset[str], PlainSerializer(sorted, return_type=list[str], when_used="json")]
+
+
+class Event(BaseModel):
+    """A published fact. It never changes, and its JSON form gives it back.
+
+    Subclass it for facts of your own:
+
+        class InvoicePaid(Event):
+            invoice: int
+
+        bus.publish(InvoicePaid(invoice=7))
+
+    `follows` is the id of the event that led to this one.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    id: UUID = Field(default_factory=uuid7)
+    occurred: datetime = Field(default_factory=lambda: datetime.now(UTC))
+    follows: UUID | None = None
+
+    @computed_field  # type: ignore[prop-decorator] - pydantic documents this order
+    @property
+    def type(self) -> str:
+        """What kind of event this is, for people and for other programs."""
+        return f"{type(self).__module__}.{type(self).__qualname__}"
+
+    def __hash__(self) -> int:
+        return hash(self.id)
+
+
+class StateTransition(Event):
+    """A run entered a state. The id is the entered state's."""
+
+    __slots__ = ("_run",)
+
+    run_type: RunType
+    run_id: UUID
+    run_name: str
+    definition_name: str
+    flow_run_id: UUID | None
+    parent_run_id: UUID | None
+    root_flow_run_id: UUID | None
+    from_state: AnyState | None
+    to_state: AnyState
+    tags: Tags
+    run_count: int
+    sequence: int
+
+    @computed_field  # type: ignore[prop-decorator] - pydantic documents this order
+    @property
+    def type(self) -> str:
+        """The kind of event: `eventflow.task-run.Failed`."""
+        return f"eventflow.{self.run_type}-run.{self.to_state.name}"
+
+    @property
+    def run(self) -> Run | None:
+        """The live run, for listeners in this process; None in an event read from JSON."""
+        return getattr(self, "_run", None)
+
+    @property
+    def definition(self) -> Any:
+        """The flow or task of the live run; None in an event read from JSON."""
+        return None if self.run is None else self.run.definition
+
+    @property
+    def duration(self) -> float | None:
+        """The seconds that the run spent in the state it left; None for the first."""
+        if self.from_state is None:
+            return None
+
+        return (self.to_state.timestamp - self.from_state.timestamp).total_seconds()
+
+    def _with_run(self, run: Run) -> Self:
+        # Beside the fields on purpose: it is neither compared nor serialised.
+        object.__setattr__(self, "_run", run)
+
+        return self
+
+
+class FlowRunTransition(StateTransition):
+    """A flow run entered a state; `flow_run_id` is its own id."""
+
+    run_type: Literal["flow"] = "flow"
+
+
+class TaskRunTransition(StateTransition):
+    """A task run entered a state."""
+
+    run_type: Literal["task"] = "task"
+
+
+class HookOutcome(Event):
+    """What came of one attempt to run a hook; `follows` is the transition it was owed.
+
+    `duration` is in seconds; `attempt` counts from 1.
+    """
+
+    hook: str
+    delivery_id: UUID
+    attempt: int
+    duration: float
+    run_type: RunType
+    run_id: UUID
+    run_name: str
+    definition_name: str
+    flow_run_id: UUID | None
+    state_name: str
+
+    @computed_field  # type: ignore[prop-decorator] - pydantic documents this order
+    @property
+    def type(self) -> str:
+        """The kind of event: `eventflow.hook.HookFailed`."""
+        return f"eventflow.hook.{type(self).__name__}"
+
+
+class HookSucceeded(HookOutcome):
+    """A hook ran to its end."""
+
+
+class HookFailed(HookOutcome):
+    """An attempt to run a hook ended with an exception or a timeout."""
+
+    error: ErrorInfo
+
+
+class HookDeadLettered(HookOutcome):
+    """The last attempt to run a hook failed; it will not be tried again."""
+
+    error: ErrorInfo
+
+
+class ListenerFailed(Event):
+    """A listener raised; `follows` is the event it was given."""
+
+    listener: str
+    event_type: str
+    error: ErrorInfo
+
+    @computed_field  # type: ignore[prop-decorator] - pydantic documents this order
+    @property
+    def type(self) -> str:
+        """The kind of event: `eventflow.listener.ListenerFailed`."""
+        return f"eventflow.listener.{type(self).__name__}"
+
+
+def transition_event(fact: Transition) -> StateTransition:
+    """Make the event of a transition. Nothing else does."""
+    run, entered, left = fact.run, fact.to_state, fact.from_state
+    kind = TaskRunTransition if isinstance(run, TaskRun) else FlowRunTransition
+    event = kind(
+        id=entered.id,
+        occurred=entered.timestamp,
+        follows=fact.follows,
+        run_id=run.id,
+        run_name=run.name,
+        definition_name=run.definition_name,
+        flow_run_id=run.flow_run_id,
+        parent_run_id=run.parent_run_id,
+        root_flow_run_id=run.root_flow_run_id,
+        from_state=None if left is None else left.detached(),
+        to_state=entered.detached(),
+        tags=run.labels,
+        run_count=fact.run_count,
+        sequence=fact.sequence,
+    )
+
+    return event._with_run(run)  # noqa: SLF001 - the one place that makes such events
+
+
+_ABSTRACT: Final = frozenset({Event, StateTransition, HookOutcome})
+
+
+def catalogue() -> dict[str, type[Event]]:
+    """Give every class of events that is defined, eventflow's and users', by qualified name."""
+    found: dict[str, type[Event]] = {}
+    pending: list[type[Event]] = [Event]
+    while pending:
+        kind = pending.pop()
+        pending += kind.__subclasses__()
+        if kind not in _ABSTRACT:
+            found[f"{kind.__module__}.{kind.__qualname__}"] = kind
+
+    return dict(sorted(found.items()))
+
+
+def schema() -> dict[str, Any]:
+    """Give the JSON Schema of every event in the catalogue, as one document."""
+    kinds = list(catalogue().values())
+    mode: JsonSchemaMode = "serialization"
+    references, document = models_json_schema([(kind, mode) for kind in kinds], title="eventflow")
+
+    return {**document, "oneOf": [references[kind, mode] for kind in kinds]}
+
+
+_transition: Final = TypeAdapter(
+    Annotated[FlowRunTransition | TaskRunTransition, Field(discriminator="run_type")]
+)
+
+
+def parse(document: str | bytes) -> FlowRunTransition | TaskRunTransition:
+    """Read a transition back from its JSON form.
+
+    Raises:
+        pydantic.ValidationError: the document is not a transition.
+    """
+    return _transition.validate_json(document)

@@ -1,0 +1,210 @@
+"""`@flow` and what it leaves: a function whose calls are flow runs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine, Iterable
+from typing import Any, Concatenate, Literal, ParamSpec, Self, TypeVar, overload
+
+from eventflow.calls import call
+from eventflow.definitions import KEEP, Definition, HookList, RunName, changed
+from eventflow.hooks import Hook
+from eventflow.jobs import Job
+from eventflow.portal import running_loop
+from eventflow.retries import Delays
+from eventflow.runners import Scope, TaskRunner
+from eventflow.runners.threads import default
+from eventflow.states import State
+
+__all__ = ["Flow", "flow"]
+
+P = ParamSpec("P")
+Q = ParamSpec("Q")
+R = TypeVar("R", covariant=True)
+S = TypeVar("S")
+T = TypeVar("T")
+
+
+class Flow(Definition[P, R]):
+    """A flow: call it to make a flow run. Made by `@flow`."""
+
+    run_type = "flow"
+    validate_parameters = True
+    task_runner: TaskRunner | None = None
+
+    @overload
+    def __call__(
+        self: Flow[P, Coroutine[Any, Any, T]], *args: P.args, **kwargs: P.kwargs
+    ) -> Coroutine[Any, Any, T]: ...
+
+    @overload
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R: ...
+
+    @overload
+    def __call__(
+        self: Flow[P, Coroutine[Any, Any, T]],
+        *args: Any,
+        return_state: Literal[True],
+        wait_for: Iterable[Any] | None = None,
+        **kwargs: Any,
+    ) -> Coroutine[Any, Any, State[T]]: ...
+
+    @overload
+    def __call__(
+        self,
+        *args: Any,
+        return_state: Literal[True],
+        wait_for: Iterable[Any] | None = None,
+        **kwargs: Any,
+    ) -> State[R]: ...
+
+    @overload
+    def __call__(self, *args: Any, wait_for: Iterable[Any] | None, **kwargs: Any) -> R: ...
+
+    def __call__(
+        self,
+        *args: Any,
+        return_state: bool = False,
+        wait_for: Iterable[Any] | None = None,
+        **kwargs: Any,
+    ) -> Any:
+        """Run the flow.
+
+        With `return_state=True` the final state is given instead of the result. The run begins
+        once everything in `wait_for` (futures, states) has completed.
+
+        Raises:
+            Exception: what the body raised, if the run failed.
+            CancelledRun: the run was cancelled.
+            ParameterError: the arguments do not fit.
+        """
+
+        def make() -> Job:
+            scope = Scope(self.task_runner or default, running_loop() if self.is_async else None)
+            return Job(self, args, kwargs, wait_for, scope)
+
+        return call(self, make, return_state=return_state)
+
+    @overload
+    def __get__(self, instance: None, owner: type | None = None) -> Self: ...
+
+    @overload
+    def __get__(
+        self: Flow[Concatenate[S, Q], T], instance: S, owner: type | None = None
+    ) -> Flow[Q, T]: ...
+
+    def __get__(self, instance: object, owner: type | None = None) -> Any:
+        """Bind like a function does."""
+        return self.bound(instance, owner)
+
+    def with_options(  # noqa: PLR0913 - one keyword for each option
+        self,
+        *,
+        name: str | None = KEEP,
+        version: str | None = KEEP,
+        description: str | None = KEEP,
+        flow_run_name: RunName = KEEP,
+        tags: Iterable[str] | None = KEEP,
+        retries: int | None = KEEP,
+        retry_delay_seconds: Delays = KEEP,
+        timeout_seconds: float | None = KEEP,
+        validate_parameters: bool = KEEP,
+        task_runner: TaskRunner | None = KEEP,
+        log_prints: bool | None = KEEP,
+        hooks: Iterable[Hook] | None = KEEP,
+        on_running: HookList = KEEP,
+        on_completion: HookList = KEEP,
+        on_failure: HookList = KEEP,
+        on_cancellation: HookList = KEEP,
+        on_crashed: HookList = KEEP,
+    ) -> Self:
+        """Copy the flow with some options changed.
+
+        A list of hooks replaces those of its kind on the copy; an empty one clears them.
+        """
+        return self._with(changed(locals()))
+
+
+@overload
+def flow(fn: Callable[P, R], /) -> Flow[P, R]: ...
+
+
+@overload
+def flow(
+    *,
+    name: str | None = ...,
+    version: str | None = ...,
+    description: str | None = ...,
+    flow_run_name: RunName = ...,
+    tags: Iterable[str] | None = ...,
+    retries: int | None = ...,
+    retry_delay_seconds: Delays = ...,
+    timeout_seconds: float | None = ...,
+    validate_parameters: bool = ...,
+    task_runner: TaskRunner | None = ...,
+    log_prints: bool | None = ...,
+    hooks: Iterable[Hook] | None = ...,
+    on_running: HookList = ...,
+    on_completion: HookList = ...,
+    on_failure: HookList = ...,
+    on_cancellation: HookList = ...,
+    on_crashed: HookList = ...,
+) -> Callable[[Callable[P, R]], Flow[P, R]]: ...
+
+
+def flow(  # noqa: PLR0913 - one keyword for each option
+    fn: Callable[..., Any] | None = None,
+    /,
+    *,
+    name: str | None = None,
+    version: str | None = None,
+    description: str | None = None,
+    flow_run_name: RunName = None,
+    tags: Iterable[str] | None = None,
+    retries: int | None = None,
+    retry_delay_seconds: Delays = None,
+    timeout_seconds: float | None = None,
+    validate_parameters: bool = True,
+    task_runner: TaskRunner | None = None,
+    log_prints: bool | None = None,
+    hooks: Iterable[Hook] | None = None,
+    on_running: HookList = None,
+    on_completion: HookList = None,
+    on_failure: HookList = None,
+    on_cancellation: HookList = None,
+    on_crashed: HookList = None,
+) -> Any:
+    """Make a flow of a function, sync or async, also a generator or a method.
+
+    Args:
+        fn: the function; or use `@flow(...)` with options.
+        name: the flow's name, by default the function's.
+        version: a version to tell apart what runs of a flow did.
+        description: by default the function's docstring.
+        flow_run_name: a template over the parameters (`"load-{day}"`), or a function.
+        tags: tags of every run, beside those of `tags(...)` blocks around the call.
+        retries: how often a failed attempt is tried again.
+        retry_delay_seconds: seconds before each retry: one number, a list, or a function that
+            takes the number of retries and gives either.
+        timeout_seconds: how long one attempt may take; then it ends TimedOut.
+        validate_parameters: whether arguments are checked and coerced, by pydantic, to the
+            annotations.
+        task_runner: where submitted sync tasks execute; by default a shared pool of threads.
+        log_prints: whether `print` in the body goes to the run's logger; tasks inherit it.
+        hooks: hooks for states of your choice.
+        on_running: hooks before every attempt.
+        on_completion: hooks for COMPLETED.
+        on_failure: hooks for FAILED, timeouts included, after the last retry.
+        on_cancellation: hooks for CANCELLING.
+        on_crashed: hooks for CRASHED.
+
+    Raises:
+        TypeError: a list of hooks is not iterable, or holds something not callable.
+        ReservedArgumentError: a parameter is named `return_state` or `wait_for`.
+        ValueError: a number is negative.
+    """
+    options = changed(locals())
+
+    def decorate(function: Callable[..., Any]) -> Flow[..., Any]:
+        return Flow(function, options)
+
+    return decorate if fn is None else decorate(fn)

@@ -1,0 +1,174 @@
+"""Loggers that know their run: structlog in front, the standard library's `logging` behind."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import MutableMapping
+from typing import Any, Final
+
+import structlog
+
+from eventflow.context import current_run
+from eventflow.errors import MissingContextError
+from eventflow.runs import FlowRun, Run, TaskRun
+from eventflow.settings import EVENTFLOW_LOG_FORMAT, EVENTFLOW_LOG_LEVEL
+
+__all__ = [
+    "Logger",
+    "configure",
+    "flow_run_logger",
+    "get_logger",
+    "get_run_logger",
+    "task_run_logger",
+]
+
+Logger = structlog.stdlib.BoundLogger
+"""What every logger here is."""
+
+_RESERVED: Final = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime"}
+_CONTEXT: Final = "_eventflow"
+
+
+def _to_logging(_logger: object, _method: str, event: MutableMapping[str, Any]) -> dict[str, Any]:
+    """Hand message and context to `logging`: the context as attributes of the record.
+
+    A key that `logging` uses itself gets a trailing underscore.
+    """
+    message = event.pop("event")
+    passed = {key: event.pop(key) for key in ("exc_info", "stack_info") if key in event}
+    extra = {f"{key}_" if key in _RESERVED else key: value for key, value in event.items()}
+
+    return {"msg": message, "extra": {**extra, _CONTEXT: dict(event)}, **passed}
+
+
+def get_logger(name: str) -> Logger:
+    """Give a logger under `eventflow.`, without touching structlog's own configuration."""
+    logger: Logger = structlog.wrap_logger(
+        logging.getLogger(f"eventflow.{name}"),
+        processors=[
+            structlog.stdlib.filter_by_level,
+            structlog.stdlib.PositionalArgumentsFormatter(),
+            _to_logging,
+        ],
+        wrapper_class=Logger,
+        cache_logger_on_first_use=True,
+    )
+
+    return logger
+
+
+_flow_runs: Final = get_logger("flow_runs")
+_task_runs: Final = get_logger("task_runs")
+
+
+def flow_run_logger(flow_run: FlowRun, flow: Any = None, **context: Any) -> Logger:
+    """Give a logger that says which flow run speaks."""
+    flow_name = flow_run.flow_name if flow is None else flow.name
+
+    return _flow_runs.bind(
+        flow_run_name=flow_run.name, flow_run_id=str(flow_run.id), flow_name=flow_name, **context
+    )
+
+
+def task_run_logger(task_run: TaskRun, task: Any = None, **context: Any) -> Logger:
+    """Give a logger that says which task run speaks."""
+    task_name = task_run.task_name if task is None else task.name
+    flow_run_id = None if task_run.flow_run_id is None else str(task_run.flow_run_id)
+
+    return _task_runs.bind(
+        task_run_name=task_run.name,
+        task_run_id=str(task_run.id),
+        task_name=task_name,
+        flow_run_id=flow_run_id,
+        **context,
+    )
+
+
+def run_logger(run: Run) -> Logger:
+    """Give the logger of a run of either type."""
+    return task_run_logger(run) if isinstance(run, TaskRun) else flow_run_logger(_flow(run))
+
+
+def _flow(run: Run) -> FlowRun:
+    if not isinstance(run, FlowRun):
+        raise TypeError(f"Expected a flow run or a task run, but got {type(run).__name__}.")
+
+    return run
+
+
+def get_run_logger(**context: Any) -> Logger:
+    """Give the logger of the run that is executing here, in bodies and in hooks.
+
+    Raises:
+        MissingContextError: no flow or task is running here.
+    """
+    here = current_run.get()
+    if here is None:
+        raise MissingContextError(
+            "get_run_logger()", "Use logging.getLogger() outside of flows and tasks."
+        )
+    logger = run_logger(here.run)
+
+    return logger.bind(**context) if context else logger
+
+
+class _Handler(logging.StreamHandler[Any]):
+    """Writes to the present stderr, unless the program has set up logging itself."""
+
+    def __init__(self) -> None:
+        super().__init__(sys.stderr)
+        self.setFormatter(_formatter())
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if logging.getLogger().handlers:
+            return
+        self.stream = sys.stderr
+        super().emit(record)
+
+
+def _take_context(
+    _logger: object, _method: str, event: MutableMapping[str, Any]
+) -> MutableMapping[str, Any]:
+    record = event["_record"]
+    event.update(getattr(record, _CONTEXT, {}))
+
+    return event
+
+
+def _formatter() -> logging.Formatter:
+    chosen = EVENTFLOW_LOG_FORMAT.value()
+    terminal = sys.stderr.isatty()
+    steps: list[Any] = [
+        structlog.stdlib.add_log_level,
+        structlog.stdlib.add_logger_name,
+        _take_context,
+        structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+    ]
+    if chosen == "console" or (chosen == "auto" and terminal):
+        stamp = structlog.processors.TimeStamper(fmt="%H:%M:%S.%f", utc=False)
+        steps += [stamp, structlog.dev.ConsoleRenderer(colors=terminal)]
+    else:
+        stamp = structlog.processors.TimeStamper(fmt="iso", utc=True)
+        steps += [
+            stamp,
+            structlog.processors.dict_tracebacks,
+            structlog.processors.JSONRenderer(default=str),
+        ]
+
+    return structlog.stdlib.ProcessorFormatter(processors=steps)
+
+
+def configure() -> None:
+    """Show what is logged under `eventflow` on stderr, as the settings say.
+
+    Coloured lines on a terminal, JSON lines otherwise, or as EVENTFLOW_LOG_FORMAT says. Does
+    nothing where the program has set up logging itself. May be called again to take up changed
+    settings.
+    """
+    logger = logging.getLogger("eventflow")
+    for handler in [one for one in logger.handlers if isinstance(one, _Handler)]:
+        logger.removeHandler(handler)
+    if not logger.handlers:
+        logger.addHandler(_Handler())
+    logger.setLevel(EVENTFLOW_LOG_LEVEL.value())

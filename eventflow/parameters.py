@@ -1,0 +1,149 @@
+"""A function's parameters: binding arguments to them, validating, and giving them back."""
+
+from __future__ import annotations
+
+import inspect
+import typing
+import warnings
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+from pydantic.errors import PydanticUserError
+
+from eventflow.errors import ParameterBindError, ParameterTypeError, ReservedArgumentError
+
+__all__ = ["Parameters"]
+
+RESERVED: Final = frozenset({"return_state", "wait_for"})
+
+_POSITIONAL: Final = {
+    inspect.Parameter.POSITIONAL_ONLY,
+    inspect.Parameter.POSITIONAL_OR_KEYWORD,
+}
+
+
+class Parameters:
+    """The parameters of one function.
+
+    Raises:
+        ReservedArgumentError: one of them is named `return_state` or `wait_for`.
+    """
+
+    def __init__(self, function: Callable[..., Any], name: str) -> None:
+        self._function = function
+        self._name = name
+        self.signature = inspect.signature(function)
+        for reserved in RESERVED & self.signature.parameters.keys():
+            raise ReservedArgumentError(name, reserved)
+        self.names = tuple(self.signature.parameters)
+        self._adapters: dict[str, TypeAdapter[Any]] | None = None
+        self._measure()
+
+    def _measure(self) -> None:
+        every = self.signature.parameters.values()
+        positional = [one for one in every if one.kind in _POSITIONAL]
+        self._positional = tuple(one.name for one in positional)
+        self._least = sum(one.default is one.empty for one in positional)
+        self._plain = len(positional) == len(self.names)
+        self._defaults = {one.name: one.default for one in every if one.default is not one.empty}
+
+    def fits(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bool:
+        """Say cheaply whether a call surely binds; False means: bind it to know."""
+        return not kwargs and self._plain and self._least <= len(args) <= len(self._positional)
+
+    def bind(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:
+        """Give the value of every parameter of a call, defaults included.
+
+        Raises:
+            ParameterBindError: the call does not fit the signature.
+        """
+        if self.fits(args, kwargs):
+            return {**self._defaults, **dict(zip(self._positional, args, strict=False))}
+        try:
+            bound = self.signature.bind(*args, **kwargs)
+        except TypeError as error:
+            raise ParameterBindError(
+                self._name, str(error), str(self.signature), args, kwargs
+            ) from None
+        bound.apply_defaults()
+
+        return dict(bound.arguments)
+
+    def call_with(self, values: Mapping[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """Turn parameter values back into the arguments of a call."""
+        bound = inspect.BoundArguments(self.signature, dict(values))  # type: ignore[arg-type]
+
+        return bound.args, bound.kwargs
+
+    def validate(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        """Check values against the annotations and coerce them, as pydantic does.
+
+        Raises:
+            ParameterTypeError: a value does not fit; it names every such parameter.
+        """
+        if self._adapters is None:
+            self._adapters = _adapters(self._function, self.signature)
+        problems: dict[str, str] = {}
+        checked = dict(values)
+        for name, adapter in self._adapters.items():
+            if name not in checked:
+                continue
+            try:
+                checked[name] = adapter.validate_python(checked[name])
+            except ValidationError as error:
+                problems[name] = _told(error)
+        if problems:
+            raise ParameterTypeError(self._name, problems)
+
+        return checked
+
+
+def _told(error: ValidationError) -> str:
+    lines = []
+    for problem in error.errors(include_url=False):
+        where = ".".join(str(part) for part in problem["loc"])
+        given = repr(problem.get("input"))
+        lines.append(f"{where + ': ' if where else ''}{problem['msg']}, got {given[:200]}")
+
+    return "; ".join(lines)
+
+
+def _adapters(
+    function: Callable[..., Any], signature: inspect.Signature
+) -> dict[str, TypeAdapter[Any]]:
+    hints = _hints(function)
+    adapters: dict[str, TypeAdapter[Any]] = {}
+    for name, parameter in signature.parameters.items():
+        annotation = hints.get(name, Any)
+        if annotation is Any:
+            continue
+        if parameter.kind is parameter.VAR_POSITIONAL:
+            annotation = tuple[annotation, ...]
+        elif parameter.kind is parameter.VAR_KEYWORD:
+            annotation = dict[str, annotation]
+        adapters[name] = _adapter(annotation)
+
+    return adapters
+
+
+def _adapter(annotation: Any) -> TypeAdapter[Any]:
+    try:
+        return TypeAdapter(annotation, config=ConfigDict(arbitrary_types_allowed=True))
+    except PydanticUserError:  # models and dataclasses bring a configuration of their own
+        return TypeAdapter(annotation)
+
+
+def _hints(function: Callable[..., Any]) -> dict[str, Any]:
+    target = inspect.unwrap(getattr(function, "__func__", function))
+    try:
+        return typing.get_type_hints(target, include_extras=True)
+    except (NameError, TypeError) as error:
+        warnings.warn(
+            f"The annotations of {getattr(target, '__qualname__', target)} cannot be read "
+            f"({error}); its parameters are not validated.",
+            UserWarning,
+            stacklevel=2,
+        )
+
+        return {}

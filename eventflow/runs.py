@@ -1,0 +1,252 @@
+"""One execution of a flow or a task, and the one place where its state changes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from datetime import datetime, timedelta
+from time import perf_counter
+from typing import Any, ClassVar, Literal, TypeAlias
+from uuid import UUID
+
+from uuid_utils.compat import uuid7
+
+from eventflow.control import Control, Reason
+from eventflow.errors import IllegalTransition
+from eventflow.names import two_words
+from eventflow.states import LEGAL, AnyState, StateType
+
+__all__ = ["FlowRun", "Run", "RunType", "TaskRun", "Transition"]
+
+RunType: TypeAlias = Literal["flow", "task"]
+"""What kind of definition a run executes."""
+
+
+class Transition:
+    """The fact that a run entered a state: all that an event of it is made from."""
+
+    __slots__ = ("follows", "from_state", "run", "run_count", "sequence", "to_state")
+
+    def __init__(self, run: Run, from_state: AnyState | None, to_state: AnyState) -> None:
+        self.run = run
+        self.from_state = from_state
+        self.to_state = to_state
+        self.sequence = run.transitions
+        self.follows = None if from_state is None else from_state.id
+        self.run_count = run.run_count
+
+    @property
+    def definition(self) -> Any:
+        """The flow or task of the run."""
+        return self.run.definition
+
+    @property
+    def definition_name(self) -> str:
+        """The name of the flow or task."""
+        return self.run.definition_name
+
+    @property
+    def run_type(self) -> RunType:
+        """The kind of run."""
+        return self.run.run_type
+
+    @property
+    def run_id(self) -> UUID:
+        """The id of the run."""
+        return self.run.id
+
+    @property
+    def tags(self) -> frozenset[str]:
+        """The tags of the run."""
+        return self.run.labels
+
+
+class Run:
+    """One execution. Only the engine changes it, and only by having it enter a state."""
+
+    __slots__ = (
+        "__weakref__",
+        "_name",
+        "_parameters",
+        "_running_since",
+        "_seconds",
+        "control",
+        "definition",
+        "definition_name",
+        "end_time",
+        "expected_start_time",
+        "flow_run_id",
+        "id",
+        "labels",
+        "parent_run_id",
+        "root_flow_run_id",
+        "run_count",
+        "start_time",
+        "state",
+        "transitions",
+    )
+
+    run_type: ClassVar[RunType]
+
+    def __init__(
+        self,
+        definition: Any,
+        name: str,
+        parameters: Callable[[], Mapping[str, Any]],
+        labels: frozenset[str],
+        above: Run | None,
+    ) -> None:
+        self.id: UUID = uuid7()
+        self.definition = definition
+        self.definition_name = name
+        self.labels = labels
+        self.parent_run_id = None if above is None else above.id
+        self.flow_run_id = None if above is None else above.flow_run_id
+        self.root_flow_run_id = None if above is None else above.root_flow_run_id
+        self.control = Control(None if above is None else above.control)
+        self.state: AnyState | None = None
+        self.transitions = 0
+        self.run_count = 0
+        self.start_time: datetime | None = None
+        self.end_time: datetime | None = None
+        self.expected_start_time: datetime | None = None
+        self._name: str | None = None
+        self._parameters: Callable[[], Mapping[str, Any]] | Mapping[str, Any] = parameters
+        self._running_since: float | None = None
+        self._seconds = 0.0
+
+    def enter(self, state: AnyState) -> Transition:
+        """Enter a state; what comes out is the fact to publish.
+
+        Raises:
+            IllegalTransition: the present state does not lead there.
+        """
+        present = self.state
+        if state.type not in LEGAL[None if present is None else present.type]:
+            raise self._illegal(state)
+        self._keep_time(state)
+        transition = Transition(self, present, state)
+        self.transitions += 1
+        self.state = state
+
+        return transition
+
+    def _keep_time(self, state: AnyState) -> None:
+        if self._running_since is not None:
+            self._seconds += perf_counter() - self._running_since
+            self._running_since = None
+        if state.type is StateType.RUNNING:
+            self.run_count += 1
+            self._running_since = perf_counter()
+            if self.start_time is None:
+                self.start_time = state.timestamp
+        elif state.is_final or state.name == "NotReady":
+            self.end_time = state.timestamp
+            self.control.closed = True
+        elif self.expected_start_time is None:
+            self.expected_start_time = state.timestamp
+
+    def _illegal(self, state: AnyState) -> IllegalTransition:
+        present = None if self.state is None else self.state.type
+        name = "without a state" if self.state is None else self.state.name
+
+        return IllegalTransition(
+            f"The {self.run_type} run {self.name!r}", name, state.name, LEGAL[present]
+        )
+
+    @property
+    def name(self) -> str:
+        """The name from the definition's template, else two words made from the id."""
+        if self._name is None:
+            self._name = two_words(self.id)
+
+        return self._name
+
+    @name.setter
+    def name(self, name: str) -> None:
+        self._name = name
+
+    @property
+    def tags(self) -> list[str]:
+        """The tags of the definition and of the `tags(...)` blocks around the call, sorted."""
+        return sorted(self.labels)
+
+    @property
+    def parameters(self) -> Mapping[str, Any]:
+        """What the body is called with, by parameter name; empty if it could not be bound."""
+        if callable(self._parameters):
+            self._parameters = self._parameters()
+
+        return self._parameters
+
+    @parameters.setter
+    def parameters(self, parameters: Mapping[str, Any] | Callable[[], Mapping[str, Any]]) -> None:
+        self._parameters = parameters
+
+    @property
+    def state_type(self) -> StateType | None:
+        """The type of the present state."""
+        return None if self.state is None else self.state.type
+
+    @property
+    def state_name(self) -> str | None:
+        """The name of the present state."""
+        return None if self.state is None else self.state.name
+
+    @property
+    def created(self) -> datetime | None:
+        """When the run entered its first state."""
+        return self.expected_start_time
+
+    @property
+    def total_run_time(self) -> timedelta:
+        """How long the body has been executed, over all attempts."""
+        since = self._running_since
+        running = 0.0 if since is None else perf_counter() - since
+
+        return timedelta(seconds=self._seconds + running)
+
+    def cancel(self) -> bool:
+        """Ask for the run's cancellation; gives False if it has ended or was asked already."""
+        return self.control.stop(Reason.CANCELLED)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}(name={self.name!r}, id={self.id}, state={self.state_name})"
+
+
+class FlowRun(Run):
+    """One execution of a flow."""
+
+    __slots__ = ("parent_flow_run_id", "scope")
+
+    run_type = "flow"
+
+    def __init__(
+        self,
+        definition: Any,
+        name: str,
+        parameters: Callable[[], Mapping[str, Any]],
+        labels: frozenset[str],
+        above: Run | None,
+    ) -> None:
+        super().__init__(definition, name, parameters, labels, above)
+        self.parent_flow_run_id = self.flow_run_id
+        self.flow_run_id = self.id
+        self.root_flow_run_id = self.root_flow_run_id or self.id
+
+    @property
+    def flow_name(self) -> str:
+        """The name of the flow."""
+        return self.definition_name
+
+
+class TaskRun(Run):
+    """One execution of a task."""
+
+    __slots__ = ()
+
+    run_type = "task"
+
+    @property
+    def task_name(self) -> str:
+        """The name of the task."""
+        return self.definition_name

@@ -1,0 +1,387 @@
+"""What a run can be in: state types, states, their constructors and the legal transitions."""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Iterable
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Final, Generic, Self, TypeVar
+from uuid import UUID
+
+from pydantic import BaseModel, ConfigDict, Field
+from uuid_utils.compat import uuid7
+
+from eventflow.errors import CancelledRun, CrashedRun, FailedRun, UnfinishedRun
+
+__all__ = [
+    "KNOWN_NAMES",
+    "LEGAL",
+    "TERMINAL",
+    "AnyState",
+    "AwaitingRetry",
+    "Cached",
+    "Cancelled",
+    "Cancelling",
+    "Completed",
+    "Crashed",
+    "ErrorInfo",
+    "Failed",
+    "Late",
+    "NotReady",
+    "Paused",
+    "Pending",
+    "Retrying",
+    "RolledBack",
+    "Running",
+    "Scheduled",
+    "State",
+    "StateType",
+    "Suspended",
+    "TimedOut",
+    "aggregate",
+]
+
+R = TypeVar("R")
+
+TRACEBACK_LIMIT: Final = 16_384
+"""How many characters of a traceback an ErrorInfo keeps, counted from its end."""
+
+
+class StateType(StrEnum):
+    """The nine kinds of state; every state is of one of them, whatever its name."""
+
+    SCHEDULED = "SCHEDULED"
+    PENDING = "PENDING"
+    RUNNING = "RUNNING"
+    COMPLETED = "COMPLETED"
+    FAILED = "FAILED"
+    CANCELLED = "CANCELLED"
+    CRASHED = "CRASHED"
+    PAUSED = "PAUSED"
+    CANCELLING = "CANCELLING"
+
+    # Taken at every publish: Enum's own is a Python function, the string's is not, and is equal.
+    __hash__ = str.__hash__
+
+
+TERMINAL: Final = frozenset(
+    {StateType.COMPLETED, StateType.FAILED, StateType.CANCELLED, StateType.CRASHED}
+)
+
+
+class ErrorInfo(BaseModel):
+    """What is kept of an exception: plain data, no live object."""
+
+    model_config = ConfigDict(frozen=True)
+
+    type: str
+    message: str
+    traceback: str = ""
+
+    @classmethod
+    def of(cls, error: BaseException) -> Self:
+        """Describe an exception, with the end of its traceback."""
+        kind = type(error)
+        text = "".join(traceback.format_exception(error))
+        name = kind.__qualname__ if kind.__module__ == "builtins" else _qualified(kind)
+
+        return cls(type=name, message=_text(error), traceback=text[-TRACEBACK_LIMIT:])
+
+    def __str__(self) -> str:
+        return f"{self.type}: {self.message}" if self.message else self.type
+
+
+def _qualified(kind: type) -> str:
+    return f"{kind.__module__}.{kind.__qualname__}"
+
+
+def _text(error: BaseException) -> str:
+    try:
+        return str(error)
+    except Exception as problem:  # noqa: BLE001 - a user's __str__ may do anything
+        return f"<its text is not available: {type(problem).__name__}>"
+
+
+class State(BaseModel, Generic[R]):
+    """One thing a run was, is or will be: a type, a name and when it began.
+
+    `State(type=StateType.FAILED)` is enough; name, id and timestamp follow. `data` is the live
+    result or exception; it stays in the process and is never serialised.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    type: StateType
+    name: str = Field(default_factory=lambda given: _title(given["type"]))
+    id: UUID = Field(default_factory=uuid7)
+    timestamp: datetime = Field(default_factory=lambda: datetime.now(UTC))
+    message: str | None = None
+    error: ErrorInfo | None = None
+    data: Any = Field(default=None, exclude=True, repr=False)
+
+    def __hash__(self) -> int:
+        return hash(self.id)
+
+    def __str__(self) -> str:
+        kind = "" if self.name == _title(self.type) else f", type={self.type}"
+
+        return f"{self.name}({self.message!r}{kind})" if self.message else f"{self.name}()"
+
+    def result(self, raise_on_failure: bool = True) -> R:  # noqa: FBT001, FBT002 - as in Prefect
+        """Give the run's result.
+
+        With `raise_on_failure=False` an exception is returned instead of raised.
+
+        Raises:
+            FailedRun: the run failed and left no exception; otherwise that exception itself.
+            CrashedRun: the run crashed.
+            CancelledRun: the run was cancelled.
+            UnfinishedRun: the run has not ended.
+        """
+        if self.type is StateType.COMPLETED:
+            return self.data  # type: ignore[no-any-return]
+
+        error = self._error()
+        if raise_on_failure:
+            raise error
+
+        return error  # type: ignore[return-value]
+
+    def _error(self) -> Exception:
+        if self.type is StateType.FAILED and isinstance(self.data, Exception):
+            return self.data
+
+        message = self.message or f"The run is {self.name}."
+        error = _ERRORS.get(self.type, UnfinishedRun)(message)
+        if isinstance(self.data, BaseException):
+            error.__cause__ = self.data
+
+        return error
+
+    def detached(self) -> Self:
+        """Give this state without its live data: what an event may carry."""
+        if self.data is None:
+            return self
+        error = self.error
+        if error is None and isinstance(self.data, BaseException):
+            error = ErrorInfo.of(self.data)
+
+        return self.model_copy(update={"data": None, "error": error})
+
+    @property
+    def is_scheduled(self) -> bool:
+        """Whether the run waits for a time to begin, or to begin again."""
+        return self.type is StateType.SCHEDULED
+
+    @property
+    def is_pending(self) -> bool:
+        """Whether the run is about to begin."""
+        return self.type is StateType.PENDING
+
+    @property
+    def is_running(self) -> bool:
+        """Whether the body is being executed."""
+        return self.type is StateType.RUNNING
+
+    @property
+    def is_completed(self) -> bool:
+        """Whether the run ended well."""
+        return self.type is StateType.COMPLETED
+
+    @property
+    def is_failed(self) -> bool:
+        """Whether the run ended with an exception or a timeout."""
+        return self.type is StateType.FAILED
+
+    @property
+    def is_cancelled(self) -> bool:
+        """Whether the run was cancelled through eventflow."""
+        return self.type is StateType.CANCELLED
+
+    @property
+    def is_crashed(self) -> bool:
+        """Whether the run was ended from outside."""
+        return self.type is StateType.CRASHED
+
+    @property
+    def is_paused(self) -> bool:
+        """Whether the run stands still until someone resumes it."""
+        return self.type is StateType.PAUSED
+
+    @property
+    def is_cancelling(self) -> bool:
+        """Whether the run has been told to stop and is closing down."""
+        return self.type is StateType.CANCELLING
+
+    @property
+    def is_final(self) -> bool:
+        """Whether no other state can follow."""
+        return self.type in TERMINAL
+
+
+if TYPE_CHECKING:
+    AnyState = State[Any]
+else:
+    # Parametrising a generic model makes another class, which plain states are no instances of.
+    AnyState = State
+
+_TITLES: Final = {kind: kind.value.capitalize() for kind in StateType}
+_ERRORS: Final = {
+    StateType.FAILED: FailedRun,
+    StateType.CRASHED: CrashedRun,
+    StateType.CANCELLED: CancelledRun,
+    StateType.CANCELLING: CancelledRun,
+}
+
+
+def _title(kind: StateType) -> str:
+    return _TITLES[kind]
+
+
+def _ended(kind: StateType, name: str, message: str | None, data: Any) -> AnyState:
+    error = ErrorInfo.of(data) if isinstance(data, BaseException) else None
+
+    return State(type=kind, name=name, message=message, data=data, error=error)
+
+
+def Scheduled(*, name: str = "Scheduled", message: str | None = None) -> AnyState:
+    """The run waits for its time."""
+    return State(type=StateType.SCHEDULED, name=name, message=message)
+
+
+def Late(*, message: str | None = None) -> AnyState:
+    """The run's time has passed and it has not begun."""
+    return Scheduled(name="Late", message=message)
+
+
+def AwaitingRetry(*, message: str | None = None, error: ErrorInfo | None = None) -> AnyState:
+    """An attempt failed and another one will follow."""
+    return State(type=StateType.SCHEDULED, name="AwaitingRetry", message=message, error=error)
+
+
+def Pending(*, name: str = "Pending", message: str | None = None) -> AnyState:
+    """The run exists and its body has not begun."""
+    return State(type=StateType.PENDING, name=name, message=message)
+
+
+def NotReady(*, message: str | None = None) -> AnyState:
+    """The run will not begin: something it waits for did not complete."""
+    return Pending(name="NotReady", message=message)
+
+
+def Running(*, name: str = "Running", message: str | None = None) -> AnyState:
+    """The body is being executed."""
+    return State(type=StateType.RUNNING, name=name, message=message)
+
+
+def Retrying(*, message: str | None = None) -> AnyState:
+    """The body is being executed again after a failed attempt."""
+    return Running(name="Retrying", message=message)
+
+
+def Completed(
+    *, name: str = "Completed", message: str | None = None, data: Any = None
+) -> AnyState:
+    """The run ended well; `data` is its result."""
+    return State(type=StateType.COMPLETED, name=name, message=message, data=data)
+
+
+def Cached(*, message: str | None = None, data: Any = None) -> AnyState:
+    """The result was known already; the body was not called."""
+    return Completed(name="Cached", message=message, data=data)
+
+
+def RolledBack(*, message: str | None = None, data: Any = None) -> AnyState:
+    """The run completed and what it did was undone."""
+    return Completed(name="RolledBack", message=message, data=data)
+
+
+def Failed(*, name: str = "Failed", message: str | None = None, data: Any = None) -> AnyState:
+    """The run ended with an exception; `data` is that exception, where there is one."""
+    return _ended(StateType.FAILED, name, message, data)
+
+
+def TimedOut(*, message: str | None = None, data: Any = None) -> AnyState:
+    """The body did not end within the run's own timeout."""
+    return Failed(name="TimedOut", message=message, data=data)
+
+
+def Crashed(*, name: str = "Crashed", message: str | None = None, data: Any = None) -> AnyState:
+    """The run was ended from outside; `data` is what ended it, where it is known."""
+    return _ended(StateType.CRASHED, name, message, data)
+
+
+def Cancelling(*, name: str = "Cancelling", message: str | None = None) -> AnyState:
+    """The run has been told to stop."""
+    return State(type=StateType.CANCELLING, name=name, message=message)
+
+
+def Cancelled(*, name: str = "Cancelled", message: str | None = None) -> AnyState:
+    """The run was stopped through eventflow."""
+    return State(type=StateType.CANCELLED, name=name, message=message)
+
+
+def Paused(*, name: str = "Paused", message: str | None = None) -> AnyState:
+    """The run stands still until someone resumes it."""
+    return State(type=StateType.PAUSED, name=name, message=message)
+
+
+def Suspended(*, message: str | None = None) -> AnyState:
+    """The run stands still and holds no process."""
+    return Paused(name="Suspended", message=message)
+
+
+KNOWN_NAMES: Final = frozenset(
+    {*_TITLES.values(), "Late", "AwaitingRetry", "Retrying", "Cached"}
+    | {"RolledBack", "TimedOut", "NotReady", "Suspended"}
+)
+"""The names that eventflow itself gives to states; a user's own may be any other."""
+
+
+def _legal() -> dict[StateType | None, frozenset[StateType]]:
+    kind = StateType
+    # Whatever a run is doing, it can break, be broken off, or be told to stop.
+    always = {kind.FAILED, kind.CRASHED, kind.CANCELLING}
+    onward = {
+        kind.SCHEDULED: {kind.PENDING, kind.RUNNING, kind.SCHEDULED, kind.PAUSED},
+        kind.PENDING: {kind.PENDING, kind.SCHEDULED, kind.RUNNING, kind.COMPLETED, kind.PAUSED},
+        kind.RUNNING: {kind.COMPLETED, kind.SCHEDULED, kind.PAUSED},
+        kind.PAUSED: {kind.RUNNING, kind.SCHEDULED},
+        kind.CANCELLING: {kind.CANCELLED},
+    }
+    table: dict[StateType | None, frozenset[StateType]] = {
+        source: frozenset(targets | always) for source, targets in onward.items()
+    }
+    table |= dict.fromkeys(TERMINAL, frozenset())
+    table[None] = frozenset({kind.PENDING, kind.SCHEDULED})
+
+    return table
+
+
+LEGAL: Final = MappingProxyType(_legal())
+"""For each state type (None: no state yet) the types that may be entered next."""
+
+
+def aggregate(states: Iterable[AnyState], data: Any = None) -> AnyState:
+    """Sum up several ended runs: all completed, any cancelled, else failed.
+
+    A failed sum carries the first failure's exception as its data.
+    """
+    states = list(states)
+    done = sum(state.is_completed for state in states)
+    if done == len(states):
+        return Completed(message="All states completed.", data=data)
+
+    tally = f"{len(states) - done} of {len(states)} states did not complete."
+    if any(state.is_cancelled or state.is_cancelling for state in states):
+        return Cancelled(message=tally)
+    first = next(state for state in states if not state.is_completed)
+
+    return Failed(message=tally, data=first.result(raise_on_failure=False))
+
+
+def after(seconds: float) -> datetime:
+    """Give the moment that lies so many seconds ahead, in UTC."""
+    return datetime.now(UTC) + timedelta(seconds=seconds)

@@ -1,0 +1,184 @@
+"""What the life of a run asks for besides publishing: each step, for sync code and for async."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import inspect
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from eventflow.futures import Future, wait
+from eventflow.jobs import Job
+from eventflow.portal import background, running_loop, watchdog
+
+__all__ = ["Abandon", "Ask", "Call", "Settle", "Sleep", "Step", "timed"]
+
+
+class Step:
+    """Something that a driver is to do; what it gives is told to the life of the run."""
+
+    __slots__ = ()
+
+    def run(self, job: Job) -> Any:
+        """Do it from sync code."""
+        raise AssertionError
+
+    async def arun(self, job: Job) -> Any:
+        """Do it from async code."""
+        raise AssertionError
+
+
+@contextlib.contextmanager
+def timed(job: Job, seconds: float | None) -> Iterator[None]:
+    """Have the run stopped if the block takes longer than so many seconds."""
+    if seconds is None:
+        yield
+        return
+    control = job.run.control
+    timer = control.start_timer()
+    loop = running_loop()
+    if loop is None or not job.definition.is_async:
+        call_off: Callable[[], object] = watchdog.call_later(seconds, lambda: control.expire(timer))
+    else:
+        call_off = loop.call_later(seconds, control.expire, timer).cancel
+    try:
+        yield
+    finally:
+        control.stop_timer()
+        call_off()
+
+
+class Call(Step):
+    """Call the body, and wait for the tasks that it submitted; the timeout covers both."""
+
+    __slots__ = ()
+
+    def run(self, job: Job) -> Any:
+        """Call a sync body where interrupts may reach it."""
+        control = job.run.control
+        timeout = job.definition.timeout_seconds
+        if timeout is None:
+            return control.call(job.body)
+        with timed(job, timeout):
+            return control.call(job.body)
+
+    async def arun(self, job: Job) -> Any:
+        """Await an async body."""
+        with timed(job, job.definition.timeout_seconds):
+            result = await job.definition.fn(*job.args, **job.kwargs)
+            scope = job.scope
+            if scope is not None and not scope.empty:
+                await scope.ajoin()
+            return result
+
+
+class Sleep(Step):
+    """Wait before the next attempt."""
+
+    __slots__ = ("seconds",)
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
+
+    def run(self, job: Job) -> None:
+        """Block; a cancellation wakes it."""
+        job.run.control.sleep(self.seconds)
+
+    async def arun(self, job: Job) -> None:  # noqa: ARG002 - the step's interface
+        """Sleep on the loop."""
+        await asyncio.sleep(self.seconds)
+
+
+class Settle(Step):
+    """Wait for the task runs whose results are this run's arguments."""
+
+    __slots__ = ("futures",)
+
+    def __init__(self, futures: list[Future[Any]]) -> None:
+        self.futures = futures
+
+    def run(self, job: Job) -> None:
+        """Block; a cancellation wakes it."""
+        job.run.control.call(lambda: wait(self.futures))
+
+    async def arun(self, job: Job) -> None:  # noqa: ARG002 - the step's interface
+        """Wait on the loop."""
+        for future in self.futures:
+            await future.ended()
+
+
+class Abandon(Step):
+    """Cancel every submitted task that has not ended, and wait for their ends."""
+
+    __slots__ = ()
+
+    def run(self, job: Job) -> None:
+        """Block until all have ended."""
+        scope = job.scope
+        if scope is not None:
+            scope.cancel()
+            scope.join()
+
+    async def arun(self, job: Job) -> None:
+        """Wait on the loop; being cancelled meanwhile does not cut it short."""
+        scope = job.scope
+        if scope is not None:
+            scope.cancel()
+            await shielded(scope.ajoin())
+
+
+class Ask(Step):
+    """Put a question to a user's function, sync or async."""
+
+    __slots__ = ("args", "function")
+
+    def __init__(self, function: Callable[..., object], args: tuple[Any, ...]) -> None:
+        self.function = function
+        self.args = args
+
+    def run(self, job: Job) -> Any:  # noqa: ARG002 - the step's interface
+        """Call it; if it gives a coroutine, have the background loop run that."""
+        answer = self.function(*self.args)
+        if inspect.iscoroutine(answer):
+            return background.run(answer)
+
+        return answer
+
+    async def arun(self, job: Job) -> Any:  # noqa: ARG002 - the step's interface
+        """Call it, and await what it gives."""
+        answer = self.function(*self.args)
+
+        return await answer if inspect.isawaitable(answer) else answer
+
+
+async def shielded(awaitable: Any) -> Any:
+    """Await something to its end although this task is cancelled meanwhile; then say so.
+
+    It gets a task of its own. An exit or an interrupt raised in there must not reach the loop
+    through that task, so it is carried over and raised here.
+
+    Raises:
+        asyncio.CancelledError: this task was cancelled meanwhile.
+    """
+    task = asyncio.ensure_future(_outcome(awaitable))
+    cancelled: asyncio.CancelledError | None = None
+    while not task.done():
+        try:
+            await asyncio.wait([task])
+        except asyncio.CancelledError as error:
+            cancelled = error
+    result, error = task.result()
+    if error is not None:
+        raise error
+    if cancelled is not None:
+        raise cancelled
+
+    return result
+
+
+async def _outcome(awaitable: Any) -> tuple[Any, BaseException | None]:
+    try:
+        return await awaitable, None
+    except BaseException as error:  # noqa: BLE001 - raised by whoever awaits the outcome
+        return None, error

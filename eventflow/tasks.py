@@ -1,0 +1,277 @@
+"""`@task` and what it leaves: a function whose calls, and submissions, are task runs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine, Iterable
+from datetime import timedelta
+from typing import Any, Concatenate, Literal, ParamSpec, Self, TypeVar, overload
+
+from eventflow.calls import call
+from eventflow.definitions import KEEP, Definition, HookList, RunName, changed
+from eventflow.futures import Future, FutureList
+from eventflow.hooks import Hook
+from eventflow.jobs import Job
+from eventflow.mapping import rows
+from eventflow.retries import Delays
+from eventflow.states import State
+from eventflow.submission import submit
+
+__all__ = ["Task", "task"]
+
+P = ParamSpec("P")
+Q = ParamSpec("Q")
+R = TypeVar("R", covariant=True)
+S = TypeVar("S")
+T = TypeVar("T")
+
+
+class Task(Definition[P, R]):
+    """A task: call it, `submit` it or `map` it to make task runs. Made by `@task`."""
+
+    run_type = "task"
+
+    @overload
+    def __call__(
+        self: Task[P, Coroutine[Any, Any, T]], *args: P.args, **kwargs: P.kwargs
+    ) -> Coroutine[Any, Any, T]: ...
+
+    @overload
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R: ...
+
+    @overload
+    def __call__(
+        self: Task[P, Coroutine[Any, Any, T]],
+        *args: Any,
+        return_state: Literal[True],
+        wait_for: Iterable[Any] | None = None,
+        **kwargs: Any,
+    ) -> Coroutine[Any, Any, State[T]]: ...
+
+    @overload
+    def __call__(
+        self,
+        *args: Any,
+        return_state: Literal[True],
+        wait_for: Iterable[Any] | None = None,
+        **kwargs: Any,
+    ) -> State[R]: ...
+
+    @overload
+    def __call__(self, *args: Any, wait_for: Iterable[Any] | None, **kwargs: Any) -> R: ...
+
+    def __call__(
+        self,
+        *args: Any,
+        return_state: bool = False,
+        wait_for: Iterable[Any] | None = None,
+        **kwargs: Any,
+    ) -> Any:
+        """Run the task here and now.
+
+        With `return_state=True` the final state is given instead of the result. The run begins
+        once everything in `wait_for` (futures, states) has completed.
+
+        Raises:
+            Exception: what the body raised, if the run failed.
+            CancelledRun: the run was cancelled.
+            UnfinishedRun: something it waits for did not complete.
+            ParameterError: the arguments do not fit.
+        """
+        return call(self, lambda: Job(self, args, kwargs, wait_for), return_state=return_state)
+
+    @overload
+    def submit(
+        self: Task[P, Coroutine[Any, Any, T]], *args: P.args, **kwargs: P.kwargs
+    ) -> Future[T]: ...
+
+    @overload
+    def submit(self, *args: P.args, **kwargs: P.kwargs) -> Future[R]: ...
+
+    @overload
+    def submit(
+        self: Task[P, Coroutine[Any, Any, T]],
+        *args: Any,
+        wait_for: Iterable[Any] | None,
+        **kwargs: Any,
+    ) -> Future[T]: ...
+
+    @overload
+    def submit(
+        self, *args: Any, wait_for: Iterable[Any] | None, **kwargs: Any
+    ) -> Future[R]: ...
+
+    def submit(self, *args: Any, wait_for: Iterable[Any] | None = None, **kwargs: Any) -> Any:
+        """Have the task run beside the flow, and go on; gives a future.
+
+        A sync task goes to the flow's task runner. An async task of an async flow runs on that
+        flow's own event loop, one of a sync flow on a background loop. Futures among the
+        arguments stand for their results. The flow run does not end before the task run.
+
+        Raises:
+            MissingContextError: no flow is running here.
+        """
+        return submit(self, args, kwargs, wait_for)
+
+    @overload
+    def map(
+        self: Task[P, Coroutine[Any, Any, T]],
+        *args: Any,
+        wait_for: Iterable[Any] | None = None,
+        **kwargs: Any,
+    ) -> FutureList[T]: ...
+
+    @overload
+    def map(
+        self, *args: Any, wait_for: Iterable[Any] | None = None, **kwargs: Any
+    ) -> FutureList[R]: ...
+
+    def map(self, *args: Any, wait_for: Iterable[Any] | None = None, **kwargs: Any) -> Any:
+        """Submit a task run for each set of items, one from each iterable argument.
+
+        Strings and mappings count as one item, and so does what `unmapped(...)` marks.
+
+        Raises:
+            MappingMissingIterable: no argument can be iterated over.
+            MappingLengthMismatch: the iterables are not equally long.
+            MissingContextError: no flow is running here.
+        """
+        every = rows(self.name, self.parameters, args, kwargs)
+
+        return FutureList(submit(self, each, named, wait_for) for each, named in every)
+
+    @overload
+    def __get__(self, instance: None, owner: type | None = None) -> Self: ...
+
+    @overload
+    def __get__(
+        self: Task[Concatenate[S, Q], T], instance: S, owner: type | None = None
+    ) -> Task[Q, T]: ...
+
+    def __get__(self, instance: object, owner: type | None = None) -> Any:
+        """Bind like a function does."""
+        return self.bound(instance, owner)
+
+    def with_options(  # noqa: PLR0913 - one keyword for each option
+        self,
+        *,
+        name: str | None = KEEP,
+        version: str | None = KEEP,
+        description: str | None = KEEP,
+        task_run_name: RunName = KEEP,
+        tags: Iterable[str] | None = KEEP,
+        retries: int | None = KEEP,
+        retry_delay_seconds: Delays = KEEP,
+        retry_jitter_factor: float | None = KEEP,
+        retry_condition_fn: Callable[..., object] | None = KEEP,
+        timeout_seconds: float | None = KEEP,
+        cache_key_fn: Callable[..., str | None] | None = KEEP,
+        cache_expiration: timedelta | None = KEEP,
+        refresh_cache: bool = KEEP,
+        log_prints: bool | None = KEEP,
+        hooks: Iterable[Hook] | None = KEEP,
+        on_running: HookList = KEEP,
+        on_completion: HookList = KEEP,
+        on_failure: HookList = KEEP,
+        on_cancellation: HookList = KEEP,
+        on_crashed: HookList = KEEP,
+    ) -> Self:
+        """Copy the task with some options changed.
+
+        A list of hooks replaces those of its kind on the copy; an empty one clears them.
+        """
+        return self._with(changed(locals()))
+
+
+@overload
+def task(fn: Callable[P, R], /) -> Task[P, R]: ...
+
+
+@overload
+def task(
+    *,
+    name: str | None = ...,
+    version: str | None = ...,
+    description: str | None = ...,
+    task_run_name: RunName = ...,
+    tags: Iterable[str] | None = ...,
+    retries: int | None = ...,
+    retry_delay_seconds: Delays = ...,
+    retry_jitter_factor: float | None = ...,
+    retry_condition_fn: Callable[..., object] | None = ...,
+    timeout_seconds: float | None = ...,
+    cache_key_fn: Callable[..., str | None] | None = ...,
+    cache_expiration: timedelta | None = ...,
+    refresh_cache: bool = ...,
+    log_prints: bool | None = ...,
+    hooks: Iterable[Hook] | None = ...,
+    on_running: HookList = ...,
+    on_completion: HookList = ...,
+    on_failure: HookList = ...,
+    on_cancellation: HookList = ...,
+    on_crashed: HookList = ...,
+) -> Callable[[Callable[P, R]], Task[P, R]]: ...
+
+
+def task(  # noqa: PLR0913 - one keyword for each option
+    fn: Callable[..., Any] | None = None,
+    /,
+    *,
+    name: str | None = None,
+    version: str | None = None,
+    description: str | None = None,
+    task_run_name: RunName = None,
+    tags: Iterable[str] | None = None,
+    retries: int | None = None,
+    retry_delay_seconds: Delays = None,
+    retry_jitter_factor: float | None = None,
+    retry_condition_fn: Callable[..., object] | None = None,
+    timeout_seconds: float | None = None,
+    cache_key_fn: Callable[..., str | None] | None = None,
+    cache_expiration: timedelta | None = None,
+    refresh_cache: bool = False,
+    log_prints: bool | None = None,
+    hooks: Iterable[Hook] | None = None,
+    on_running: HookList = None,
+    on_completion: HookList = None,
+    on_failure: HookList = None,
+    on_cancellation: HookList = None,
+    on_crashed: HookList = None,
+) -> Any:
+    """Make a task of a function, sync or async, also a generator or a method.
+
+    Args:
+        fn: the function; or use `@task(...)` with options.
+        name: the task's name, by default the function's.
+        version: a version to tell apart what runs of a task did.
+        description: by default the function's docstring.
+        task_run_name: a template over the parameters (`"fetch-{url}"`), or a function.
+        tags: tags of every run, beside those of `tags(...)` blocks around the call.
+        retries: how often a failed attempt is tried again.
+        retry_delay_seconds: seconds before each retry: one number, a list, or a function that
+            takes the number of retries and gives either.
+        retry_jitter_factor: lengthens each delay by up to this factor, at random.
+        retry_condition_fn: takes `(task, run, state)` and says whether to try again.
+        timeout_seconds: how long one attempt may take; then it ends TimedOut.
+        cache_key_fn: takes the run's context and its parameters and gives the key under which
+            the result is kept in memory, or None.
+        cache_expiration: how long a result is kept; by default for ever.
+        refresh_cache: whether the body is called although there is a result, to replace it.
+        log_prints: whether `print` in the body goes to the run's logger.
+        hooks: hooks for states of your choice.
+        on_running: hooks before every attempt.
+        on_completion: hooks for COMPLETED.
+        on_failure: hooks for FAILED, timeouts included, after the last retry.
+        on_cancellation: hooks for CANCELLING.
+        on_crashed: hooks for CRASHED.
+
+    Raises:
+        TypeError: a list of hooks is not iterable, or holds something not callable.
+        ReservedArgumentError: a parameter is named `return_state` or `wait_for`.
+        ValueError: a number is negative.
+    """
+    options = changed(locals())
+
+    def decorate(function: Callable[..., Any]) -> Task[..., Any]:
+        return Task(function, options)
+
+    return decorate if fn is None else decorate(fn)

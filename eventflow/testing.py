@@ -1,0 +1,46 @@
+"""Help for tests: what was published, and a bus and a home of a test's own."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+from eventflow import caches
+from eventflow.eventbus import EventBus, current_bus, use_bus
+from eventflow.events import Event
+from eventflow.settings import EVENTFLOW_HOME, temporary_settings
+
+__all__ = ["Isolated", "capture_events", "isolated"]
+
+
+class Isolated(NamedTuple):
+    """What an `isolated` block has of its own."""
+
+    bus: EventBus
+    home: Path
+
+
+@contextmanager
+def capture_events() -> Iterator[list[Event]]:
+    """Collect every event published on the bus in force, in order, from any thread."""
+    events: list[Event] = []
+    with current_bus().subscribe(events.append):
+        yield events
+
+
+@contextmanager
+def isolated(home: Path | None = None) -> Iterator[Isolated]:
+    """Give a block of code a bus, a home and a result cache of its own.
+
+    The home is a temporary folder, unless one is given.
+    """
+    with (
+        tempfile.TemporaryDirectory(prefix="eventflow-") as folder,
+        use_bus(EventBus()) as bus,
+        temporary_settings({EVENTFLOW_HOME: str(home or folder)}),
+        caches.fresh(),
+    ):
+        yield Isolated(bus, home or Path(folder))
