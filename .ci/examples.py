@@ -25,6 +25,11 @@ def expected_status(script: Path) -> int:
 def run(script: Path, home: str) -> tuple[int | str, str]:
     """Run one script; return its exit status and all that it said."""
     environment = os.environ | {"HOME": home, "EVENTFLOW_HOME": f"{home}/eventflow"}
+    # An example deletes things with whatever `gcloud` it finds: this one only writes that down.
+    environment |= {
+        "PATH": f"{ROOT / 'tests' / 'examples'}{os.pathsep}{os.environ['PATH']}",
+        "GCLOUD_RECORD": f"{home}/gcloud.txt",
+    }
 
     # A file, not a pipe: a process that a script leaves behind would hold a pipe open.
     with tempfile.TemporaryFile("w+", errors="replace") as output:

@@ -11,7 +11,7 @@ from uuid import UUID
 
 from anyio import to_thread
 
-from eventflow.blocks.store import BlockStore, StoredBlock, open_store
+from eventflow.blockstore import BlockStore, StoredBlock, open_store
 
 __all__ = ["BlockDocument", "Client", "get_client"]
 

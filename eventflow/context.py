@@ -29,6 +29,7 @@ class RunContext(NamedTuple):
     run: Run
     flow_run: FlowRun | None
     scope: Scope | None
+    log_prints: bool = False
 
     @property
     def definition(self) -> Any:

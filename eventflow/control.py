@@ -1,28 +1,23 @@
 """Stopping a run: cancellation and timeouts, brought to the thread or the task that executes it.
 
 A sync body is stopped by an exception raised in its thread, an async body by cancelling its task.
-Neither may arrive while the engine is between a transition and its hooks: a thread has a gate
-that lets an interrupt in only while a body (for signals: or a hook) is being executed there.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import ctypes
-import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from enum import Enum
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 from uuid import UUID
+
+from eventflow.gates import Gate, Inside, Interrupted, gate, wait
 
 __all__ = ["Control", "Gate", "Inside", "Interrupted", "Reason", "gate", "live", "wait"]
 
 T = TypeVar("T")
-
-WAKE: Final = getattr(signal, "SIGURG", None)
-"""The signal that wakes the main thread from a blocking call; ignored by default everywhere."""
 
 
 class Reason(Enum):
@@ -32,160 +27,37 @@ class Reason(Enum):
     TIMED_OUT = "timed out"
 
 
-class Inside(Enum):
-    """What a thread is executing, as far as interrupts are concerned."""
+# Python 3.11 looks a member up by calling Python code, where an interrupt could arrive.
+_CANCELLED: Final = Reason.CANCELLED
+_TIMED_OUT: Final = Reason.TIMED_OUT
+_ENGINE: Final = Inside.ENGINE
+_BODY: Final = Inside.BODY
 
-    NOTHING = "nothing of a sync run"
-    ENGINE = "the engine"
-    BODY = "a body"
-    HOOK = "a hook"
-
-
-class Interrupted(BaseException):
-    """Raised inside the body of a sync run that eventflow stops; not for users to catch."""
+# Reentrant: a signal handler of the program's own may cancel a run.
+_lock: Final = threading.RLock()
 
 
-class Gate:
-    """What one thread is inside of, and what waits to be raised there."""
-
-    __slots__ = ("bodies", "deferred", "ident", "inside", "lock", "sleeping")
-
-    def __init__(self) -> None:
-        self.ident = threading.get_ident()
-        self.lock = threading.Lock()
-        self.inside = Inside.NOTHING
-        self.bodies: list[Control] = []
-        self.deferred: BaseException | None = None
-        self.sleeping: threading.Event | None = None
-
-    def due(self) -> bool:
-        """Say whether a body on this thread's stack has been told to stop."""
-        return any(control.reason is not None for control in self.bodies)
-
-    def knock(self, control: Control) -> None:
-        """Interrupt the bodies on this thread from that run's on; called from any thread."""
-        with self.lock:
-            if self.inside is Inside.BODY and control in self.bodies:
-                self._raise_there()
-            if self.sleeping is not None:
-                self.sleeping.set()
-
-    def _raise_there(self) -> None:
-        if WAKE is not None and self.ident == threading.main_thread().ident and _woken.is_set():
-            signal.pthread_kill(self.ident, WAKE)
-        else:
-            _raise_in(self.ident, Interrupted)
-
-    def open(self, inside: Inside) -> None:
-        """Let in what may arrive here, and raise what has been waiting."""
-        with self.lock:
-            self.inside = inside
-        deferred, self.deferred = self.deferred, None
-        if deferred is not None:
-            raise deferred
-        if inside is Inside.BODY and self.bodies and self.due():
-            raise Interrupted
-
-    def shut(self) -> None:
-        """Let nothing in from here on; an interrupt on its way is called back."""
-        with self.lock:
-            if self.inside is Inside.BODY and self.bodies and self.due():
-                _raise_in(self.ident, None)
-            self.inside = Inside.ENGINE
-
-    def shut_firmly(self) -> None:
-        """Shut the gate although an interrupt may arrive while that is being done."""
-        while True:
-            try:
-                self.shut()
-            except Interrupted:
-                continue
-            return
-
-    @contextlib.contextmanager
-    def aside(self) -> Iterator[None]:
-        """Execute another run's work meanwhile, which the bodies here have nothing to do with."""
-        before, bodies = self.inside, self.bodies
-        self.enter_engine()
-        self.bodies = []
-        try:
-            yield
-        finally:
-            self.bodies = bodies
-            self.leave_engine(before)
-
-    def enter_engine(self) -> None:
-        """Begin to execute the engine for a run, perhaps from within the body of another."""
-        if self.inside is Inside.BODY:
-            self.shut_firmly()
-        else:
-            self.inside = Inside.ENGINE
-
-    def leave_engine(self, before: Inside) -> None:
-        """Go back to where the engine was entered from, and raise what has been waiting.
-
-        Raises:
-            Interrupted: the body around it is to stop.
-            KeyboardInterrupt, TerminationSignal: a signal arrived meanwhile.
-        """
-        self.open(before)
-
-
-def _raise_in(ident: int, kind: type[BaseException] | None) -> None:
-    error = None if kind is None else ctypes.py_object(kind)
-    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(ident), error)
-
-
-class _Local(threading.local):
-    def __init__(self) -> None:
-        self.gate = Gate()
-
-
-_local: Final = _Local()
-_woken: Final = threading.Event()
-_timers: Final = threading.Lock()
-
-
-def gate() -> Gate:
-    """Give the gate of this thread."""
-    return _local.gate
-
-
-def wake_main_thread() -> None:
-    """Have the main thread wake from blocking calls when one of its bodies must stop.
-
-    Does nothing outside the main thread, or where the program uses the signal itself: then an
-    interrupt takes effect when the blocking call returns.
-    """
-    if WAKE is None or _woken.is_set() or threading.current_thread() is not threading.main_thread():
-        return
-    if signal.getsignal(WAKE) in {signal.SIG_DFL, signal.SIG_IGN}:
-        signal.signal(WAKE, _on_wake)
-        _woken.set()
-
-
-def _on_wake(_signum: int, _frame: object) -> None:
-    here = gate()
-    if here.inside is Inside.BODY and here.due():
-        raise Interrupted
-
-
-def wait(event: threading.Event, timeout: float | None = None) -> bool:
-    """Wait for an event; if a body of this thread is told to stop meanwhile, wake up."""
-    here = gate()
-    here.sleeping = event
+def _is_current(task: asyncio.Task[Any]) -> bool:
     try:
-        if here.inside is Inside.BODY and here.due():
-            raise Interrupted
-        return event.wait(timeout)
-    finally:
-        here.sleeping = None
+        return asyncio.current_task() is task
+    except RuntimeError:  # no loop is running here
+        return False
 
 
 class Control:
     """The handle by which one run is stopped, whoever asks and wherever it executes."""
 
-    __slots__ = ("_gate", "_loop", "_task", "_timer", "closed", "parent", "reason")
+    __slots__ = (
+        "_cancelled_before",
+        "_cancels",
+        "_gate",
+        "_loop",
+        "_task",
+        "_timer",
+        "closed",
+        "parent",
+        "reason",
+    )
 
     def __init__(self, parent: Control | None) -> None:
         self.parent = parent
@@ -193,29 +65,41 @@ class Control:
         self.closed = False
         self._timer: object = None
         self._gate: Gate | None = None
-        self._task: asyncio.Task[object] | None = None
+        self._task: asyncio.Task[Any] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._cancels = 0
+        self._cancelled_before = 0
 
     def stop(self, reason: Reason) -> bool:
         """Stop the run; gives False if it has ended or is being cancelled already."""
-        if self.closed or self.reason is Reason.CANCELLED:
-            return False
-        self.reason = reason
+        with _lock:
+            if self.closed or self.reason is _CANCELLED:
+                return False
+            self.reason = reason
         self._interrupt()
 
         return True
+
+    def close(self) -> bool:
+        """Let nothing stop the run from here on; says whether its cancellation was asked for."""
+        with _lock:
+            self.closed = True
+        self.take_back()
+
+        return self.reason is _CANCELLED
 
     def _interrupt(self) -> None:
         # Read once: the run may end, and clear them, while this is being done.
         thread, loop = self._gate, self._loop
         if thread is not None:
             thread.knock(self)
-        elif loop is not None:
+        if loop is not None:
             with contextlib.suppress(RuntimeError):  # the loop is closed, and the run with it
                 loop.call_soon_threadsafe(self._cancel_task)
 
     def _cancel_task(self) -> None:
         if self._task is not None and not self.closed and self.reason is not None:
+            self._cancels += 1
             self._task.cancel()
 
     @property
@@ -229,6 +113,31 @@ class Control:
 
         return False
 
+    def is_below(self, other: Control) -> bool:
+        """Say whether the other run is around this one."""
+        above = self.parent
+        while above is not None and above is not other:
+            above = above.parent
+
+        return above is not None
+
+    def awaiting(self) -> list[Control]:
+        """Give this run and those around it whose task is standing still in this very call.
+
+        A sync run that is called from an async body blocks the loop: its thread must be
+        interrupted, for the cancellation of the task could only come afterwards.
+        """
+        task = self._task
+        if task is None or not _is_current(task):
+            return []
+        found: list[Control] = []
+        above: Control | None = self
+        while above is not None and above._task is task:  # noqa: SLF001 - its own kind
+            found.insert(0, above)
+            above = above.parent
+
+        return found
+
     def call(self, body: Callable[[], T]) -> T:
         """Call a sync body where interrupts may reach it.
 
@@ -236,32 +145,58 @@ class Control:
             Interrupted: the run, or one around it, was stopped.
         """
         here = gate()
-        here.bodies.append(self)
-        self._gate = here
+        bodies = [self] if self.parent is None else [*self.parent.awaiting(), self]
+        here.bodies += bodies
+        for control in bodies:
+            control._gate = here  # noqa: SLF001 - its own kind
         try:
-            here.open(Inside.BODY)
+            here.open(_BODY)
             return body()
         finally:
-            here.shut_firmly()
-            self._gate = None
-            here.bodies.remove(self)
+            # From here on nobody knocks; what was raised before may still arrive in any call.
+            here.inside = _ENGINE
+            try:
+                here.shut()
+            except Interrupted:
+                try:
+                    here.shut()
+                except Interrupted:
+                    here.shut()
+            for control in bodies:
+                control._gate = None  # noqa: SLF001 - its own kind
+                here.bodies.pop()
 
     def sleep(self, seconds: float) -> None:
         """Sleep between two attempts of a sync run, where interrupts may reach it."""
         self.call(lambda: wait(threading.Event(), seconds))
 
-    def begin_task(self, task: asyncio.Task[object]) -> None:
-        """Say that an async run is executed by this task from now on."""
+    def begin_task(self, task: asyncio.Task[Any]) -> bool:
+        """Say that an async run is executed by this task from now on.
+
+        Says whether no run around it is executed on the same loop.
+        """
         self._task, self._loop = task, task.get_loop()
+        self._cancelled_before = task.cancelling() - self._cancels
+
+        return self.parent is None or self.parent._loop is not self._loop  # noqa: SLF001 - its own kind
 
     def end_task(self) -> None:
         """Say that the task has ended with the run."""
         self._task = self._loop = None
 
-    def take_back(self, error: BaseException) -> None:
-        """Take a cancellation back that has done its work, so that the task may go on."""
-        if self._task is not None and isinstance(error, asyncio.CancelledError):
-            self._task.uncancel()
+    def take_back(self) -> bool:
+        """Take back the cancellations of the task that have done their work.
+
+        Says whether somebody else has asked for the task's cancellation as well.
+        """
+        task = self._task
+        if task is None:
+            return False
+        while self._cancels:
+            self._cancels -= 1
+            task.uncancel()
+
+        return task.cancelling() > self._cancelled_before
 
     def start_timer(self) -> object:
         """Begin to bound a call of the body; gives what `expire` must be told."""
@@ -271,14 +206,25 @@ class Control:
 
     def stop_timer(self) -> None:
         """Say that the bounded call has ended: its timer may no longer stop the run."""
-        with _timers:
+        with _lock:
             self._timer = None
 
     def expire(self, timer: object) -> None:
         """Stop the run because its time is over, if that timer is still running."""
-        with _timers:
-            if self._timer is timer:
-                self.stop(Reason.TIMED_OUT)
+        with _lock:
+            if self._timer is not timer or self.closed or self.reason is not None:
+                return
+            self.reason = _TIMED_OUT
+        self._interrupt()
+
+    def take_timeout(self) -> bool:
+        """Say whether the time is over, and forget it: there may be another attempt."""
+        with _lock:
+            if self.reason is not _TIMED_OUT:
+                return False
+            self.reason = None
+
+        return True
 
 
 live: Final[dict[UUID, Control]] = {}

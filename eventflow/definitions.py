@@ -7,7 +7,7 @@ import functools
 import inspect
 from collections.abc import Callable, Iterable, Mapping
 from datetime import timedelta
-from typing import Any, ClassVar, Final, Generic, ParamSpec, Self, TypeAlias, TypeVar
+from typing import Any, ClassVar, Final, Generic, ParamSpec, Self, TypeAlias, TypeVar, cast
 
 from eventflow.delivery import HookReceiver
 from eventflow.errors import SignatureMismatchError
@@ -42,6 +42,7 @@ class Definition(Generic[P, R]):
     """
 
     run_type: ClassVar[RunType]
+    tags: frozenset[str] = frozenset()
 
     # What only one of the two kinds has; the engine asks both for it.
     validate_parameters: bool = False
@@ -58,12 +59,13 @@ class Definition(Generic[P, R]):
                 f"options are given by keyword: @{self.run_type}(name=...)."
             )
         self.fn: Callable[P, R] = fn
+        self._own = {"name": _name_of(inner), "description": inspect.getdoc(inner)}
         self.name = _name_of(inner)
         self.version: str | None = None
         self.description = inspect.getdoc(inner)
-        self.tags: frozenset[str] = frozenset()
         self.run_name: RunName = None
         self.retry = RetryPolicy()
+        self._retrying: dict[str, Any] = dict.fromkeys(_RETRY)
         self.timeout_seconds: float | None = None
         self.log_prints: bool | None = None
         self.is_async = is_async(inner) or inspect.isasyncgenfunction(inner)
@@ -74,35 +76,33 @@ class Definition(Generic[P, R]):
         self._bound_parameters: Parameters | None = None
         self._set(options or {})
         self.parameters = Parameters(inner, self.name)
-        functools.update_wrapper(self, inner, updated=())
+        functools.update_wrapper(cast("Callable[..., Any]", self), inner, updated=())
 
     def _set(self, options: Mapping[str, Any]) -> None:
         """Set options by their names in the decorators; None stands for the default."""
         for option, value in options.items():
             if option in KINDS or option == "hooks":
                 self._set_hooks(option, value)
-            elif value is not None:
+            elif option not in _RETRY:
                 attribute, read = _OPTIONS.get(option, (option, _as_it_is))
-                if option not in _RETRY:
-                    setattr(self, attribute, read(value))
-        retry = self.retry
-        if options.keys() & _RETRY:
-            self.retry = RetryPolicy.of(
-                options.get("retries", retry.retries),
-                options.get("retry_delay_seconds", retry.delays),
-                options.get("retry_jitter_factor", retry.jitter_factor),
-            )
+                default = self._own.get(option, getattr(type(self), attribute, None))
+                setattr(self, attribute, default if value is None else read(value))
+        given = {option: options[option] for option in _RETRY & options.keys()}
+        if given:
+            # Kept as they were given: a function of the number of retries is asked anew.
+            self._retrying = {**self._retrying, **given}
+            self.retry = RetryPolicy.of(*(self._retrying[option] for option in _RETRY_ORDER))
 
     # -- hooks ------------------------------------------------------------------------------
 
-    def _set_hooks(self, kind: str, given: HookList) -> None:
+    def _set_hooks(self, kind: str, given: Any) -> None:
         if given is None:
             return
         made = tuple((kind, self._hook(kind, one)) for one in self._checked(kind, given))
         self._hooks = (*(pair for pair in self._hooks if pair[0] != kind), *made)
         self._declare()
 
-    def _checked(self, kind: str, given: HookList) -> tuple[HookFunction | Hook, ...]:
+    def _checked(self, kind: str, given: Any) -> tuple[HookFunction | Hook, ...]:
         advice = (
             f"Please provide a list of hooks to '{kind}':\n\n"
             f"@{self.run_type}({kind}=[hook1, hook2])\ndef my_{self.run_type}():\n\tpass"
@@ -200,15 +200,23 @@ class Definition(Generic[P, R]):
         if self.run_name is None:
             return None
         if callable(self.run_name):
-            name = self.run_name()
+            name = self._called_name(self.run_name)
             if not isinstance(name, str):
-                raise TypeError(f"The run name function of {self.name} gave {name!r}, not a string.")
+                raise TypeError(f"The run name function of {self.name} gave {name!r}, no string.")
             return name
         try:
             return self.run_name.format(**values)
         except (KeyError, IndexError) as error:
             asked = f"{self.run_name!r} of {self.name}"
             raise SignatureMismatchError(asked, values, [str(error).strip("'")]) from error
+
+    def _called_name(self, function: Callable[[], str]) -> object:
+        needed = inspect.signature(function).parameters.values()
+        wanted = [one.name for one in needed if one.default is one.empty and one.kind not in _MANY]
+        if wanted:
+            raise SignatureMismatchError(f"The run name function of {self.name}", wanted, [])
+
+        return function()
 
     # -- copies -----------------------------------------------------------------------------
 
@@ -231,13 +239,17 @@ class Definition(Generic[P, R]):
     def _with(self, options: Mapping[str, Any]) -> Self:
         """Make an independent copy with some options changed and some kinds of hooks replaced."""
         made = copy.copy(self)
-        made.origin = made
-        made._hooks = self.origin._hooks  # noqa: SLF001 - its own kind
-        made._bound_parameters = None
-        made._set(options)
-        made._declare()  # noqa: SLF001 - its own kind
+        made._become_independent(options)  # noqa: SLF001 - its own kind
 
         return made
+
+    def _become_independent(self, options: Mapping[str, Any]) -> None:
+        self._hooks = self.origin._hooks  # noqa: SLF001 - its own kind
+        self.origin = self
+        self._bound_parameters = None
+        self._set(options)
+        self.parameters = self.parameters.renamed(self.name)
+        self._declare()
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}(name={self.name!r}, fn={qualified_name(self.fn)})"
@@ -273,7 +285,9 @@ _OPTIONS: Final[Mapping[str, tuple[str, Callable[[Any], Any]]]] = {
     "tags": ("tags", _read_tags),
     "timeout_seconds": ("timeout_seconds", _read_timeout),
 }
-_RETRY: Final = frozenset({"retries", "retry_delay_seconds", "retry_jitter_factor"})
+_MANY: Final = {inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD}
+_RETRY_ORDER: Final = ("retries", "retry_delay_seconds", "retry_jitter_factor")
+_RETRY: Final = frozenset(_RETRY_ORDER)
 
 
 def _undecorated(fn: Any) -> Any:
@@ -281,4 +295,7 @@ def _undecorated(fn: Any) -> Any:
 
 
 def _name_of(fn: object) -> str:
+    while isinstance(fn, functools.partial):
+        fn = fn.func
+
     return getattr(fn, "__name__", None) or type(fn).__name__

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import inspect
-import threading
-from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterable
-from concurrent.futures import Future
-from contextvars import copy_context
+from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterable, Iterator
 from time import perf_counter, sleep
-from typing import Any, TypeVar
+from typing import TypeVar
 from uuid import UUID
 
 import anyio.to_thread
@@ -30,7 +28,7 @@ from eventflow.events import (
 from eventflow.filters import States
 from eventflow.hooks import Hook, HookFunction
 from eventflow.logs import run_logger
-from eventflow.portal import background, running_loop
+from eventflow.portal import background, in_thread, running_loop, unpacked
 from eventflow.retries import Delays
 from eventflow.runs import Run, RunType
 from eventflow.states import AnyState, ErrorInfo
@@ -39,7 +37,6 @@ from eventflow.subscriptions import Phase
 __all__ = ["HookReceiver", "hook"]
 
 F = TypeVar("F", bound=HookFunction)
-T = TypeVar("T")
 
 
 class _Delivery:
@@ -67,13 +64,14 @@ class _Delivery:
             self.attempt += 1
             try:
                 yield delay
-            except Exception as error:  # noqa: BLE001 - a hook may do anything
-                if not self._failed(error):
+            except BaseException as error:
+                passes = not isinstance(error, Exception) and not _is_own(error)
+                again = self._failed(error, final=passes)
+                if passes:
+                    raise
+                if not again:
                     return
                 delay = self.hook.policy.delay(self.attempt)
-            except BaseException as error:
-                self._failed(error, final=True)
-                raise
             else:
                 self._publish(HookSucceeded)
                 return
@@ -114,44 +112,66 @@ class _Delivery:
         )
         self.bus.publish(outcome)
 
+    @contextlib.contextmanager
+    def _in_force(self) -> Iterator[None]:
+        token = current_hook.set(HookContext(self.id, self.attempt))
+        try:
+            yield
+        finally:
+            current_hook.reset(token)
+
     def call(self) -> object:
-        """Call the hook's function, within the context of this attempt."""
-        token = current_hook.set(HookContext(self.id, self.attempt))
-        try:
+        """Call the hook's function within the context of this attempt; gives what it gives."""
+        with self._in_force():
             return self.hook.fn(self.run.definition, self.run, self.state)
-        finally:
-            current_hook.reset(token)
 
-    async def acall(self) -> object:
-        """Call the hook's function and await what it gives."""
-        token = current_hook.set(HookContext(self.id, self.attempt))
-        try:
-            async with _limit(self.hook):
+    def call_to_the_end(self) -> None:
+        """Call the hook's function from sync code; what it leaves to be awaited is awaited."""
+        result = self.call()
+        if inspect.iscoroutine(result):
+            background.run(self.finish(result))
+
+    async def acall(self) -> None:
+        """Call the hook's function on an event loop and await what it gives."""
+        with self._in_force():
+            async with self.limit():
                 result = self.hook.fn(self.run.definition, self.run, self.state)
-                return await result if inspect.isawaitable(result) else result
-        finally:
-            current_hook.reset(token)
+                if inspect.isawaitable(result):
+                    await result
 
+    async def finish(self, left: Awaitable[object]) -> None:
+        """Await what a plain function gave, as if it were part of it."""
+        with self._in_force():
+            async with self.limit():
+                await left
 
-class _limit:  # noqa: N801 - used like a function
-    """Bounds an async attempt by the hook's own timeout."""
+    @contextlib.asynccontextmanager
+    async def limit(self) -> AsyncIterator[None]:
+        """Bound what is awaited by the hook's own timeout.
 
-    __slots__ = ("_hook", "_timeout")
-
-    def __init__(self, hook: Hook) -> None:
-        self._hook = hook
-        self._timeout = asyncio.timeout(hook.timeout_seconds)
-
-    async def __aenter__(self) -> None:
-        await self._timeout.__aenter__()
-
-    async def __aexit__(self, *raised: Any) -> None:
+        Raises:
+            HookTimeout: it took longer.
+        """
+        seconds = self.hook.timeout_seconds
+        if seconds is None:
+            yield
+            return
         try:
-            await self._timeout.__aexit__(*raised)
+            async with asyncio.timeout(seconds) as timeout:
+                yield
         except TimeoutError as error:
-            if self._timeout.expired():
-                raise HookTimeout(self._hook.id, self._hook.timeout_seconds or 0) from error
+            if timeout.expired():
+                raise HookTimeout(self.hook.id, seconds) from error
             raise
+
+
+def _is_own(error: BaseException) -> bool:
+    """Say whether a cancellation comes from within the hook, which has only failed by it."""
+    if not isinstance(error, asyncio.CancelledError):
+        return False
+    task = None if running_loop() is None else asyncio.current_task()
+
+    return task is None or not task.cancelling()
 
 
 class HookReceiver:
@@ -200,6 +220,9 @@ class HookReceiver:
 
         return _Delivery(self.hook, event, run, run.state)
 
+    def end(self) -> None:
+        """Nothing is held."""
+
     def close(self) -> None:
         """Nothing is held."""
 
@@ -214,64 +237,34 @@ def _told(attempts: Generator[float, None, None], error: BaseException | None) -
 
 def _attempt_in_hook_gate(delivery: _Delivery, delay: float) -> None:
     here = gate()
-    before = here.inside
+    before, bodies = here.inside, here.bodies
     try:
         if before is Inside.ENGINE:
-            here.open(Inside.HOOK)
+            # A signal that came before waits on: it must not take the place of the hook. And what
+            # stops the bodies around the run is none of the hook's business.
+            here.inside, here.bodies = Inside.HOOK, []
         _attempt(delivery, delay)
     finally:
-        here.inside = before
+        here.inside, here.bodies = before, bodies
 
 
 def _attempt(delivery: _Delivery, delay: float) -> None:
     if delay:
         sleep(delay)
     delivery.began = perf_counter()
-    if delivery.hook.is_async:
-        _finish_on_a_loop(delivery.acall)
-    elif delivery.hook.timeout_seconds is not None:
-        _in_a_thread(delivery.hook, delivery.call, delivery.hook.timeout_seconds)
+    hook = delivery.hook
+    if hook.is_async:
+        background.run(delivery.acall())
+    elif hook.timeout_seconds is None:
+        delivery.call_to_the_end()
     else:
-        result = delivery.call()
-        if inspect.iscoroutine(result):
-            _finish_on_a_loop(lambda: _await(result))
-
-
-async def _await(awaitable: Awaitable[T]) -> T:
-    return await awaitable
-
-
-def _finish_on_a_loop(make: Callable[[], Coroutine[Any, Any, object]]) -> None:
-    """Run a coroutine to its end from sync code, whatever loop this thread may be running."""
-    if running_loop() is background.loop:
-        _in_a_thread(None, lambda: asyncio.run(make()), None)
-        return
-    future = background.submit(make(), copy_context())
-    try:
-        future.result()
-    except BaseException:
-        future.cancel()
-        raise
-
-
-def _in_a_thread(hook: Hook | None, call: Callable[[], object], timeout: float | None) -> None:
-    """Call a function in a thread of its own, and leave it alone there if it takes too long."""
-    future: Future[object] = Future()
-    context = copy_context()
-
-    def work() -> None:
+        # Left alone in its thread if it takes too long: nothing can stop it there.
+        future = in_thread(delivery.call_to_the_end)
         try:
-            future.set_result(context.run(call))
-        except BaseException as error:  # noqa: BLE001 - it is raised where the result is asked for
-            future.set_exception(error)
-
-    threading.Thread(target=work, name="eventflow-hook", daemon=True).start()
-    try:
-        future.result(timeout)
-    except TimeoutError as error:
-        if hook is not None and not future.done():
-            raise HookTimeout(hook.id, timeout or 0) from error
-        raise
+            outcome = future.result(hook.timeout_seconds)
+        except TimeoutError:
+            raise HookTimeout(hook.id, hook.timeout_seconds) from None
+        unpacked(outcome)
 
 
 async def _aattempt(delivery: _Delivery, delay: float) -> None:
@@ -280,25 +273,25 @@ async def _aattempt(delivery: _Delivery, delay: float) -> None:
     delivery.began = perf_counter()
     if delivery.hook.is_async:
         await delivery.acall()
+        return
+    # A sync hook may block; the loop must not.
+    if delivery.hook.timeout_seconds is None:
+        result = await anyio.to_thread.run_sync(delivery.call, abandon_on_cancel=True)
     else:
-        # A sync hook may block; the loop must not.
-        async with _limit(delivery.hook):
-            result = await anyio.to_thread.run_sync(_call_out, delivery, abandon_on_cancel=True)
-            if inspect.iscoroutine(result):
-                await result
+        # Not a thread of the pool: one that is never given back would keep the process alive.
+        async with delivery.limit():
+            result = unpacked(await asyncio.wrap_future(in_thread(delivery.call)))
+    if inspect.iscoroutine(result):
+        await delivery.finish(result)
 
 
-def _call_out(delivery: _Delivery) -> object:
-    return delivery.call()
-
-
-def hook(  # noqa: PLR0913 - one keyword for each thing that can be declared
+def hook(
     *,
     run_type: RunType | None = None,
     state: States = None,
     name: str | None = None,
     tags: Iterable[str] | None = None,
-    id: str | None = None,  # noqa: A002 - the word for it
+    id: str | None = None,
     timeout_seconds: float | None = None,
     retries: int = 0,
     retry_delay_seconds: Delays = None,
@@ -307,8 +300,12 @@ def hook(  # noqa: PLR0913 - one keyword for each thing that can be declared
 
     The function is left as it is; the bus in force calls it with `(definition, run, state)`.
 
+    `run_type`, `state`, `name` (a pattern) and `tags` select the runs and their transitions; the
+    others are those of `Hook`.
+
     Raises:
-        TypeError: what is decorated is not callable.
+        TypeError: what is decorated is not callable, or an option is of a wrong type.
+        ValueError: an option has a wrong value.
     """
 
     def declare(function: F) -> F:

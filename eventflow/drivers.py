@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, Callable, Generator
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
 from contextvars import Token
 from functools import partial
 from typing import Any
 
 from eventflow import signals
 from eventflow.context import RunContext, current_run
-from eventflow.control import Inside, gate, live
-from eventflow.engine import Life, life
-from eventflow.errors import TerminationSignal
+from eventflow.control import Gate, gate, live
+from eventflow.engine import Life, life, throw
 from eventflow.jobs import Job
+from eventflow.logs import run_logger
 from eventflow.runs import Transition
 from eventflow.states import AnyState
 from eventflow.steps import Call, shielded, timed
@@ -29,25 +29,26 @@ class _Room:
 
     def __init__(self, job: Job) -> None:
         self._job = job
-        self._put_back: Callable[[], None] | None = None
 
     def __enter__(self) -> None:
         here = gate()
         self._before = here.inside
         here.enter_engine()
-        if self._before is Inside.NOTHING and self._job.run.parent_run_id is None:
-            self._put_back = signals.guard()
+        self._put_back = signals.guard() if self._job.run.parent_run_id is None else None
         self._token: Token[RunContext | None] = current_run.set(self._job.context)
         live[self._job.run.id] = self._job.run.control
 
     def __exit__(self, *raised: object) -> None:
-        live.pop(self._job.run.id, None)
+        if self._job.run.control.closed:
+            live.pop(self._job.run.id, None)
         # A coroutine that is closed by the garbage collector ends in another context.
         with contextlib.suppress(ValueError):
             current_run.reset(self._token)
-        if self._put_back is not None:
-            self._put_back()
-        gate().leave_engine(self._before)
+        try:
+            if self._put_back is not None:
+                self._put_back()
+        finally:
+            gate().leave_engine(self._before)
 
 
 def drive(job: Job) -> AnyState:
@@ -67,7 +68,7 @@ def _carry_on(job: Job, course: Life, step: Any) -> AnyState:
             try:
                 told = _do(job, step)
             except BaseException as error:  # noqa: BLE001 - the life decides
-                step = course.throw(error)
+                step = throw(course, error)
             else:
                 step = course.send(told)
     except StopIteration as end:
@@ -97,9 +98,9 @@ async def adrive(job: Job) -> AnyState:
                     told = await _ado(job, step)
                 except GeneratorExit as error:
                     # This coroutine is being closed and must not await any more.
-                    return _carry_on(job, course, course.throw(error))
+                    return _carry_on(job, course, throw(course, error))
                 except BaseException as error:  # noqa: BLE001 - the life decides
-                    step = course.throw(_cause(error))
+                    step = throw(course, signals.cause(error))
                 else:
                     step = course.send(told)
         except StopIteration as end:
@@ -115,47 +116,131 @@ async def _ado(job: Job, step: Any) -> Any:
     return await step.arun(job)
 
 
-def _cause(error: BaseException) -> BaseException:
-    """See through a cancellation that stands for SIGTERM."""
-    if isinstance(error, asyncio.CancelledError) and signals.terminated(asyncio.current_task()):
-        return TerminationSignal()
-
-    return error
-
-
 class _AsyncRoom:
     """What `_Room` is, for runs that are executed by a task of an event loop."""
 
-    __slots__ = ("_job", "_put_back", "_stop_watching", "_token")
+    __slots__ = ("_gate", "_job", "_put_back", "_task", "_token")
 
     def __init__(self, job: Job) -> None:
         self._job = job
-        self._put_back: Callable[[], None] | None = None
-        self._stop_watching: Callable[[], None] | None = None
 
     def __enter__(self) -> None:
         run = self._job.run
-        task = asyncio.current_task()
-        if task is not None:
-            run.control.begin_task(task)
-            if run.parent_run_id is None:
-                self._put_back = signals.guard()
-                self._stop_watching = signals.watch_task(task)
+        self._put_back: Callable[[], None] | None = None
+        self._gate: Gate | None = None
+        self._task = asyncio.current_task()
+        if self._task is not None and run.control.begin_task(self._task):
+            self._gate = gate()
+            self._gate.take_in(self._task)
+            self._put_back = signals.guard()
         self._token: Token[RunContext | None] = current_run.set(self._job.context)
         live[run.id] = run.control
 
     def __exit__(self, *raised: object) -> None:
-        live.pop(self._job.run.id, None)
-        self._job.run.control.end_task()
+        control = self._job.run.control
+        control.end_task()
+        if control.closed:
+            live.pop(self._job.run.id, None)
         with contextlib.suppress(ValueError):
             current_run.reset(self._token)
-        if self._stop_watching is not None:
-            self._stop_watching()
-        if self._put_back is not None:
-            self._put_back()
+        try:
+            if self._put_back is not None:
+                self._put_back()
+        finally:
+            if self._gate is not None and self._task is not None:
+                self._gate.let_go(self._task)
 
 
-def drive_generator(make: Callable[[], Job]) -> Generator[Any, Any, Any]:
+class _Course:
+    """The life of a generator's run, carried on in the engine's room between two items."""
+
+    __slots__ = ("_life", "_room", "state", "step")
+
+    def __init__(self, job: Job, room: _Room | _AsyncRoom) -> None:
+        self._life = life(job)
+        self._room = room
+        self.step: Any = None
+        self.state: AnyState | None = None
+
+    def tell(self, told: Any = None, error: BaseException | None = None) -> None:
+        """Tell what came of the last step; there is another one, or a state to end with."""
+        try:
+            with self._room:
+                if error is None:
+                    self.step = self._life.send(told)
+                else:
+                    self.step = throw(self._life, error)
+        except StopIteration as end:
+            self.state = end.value
+
+
+class _Items:
+    """One attempt of a generator body: its items one by one, and what it ends with."""
+
+    __slots__ = ("_body", "_job", "_pull", "_room", "error", "item", "result")
+
+    def __init__(self, job: Job, room: _Room) -> None:
+        self._job = job
+        self._room = room
+        self._body = job.definition.fn(*job.args, **job.kwargs)
+        self._pull: Callable[[], Any] = partial(next, self._body)
+        self.item: Any = None
+        self.result: Any = None
+        self.error: BaseException | None = None
+
+    def next(self) -> bool:
+        """Get the next item; False when there is none, for the body returned or raised."""
+        try:
+            self.item = self._call(self._pull)
+        except StopIteration as end:
+            self.result = end.value
+        except BaseException as error:  # noqa: BLE001 - the life decides
+            self.error = error
+            self._leave()
+        else:
+            return True
+        if self.error is None:
+            self._finish(None)
+
+        return False
+
+    def send(self, sent: Any) -> None:
+        """Answer the last item."""
+        self._pull = partial(self._body.send, sent)
+
+    def throw(self, error: BaseException) -> None:
+        """Raise an exception where the body stands."""
+        self._pull = partial(self._body.throw, error)
+
+    def close(self) -> None:
+        """End the body, whose consumer wants no more."""
+        self._job.closed_early = True
+        self._finish(self._body.close)
+
+    def _finish(self, close: Callable[[], object] | None) -> None:
+        scope = self._job.scope
+        try:
+            if close is not None:
+                self._call(close)
+            if scope is not None and not scope.empty:
+                self._call(scope.join)
+        except BaseException as error:  # noqa: BLE001 - the life decides
+            self.error = error
+
+    def _leave(self) -> None:
+        """Close a body that was stopped between two items, and so stands where it stood."""
+        try:
+            with self._room:
+                self._body.close()
+        except Exception as error:  # noqa: BLE001 - the run ends for another reason
+            run_logger(self._job.run).error("The body failed while it was closed", exc_info=error)
+
+    def _call(self, function: Callable[[], Any]) -> Any:
+        with self._room, timed(self._job, self._job.definition.timeout_seconds):
+            return self._job.run.control.call(function)
+
+
+def drive_generator(make: Callable[[], Job], *, return_state: bool) -> Generator[Any, Any, Any]:
     """Execute a run whose body is a generator: what it yields goes to the consumer.
 
     A consumer that stops early completes the run. The timeout counts the time spent in the
@@ -163,90 +248,134 @@ def drive_generator(make: Callable[[], Job]) -> Generator[Any, Any, Any]:
     """
     job = make()
     room = _Room(job)
-    course = life(job)
-    with room:
-        step: Any = next(course)
-    while True:
-        try:
-            if isinstance(step, Call):
-                told = yield from _items(job, room)
+    course = _Course(job, room)
+    course.tell()
+    while course.state is None:
+        if not isinstance(course.step, Call):
+            course.tell(*_outcome(job, room, course.step))
+            continue
+        items = _Items(job, room)
+        while items.next():
+            try:
+                sent = yield items.item
+            except GeneratorExit:
+                items.close()
+                break
+            except BaseException as error:  # noqa: BLE001 - the body's own affair
+                items.throw(error)
             else:
-                with room:
-                    told = _do(job, step)
+                items.send(sent)
+        course.tell(items.result, items.error)
+
+    return course.state if return_state else course.state.result()
+
+
+def _outcome(job: Job, room: _Room | _AsyncRoom, step: Any) -> tuple[Any, BaseException | None]:
+    try:
+        with room:
+            return _do(job, step), None
+    except BaseException as error:  # noqa: BLE001 - the life decides
+        return None, error
+
+
+class _AsyncItems:
+    """What `_Items` is, for an async generator."""
+
+    __slots__ = ("_body", "_job", "_pull", "_room", "error", "item")
+
+    def __init__(self, job: Job, room: _AsyncRoom) -> None:
+        self._job = job
+        self._room = room
+        self._body = job.definition.fn(*job.args, **job.kwargs)
+        self._pull: Callable[[], Awaitable[Any]] = partial(anext, self._body)
+        self.item: Any = None
+        self.error: BaseException | None = None
+
+    async def next(self) -> bool:
+        """Get the next item; False when there is none, for the body returned or raised."""
+        try:
+            if self._job.run.control.reason is not None:
+                raise asyncio.CancelledError  # noqa: TRY301 - as if it had been awaited
+            self.item = await self._call(self._pull)
+        except StopAsyncIteration:
+            await self._finish(None)
         except BaseException as error:  # noqa: BLE001 - the life decides
-            advance: Callable[[], Any] = partial(course.throw, error)
+            self.error = signals.cause(error)
+            await self._leave()
         else:
-            advance = partial(course.send, told)
-        try:
-            with room:
-                step = advance()
-        except StopIteration as end:
-            state: AnyState = end.value
-            return state.result()
+            return True
 
+        return False
 
-def _items(job: Job, room: _Room) -> Generator[Any, Any, Any]:
-    body = job.definition.fn(*job.args, **job.kwargs)
-    step: Callable[[], Any] = partial(next, body)
-    while True:
+    def send(self, sent: Any) -> None:
+        """Answer the last item."""
+        self._pull = partial(self._body.asend, sent)
+
+    def throw(self, error: BaseException) -> None:
+        """Raise an exception where the body stands."""
+        self._pull = partial(self._body.athrow, error)
+
+    async def close(self) -> None:
+        """End the body, whose consumer wants no more."""
+        self._job.closed_early = True
+        await self._finish(self._body.aclose)
+
+    async def _finish(self, close: Callable[[], Awaitable[object]] | None) -> None:
+        scope = self._job.scope
         try:
-            with room, timed(job, job.definition.timeout_seconds):
-                item = job.run.control.call(step)
-        except StopIteration as end:
-            return end.value
+            if close is not None:
+                await self._call(close)
+            if scope is not None and not scope.empty:
+                await self._call(scope.ajoin)
+        except BaseException as error:  # noqa: BLE001 - the life decides
+            self.error = signals.cause(error)
+
+    async def _leave(self) -> None:
+        """Close a body that was stopped between two items, and so stands where it stood."""
         try:
-            sent = yield item
-        except GeneratorExit:
-            job.closed_early = True
-            with room:
-                job.run.control.call(body.close)
-            return None
-        except BaseException as error:  # noqa: BLE001 - the body's own affair
-            step = partial(body.throw, error)
-        else:
-            step = partial(body.send, sent)
+            with self._room:
+                await self._body.aclose()
+        except Exception as error:  # noqa: BLE001 - the run ends for another reason
+            run_logger(self._job.run).error("The body failed while it was closed", exc_info=error)
+
+    async def _call(self, function: Callable[[], Awaitable[Any]]) -> Any:
+        with self._room, timed(self._job, self._job.definition.timeout_seconds):
+            return await function()
 
 
 async def adrive_generator(make: Callable[[], Job]) -> AsyncGenerator[Any, Any]:
     """Execute a run whose body is an async generator, as `drive_generator` does."""
     job = make()
     room = _AsyncRoom(job)
-    course = life(job)
-    with room:
-        step: Any = next(course)
-    while True:
-        try:
-            if isinstance(step, Call):
-                told = None
-                body = job.definition.fn(*job.args, **job.kwargs)
-                pull = body.__anext__
-                while True:
-                    try:
-                        with room, timed(job, job.definition.timeout_seconds):
-                            item = await pull()
-                    except StopAsyncIteration:
-                        break
-                    try:
-                        sent = yield item
-                    except GeneratorExit:
-                        job.closed_early = True
-                        with room:
-                            await body.aclose()
-                        break
-                    except BaseException as error:  # noqa: BLE001 - the body's own affair
-                        pull = partial(body.athrow, error)
-                    else:
-                        pull = partial(body.asend, sent)
+    course = _Course(job, room)
+    course.tell()
+    broken = False
+    while course.state is None:
+        if not isinstance(course.step, Call):
+            if broken:  # this generator is being closed and must not await any more
+                course.tell(*_outcome(job, room, course.step))
             else:
-                with room:
-                    told = await _ado(job, step)
-        except BaseException as error:  # noqa: BLE001 - the life decides
-            advance: Callable[[], Any] = partial(course.throw, _cause(error))
-        else:
-            advance = partial(course.send, told)
-        try:
-            with room:
-                step = advance()
-        except StopIteration as end:
-            end.value.result()
-            return
+                course.tell(*await _aoutcome(job, room, course.step))
+            continue
+        items = _AsyncItems(job, room)
+        while await items.next():
+            try:
+                sent = yield items.item
+            except GeneratorExit:
+                await items.close()
+                break
+            except BaseException as error:  # noqa: BLE001 - the body's own affair
+                items.throw(error)
+            else:
+                items.send(sent)
+        broken = isinstance(items.error, GeneratorExit)
+        course.tell(None, items.error)
+    course.state.result()
+
+
+async def _aoutcome(job: Job, room: _AsyncRoom, step: Any) -> tuple[Any, BaseException | None]:
+    try:
+        with room:
+            return await _ado(job, step), None
+    except BaseException as error:  # noqa: BLE001 - the life decides
+        return None, signals.cause(error)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Generator
-from contextlib import suppress
 from typing import Any, Final, TypeAlias
 
 from eventflow import caches
@@ -24,7 +23,6 @@ from eventflow.states import (
     Cached,
     Cancelled,
     Cancelling,
-    Completed,
     Crashed,
     Failed,
     NotReady,
@@ -36,10 +34,24 @@ from eventflow.states import (
 )
 from eventflow.steps import Abandon, Ask, Call, Settle, Sleep, Step
 
-__all__ = ["Life", "life"]
+__all__ = ["Life", "life", "throw"]
 
 Life: TypeAlias = Generator[Transition | Step, Any, AnyState]
 """What a driver carries out; it returns the state in which the run ended."""
+
+
+class _Closed(BaseException):
+    """Stands for a GeneratorExit, which would close what a life delegates to, without a word."""
+
+    def __init__(self, error: GeneratorExit) -> None:
+        super().__init__()
+        self.error = error
+
+
+def throw(course: Life, error: BaseException) -> Transition | Step:
+    """Tell a life that its last step raised; gives the next step."""
+    return course.throw(_Closed(error) if isinstance(error, GeneratorExit) else error)
+
 
 _CANCELLING: Final = frozenset({StateType.CANCELLING, StateType.CANCELLED})
 _STOPPED: Final = (Interrupted, asyncio.CancelledError)
@@ -60,10 +72,17 @@ def life(job: Job) -> Life:
         final = yield from _work(job)
     except BaseException as error:  # noqa: BLE001 - raised again at the end
         final = _broken_off(job, error, late)
+    scope = job.scope
+    if scope is not None and not scope.close():
+        yield from _surely(Abandon(scope), late)
+        scope.close()
+    if run.control.close() and final.type not in _CANCELLING:
+        final = Cancelled(message="The run was cancelled.")
     if final.type in _CANCELLING:
-        run.control.closed = True
+        name = final.name if final.is_cancelled else "Cancelled"
         yield from _surely(run.enter(Cancelling(message=final.message)), late)
-        final = final if final.is_cancelled else Cancelled(message=final.message)
+        # Made only now: a state begins when it is entered.
+        final = Cancelled(name=name, message=final.message)
     yield from _surely(run.enter(final), late)
     if late:
         raise late[0]
@@ -76,14 +95,20 @@ def _surely(step: Transition | Step, late: list[BaseException]) -> Generator[Any
     try:
         yield step
     except BaseException as error:  # noqa: BLE001 - raised when the run has been closed
-        late.append(error)
+        late.append(error.error if isinstance(error, _Closed) else error)
 
 
 def _broken_off(job: Job, error: BaseException, late: list[BaseException]) -> AnyState:
+    if isinstance(error, _Closed):
+        error = error.error
     control = job.run.control
+    others = control.take_back()
     if control.reason is Reason.CANCELLED:
-        control.take_back(error)
+        if others if isinstance(error, _STOPPED) else not isinstance(error, Exception):
+            late.append(error)
         return Cancelled(message="The run was cancelled.")
+    if isinstance(error, Exception):
+        return Failed(message=f"The run could not begin: {_described(error)}", data=error)
     late.append(error)
     if isinstance(error, _STOPPED) and control.stopped_above:
         return Cancelled(message="A run around this one was stopped.")
@@ -99,6 +124,10 @@ def _described(error: BaseException) -> str:
 
 def _work(job: Job) -> Life:
     """Do what lies between Pending and the end; gives the state to end in."""
+    if job.refused is not None:
+        raise job.refused
+    if job.run.control.reason is Reason.CANCELLED:
+        return Cancelled(message="The run was cancelled before it began.")
     waited_for = job.upstream()
     if waited_for:
         yield Settle(waited_for)
@@ -106,11 +135,8 @@ def _work(job: Job) -> Life:
     if reason is not None:
         return NotReady(message=reason)
     definition = job.definition
-    try:
-        job.prepare(validate=definition.validate_parameters)
-        kept = _kept(job)
-    except Exception as error:  # noqa: BLE001 - whatever it is, the run fails with it
-        return Failed(message=f"The run could not begin: {_described(error)}", data=error)
+    job.prepare(validate=definition.validate_parameters)
+    kept = _kept(job)
     if kept is not caches.MISSING:
         return Cached(data=kept)
     final = yield from _attempts(job)
@@ -129,7 +155,8 @@ def _kept(job: Job) -> Any:
 
 
 def _attempts(job: Job) -> Life:
-    run, begin = job.run, Running
+    run = job.run
+    begin: Callable[[], AnyState] = Running
     while True:
         if run.control.reason is Reason.CANCELLED:
             return Cancelled(message="The run was cancelled before its body began.")
@@ -150,36 +177,41 @@ def _attempt(job: Job) -> Life:
     control = job.run.control
     try:
         final = state_of((yield Call()))
-        if control.reason is Reason.CANCELLED:
-            return Cancelled(message="The run was cancelled.")
-        control.reason = None
-        return final
     except Exception as error:  # noqa: BLE001 - any Exception fails the run
         yield from _abandon(job)
-        if control.reason is Reason.CANCELLED:
-            raise
-        return _timed_out(job) or Failed(message=f"The body raised {_described(error)}", data=error)
+        message = f"The body raised {_described(error)}"
+        final = _timed_out(job) or Failed(message=message, data=error)
     except BaseException as error:
         yield from _abandon(job)
-        state = _timed_out(job) if isinstance(error, _STOPPED) else None
+        if not isinstance(error, _STOPPED):
+            raise
+        # Our own timeout is behind it, unless somebody else stops the task as well.
+        others = control.reason is Reason.TIMED_OUT and control.take_back()
+        state = None if others else _timed_out(job)
         if state is None:
             raise
-        control.take_back(error)
-        return state
+        final = state
+    if control.reason is Reason.CANCELLED:
+        return Cancelled(message="The run was cancelled.")
+    # A body that ended in spite of its timeout, or of its interrupt, was in time.
+    control.take_timeout()
+    control.take_back()
+
+    return final
 
 
 def _abandon(job: Job) -> Generator[Any, Any, None]:
     """Let no submitted task outlive an attempt that failed."""
     scope = job.scope
     if scope is not None and not scope.empty:
-        yield Abandon()
+        yield Abandon(scope)
 
 
 def _timed_out(job: Job) -> AnyState | None:
     control = job.run.control
-    if control.reason is not Reason.TIMED_OUT:
+    if not control.take_timeout():
         return None
-    control.reason = None
+    control.take_back()
     seconds = job.definition.timeout_seconds
     message = f"The body did not end within its timeout of {seconds:g} s."
 

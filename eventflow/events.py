@@ -6,8 +6,17 @@ from datetime import UTC, datetime
 from typing import Annotated, Any, Final, Literal, Self
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, TypeAdapter, computed_field
-from pydantic.json_schema import JsonSchemaMode, models_json_schema
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    GetJsonSchemaHandler,
+    PlainSerializer,
+    TypeAdapter,
+    computed_field,
+)
+from pydantic.json_schema import JsonSchemaMode, JsonSchemaValue, models_json_schema
+from pydantic_core import CoreSchema
 from uuid_utils.compat import uuid7
 
 from eventflow.runs import Run, RunType, TaskRun, Transition
@@ -52,11 +61,27 @@ class Event(BaseModel):
     occurred: datetime = Field(default_factory=lambda: datetime.now(UTC))
     follows: UUID | None = None
 
-    @computed_field  # type: ignore[prop-decorator] - pydantic documents this order
+    @computed_field  # type: ignore[prop-decorator]  # pydantic documents this order
     @property
     def type(self) -> str:
         """What kind of event this is, for people and for other programs."""
         return f"{type(self).__module__}.{type(self).__qualname__}"
+
+    @classmethod
+    def _type_schema(cls) -> dict[str, str]:
+        """Say which values `type` has, in the words of JSON Schema."""
+        return {"const": f"{cls.__module__}.{cls.__qualname__}"}
+
+    @classmethod
+    def __get_pydantic_json_schema__(
+        cls, core_schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> JsonSchemaValue:
+        document = handler(core_schema)
+        properties = handler.resolve_ref_schema(document).get("properties", {})
+        if "type" in properties:
+            properties["type"] |= cls._type_schema()
+
+        return document
 
     def __hash__(self) -> int:
         return hash(self.id)
@@ -80,11 +105,17 @@ class StateTransition(Event):
     run_count: int
     sequence: int
 
-    @computed_field  # type: ignore[prop-decorator] - pydantic documents this order
+    @computed_field  # type: ignore[prop-decorator]  # pydantic documents this order
     @property
     def type(self) -> str:
         """The kind of event: `eventflow.task-run.Failed`."""
         return f"eventflow.{self.run_type}-run.{self.to_state.name}"
+
+    @classmethod
+    def _type_schema(cls) -> dict[str, str]:
+        kind = cls.model_fields["run_type"].default
+
+        return {"pattern": rf"^eventflow\.{kind}-run\."}
 
     @property
     def run(self) -> Run | None:
@@ -140,11 +171,15 @@ class HookOutcome(Event):
     flow_run_id: UUID | None
     state_name: str
 
-    @computed_field  # type: ignore[prop-decorator] - pydantic documents this order
+    @computed_field  # type: ignore[prop-decorator]  # pydantic documents this order
     @property
     def type(self) -> str:
         """The kind of event: `eventflow.hook.HookFailed`."""
         return f"eventflow.hook.{type(self).__name__}"
+
+    @classmethod
+    def _type_schema(cls) -> dict[str, str]:
+        return {"const": f"eventflow.hook.{cls.__name__}"}
 
 
 class HookSucceeded(HookOutcome):
@@ -170,11 +205,15 @@ class ListenerFailed(Event):
     event_type: str
     error: ErrorInfo
 
-    @computed_field  # type: ignore[prop-decorator] - pydantic documents this order
+    @computed_field  # type: ignore[prop-decorator]  # pydantic documents this order
     @property
     def type(self) -> str:
         """The kind of event: `eventflow.listener.ListenerFailed`."""
         return f"eventflow.listener.{type(self).__name__}"
+
+    @classmethod
+    def _type_schema(cls) -> dict[str, str]:
+        return {"const": f"eventflow.listener.{cls.__name__}"}
 
 
 def transition_event(fact: Transition) -> StateTransition:
@@ -218,7 +257,10 @@ def catalogue() -> dict[str, type[Event]]:
 
 
 def schema() -> dict[str, Any]:
-    """Give the JSON Schema of every event in the catalogue, as one document."""
+    """Give the JSON Schema of every event in the catalogue, as one document.
+
+    An event's JSON form is valid under the one entry of `oneOf` that its `type` belongs to.
+    """
     kinds = list(catalogue().values())
     mode: JsonSchemaMode = "serialization"
     references, document = models_json_schema([(kind, mode) for kind in kinds], title="eventflow")

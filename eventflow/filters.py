@@ -3,18 +3,28 @@
 from __future__ import annotations
 
 import difflib
+import sys
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
-from typing import Any, TypeAlias, TypedDict
+from typing import Any, Final, Literal, TypeAlias, TypedDict
 from uuid import UUID
 
 from eventflow.events import Event, StateTransition
 from eventflow.runs import RunType
-from eventflow.states import KNOWN_NAMES, AnyState, StateType
+from eventflow.states import KNOWN_NAMES, AnyState, State, StateType
 
-__all__ = ["Check", "Filter", "Selection", "States", "class_topics", "transition_topics"]
+__all__ = [
+    "Check",
+    "Filter",
+    "Selection",
+    "States",
+    "class_topics",
+    "run_topic",
+    "tag_topic",
+    "transition_topics",
+]
 
 States: TypeAlias = "str | StateType | Iterable[str | StateType] | None"
 """A state's name, a type (every name of it), or several of either."""
@@ -33,14 +43,17 @@ class Selection(TypedDict, total=False):
     event_type: type[Event] | None
 
 
+_KEYWORDS: Final = ", ".join(Selection.__annotations__)
+
+
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One condition of a filter; `late` where it depends on the run and not on its definition."""
+    """One condition of a filter; `late` where it is another for each run of a definition."""
 
     what: str
     wanted: str
-    late: bool
     admits: Callable[[Any], bool] = field(repr=False)
+    late: bool = False
 
     def refusal(self, subject: object) -> str:
         """Say why the subject is not admitted."""
@@ -54,7 +67,7 @@ class Filter:
     event_type: type[Event]
     checks: tuple[Check, ...] = ()
     topics: tuple[str, ...] = ()
-    run_id: UUID | None = None
+    watches: Literal["run", "tag"] | None = None
 
     @property
     def late(self) -> tuple[Check, ...]:
@@ -92,18 +105,28 @@ class Filter:
             TypeError: a keyword has a value of the wrong kind.
             ValueError: run_type is neither "flow" nor "task", or run_id is no UUID.
         """
-        checks = tuple(_checks(selection))
-        kind = selection.get("event_type") or (StateTransition if checks else Event)
+        unknown = ", ".join(sorted(selection.keys() - Selection.__annotations__.keys()))
+        if unknown:
+            raise TypeError(f"Events are selected by {_KEYWORDS}; there is no {unknown}.")
+        states = _several_states("state", selection.get("state"))
+        left = _several_states("from_state", selection.get("from_state"))
+        checks = (
+            *_run_type_checks(selection.get("run_type")),
+            *_state_checks("state", "to_state", states),
+            *_state_checks("from_state", "from_state", left),
+            *_name_checks(selection.get("name")),
+            *_definition_checks(selection.get("definition")),
+            *_tag_checks(selection.get("tags")),
+            *_run_id_checks(selection.get("run_id")),
+        )
+        kind: Any = selection.get("event_type") or (StateTransition if checks else Event)
         if not (isinstance(kind, type) and issubclass(kind, Event)):
             raise TypeError(f"event_type must be a subclass of Event, but is {kind!r}.")
-        run_id = selection.get("run_id")
+        _check_fields(kind, checks)
+        topics = _topics(kind, selection, states)
+        watches = _WATCHES.get(topics[0].partition(":")[0])
 
-        return cls(
-            event_type=kind,
-            checks=checks,
-            topics=_topics(kind, selection),
-            run_id=None if run_id is None else _uuid(run_id),
-        )
+        return cls(event_type=kind, checks=checks, topics=topics, watches=watches)
 
     def __str__(self) -> str:
         conditions = [f"{check.what}={check.wanted}" for check in self.checks]
@@ -111,38 +134,67 @@ class Filter:
         return ", ".join([self.event_type.__name__, *conditions])
 
 
-def _checks(selection: Selection) -> Iterator[Check]:
-    run_type = selection.get("run_type")
-    if run_type is not None:
-        if run_type not in {"flow", "task"}:
-            raise ValueError(f"run_type must be 'flow' or 'task', but is {run_type!r}.")
-        yield Check("run_type", repr(run_type), False, lambda it: _get(it, "run_type") == run_type)
-    for what, attribute in (("state", "to_state"), ("from_state", "from_state")):
-        wanted = _states(what, selection.get(what))  # type: ignore[arg-type]
-        if wanted:
-            shown = " or ".join(sorted(wanted))
-            yield Check(what, shown, what == "from_state", _in_state(attribute, wanted))
-    yield from _name_checks(selection)
-    tags = selection.get("tags")
-    if tags is not None:
-        subset = frozenset({tags} if isinstance(tags, str) else tags)
-        yield Check("tags", str(sorted(subset)), True, lambda it: subset <= _get(it, "tags", set()))
-    run_id = selection.get("run_id")
+def _run_type_checks(run_type: RunType | None) -> Iterator[Check]:
+    if run_type is None:
+        return
+    if run_type not in ("flow", "task"):
+        raise ValueError(f"run_type must be 'flow' or 'task', but is {run_type!r}.")
+    yield Check("run_type", repr(run_type), lambda it: _get(it, "run_type") == run_type)
+
+
+def _state_checks(what: str, attribute: str, wanted: tuple[str, ...]) -> Iterator[Check]:
+    if wanted:
+        yield Check(what, " or ".join(sorted(wanted)), _in_state(attribute, wanted))
+
+
+def _name_checks(name: str | None) -> Iterator[Check]:
+    if name is None:
+        return
+    if not isinstance(name, str):
+        raise TypeError(f"name must be a string, with * and ? as wildcards, but is {name!r}.")
+    yield Check("name", repr(name), lambda it: fnmatchcase(_get(it, "definition_name", ""), name))
+
+
+def _definition_checks(definition: Any) -> Iterator[Check]:
+    if definition is None:
+        return
+    origin = getattr(definition, "origin", None)
+    if origin is None:
+        raise TypeError(f"definition must be a flow or a task, but is {definition!r}.")
+    yield Check("definition", repr(definition.name), lambda it: _origin(it) is origin)
+
+
+def _tag_checks(tags: Iterable[str] | None) -> Iterator[Check]:
+    if tags is None:
+        return
+    subset = _tags(tags)
+    if any(not isinstance(tag, str) for tag in subset):
+        raise TypeError(f"tags must be strings, but are {tags!r}.")
+    shown = str(sorted(subset))
+    yield Check("tags", shown, lambda it: subset <= _get(it, "tags", frozenset()), late=True)
+
+
+def _run_id_checks(run_id: UUID | str | None) -> Iterator[Check]:
     if run_id is not None:
         key = _uuid(run_id)
-        yield Check("run_id", str(key), True, lambda it: _get(it, "run_id") == key)
+        yield Check("run_id", str(key), lambda it: _get(it, "run_id") == key, late=True)
 
 
-def _name_checks(selection: Selection) -> Iterator[Check]:
-    name, definition = selection.get("name"), selection.get("definition")
-    if name is not None:
-        yield Check(
-            "name", repr(name), False, lambda it: fnmatchcase(_get(it, "definition_name", ""), name)
-        )
-    if definition is not None:
-        origin = getattr(definition, "origin", definition)
-        shown = repr(getattr(definition, "name", definition))
-        yield Check("definition", shown, False, lambda it: _origin(it) is origin)
+_ATTRIBUTES: Final = {"state": "to_state", "name": "definition_name"}
+"""What a keyword asks for, where it has another name on an event."""
+
+
+def _check_fields(kind: type[Event], checks: Iterable[Check]) -> None:
+    """Refuse conditions that no such event could ever meet."""
+    if issubclass(kind, StateTransition) or issubclass(StateTransition, kind):
+        return
+    for check in checks:
+        if _ATTRIBUTES.get(check.what, check.what) not in kind.model_fields:
+            raise TypeError(f"{kind.__name__} events cannot be selected by {check.what}.")
+
+
+def _tags(tags: Iterable[str]) -> frozenset[str]:
+    return frozenset({tags} if isinstance(tags, str) else tags)
 
 
 def _get(subject: object, attribute: str, default: Any = None) -> Any:
@@ -156,25 +208,45 @@ def _origin(subject: object) -> object:
 
 
 def _shown(subject: object, what: str) -> str:
-    attribute = {"state": "to_state", "name": "definition_name"}.get(what, what)
-    value = _get(subject, attribute)
+    value = _get(subject, _ATTRIBUTES.get(what, what))
     if what in {"state", "from_state"}:
         return "none" if value is None else f"{value.name} ({value.type})"
+
+    if what == "run_id":
+        return str(value)
+    if what == "definition":
+        return repr(getattr(value, "name", value))
 
     return str(sorted(value)) if isinstance(value, frozenset) else repr(value)
 
 
-def _states(what: str, given: States) -> frozenset[str]:
+def _several_states(what: str, given: States) -> tuple[str, ...]:
+    """Read one state's name or type, or several, and warn about a name that looks misspelt.
+
+    Raises:
+        TypeError: something is no name and no type.
+        ValueError: it is empty.
+    """
     if given is None:
-        return frozenset()
-    several = (given,) if isinstance(given, str) else tuple(given)
+        return ()
+    if isinstance(given, str):
+        several: tuple[str, ...] = (given,)
+    else:
+        several = tuple(_members(given))
+    if not several or "" in several:
+        raise ValueError(f"{what} names no state: {given!r}.")
     for one in several:
         if not isinstance(one, str):
             raise TypeError(f"{what} must be a state's name or a StateType, but got {one!r}.")
         if not isinstance(one, StateType):
             _warn_if_misspelt(one)
 
-    return frozenset(several)
+    return several
+
+
+def _members(given: Any) -> Iterable[Any]:
+    # A state can be iterated too, over its fields.
+    return given if isinstance(given, Iterable) and not isinstance(given, State) else (given,)
 
 
 def _warn_if_misspelt(name: str) -> None:
@@ -191,8 +263,6 @@ def _warn_if_misspelt(name: str) -> None:
 
 
 def _depth_of_caller() -> int:
-    import sys  # noqa: PLC0415 - only for a warning
-
     depth, frame = 1, sys._getframe(1)  # noqa: SLF001 - the documented way to find the caller
     while frame.f_back is not None and frame.f_globals["__name__"].startswith("eventflow."):
         depth, frame = depth + 1, frame.f_back
@@ -200,7 +270,7 @@ def _depth_of_caller() -> int:
     return depth
 
 
-def _in_state(attribute: str, wanted: frozenset[str]) -> Callable[[Any], bool]:
+def _in_state(attribute: str, wanted: tuple[str, ...]) -> Callable[[Any], bool]:
     types = {one for one in wanted if isinstance(one, StateType)}
     names = {one for one in wanted if not isinstance(one, StateType)}
 
@@ -216,32 +286,49 @@ def _uuid(value: UUID | str) -> UUID:
         return value
     try:
         return UUID(value)
-    except ValueError:
+    except (ValueError, AttributeError, TypeError):
         raise ValueError(f"run_id must be a UUID, but is {value!r}.") from None
 
 
-def _topics(kind: type[Event], selection: Selection) -> tuple[str, ...]:
+_WATCHES: Final[dict[str, Literal["run", "tag"]]] = {"run": "run", "tag": "tag"}
+"""The topics that belong to single runs, and not to definitions and states."""
+
+
+def _topics(kind: type[Event], selection: Selection, states: tuple[str, ...]) -> tuple[str, ...]:
     """Choose the narrowest keys that every event of the selection has."""
     if not issubclass(kind, StateTransition):
         return (class_topic(kind),)
-    run_id, name, definition = (selection.get(key) for key in ("run_id", "name", "definition"))
+    run_id, name = selection.get("run_id"), selection.get("name")
+    definition: Any = selection.get("definition")
     if run_id is not None:
-        return (f"run:{run_id}",)
+        return (run_topic(_uuid(run_id)),)
     if definition is not None:
         return (f"name:{definition.name}",)
-    if isinstance(name, str) and not set(name) & set("*?["):
-        return (f"name:{name}",)
-    states = _states_quietly(selection.get("state"))
+    if name is not None:
+        # One tag may be everywhere; a pattern is matched once for each definition.
+        wild = bool(set(name) & set("*?["))
+        return _broad_topics(kind, states) if wild else (f"name:{name}",)
+    tags = _tags(selection.get("tags") or ())
 
-    return tuple(_state_topic(one) for one in sorted(states)) or (class_topic(kind),)
+    return (tag_topic(min(tags)),) if tags else _broad_topics(kind, states)
 
 
-def _states_quietly(given: States) -> set[str | StateType]:
-    return set() if given is None else {given} if isinstance(given, str) else set(given)
+def _broad_topics(kind: type[Event], states: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(map(_state_topic, states))) or (class_topic(kind),)
 
 
 def _state_topic(state: str) -> str:
     return f"type:{state}" if isinstance(state, StateType) else f"state:{state}"
+
+
+def run_topic(run_id: UUID) -> str:
+    """Give the key under which subscriptions to a single run are kept."""
+    return f"run:{run_id.hex}"
+
+
+def tag_topic(tag: str) -> str:
+    """Give the key under which subscriptions to runs with a tag are kept."""
+    return f"tag:{tag}"
 
 
 def class_topic(kind: type[Event]) -> str:
@@ -255,7 +342,7 @@ def class_topics(kind: type[Event]) -> Iterator[str]:
 
 
 def transition_topics(kind: type[StateTransition], name: str, state: AnyState) -> Iterator[str]:
-    """Give the keys under which subscriptions to such a transition are kept, but by run."""
+    """Give the keys under which subscriptions to it are kept, but those of its single run."""
     yield f"name:{name}"
     yield f"state:{state.name}"
     yield f"type:{state.type}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine, Iterable
-from typing import Any, Concatenate, Literal, ParamSpec, Self, TypeVar, overload
+from typing import Any, Concatenate, Literal, Never, ParamSpec, Self, TypeVar, overload
 
 from eventflow.calls import call
 from eventflow.definitions import KEEP, Definition, HookList, RunName, changed
@@ -31,13 +31,27 @@ class Flow(Definition[P, R]):
     validate_parameters = True
     task_runner: TaskRunner | None = None
 
+    # Never comes first for mypy: what is Any would otherwise be taken for a Coroutine.
     @overload
-    def __call__(
+    def __call__(self: Flow[P, Never], *args: P.args, **kwargs: P.kwargs) -> Any: ...
+
+    # The names of the last overloads are reserved, and so in no P: nothing overlaps.
+    @overload
+    def __call__(  # type: ignore[overload-overlap]
         self: Flow[P, Coroutine[Any, Any, T]], *args: P.args, **kwargs: P.kwargs
     ) -> Coroutine[Any, Any, T]: ...
 
     @overload
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R: ...
+
+    @overload
+    def __call__(
+        self: Flow[P, Never],
+        *args: Any,
+        return_state: Literal[True],
+        wait_for: Iterable[Any] | None = None,
+        **kwargs: Any,
+    ) -> Any: ...
 
     @overload
     def __call__(
@@ -60,7 +74,7 @@ class Flow(Definition[P, R]):
     @overload
     def __call__(self, *args: Any, wait_for: Iterable[Any] | None, **kwargs: Any) -> R: ...
 
-    def __call__(
+    def __call__(  # type: ignore[misc]
         self,
         *args: Any,
         return_state: bool = False,
@@ -96,7 +110,7 @@ class Flow(Definition[P, R]):
         """Bind like a function does."""
         return self.bound(instance, owner)
 
-    def with_options(  # noqa: PLR0913 - one keyword for each option
+    def with_options(
         self,
         *,
         name: str | None = KEEP,
@@ -151,7 +165,7 @@ def flow(
 ) -> Callable[[Callable[P, R]], Flow[P, R]]: ...
 
 
-def flow(  # noqa: PLR0913 - one keyword for each option
+def flow(
     fn: Callable[..., Any] | None = None,
     /,
     *,

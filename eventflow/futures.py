@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import queue
+import os
 import threading
 import time
+from collections import deque
 from collections.abc import AsyncIterator, Callable, Generator, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, Final, Generic, NamedTuple, TypeVar
+from typing import Any, Final, Generic, NamedTuple, Protocol, TypeVar
 from uuid import UUID
 
 from eventflow import control
@@ -34,6 +35,12 @@ T = TypeVar("T")
 _lock: Final = threading.Lock()
 _logger: Final = logging.getLogger("eventflow.futures")
 
+if hasattr(os, "register_at_fork"):
+    # A child must not find it held by a thread that it does not have.
+    os.register_at_fork(
+        before=_lock.acquire, after_in_parent=_lock.release, after_in_child=_lock.release
+    )
+
 
 @dataclass(frozen=True, slots=True)
 class unmapped(Generic[T]):  # noqa: N801 - used like a function, as in Prefect
@@ -49,20 +56,36 @@ class allow_failure(Generic[T]):  # noqa: N801 - used like a function, as in Pre
     value: T
 
 
+class Helper(Protocol):
+    """How a worker that waits for a task run may execute it itself."""
+
+    def is_possible(self) -> bool:
+        """Whether the calling thread may do so."""
+        ...
+
+    def upstream(self) -> list[Future[Any]]:
+        """Give what the task run waits for."""
+        ...
+
+    def help(self) -> None:
+        """Execute the task run now, unless somebody else has begun to."""
+        ...
+
+
 class Future(Generic[T]):
     """The result, some day, of a submitted task run.
 
     Blocking methods serve sync code; in async code write `await future`.
     """
 
-    __slots__ = ("__weakref__", "_callbacks", "_ended", "_loop", "_steal", "run")
+    __slots__ = ("__weakref__", "_callbacks", "_ended", "_helper", "_loop", "run")
 
     def __init__(self, run: TaskRun) -> None:
         self.run = run
         self._loop: asyncio.AbstractEventLoop | None = None
         self._ended = False
         self._callbacks: list[Callable[[Future[T]], object]] | None = None
-        self._steal: Callable[[], object] | None = None
+        self._helper: Helper | None = None
 
     @property
     def task_run_id(self) -> UUID:
@@ -99,12 +122,18 @@ class Future(Generic[T]):
                 return
         self._call(callback)
 
+    def remove_done_callback(self, callback: Callable[[Future[T]], object]) -> None:
+        """Forget a function that was to be called, if it has not been."""
+        with _lock:
+            if self._callbacks is not None and callback in self._callbacks:
+                self._callbacks.remove(callback)
+
     def finish(self) -> None:
         """Say that the task run has ended; the runner does this, once."""
         with _lock:
             self._ended = True
             callbacks, self._callbacks = self._callbacks, None
-            self._steal = None
+            self._helper = None
         for callback in callbacks or ():
             self._call(callback)
 
@@ -118,9 +147,27 @@ class Future(Generic[T]):
         """Say which event loop must keep turning for this future to end."""
         self._loop = loop
 
-    def offer(self, steal: Callable[[], object]) -> None:
+    def offer(self, helper: Helper) -> None:
         """Let a waiting worker execute this task run itself instead of standing idle."""
-        self._steal = steal
+        self._helper = helper
+
+    def help(self) -> None:
+        """Execute the task run here and now, if this thread is a worker that could do so.
+
+        What it waits for comes first, one by one: a long chain must not become a deep recursion.
+        """
+        if self._helper is None or not self._helper.is_possible():
+            return
+        line: dict[Future[Any], Helper] = {}
+        left: list[Future[Any]] = [self]
+        while left:
+            future = left.pop()
+            helper = future._helper  # noqa: SLF001 - its own kind
+            if helper is not None and future not in line:
+                line[future] = helper
+                left += helper.upstream()
+        for helper in reversed(line.values()):
+            helper.help()
 
     def wait(self, timeout: float | None = None) -> bool:
         """Block until the task run has ended or `timeout` seconds have passed; says which.
@@ -132,12 +179,22 @@ class Future(Generic[T]):
             return True
         if self.needs(running_loop()):
             raise DeadlockError(f"the task run {self.run.name!r}")
-        steal = self._steal
-        if steal is not None and timeout is None:
-            steal()
+        if timeout is None:
+            self.help()
         ended = threading.Event()
-        self.add_done_callback(lambda _: ended.set())
-        control.wait(ended, timeout)
+        ring = _Ring(ended)
+        until = _deadline(timeout)
+        self.add_done_callback(ring)
+        try:
+            while not self._ended:
+                left = _left(until)
+                if left == 0:
+                    break
+                control.wait(ended, left)
+                # Also set to wake a body that is to stop, perhaps not the one that waits here.
+                ended.clear()
+        finally:
+            self.remove_done_callback(ring)
 
         return self._ended
 
@@ -176,7 +233,10 @@ class Future(Generic[T]):
                     loop.call_soon_threadsafe(_set, waiter)
 
         self.add_done_callback(wake)
-        await waiter
+        try:
+            await waiter
+        finally:
+            self.remove_done_callback(wake)
 
     async def _result(self) -> T:
         await self.ended()
@@ -190,6 +250,18 @@ class Future(Generic[T]):
 
     def __repr__(self) -> str:
         return f"Future(run={self.run.name!r}, state={self.state.name})"
+
+
+class _Ring:
+    """Sets an event when it is called back."""
+
+    __slots__ = ("_event",)
+
+    def __init__(self, event: threading.Event) -> None:
+        self._event = event
+
+    def __call__(self, _: object) -> None:
+        self._event.set()
 
 
 def _set(waiter: asyncio.Future[None]) -> None:
@@ -226,14 +298,14 @@ def _left(until: float | None) -> float | None:
     return None if until is None else max(0.0, until - time.monotonic())
 
 
-class DoneAndNotDone(NamedTuple):
+class DoneAndNotDone(NamedTuple, Generic[T]):
     """What `wait` gives: the futures that have ended, and those that have not."""
 
-    done: set[Future[Any]]
-    not_done: set[Future[Any]]
+    done: set[Future[T]]
+    not_done: set[Future[T]]
 
 
-def wait(futures: Iterable[Future[Any]], timeout: float | None = None) -> DoneAndNotDone:
+def wait(futures: Iterable[Future[T]], timeout: float | None = None) -> DoneAndNotDone[T]:
     """Block until all futures have ended or `timeout` seconds have passed."""
     futures = list(futures)
     until = _deadline(timeout)
@@ -266,15 +338,28 @@ class as_completed(Generic[T]):  # noqa: N801 - used like a function, as in Pref
         return self._ended_first()
 
     def _ended_first(self) -> Iterator[Future[T]]:
-        arrived: queue.SimpleQueue[Future[T]] = queue.SimpleQueue()
+        arrived: deque[Future[T]] = deque()
+        bell = threading.Event()
         until = _deadline(self._timeout)
+
+        def arrive(future: Future[T]) -> None:
+            arrived.append(future)
+            bell.set()
+
         for future in self._futures:
-            future.add_done_callback(arrived.put)
+            future.add_done_callback(arrive)
+        helped = iter(self._futures if self._timeout is None else ())
         for count in range(len(self._futures)):
-            try:
-                yield arrived.get(timeout=_left(until))
-            except queue.Empty:
-                raise self._late(count) from None
+            while not arrived:
+                idle = next(helped, None)
+                if idle is not None:
+                    idle.help()
+                elif _left(until) == 0:
+                    raise self._late(count)
+                else:
+                    control.wait(bell, _left(until))
+                    bell.clear()
+            yield arrived.popleft()
 
     async def __aiter__(self) -> AsyncIterator[Future[T]]:
         arrived: asyncio.Queue[Future[T]] = asyncio.Queue()

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any, Final, TypeAlias
 
+from eventflow.events import StateTransition
 from eventflow.filters import Filter, Selection, States
 from eventflow.retries import Delays, RetryPolicy
 from eventflow.runs import RunType
@@ -31,12 +32,14 @@ KINDS: Final = {
 class Hook:
     """A declared subscription with a stable identity: `id`, else the function's `module:qualname`.
 
-    `timeout_seconds` bounds one attempt; `retries` and `retry_delay_seconds` say how often a
-    failing hook is tried again, and after how many seconds.
+    `state` (a name, a type, or several), `run_type`, `name` (a pattern over the definition's
+    name) and `tags` select the transitions; without a state, every one. `timeout_seconds` bounds
+    one attempt; `retries` and `retry_delay_seconds` say how often a failing hook is tried again,
+    and after how many seconds.
 
     Raises:
-        TypeError: the function is not callable.
-        ValueError: a number is negative.
+        TypeError: the function is not callable, or an option is of a wrong type.
+        ValueError: an option has a wrong value.
     """
 
     fn: HookFunction
@@ -47,11 +50,12 @@ class Hook:
     id: str = ""
     timeout_seconds: float | None = None
     retries: int = 0
-    retry_delay_seconds: Delays = None
-    is_async: bool = field(init=False)
+    retry_delay_seconds: Delays = field(default=None, hash=False)
+    is_async: bool = field(init=False, repr=False)
     policy: RetryPolicy = field(init=False, repr=False)
+    _filter: Filter = field(init=False, repr=False, compare=False)
 
-    def __init__(  # noqa: PLR0913 - one keyword for each thing that can be declared
+    def __init__(
         self,
         fn: HookFunction,
         *,
@@ -59,43 +63,40 @@ class Hook:
         run_type: RunType | None = None,
         name: str | None = None,
         tags: Iterable[str] | None = None,
-        id: str | None = None,  # noqa: A002 - the word for it
+        id: str | None = None,
         timeout_seconds: float | None = None,
         retries: int = 0,
         retry_delay_seconds: Delays = None,
     ) -> None:
         if not callable(fn):
             raise TypeError(f"A hook must be callable, but got {fn!r}.")
-        if timeout_seconds is not None and timeout_seconds <= 0:
-            raise ValueError(f"timeout_seconds must be more than 0, but is {timeout_seconds}.")
+        if id == "" or not isinstance(id, str | None):
+            raise TypeError(f"The id of a hook must be a string, not empty, but is {id!r}.")
+        _check_timeout(timeout_seconds)
+        # Kept as they were read once: an iterator gives what it has only once.
+        several = isinstance(state, Iterable) and not isinstance(state, str)
+        chosen = tuple(state) if several else state  # type: ignore[arg-type]  # just looked at
+        labels = None if tags is None else frozenset({tags} if isinstance(tags, str) else tags)
         given = {
             "fn": fn,
-            "state": state,
+            "state": chosen,
             "run_type": run_type,
             "name": name,
-            "tags": tags,
+            "tags": labels,
             "id": id or qualified_name(fn),
             "timeout_seconds": timeout_seconds,
             "retries": retries,
             "retry_delay_seconds": retry_delay_seconds,
             "is_async": is_async(fn),
             "policy": RetryPolicy.of(retries, retry_delay_seconds, None),
+            "_filter": _selected(chosen, run_type, name, labels),
         }
         for attribute, value in given.items():
             object.__setattr__(self, attribute, value)
 
     def filter(self) -> Filter:
-        """Compile what the hook selects."""
-        selection: Selection = {
-            "run_type": self.run_type,
-            "state": self.state,
-            "name": self.name,
-            "tags": self.tags,
-        }
-        if self.run_type is None and self.state is None:
-            selection["state"] = tuple(StateType)
-
-        return Filter.of(selection)
+        """Give what the hook selects, compiled."""
+        return self._filter
 
     def on(self, state: StateType) -> Hook:
         """Give the same hook for another state."""
@@ -110,3 +111,26 @@ class Hook:
             retries=self.retries,
             retry_delay_seconds=self.retry_delay_seconds,
         )
+
+
+def _check_timeout(seconds: float | None) -> None:
+    if seconds is None:
+        return
+    if not isinstance(seconds, int | float):
+        raise TypeError(f"timeout_seconds must be a number of seconds, but is {seconds!r}.")
+    if not seconds > 0:
+        raise ValueError(f"timeout_seconds must be more than 0, but is {seconds}.")
+
+
+def _selected(
+    state: States, run_type: RunType | None, name: str | None, tags: Iterable[str] | None
+) -> Filter:
+    selection: Selection = {
+        "run_type": run_type,
+        "state": state,
+        "name": name,
+        "tags": tags,
+        "event_type": StateTransition,
+    }
+
+    return Filter.of(selection)

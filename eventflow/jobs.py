@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
+from typing import Any, Final
 
 from eventflow import caches
 from eventflow.context import RunContext, current_run, current_tags
 from eventflow.definitions import Definition
 from eventflow.errors import CacheKeyError
 from eventflow.eventbus import EventBus
-from eventflow.futures import Future, allow_failure
-from eventflow.outcomes import tolerated, upstream, without_futures
+from eventflow.futures import Future, allow_failure, unmapped
+from eventflow.logs import take_prints
+from eventflow.outcomes import NOTHING, Needs, needs, without_futures
+from eventflow.parameters import Parameters
 from eventflow.runners import Scope
 from eventflow.runs import FlowRun, Run, TaskRun
 from eventflow.states import State
@@ -19,14 +22,26 @@ from eventflow.wiring import wired_bus
 
 __all__ = ["Job"]
 
-_MARKED = (Future, State, allow_failure, list, tuple, set, frozenset, dict)
+_MAY_HOLD: Final = (Future, State, allow_failure, unmapped, list, tuple, set, frozenset, dict)
+"""The types of arguments that are, or may contain, something to wait for."""
 
 
 class Job:
     """One run to be executed: its definition, its arguments, and where it stands."""
 
-    __slots__ = ("args", "bus", "cache_key", "closed_early", "context", "definition", "kwargs")
-    __slots__ += ("problem", "run", "waits_for")
+    __slots__ = (
+        "args",
+        "bus",
+        "cache_key",
+        "closed_early",
+        "context",
+        "definition",
+        "kwargs",
+        "needs",
+        "problem",
+        "refused",
+        "run",
+    )
 
     def __init__(
         self,
@@ -42,26 +57,44 @@ class Job:
         self.kwargs = kwargs
         self.bus: EventBus = wired_bus()
         self.problem: Exception | None = None
+        self.refused: BaseException | None = None
         self.cache_key: str | None = None
         self.closed_early = False
-        self.waits_for = () if waits_for is None else _listed(waits_for)
+        self.needs = self._find_needs(waits_for)
         self.run = self._make_run(None if above is None else above.run)
-        flow_run = self.run if isinstance(self.run, FlowRun) else above and above.flow_run
-        self.context = RunContext(self.run, flow_run, scope or (above and above.scope))
-        if definition.run_name is not None and not self._marked():
+        self.context = self._make_context(above, scope)
+        if definition.run_name is not None and self.needs is NOTHING:
             self._name_run()
 
+    def _find_needs(self, waits_for: Iterable[Any] | None) -> Needs:
+        if waits_for is None and not any(
+            isinstance(value, _MAY_HOLD) for value in (*self.args, *self.kwargs.values())
+        ):
+            return NOTHING
+
+        return needs((self.args, self.kwargs, () if waits_for is None else _listed(waits_for)))
+
     def _make_run(self, above: Run | None) -> Run:
-        kind = FlowRun if self.definition.run_type == "flow" else TaskRun
-        labels = self.definition.tags | current_tags.get()
+        definition = self.definition
+        kind = FlowRun if definition.run_type == "flow" else TaskRun
+        # Not a method of this job, which the run would then hold on to, and the job the run.
+        parameters = partial(_bind_quietly, definition.parameters, self.args, self.kwargs)
 
-        return kind(self.definition, self.definition.name, self._bind_quietly, labels, above)
+        return kind(
+            definition, definition.name, parameters, definition.tags | current_tags.get(), above
+        )
 
-    def _bind_quietly(self) -> dict[str, Any]:
-        try:
-            return self.definition.parameters.bind(self.args, self.kwargs)
-        except Exception:  # noqa: BLE001 - the run fails with it, whoever looks at parameters
-            return {}
+    def _make_context(self, above: RunContext | None, scope: Scope | None) -> RunContext:
+        run, log_prints = self.run, self.definition.log_prints
+        flow_run = run if isinstance(run, FlowRun) else None
+        if above is not None:
+            flow_run = flow_run or above.flow_run
+            scope = scope or above.scope
+            log_prints = above.log_prints if log_prints is None else log_prints
+        if log_prints:
+            take_prints()
+
+        return RunContext(run, flow_run, scope, bool(log_prints))
 
     def _name_run(self) -> None:
         try:
@@ -71,10 +104,6 @@ class Job:
             self.problem = error
         else:
             self.run.name = name or self.run.name
-
-    def _marked(self) -> bool:
-        """Whether something among the arguments may be a future, a state or a mark."""
-        return any(isinstance(value, _MARKED) for value in (*self.args, *self.kwargs.values()))
 
     @property
     def scope(self) -> Scope | None:
@@ -92,21 +121,14 @@ class Job:
 
     def upstream(self) -> list[Future[Any]]:
         """Give the futures that must have ended before the body can begin."""
-        if not self.waits_for and not self._marked():
-            return []
-        given = (self.args, self.kwargs, self.waits_for)
-
-        return upstream(given)[0] + tolerated(given)
+        return [*self.needs.futures, *self.needs.tolerated]
 
     def not_ready(self) -> str | None:
         """Say what this run waits for and did not complete."""
-        if not self.waits_for and not self._marked():
-            return None
-        futures, states = upstream((self.args, self.kwargs, self.waits_for))
-        for future in futures:
+        for future in self.needs.futures:
             if not future.state.is_completed:
                 return f"Upstream task run {future.run.name!r} did not complete: {future.state}."
-        for state in states:
+        for state in self.needs.states:
             if not state.is_completed:
                 return f"An upstream run did not complete: {state}."
 
@@ -120,12 +142,16 @@ class Job:
             ParameterTypeError: an argument does not fit its annotation.
             SignatureMismatchError: the run name's template asks for another parameter.
         """
+        waited = self.needs is not NOTHING
+        if waited:
+            self.args, self.kwargs = without_futures((self.args, self.kwargs))
+            self.run.parameters = partial(
+                _bind_quietly, self.definition.parameters, self.args, self.kwargs
+            )
+            if self.definition.run_name is not None:
+                self._name_run()
         if self.problem is not None:
             raise self.problem
-        marked = self._marked()
-        if marked:
-            self.args = tuple(without_futures(list(self.args)))
-            self.kwargs = without_futures(self.kwargs)
         parameters = self.definition.parameters
         if validate:
             checked = parameters.validate(parameters.bind(self.args, self.kwargs))
@@ -133,10 +159,6 @@ class Job:
             self.run.parameters = checked
         elif not parameters.fits(self.args, self.kwargs):
             self.run.parameters = parameters.bind(self.args, self.kwargs)
-        if marked and self.definition.run_name is not None:
-            self._name_run()
-            if self.problem is not None:
-                raise self.problem
 
     def cached(self, key_fn: Callable[..., object], *, refresh: bool) -> Any:
         """Give the cached result of this run, or `caches.MISSING`.
@@ -158,5 +180,14 @@ class Job:
         return caches.MISSING if refresh else caches.results().get(key)
 
 
-def _listed(given: Iterable[Any]) -> tuple[Any, ...]:
+def _bind_quietly(
+    parameters: Parameters, args: tuple[Any, ...], kwargs: Mapping[str, Any]
+) -> dict[str, Any]:
+    try:
+        return parameters.bind(args, kwargs)
+    except Exception:  # noqa: BLE001 - the run fails with it, whoever looks at parameters
+        return {}
+
+
+def _listed(given: Any) -> tuple[Any, ...]:
     return tuple(given) if isinstance(given, Iterable) else (given,)

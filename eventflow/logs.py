@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import builtins
 import logging
+import os
 import sys
-from collections.abc import MutableMapping
+import threading
+from collections.abc import Callable, MutableMapping
 from typing import Any, Final
 
 import structlog
 
-from eventflow.context import current_run
+from eventflow.context import current_hook, current_run
 from eventflow.errors import MissingContextError
 from eventflow.runs import FlowRun, Run, TaskRun
 from eventflow.settings import EVENTFLOW_LOG_FORMAT, EVENTFLOW_LOG_LEVEL
@@ -18,8 +21,11 @@ __all__ = [
     "Logger",
     "configure",
     "flow_run_logger",
+    "for_people",
     "get_logger",
     "get_run_logger",
+    "run_logger",
+    "take_prints",
     "task_run_logger",
 ]
 
@@ -28,6 +34,7 @@ Logger = structlog.stdlib.BoundLogger
 
 _RESERVED: Final = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime"}
 _CONTEXT: Final = "_eventflow"
+_lock: Final = threading.Lock()
 
 
 def _to_logging(_logger: object, _method: str, event: MutableMapping[str, Any]) -> dict[str, Any]:
@@ -113,6 +120,41 @@ def get_run_logger(**context: Any) -> Logger:
     return logger.bind(**context) if context else logger
 
 
+# What `print` was before, once `take_prints` has been called.
+_print: Final[list[Callable[..., None]]] = []
+_printing: Final = threading.local()
+
+
+def take_prints() -> None:
+    """Have `print` ask from now on whether the run in force wants its prints logged.
+
+    Only bodies of runs with `log_prints` are concerned, and only prints without a `file=`.
+    """
+    with _lock:
+        if not _print:
+            _print.append(builtins.print)
+            builtins.print = _print_or_log
+
+
+def _print_or_log(*values: object, sep: str | None = None, **options: Any) -> None:
+    here = current_run.get()
+    if (
+        here is None
+        or not here.log_prints
+        or current_hook.get() is not None
+        or options.get("file") is not None
+        or getattr(_printing, "now", False)
+    ):
+        _print[0](*values, sep=sep, **options)
+        return
+    # A handler may print, too.
+    _printing.now = True
+    try:
+        run_logger(here.run).info((" " if sep is None else sep).join(map(str, values)))
+    finally:
+        _printing.now = False
+
+
 class _Handler(logging.StreamHandler[Any]):
     """Writes to the present stderr, unless the program has set up logging itself."""
 
@@ -136,24 +178,94 @@ def _take_context(
     return event
 
 
-def _formatter() -> logging.Formatter:
+_DIM: Final = "\x1b[2m"
+_CYAN: Final = "\x1b[36m"
+_PLAIN: Final = "\x1b[0m"
+_LEVELS: Final = {
+    "debug": _DIM,
+    "info": "\x1b[32m",
+    "warning": "\x1b[33m",
+    "error": "\x1b[31m",
+    "critical": "\x1b[1;31m",
+}
+_RUN_COLUMN: Final = 24
+
+TRACE: Final = "trace"
+"""The logger of `eventflow.tracing`, whose messages say all that a person wants to know."""
+
+_SAID: Final = frozenset(
+    {
+        "timestamp", "level", "logger", "event", "exception", "stack",
+        "flow_name", "flow_run_name", "flow_run_id", "task_name", "task_run_name", "task_run_id",
+    }
+)  # fmt: skip
+"""What a line for people says in other words, or leaves to machines."""
+
+
+def _line(event: MutableMapping[str, Any], *, colours: bool) -> str:
+    """Write a line for people: time, level, run, message, and what the user has bound."""
+
+    def styled(text: str, style: str) -> str:
+        return f"{style}{text}{_PLAIN}" if colours else text
+
+    level = str(event["level"])
+    parts = [
+        styled(str(event["timestamp"])[:12], _DIM),
+        styled(f"{level.upper():<7}", _LEVELS.get(level, "")),
+    ]
+    if run := _run_named_in(event):
+        parts.append(styled(f"{run:<{_RUN_COLUMN}}", _CYAN))
+    parts.append(str(event["event"]))
+    more = {} if event["logger"] == f"eventflow.{TRACE}" else event
+    parts += [
+        f"{styled(f'{key}=', _DIM)}{value if isinstance(value, str) else repr(value)}"
+        for key, value in more.items()
+        if key not in _SAID
+    ]
+    blocks = [event[key] for key in ("stack", "exception") if event.get(key)]
+
+    return "\n".join([" ".join(parts), *blocks])
+
+
+def _run_named_in(event: MutableMapping[str, Any]) -> str:
+    for definition, run in (
+        ("definition", "run_name"),
+        ("task_name", "task_run_name"),
+        ("flow_name", "flow_run_name"),
+    ):
+        if event.get(run):
+            return f"{event.get(definition)}/{event[run]}"
+
+    return ""
+
+
+def for_people() -> bool:
+    """Say whether logs are lines for people, and not JSON: by the setting, else by the output."""
     chosen = EVENTFLOW_LOG_FORMAT.value()
-    terminal = sys.stderr.isatty()
+
+    return chosen == "console" or (chosen == "auto" and sys.stderr.isatty())
+
+
+def _formatter() -> logging.Formatter:
+    colours = sys.stderr.isatty() and not os.environ.get("NO_COLOR")
     steps: list[Any] = [
         structlog.stdlib.add_log_level,
         structlog.stdlib.add_logger_name,
         _take_context,
         structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+        structlog.processors.StackInfoRenderer(),
+        structlog.processors.format_exc_info,
     ]
-    if chosen == "console" or (chosen == "auto" and terminal):
-        stamp = structlog.processors.TimeStamper(fmt="%H:%M:%S.%f", utc=False)
-        steps += [stamp, structlog.dev.ConsoleRenderer(colors=terminal)]
-    else:
-        stamp = structlog.processors.TimeStamper(fmt="iso", utc=True)
+    if for_people():
         steps += [
-            stamp,
-            structlog.processors.dict_tracebacks,
-            structlog.processors.JSONRenderer(default=str),
+            structlog.processors.TimeStamper(fmt="%H:%M:%S.%f", utc=False),
+            lambda _logger, _method, event: _line(event, colours=colours),
+        ]
+    else:
+        # Flat on purpose: a traceback is one string, as any collector of logs can take it.
+        steps += [
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.JSONRenderer(default=str, ensure_ascii=False),
         ]
 
     return structlog.stdlib.ProcessorFormatter(processors=steps)

@@ -24,17 +24,27 @@ def rows(
         MappingMissingIterable: no argument can be iterated over.
         MappingLengthMismatch: the iterables are not equally long.
     """
-    called = [*parameters.names, *(f"argument {place}" for place in range(len(args)))]
-    given = {**dict(zip(called, args, strict=False)), **kwargs}
-    columns = {key: _column(value) for key, value in given.items()}
-    lengths = {key: len(column) for key, column in columns.items() if column is not None}
+    given = [*zip(_called(parameters, len(args)), args, strict=True), *kwargs.items()]
+    columns = [_column(value) for _, value in given]
+    lengths = {
+        key: len(column)
+        for (key, _), column in zip(given, columns, strict=True)
+        if column is not None
+    }
     if not lengths:
-        kinds = {key: type(value).__name__ for key, value in given.items()}
+        kinds = {key: type(value).__name__ for key, value in given}
         raise MappingMissingIterable(name, kinds)
     if len(set(lengths.values())) > 1:
         raise MappingLengthMismatch(name, lengths)
 
-    return _rows(list(given.items()), columns, len(args), next(iter(lengths.values())))
+    return _rows(given, columns, len(args), next(iter(lengths.values())))
+
+
+def _called(parameters: Parameters, count: int) -> list[str]:
+    """Name positional arguments by their parameters, and those beyond by their place."""
+    known = parameters.positional[:count]
+
+    return [*known, *(f"argument {place}" for place in range(len(known) + 1, count + 1))]
 
 
 def _column(value: Any) -> list[Any] | None:
@@ -50,14 +60,14 @@ def _column(value: Any) -> list[Any] | None:
 
 def _rows(
     given: list[tuple[str, Any]],
-    columns: Mapping[str, list[Any] | None],
+    columns: list[list[Any] | None],
     positional: int,
     length: int,
 ) -> Iterator[tuple[tuple[Any, ...], dict[str, Any]]]:
     for place in range(length):
         row = [
-            (key, _whole(value) if (column := columns[key]) is None else column[place])
-            for key, value in given
+            (key, _whole(value) if column is None else column[place])
+            for (key, value), column in zip(given, columns, strict=True)
         ]
         yield tuple(value for _, value in row[:positional]), dict(row[positional:])
 

@@ -3,36 +3,82 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any, Final
+from datetime import UTC, datetime
+from typing import Any, Final, NamedTuple
+
+from uuid_utils.compat import uuid7
 
 from eventflow.futures import Future, allow_failure, unmapped
 from eventflow.states import AnyState, Completed, Failed, State, aggregate
 
-__all__ = ["state_of", "upstream", "without_futures"]
+__all__ = ["NOTHING", "Needs", "needs", "state_of", "without_futures"]
 
 _COLLECTIONS: Final = (list, tuple, set, frozenset, dict)
 
 
+class Needs(NamedTuple):
+    """What must have ended before a body can begin, found among its arguments."""
+
+    futures: list[Future[Any]]
+    states: list[AnyState]
+    tolerated: list[Future[Any]]
+    """Futures that may have failed."""
+
+
+NOTHING: Final = Needs([], [], [])
+
+
 def _leaves(value: Any) -> Iterator[Any]:
-    if isinstance(value, _COLLECTIONS):
-        for inner in value.values() if isinstance(value, dict) else value:
-            yield from _leaves(inner)
-    else:
+    """Go through what a collection holds, however deep; a collection within itself only once."""
+    if not isinstance(value, _COLLECTIONS):
         yield value
+        return
+    seen = {id(value)}
+    open_ones = [_items(value)]
+    while open_ones:
+        for inner in open_ones[-1]:
+            if not isinstance(inner, _COLLECTIONS):
+                yield inner
+            elif id(inner) not in seen:
+                seen.add(id(inner))
+                open_ones.append(_items(inner))
+                break
+        else:
+            open_ones.pop()
+
+
+def _items(value: Any) -> Iterator[Any]:
+    return iter(value.values() if isinstance(value, dict) else value)
 
 
 def _rebuilt(value: Any, replaced: Mapping[int, Any]) -> Any:
     """Give the same structure with some leaves replaced, by their identity."""
-    if isinstance(value, dict):
-        return {key: _rebuilt(inner, replaced) for key, inner in value.items()}
-    if isinstance(value, _COLLECTIONS):
-        inner = [_rebuilt(one, replaced) for one in value]
-        if isinstance(value, tuple) and hasattr(value, "_fields"):
-            return type(value)(*inner)
-        kind = next(base for base in _COLLECTIONS if isinstance(value, base))
-        return kind(inner)
+    return _rebuild(value, replaced, set())
 
-    return replaced.get(id(value), value)
+
+def _rebuild(value: Any, replaced: Mapping[int, Any], above: set[int]) -> Any:
+    if not isinstance(value, _COLLECTIONS):
+        return replaced.get(id(value), value)
+    if id(value) in above:
+        return value
+    above.add(id(value))
+    old = list(_items(value))
+    new = [_rebuild(inner, replaced, above) for inner in old]
+    above.discard(id(value))
+    if all(one is other for one, other in zip(old, new, strict=True)):
+        return value
+
+    return _remade(value, new)
+
+
+def _remade(value: Any, inner: list[Any]) -> Any:
+    if isinstance(value, dict):
+        return dict(zip(value, inner, strict=True))
+    if isinstance(value, tuple) and hasattr(value, "_fields"):
+        return type(value)(*inner)
+    kind = next(base for base in _COLLECTIONS if isinstance(value, base))
+
+    return kind(inner)
 
 
 def state_of(returned: Any) -> AnyState:
@@ -45,8 +91,12 @@ def state_of(returned: Any) -> AnyState:
         return _returned_state(returned)
     if not isinstance(returned, (Future, *_COLLECTIONS)):
         return Completed(data=returned)
-    leaves = list(_leaves(returned))
-    if not leaves or not all(isinstance(leaf, Future | State) for leaf in leaves):
+    leaves: list[Future[Any] | AnyState] = []
+    for leaf in _leaves(returned):
+        if not isinstance(leaf, Future | State):
+            return Completed(data=returned)
+        leaves.append(leaf)
+    if not leaves:
         return Completed(data=returned)
     states = [leaf.state if isinstance(leaf, Future) else leaf for leaf in leaves]
     results = {
@@ -59,34 +109,38 @@ def state_of(returned: Any) -> AnyState:
 
 def _returned_state(state: AnyState) -> AnyState:
     if state.is_final or state.is_cancelling:
-        # A state is entered once; the same one may be returned by many runs.
-        return state.model_copy(update={"id": type(state)(type=state.type).id})
+        # A state is entered once, and now; the same one may be returned by many runs.
+        return state.model_copy(update={"id": uuid7(), "timestamp": datetime.now(UTC)})
 
     return Failed(message=f"The body returned the state {state}, which does not end a run.")
 
 
-def upstream(values: Any) -> tuple[list[Future[Any]], list[AnyState]]:
-    """Find the futures and the states among arguments that must have completed."""
-    futures: list[Future[Any]] = []
-    states: list[AnyState] = []
+def needs(values: Any) -> Needs:
+    """Find the futures and the states among arguments that must have ended."""
+    found = NOTHING
     for leaf in _leaves(values):
+        if not isinstance(leaf, Future | State | allow_failure | unmapped):
+            continue
+        if found is NOTHING:
+            found = Needs([], [], [])
         if isinstance(leaf, Future):
-            futures.append(leaf)
+            found.futures.append(leaf)
         elif isinstance(leaf, State):
-            states.append(leaf)
-        elif isinstance(leaf, unmapped):
-            more = upstream(leaf.value)
-            futures += more[0]
-            states += more[1]
+            found.states.append(leaf)
+        else:
+            _add_marked(leaf, found)
 
-    return futures, states
+    return found
 
 
-def tolerated(values: Any) -> list[Future[Any]]:
-    """Find the futures among arguments that may have failed."""
-    marked = (leaf for leaf in _leaves(values) if isinstance(leaf, allow_failure))
-
-    return [future for mark in marked for future in upstream(mark.value)[0]]
+def _add_marked(mark: allow_failure[Any] | unmapped[Any], found: Needs) -> None:
+    inner = needs(mark.value)
+    found.tolerated.extend(inner.tolerated)
+    if isinstance(mark, allow_failure):
+        found.tolerated.extend(inner.futures)
+    else:
+        found.futures.extend(inner.futures)
+        found.states.extend(inner.states)
 
 
 def without_futures(value: Any) -> Any:

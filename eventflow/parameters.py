@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import copy
+import functools
 import inspect
+import reprlib
+import types
 import typing
 import warnings
 from collections.abc import Callable, Mapping
@@ -32,7 +36,7 @@ class Parameters:
 
     def __init__(self, function: Callable[..., Any], name: str) -> None:
         self._function = function
-        self._name = name
+        self.name = name
         self.signature = inspect.signature(function)
         for reserved in RESERVED & self.signature.parameters.keys():
             raise ReservedArgumentError(name, reserved)
@@ -43,14 +47,14 @@ class Parameters:
     def _measure(self) -> None:
         every = self.signature.parameters.values()
         positional = [one for one in every if one.kind in _POSITIONAL]
-        self._positional = tuple(one.name for one in positional)
+        self.positional = tuple(one.name for one in positional)
         self._least = sum(one.default is one.empty for one in positional)
         self._plain = len(positional) == len(self.names)
         self._defaults = {one.name: one.default for one in every if one.default is not one.empty}
 
     def fits(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bool:
         """Say cheaply whether a call surely binds; False means: bind it to know."""
-        return not kwargs and self._plain and self._least <= len(args) <= len(self._positional)
+        return not kwargs and self._plain and self._least <= len(args) <= len(self.positional)
 
     def bind(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:
         """Give the value of every parameter of a call, defaults included.
@@ -59,20 +63,30 @@ class Parameters:
             ParameterBindError: the call does not fit the signature.
         """
         if self.fits(args, kwargs):
-            return {**self._defaults, **dict(zip(self._positional, args, strict=False))}
+            values = dict(zip(self.positional, args, strict=False))
+            for name in self.positional[len(args) :]:
+                values[name] = self._defaults[name]
+            return values
         try:
             bound = self.signature.bind(*args, **kwargs)
         except TypeError as error:
             raise ParameterBindError(
-                self._name, str(error), str(self.signature), args, kwargs
+                self.name, str(error), str(self.signature), args, kwargs
             ) from None
         bound.apply_defaults()
 
         return dict(bound.arguments)
 
+    def renamed(self, name: str) -> Parameters:
+        """Give the same parameters, for a definition of another name."""
+        made = copy.copy(self)
+        made.name = name
+
+        return made
+
     def call_with(self, values: Mapping[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """Turn parameter values back into the arguments of a call."""
-        bound = inspect.BoundArguments(self.signature, dict(values))  # type: ignore[arg-type]
+        bound = inspect.BoundArguments(self.signature, dict(values))
 
         return bound.args, bound.kwargs
 
@@ -94,17 +108,22 @@ class Parameters:
             except ValidationError as error:
                 problems[name] = _told(error)
         if problems:
-            raise ParameterTypeError(self._name, problems)
+            raise ParameterTypeError(self.name, problems)
 
         return checked
+
+
+_short: Final = reprlib.Repr()
+"""Shows a value that may be huge, or whose own repr may fail."""
+_short.maxstring = _short.maxother = 200
 
 
 def _told(error: ValidationError) -> str:
     lines = []
     for problem in error.errors(include_url=False):
         where = ".".join(str(part) for part in problem["loc"])
-        given = repr(problem.get("input"))
-        lines.append(f"{where + ': ' if where else ''}{problem['msg']}, got {given[:200]}")
+        given = _short.repr(problem.get("input"))
+        lines.append(f"{where + ': ' if where else ''}{problem['msg']}, got {given}")
 
     return "; ".join(lines)
 
@@ -115,13 +134,13 @@ def _adapters(
     hints = _hints(function)
     adapters: dict[str, TypeAdapter[Any]] = {}
     for name, parameter in signature.parameters.items():
-        annotation = hints.get(name, Any)
+        annotation: Any = hints.get(name, Any)
         if annotation is Any:
             continue
         if parameter.kind is parameter.VAR_POSITIONAL:
-            annotation = tuple[annotation, ...]
+            annotation = types.GenericAlias(tuple, (annotation, ...))
         elif parameter.kind is parameter.VAR_KEYWORD:
-            annotation = dict[str, annotation]
+            annotation = types.GenericAlias(dict, (str, annotation))
         adapters[name] = _adapter(annotation)
 
     return adapters
@@ -135,15 +154,36 @@ def _adapter(annotation: Any) -> TypeAdapter[Any]:
 
 
 def _hints(function: Callable[..., Any]) -> dict[str, Any]:
-    target = inspect.unwrap(getattr(function, "__func__", function))
-    try:
-        return typing.get_type_hints(target, include_extras=True)
-    except (NameError, TypeError) as error:
-        warnings.warn(
-            f"The annotations of {getattr(target, '__qualname__', target)} cannot be read "
-            f"({error}); its parameters are not validated.",
-            UserWarning,
-            stacklevel=2,
-        )
+    """Read the annotations of the parameters; one that cannot be read is not checked."""
+    target = _annotated(function)
+    hints: dict[str, Any] = {}
+    for name, annotation in getattr(target, "__annotations__", {}).items():
+        if name == "return":
+            continue
+        try:
+            hints |= typing.get_type_hints(
+                types.SimpleNamespace(__annotations__={name: annotation}),
+                globalns=getattr(target, "__globals__", {}),
+                include_extras=True,
+            )
+        except Exception as error:  # noqa: BLE001 - an annotation may be any expression
+            warnings.warn(
+                f"The annotation {annotation!r} of the parameter {name!r} of "
+                f"{getattr(target, '__qualname__', target)} cannot be read ({error}); "
+                "the parameter is not validated.",
+                UserWarning,
+                stacklevel=2,
+            )
 
-        return {}
+    return hints
+
+
+def _annotated(function: Any) -> Any:
+    """Give the plain function that holds the annotations of what may be called."""
+    while isinstance(function, functools.partial):
+        function = function.func
+    function = getattr(function, "__func__", function)
+    if not hasattr(function, "__annotations__") and not isinstance(function, type):
+        function = type(function).__call__
+
+    return inspect.unwrap(function)

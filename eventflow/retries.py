@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 __all__ = ["Delays", "RetryPolicy", "exponential_backoff"]
 
@@ -26,16 +27,17 @@ class RetryPolicy:
         """Read the options of a decorator.
 
         Raises:
-            ValueError: a count, a delay or the jitter factor is negative.
-            TypeError: a delay is not a number.
+            ValueError: a count, a delay or the jitter factor is negative or not finite.
+            TypeError: one of them is not a number.
         """
-        count = retries or 0
+        count = 0 if retries is None else retries
+        if not isinstance(count, int):
+            raise TypeError(f"retries must be a whole number, but is {count!r}.")
         if count < 0:
             raise ValueError(f"retries must be 0 or more, but is {count}.")
-        if jitter_factor is not None and jitter_factor < 0:
-            raise ValueError(f"retry_jitter_factor must be 0 or more, but is {jitter_factor}.")
+        jitter = _checked("retry_jitter_factor", jitter_factor or 0)
 
-        return cls(count, _spread(delays(count) if callable(delays) else delays), jitter_factor or 0)
+        return cls(count, _spread(delays(count) if callable(delays) else delays), jitter)
 
     def delay(self, attempt: int) -> float:
         """Give the seconds to wait after the attempt of that number, counted from 1.
@@ -50,21 +52,27 @@ class RetryPolicy:
         return delay * (1 + self.jitter_factor * random.random())  # noqa: S311 - not a secret
 
 
-def _spread(delays: float | Iterable[float] | None) -> tuple[float, ...]:
+def _spread(delays: Any) -> tuple[float, ...]:
     if delays is None:
         return ()
-    numbers = (delays,) if isinstance(delays, int | float) else tuple(delays)
-    for number in numbers:
-        if not isinstance(number, int | float):
-            raise TypeError(f"retry_delay_seconds must hold numbers of seconds, but got {number!r}.")
-        if number < 0:
-            raise ValueError(f"retry_delay_seconds must be 0 or more, but got {number!r}.")
+    # A string is looked at as one, not by its letters.
+    one = isinstance(delays, str) or not isinstance(delays, Iterable)
+    numbers = (delays,) if one else tuple(delays)
 
-    return tuple(float(number) for number in numbers)
+    return tuple(_checked("retry_delay_seconds", number) for number in numbers)
+
+
+def _checked(option: str, number: object) -> float:
+    if not isinstance(number, int | float):
+        raise TypeError(f"{option} must be a number, or for delays several, but got {number!r}.")
+    if not math.isfinite(number) or number < 0:
+        raise ValueError(f"{option} must be 0 or more, but got {number!r}.")
+
+    return float(number)
 
 
 def exponential_backoff(backoff_factor: float) -> Callable[[int], list[float]]:
-    """Make delays that double with each retry: the factor, twice, four times the factor, …"""
+    """Make delays that double with each retry: 1, 2, 4, 8 times the factor."""
 
     def delays(retries: int) -> list[float]:
         return [backoff_factor * 2**attempt for attempt in range(retries)]

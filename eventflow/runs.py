@@ -13,7 +13,7 @@ from uuid_utils.compat import uuid7
 from eventflow.control import Control, Reason
 from eventflow.errors import IllegalTransition
 from eventflow.names import two_words
-from eventflow.states import LEGAL, AnyState, StateType
+from eventflow.states import LEGAL, AnyState, StateType, printable
 
 __all__ = ["FlowRun", "Run", "RunType", "TaskRun", "Transition"]
 
@@ -100,12 +100,12 @@ class Run:
         self.definition_name = name
         self.labels = labels
         self.parent_run_id = None if above is None else above.id
-        self.flow_run_id = None if above is None else above.flow_run_id
-        self.root_flow_run_id = None if above is None else above.root_flow_run_id
-        self.control = Control(None if above is None else above.control)
+        self.flow_run_id: UUID | None = None if above is None else above.flow_run_id
+        self.root_flow_run_id: UUID | None = None if above is None else above.root_flow_run_id
+        self.control: Control = Control(None if above is None else above.control)
         self.state: AnyState | None = None
-        self.transitions = 0
-        self.run_count = 0
+        self.transitions: int = 0
+        self.run_count: int = 0
         self.start_time: datetime | None = None
         self.end_time: datetime | None = None
         self.expected_start_time: datetime | None = None
@@ -163,7 +163,7 @@ class Run:
 
     @name.setter
     def name(self, name: str) -> None:
-        self._name = name
+        self._name = printable(name)
 
     @property
     def tags(self) -> list[str]:

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from datetime import datetime
 from typing import Any, Final
+from uuid import UUID
 
 from eventflow.context import current_hook, current_run
 from eventflow.runs import FlowRun, Run, TaskRun
 from eventflow.settings import EVENTFLOW_API_URL
 
 __all__ = ["flow_run", "hook", "task_run"]
+
+
+def _text(id: UUID | None) -> str | None:
+    return None if id is None else str(id)
 
 
 class _RunFacts:
@@ -22,7 +27,7 @@ class _RunFacts:
     def id(self) -> str | None:
         """The id of the run."""
         run = self._run()
-        return None if run is None else str(run.id)
+        return _text(None if run is None else run.id)
 
     @property
     def name(self) -> str | None:
@@ -52,7 +57,7 @@ class _RunFacts:
     def root_flow_run_id(self) -> str | None:
         """The id of the outermost flow run around this one, or its own."""
         run = self._run()
-        return None if run is None or run.root_flow_run_id is None else str(run.root_flow_run_id)
+        return _text(None if run is None else run.root_flow_run_id)
 
     @property
     def scheduled_start_time(self) -> datetime | None:
@@ -78,7 +83,7 @@ class _FlowRunFacts(_RunFacts):
     def parent_flow_run_id(self) -> str | None:
         """The id of the flow run around this one."""
         run = self._run()
-        return None if run is None or run.parent_flow_run_id is None else str(run.parent_flow_run_id)
+        return _text(None if run is None else run.parent_flow_run_id)
 
     @property
     def ui_url(self) -> str | None:
@@ -104,7 +109,7 @@ class _TaskRunFacts(_RunFacts):
     def parent_flow_run_id(self) -> str | None:
         """The id of the flow run that the task run belongs to."""
         run = self._run()
-        return None if run is None or run.flow_run_id is None else str(run.flow_run_id)
+        return _text(None if run is None else run.flow_run_id)
 
     @property
     def ui_url(self) -> str | None:
@@ -120,7 +125,7 @@ class _HookFacts:
     def delivery_id(self) -> str | None:
         """The id of the delivery, the same for all its attempts."""
         context = current_hook.get()
-        return None if context is None else str(context.delivery_id)
+        return _text(None if context is None else context.delivery_id)
 
     @property
     def attempt(self) -> int:

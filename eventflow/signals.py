@@ -1,7 +1,12 @@
-"""SIGINT and SIGTERM while runs execute: never between a transition and its hooks."""
+"""SIGINT and SIGTERM while runs execute: never between a transition and its hooks.
+
+A sync run has the signal raised in its body or hook, or once its engine has come to a pause. Async
+runs have the task of the outermost one cancelled, which the engine's own work is shielded from.
+"""
 
 from __future__ import annotations
 
+import _signal  # type: ignore[import-not-found]
 import asyncio
 import signal
 import threading
@@ -9,71 +14,87 @@ from collections.abc import Callable
 from types import FrameType
 from typing import Any, Final
 
-from eventflow.control import Inside, gate, wake_main_thread
 from eventflow.errors import TerminationSignal
+from eventflow.gates import WAKE, Inside, gate, on_wake
 from eventflow.portal import running_loop
 
-__all__ = ["guard", "terminated", "watch_task"]
+__all__ = ["cause", "guard"]
 
-_tasks: Final[set[asyncio.Task[Any]]] = set()
-_terminated: Final[set[asyncio.Task[Any]]] = set()
+
+class _Watch:
+    """How many outermost runs the main thread executes, and the handlers taken over for them."""
+
+    __slots__ = ("runs", "taken")
+
+    def __init__(self) -> None:
+        self.runs = 0
+        self.taken: list[tuple[int, Any, Any]] = []
+
+
+_watch: Final = _Watch()
 
 
 def guard() -> Callable[[], None] | None:
     """Take over SIGINT and SIGTERM for an outermost run, where the program left them alone.
 
-    Gives what puts them back, or None where there is nothing to take: outside the main thread,
-    or where the program has handlers of its own.
+    Gives what puts them back when the last such run has ended, or None outside the main thread,
+    where there is nothing to take. Handlers of the program's own are left in their place.
     """
     if threading.current_thread() is not threading.main_thread():
         return None
-    wake_main_thread()
-    taken: list[tuple[signal.Signals, Any]] = []
-    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-        taken.append((signal.SIGINT, signal.signal(signal.SIGINT, _on_interrupt)))
-    if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
-        taken.append((signal.SIGTERM, signal.signal(signal.SIGTERM, _on_terminate)))
+    if not _watch.runs:
+        _watch.taken = []
+        # Not by the module `signal`, whose look-up of each handler in an enumeration costs more
+        # than the rest of a run.
+        for signum, ours, defaults in _HANDLERS:
+            before = _signal.getsignal(signum)
+            if before in defaults:
+                _signal.signal(signum, ours)
+                _watch.taken.append((signum, before, ours))
+    _watch.runs += 1
 
-    def put_back() -> None:
-        for signum, handler in taken:
-            signal.signal(signum, handler)
+    return _put_back
 
-    return put_back if taken else None
+
+def _put_back() -> None:
+    _watch.runs -= 1
+    if _watch.runs or threading.current_thread() is not threading.main_thread():
+        return
+    for signum, before, ours in _watch.taken:
+        if _signal.getsignal(signum) is ours:
+            _signal.signal(signum, before)
 
 
 def _on_interrupt(_signum: int, _frame: FrameType | None) -> None:
-    _raise_or_defer(KeyboardInterrupt())
+    _arrived(KeyboardInterrupt())
 
 
 def _on_terminate(signum: int, _frame: FrameType | None) -> None:
-    if gate().inside is Inside.NOTHING and running_loop() is not None:
-        _terminated.update(_tasks)
-        for task in _tasks:
-            task.get_loop().call_soon_threadsafe(task.cancel)
-        if _tasks:
-            return
-    _raise_or_defer(TerminationSignal(signum))
+    _arrived(TerminationSignal(signum))
 
 
-def _raise_or_defer(error: BaseException) -> None:
+# SIGINT comes last: once its own handler is back, nothing is left to be done.
+_HANDLERS: Final = (
+    *(() if WAKE is None else ((WAKE, on_wake, (signal.SIG_DFL, signal.SIG_IGN)),)),
+    (signal.SIGTERM, _on_terminate, (signal.SIG_DFL,)),
+    (signal.SIGINT, _on_interrupt, (signal.default_int_handler,)),
+)
+
+
+def _arrived(error: BaseException) -> None:
     here = gate()
     if here.inside is Inside.ENGINE:
-        here.deferred = error
+        here.defer(error)
+    elif here.inside is Inside.LOOP and here.tasks and running_loop() is not None:
+        here.cancel_tasks(error)
     else:
         raise error
 
 
-def watch_task(task: asyncio.Task[Any]) -> Callable[[], None]:
-    """Have SIGTERM cancel this task, which executes an outermost async run."""
-    _tasks.add(task)
+def cause(error: BaseException) -> BaseException:
+    """See through a cancellation of this task that stands for a signal."""
+    if not isinstance(error, asyncio.CancelledError):
+        return error
+    task = asyncio.current_task()
 
-    def stop_watching() -> None:
-        _tasks.discard(task)
-        _terminated.discard(task)
-
-    return stop_watching
-
-
-def terminated(task: asyncio.Task[Any] | None) -> bool:
-    """Say whether the task was cancelled because of SIGTERM."""
-    return task in _terminated
+    return (gate().tasks.get(task) if task is not None else None) or error

@@ -87,10 +87,22 @@ class ErrorInfo(BaseModel):
         text = "".join(traceback.format_exception(error))
         name = kind.__qualname__ if kind.__module__ == "builtins" else _qualified(kind)
 
-        return cls(type=name, message=_text(error), traceback=text[-TRACEBACK_LIMIT:])
+        return cls(
+            type=name,
+            message=printable(_text(error)),
+            traceback=printable(text[-TRACEBACK_LIMIT:]),
+        )
 
     def __str__(self) -> str:
         return f"{self.type}: {self.message}" if self.message else self.type
+
+
+def printable(text: str) -> str:
+    """Write what no encoding has, such as the undecodable bytes of a file's name, as escapes."""
+    if text.isascii():
+        return text
+
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def _qualified(kind: type) -> str:
@@ -243,7 +255,9 @@ def _title(kind: StateType) -> str:
 def _ended(kind: StateType, name: str, message: str | None, data: Any) -> AnyState:
     error = ErrorInfo.of(data) if isinstance(data, BaseException) else None
 
-    return State(type=kind, name=name, message=message, data=data, error=error)
+    told = None if message is None else printable(message)
+
+    return State(type=kind, name=name, message=told, data=data, error=error)
 
 
 def Scheduled(*, name: str = "Scheduled", message: str | None = None) -> AnyState:
@@ -281,9 +295,7 @@ def Retrying(*, message: str | None = None) -> AnyState:
     return Running(name="Retrying", message=message)
 
 
-def Completed(
-    *, name: str = "Completed", message: str | None = None, data: Any = None
-) -> AnyState:
+def Completed(*, name: str = "Completed", message: str | None = None, data: Any = None) -> AnyState:
     """The run ended well; `data` is its result."""
     return State(type=StateType.COMPLETED, name=name, message=message, data=data)
 

@@ -11,6 +11,7 @@ from typing import Any
 from eventflow.futures import Future, wait
 from eventflow.jobs import Job
 from eventflow.portal import background, running_loop, watchdog
+from eventflow.runners import Scope
 
 __all__ = ["Abandon", "Ask", "Call", "Settle", "Sleep", "Step", "timed"]
 
@@ -20,11 +21,11 @@ class Step:
 
     __slots__ = ()
 
-    def run(self, job: Job) -> Any:
+    def run(self, job: Job) -> Any:  # noqa: ARG002 - the interface
         """Do it from sync code."""
         raise AssertionError
 
-    async def arun(self, job: Job) -> Any:
+    async def arun(self, job: Job) -> Any:  # noqa: ARG002 - the interface
         """Do it from async code."""
         raise AssertionError
 
@@ -111,21 +112,31 @@ class Settle(Step):
 class Abandon(Step):
     """Cancel every submitted task that has not ended, and wait for their ends."""
 
-    __slots__ = ()
+    __slots__ = ("scope",)
+
+    def __init__(self, scope: Scope) -> None:
+        self.scope = scope
 
     def run(self, job: Job) -> None:
-        """Block until all have ended."""
-        scope = job.scope
-        if scope is not None:
-            scope.cancel()
-            scope.join()
+        """Block until all have ended.
 
-    async def arun(self, job: Job) -> None:
+        An async run comes here only when its coroutine is being closed: then nothing can turn
+        its loop while it waits, and what was cancelled ends whenever that loop goes on.
+        """
+        self.scope.close()
+        self.scope.cancel()
+        if not job.definition.is_async:
+            self.scope.join()
+            self.scope.reopen()
+
+    async def arun(self, job: Job) -> None:  # noqa: ARG002 - the step's interface
         """Wait on the loop; being cancelled meanwhile does not cut it short."""
-        scope = job.scope
-        if scope is not None:
-            scope.cancel()
-            await shielded(scope.ajoin())
+        self.scope.close()
+        self.scope.cancel()
+        try:
+            await shielded(self.scope.ajoin())
+        finally:
+            self.scope.reopen()
 
 
 class Ask(Step):
@@ -168,9 +179,9 @@ async def shielded(awaitable: Any) -> Any:
             await asyncio.wait([task])
         except asyncio.CancelledError as error:
             cancelled = error
-    result, error = task.result()
-    if error is not None:
-        raise error
+    result, raised = task.result()
+    if raised is not None:
+        raise raised
     if cancelled is not None:
         raise cancelled
 

@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from contextvars import Context, copy_context
 from typing import Any
 
 from eventflow.context import current_run
-from eventflow.control import gate
+from eventflow.control import gate, live
 from eventflow.definitions import Definition
 from eventflow.drivers import adrive, drive
 from eventflow.errors import MissingContextError
 from eventflow.futures import Future
 from eventflow.jobs import Job
 from eventflow.logs import run_logger
+from eventflow.portal import running_loop
 from eventflow.runners import Scope, TaskRunner
 from eventflow.runners.loop import spawn
 from eventflow.runs import TaskRun
 from eventflow.states import Pending
+from eventflow.steps import shielded
 
 __all__ = ["submit"]
 
@@ -35,24 +37,84 @@ def submit(
         MissingContextError: no flow is running here.
     """
     scope = _scope(definition.name)
-    job = Job(definition, args, kwargs, waits_for)
+    here = gate()
+    before = here.inside
+    # Nothing interrupts between the transition and its hooks, nor before somebody has the work.
+    here.enter_engine()
+    try:
+        return _submit(Job(definition, args, kwargs, waits_for), scope)
+    finally:
+        here.leave_engine(before)
+
+
+def _submit(job: Job, scope: Scope) -> Future[Any]:
     run = job.run
     assert isinstance(run, TaskRun)  # noqa: S101 - flows are not submitted
     future: Future[Any] = Future(run)
     scope.add(future)
-    job.bus.publish_transition(run.enter(Pending()))
-    needed = [one for one in job.upstream() if not one.done()]
-    context = copy_context()
-    if definition.is_async:
-        future.produced_on(spawn(lambda: _awork(job, future), scope.loop, context))
+    live[run.id] = run.control
+    token = current_run.set(job.context)
+    try:
+        left = _announce(job, scope)
+        context = copy_context()
+    finally:
+        current_run.reset(token)
+    if job.refused is not None:
+        try:
+            drive(job)
+        finally:
+            future.finish()
+    elif job.definition.is_async:
+        future.produced_on(spawn(lambda: _awork(job, future, left), scope.loop, context))
     else:
-        if scope.loop is not None and any(one.needs(scope.loop) for one in needed):
-            future.produced_on(scope.loop)
-        work = _Work(job, future, context, scope.runner)
-        future.offer(work.steal)
-        _when_ended(needed, lambda: scope.runner.submit(work))
+        _offer(job, future, scope, context, left)
 
     return future
+
+
+def _announce(job: Job, scope: Scope) -> Awaitable[None] | None:
+    """Publish that the run is Pending; gives what its own loop is to wait for first."""
+    fact = job.run.enter(Pending())
+    try:
+        if scope.loop is not None and running_loop() is scope.loop:
+            return job.bus.begin_transition(fact)
+        job.bus.publish_transition(fact)
+    except BaseException as error:  # noqa: BLE001 - the run ends with it
+        job.refused = error
+
+    return None
+
+
+def _offer(
+    job: Job, future: Future[Any], scope: Scope, context: Context, left: Awaitable[None] | None
+) -> None:
+    """Give a sync task run to the task runner as soon as what it needs is there."""
+    needed = [one for one in job.upstream() if not one.done()]
+    if left is not None or (
+        scope.loop is not None and any(one.needs(scope.loop) for one in needed)
+    ):
+        future.produced_on(scope.loop)
+    work = _Work(job, future, context, scope.runner)
+    if left is None:
+        future.offer(work)
+        _when_ended(needed, lambda: scope.runner.submit(work))
+    else:
+        spawn(lambda: _afterwards(job, left, needed, work), scope.loop, context)
+
+
+async def _afterwards(
+    job: Job, left: Awaitable[None], needed: list[Future[Any]], work: _Work
+) -> None:
+    await _settled(job, left)
+    _when_ended(needed, lambda: work.runner.submit(work))
+
+
+async def _settled(job: Job, left: Awaitable[None]) -> None:
+    """Wait for the hooks of Pending to their end."""
+    try:
+        await shielded(left)
+    except BaseException as error:  # noqa: BLE001 - the run ends with it
+        job.refused = error
 
 
 def _scope(name: str) -> Scope:
@@ -85,8 +147,10 @@ def _when_ended(futures: list[Future[Any]], go: Callable[[], object]) -> None:
         future.add_done_callback(one_less)
 
 
-async def _awork(job: Job, future: Future[Any]) -> None:
+async def _awork(job: Job, future: Future[Any], left: Awaitable[None] | None) -> None:
     try:
+        if left is not None:
+            await _settled(job, left)
         await adrive(job)
     except BaseException as error:  # noqa: BLE001 - it must not end the loop; the state says it
         _say(job, error)
@@ -104,15 +168,13 @@ def _say(job: Job, error: BaseException) -> None:
 class _Work:
     """The executing of one submitted sync task run, by whoever comes first."""
 
-    __slots__ = ("_claim", "_context", "_future", "_job", "_runner")
+    __slots__ = ("_claim", "_context", "_future", "_job", "runner")
 
-    def __init__(
-        self, job: Job, future: Future[Any], context: Context, runner: TaskRunner
-    ) -> None:
+    def __init__(self, job: Job, future: Future[Any], context: Context, runner: TaskRunner) -> None:
         self._job = job
         self._future = future
         self._context = context
-        self._runner = runner
+        self.runner = runner
         self._claim = threading.Lock()
 
     def __call__(self) -> None:
@@ -120,13 +182,21 @@ class _Work:
         if self._claim.acquire(blocking=False):
             self._context.run(self._execute)
 
-    def steal(self) -> None:
-        """Execute the run now, if a worker of the same runner would stand idle for it.
+    def is_possible(self) -> bool:
+        """Whether a worker of the same runner waits here, and would stand idle.
 
-        Else workers that wait for tasks which wait for workers would all wait for ever.
+        Workers that wait for tasks which wait for workers would else all wait for ever.
         """
-        if self._runner.is_worker() and not self._claim.locked():
-            with gate().aside():
+        return self.runner.is_worker()
+
+    def upstream(self) -> list[Future[Any]]:
+        """Give what the task run waits for."""
+        return self._job.upstream()
+
+    def help(self) -> None:
+        """Execute the task run now, unless somebody else has begun to."""
+        if self.is_possible() and not self._claim.locked():
+            with gate().aside(self._job.run.control):
                 self()
 
     def _execute(self) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Coroutine, Iterable
 from datetime import timedelta
-from typing import Any, Concatenate, Literal, ParamSpec, Self, TypeVar, overload
+from typing import Any, Concatenate, Literal, Never, ParamSpec, Self, TypeVar, overload
 
 from eventflow.calls import call
 from eventflow.definitions import KEEP, Definition, HookList, RunName, changed
@@ -30,13 +30,27 @@ class Task(Definition[P, R]):
 
     run_type = "task"
 
+    # Never comes first for mypy: what is Any would otherwise be taken for a Coroutine.
     @overload
-    def __call__(
+    def __call__(self: Task[P, Never], *args: P.args, **kwargs: P.kwargs) -> Any: ...
+
+    # The names of the last overloads are reserved, and so in no P: nothing overlaps.
+    @overload
+    def __call__(  # type: ignore[overload-overlap]
         self: Task[P, Coroutine[Any, Any, T]], *args: P.args, **kwargs: P.kwargs
     ) -> Coroutine[Any, Any, T]: ...
 
     @overload
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R: ...
+
+    @overload
+    def __call__(
+        self: Task[P, Never],
+        *args: Any,
+        return_state: Literal[True],
+        wait_for: Iterable[Any] | None = None,
+        **kwargs: Any,
+    ) -> Any: ...
 
     @overload
     def __call__(
@@ -59,7 +73,7 @@ class Task(Definition[P, R]):
     @overload
     def __call__(self, *args: Any, wait_for: Iterable[Any] | None, **kwargs: Any) -> R: ...
 
-    def __call__(
+    def __call__(  # type: ignore[misc]
         self,
         *args: Any,
         return_state: bool = False,
@@ -80,12 +94,20 @@ class Task(Definition[P, R]):
         return call(self, lambda: Job(self, args, kwargs, wait_for), return_state=return_state)
 
     @overload
+    def submit(self: Task[P, Never], *args: P.args, **kwargs: P.kwargs) -> Future[Any]: ...
+
+    @overload
     def submit(
         self: Task[P, Coroutine[Any, Any, T]], *args: P.args, **kwargs: P.kwargs
     ) -> Future[T]: ...
 
     @overload
     def submit(self, *args: P.args, **kwargs: P.kwargs) -> Future[R]: ...
+
+    @overload
+    def submit(
+        self: Task[P, Never], *args: Any, wait_for: Iterable[Any] | None, **kwargs: Any
+    ) -> Future[Any]: ...
 
     @overload
     def submit(
@@ -96,9 +118,7 @@ class Task(Definition[P, R]):
     ) -> Future[T]: ...
 
     @overload
-    def submit(
-        self, *args: Any, wait_for: Iterable[Any] | None, **kwargs: Any
-    ) -> Future[R]: ...
+    def submit(self, *args: Any, wait_for: Iterable[Any] | None, **kwargs: Any) -> Future[R]: ...
 
     def submit(self, *args: Any, wait_for: Iterable[Any] | None = None, **kwargs: Any) -> Any:
         """Have the task run beside the flow, and go on; gives a future.
@@ -111,6 +131,11 @@ class Task(Definition[P, R]):
             MissingContextError: no flow is running here.
         """
         return submit(self, args, kwargs, wait_for)
+
+    @overload
+    def map(
+        self: Task[P, Never], *args: Any, wait_for: Iterable[Any] | None = None, **kwargs: Any
+    ) -> FutureList[Any]: ...
 
     @overload
     def map(
@@ -151,7 +176,7 @@ class Task(Definition[P, R]):
         """Bind like a function does."""
         return self.bound(instance, owner)
 
-    def with_options(  # noqa: PLR0913 - one keyword for each option
+    def with_options(
         self,
         *,
         name: str | None = KEEP,
@@ -212,7 +237,7 @@ def task(
 ) -> Callable[[Callable[P, R]], Task[P, R]]: ...
 
 
-def task(  # noqa: PLR0913 - one keyword for each option
+def task(
     fn: Callable[..., Any] | None = None,
     /,
     *,

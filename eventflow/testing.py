@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -37,10 +38,10 @@ def isolated(home: Path | None = None) -> Iterator[Isolated]:
 
     The home is a temporary folder, unless one is given.
     """
-    with (
-        tempfile.TemporaryDirectory(prefix="eventflow-") as folder,
-        use_bus(EventBus()) as bus,
-        temporary_settings({EVENTFLOW_HOME: str(home or folder)}),
-        caches.fresh(),
-    ):
-        yield Isolated(bus, home or Path(folder))
+    with contextlib.ExitStack() as stack:
+        if home is None:
+            home = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="eventflow-")))
+        bus = stack.enter_context(use_bus(EventBus()))
+        stack.enter_context(temporary_settings({EVENTFLOW_HOME: str(home)}))
+        stack.enter_context(caches.fresh())
+        yield Isolated(bus, home)

@@ -15,7 +15,7 @@ from anyio import to_thread
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from eventflow.blocks.secrets import Sealed, seal, unseal
-from eventflow.blocks.store import BlockToSave, StoredBlock, open_store
+from eventflow.blockstore import BlockToSave, StoredBlock, open_store
 from eventflow.errors import BlockError, BlockTypeError
 
 __all__ = ["Block", "BlockId"]
@@ -96,7 +96,7 @@ class Block(BaseModel):
         """Give the block saved as `name`, without holding up the event loop; see `load`."""
         return await to_thread.run_sync(cls.load, name)
 
-    def save(self, name: str, overwrite: bool = False) -> BlockId:
+    def save(self, name: str, overwrite: bool = False) -> BlockId:  # noqa: FBT001, FBT002 - as in Prefect
         """Save this block as `name`, and give the id it has in the store.
 
         Raises:
@@ -117,7 +117,7 @@ class Block(BaseModel):
         )
         return BlockId(int=open_store().put(block, overwrite=overwrite).id.int)
 
-    async def asave(self, name: str, overwrite: bool = False) -> BlockId:
+    async def asave(self, name: str, overwrite: bool = False) -> BlockId:  # noqa: FBT001, FBT002 - as in Prefect
         """Save this block as `name`, without holding up the event loop; see `save`."""
         return await to_thread.run_sync(partial(self.save, name, overwrite=overwrite))
 

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import asyncio
+import concurrent.futures.thread  # noqa: F401 - httpx needs it, and it cannot be imported at exit
 import logging
 import re
+import socket
 import threading
 from abc import abstractmethod
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from concurrent.futures import Future
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Self
 
 from anyio import get_cancelled_exc_class, to_thread
 from pydantic import BaseModel, Field, SecretStr, field_validator
@@ -149,22 +150,16 @@ class SlackWebhook(NotificationBlock):
             MissingExtraError: httpx is not installed.
         """
         text = body if subject is None else f"*{subject}*\n{body}"
-        # An event loop of its own, because httpx's timeouts bound each read and not the whole:
-        # a server that drips bytes would keep a plain client for ever.
-        loop = asyncio.new_event_loop()
-        try:
-            reason = loop.run_until_complete(self._answer_to({"text": text}))
-
-        finally:
-            loop.close()
+        with _Watch(self.timeout_seconds) as watch:
+            reason = self._answer_to({"text": text}, watch)
 
         if reason is not None:
-            shown = self._redacted(reason).strip()
+            shown = self._redacted(_late(self.timeout_seconds) if watch.is_over else reason)
             # Cut only what is redacted already: half a secret would not be recognised.
             cut = shown if len(shown) <= BODY_SHOWN else f"{shown[:BODY_SHOWN]}…"
             raise NotificationError(type(self).__name__, cut)
 
-    async def _answer_to(self, payload: dict[str, str]) -> str | None:
+    def _answer_to(self, payload: dict[str, str], watch: _Watch) -> str | None:
         """Give why the webhook refused the payload, or None when it did not."""
         try:
             import httpx  # noqa: PLC0415 - optional, and slow to import
@@ -172,16 +167,15 @@ class SlackWebhook(NotificationBlock):
         except ImportError:
             raise MissingExtraError("SlackWebhook", "httpx", "blocks") from None
 
+        url, extensions = self.url.get_secret_value(), {"trace": watch.trace}
         try:
-            async with (
-                asyncio.timeout(self.timeout_seconds),
-                httpx.AsyncClient(timeout=self.timeout_seconds) as web,
+            with (
+                httpx.Client(timeout=self.timeout_seconds) as web,
+                web.stream("POST", url, json=payload, extensions=extensions) as response,
             ):
-                url = self.url.get_secret_value()
-                async with web.stream("POST", url, json=payload) as response:
-                    return None if response.is_success else await _refusal(response)
+                return None if response.is_success else _refusal(response)
 
-        except TimeoutError:
+        except httpx.TimeoutException:
             return _late(self.timeout_seconds)
 
         except (httpx.HTTPError, httpx.InvalidURL, OSError, ValueError) as error:
@@ -253,15 +247,53 @@ def _scheme(url: SecretStr) -> str:
     return scheme if separator and scheme.isalnum() else "no scheme"
 
 
-async def _refusal(response: httpx.Response) -> str:
+def _refusal(response: httpx.Response) -> str:
     shown = b""
-    async for chunk in response.aiter_bytes():
+    for chunk in response.iter_bytes():
         shown += chunk
         if len(shown) >= BODY_READ:
             break
 
     text = " ".join(shown.decode("utf-8", "replace").split())
-    return f"it answered {response.status_code} {response.reason_phrase} {text}"
+    return f"it answered {response.status_code} {response.reason_phrase} {text}".strip()
+
+
+class _Watch:
+    """Cuts a connection when its time is up.
+
+    httpx's timeouts bound each read and not the whole: a server that drips bytes would keep it
+    for ever. An event loop could be cancelled, but it cannot resolve a host name while the
+    interpreter ends, which is just when a notification may still be on its way.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        self.is_over = False
+        self._sockets: list[socket.socket] = []
+        self._timer = threading.Timer(seconds, self._cut)
+        self._timer.daemon = True
+
+    def __enter__(self) -> Self:
+        # No thread can be started while the interpreter ends; httpx's own timeouts remain.
+        with suppress(RuntimeError):
+            self._timer.start()
+
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._timer.cancel()
+
+    def trace(self, event: str, info: Mapping[str, Any]) -> None:
+        """Note each socket that httpx opens or wraps in TLS."""
+        if event.endswith(("connect_tcp.complete", "start_tls.complete")):
+            self._sockets.append(info["return_value"].get_extra_info("socket"))
+
+    def _cut(self) -> None:
+        self.is_over = True
+        for one in self._sockets:
+            # The plain method: SSLSocket's own takes the TLS object from under the reader. A
+            # socket that was wrapped since, or is closed, is no longer valid.
+            with suppress(OSError):
+                socket.socket.shutdown(one, socket.SHUT_RDWR)
 
 
 def _late(seconds: float) -> str:

@@ -36,7 +36,10 @@ class ThreadPoolTaskRunner:
     def submit(self, work: Callable[[], object]) -> None:
         """Have the work done by the next free thread."""
         pool = self._pool
-        (pool if pool is not None else self._start()).submit(work)
+        try:
+            (pool if pool is not None else self._start()).submit(work)
+        except RuntimeError:  # the interpreter is shutting down: no thread may start any more
+            work()
 
     def _start(self) -> ThreadPoolExecutor:
         with self._lock:

@@ -17,7 +17,7 @@ from pydantic import BaseModel, Field, SecretBytes, SecretStr, computed_field, f
 from pydantic import Secret as SecretOf
 
 from eventflow.blocks import Block, Secret, String
-from eventflow.blocks.store import open_store
+from eventflow.blockstore import open_store
 from eventflow.errors import BlockError, HomeError, MissingExtraError
 from eventflow.settings import EVENTFLOW_SECRET_KEY, temporary_settings
 

@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 from uuid_utils.compat import uuid7
 
-from eventflow.blocks import store as module
-from eventflow.blocks.store import BlockStore, BlockToSave, SqliteBlockStore, open_store
+from eventflow import blockstore as module
+from eventflow.blockstore import BlockStore, BlockToSave, SqliteBlockStore, open_store
 from eventflow.errors import BlockExistsError, BlockNotFoundError, HomeError, StoreError
 
 MakeStore = Callable[[Path], BlockStore]

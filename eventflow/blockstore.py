@@ -5,20 +5,22 @@ from __future__ import annotations
 import json
 import os
 import random
-import sqlite3
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 from uuid import UUID
 
 from uuid_utils.compat import uuid7
 
 from eventflow.errors import BlockExistsError, BlockNotFoundError, StoreError
 from eventflow.settings import home
+
+if TYPE_CHECKING:
+    import sqlite3
 
 __all__ = ["BlockStore", "BlockToSave", "SqliteBlockStore", "StoredBlock", "open_store"]
 
@@ -42,6 +44,8 @@ COLUMNS = "id, slug, name, origin, data, secrets, created, updated"
 # How long SQLite waits by itself, and how long a call goes on trying.
 BUSY_SECONDS = 5.0
 PATIENCE_SECONDS = 30.0
+# SQLITE_BUSY and SQLITE_LOCKED.
+BUSY_CODES = frozenset({5, 6})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -170,6 +174,8 @@ class SqliteBlockStore:
 
     def _patiently(self, work: Callable[[sqlite3.Connection], T]) -> T:
         """Do `work` on a connection, again and again while other processes hold the file."""
+        import sqlite3  # noqa: PLC0415 - slow to import, and most programs save no block
+
         deadline = time.monotonic() + PATIENCE_SECONDS
         while True:
             try:
@@ -185,6 +191,8 @@ class SqliteBlockStore:
 
     @contextmanager
     def _connection(self) -> Iterator[sqlite3.Connection]:
+        import sqlite3  # noqa: PLC0415 - slow to import, and most programs save no block
+
         self._create_file()
         connection = sqlite3.connect(self.path, timeout=BUSY_SECONDS, isolation_level=None)
         with closing(connection):
@@ -221,7 +229,7 @@ class SqliteBlockStore:
                 self.path, f"another process kept it for {PATIENCE_SECONDS:g} s", advice
             )
 
-        if isinstance(error, sqlite3.OperationalError):
+        if type(error).__name__ == "OperationalError":
             advice = "Check that its folder is writable and that the disk is not full."
 
         else:
@@ -235,7 +243,7 @@ class SqliteBlockStore:
 
 def _is_busy(error: sqlite3.Error) -> bool:
     code = getattr(error, "sqlite_errorcode", None) or 0
-    return code & 0xFF in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
+    return code & 0xFF in BUSY_CODES
 
 
 @contextmanager

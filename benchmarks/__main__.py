@@ -1,0 +1,77 @@
+"""The command line: `python -m benchmarks [NAME...] [--json FILE] [--rounds N]`."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from benchmarks import calls, processes, publishing, submitted
+from benchmarks.catalogue import Plan, UnknownName, chosen, every
+from benchmarks.report import HEAD, document, line
+
+__all__ = ["WORK", "main"]
+
+WORK = (calls, submitted, publishing, processes)
+"""The modules that enter workloads into the catalogue when they are imported."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Measure what is asked for and print a line for each; gives the exit code."""
+    options = _parser().parse_args(arguments)
+    if options.list:
+        for one in every():
+            print(f"{one.name:21} {one.about}{'' if one.usual else ' (only by name)'}")
+        return 0
+    try:
+        workloads = chosen(options.names)
+    except UnknownName as error:
+        print(error, file=sys.stderr)
+        return 2
+    plan = Plan(options.rounds, options.task_runs)
+    results = []
+    print(HEAD)
+    for workload in workloads:
+        reading = workload.run(plan)
+        results.append((workload, reading))
+        print(line(workload, reading), flush=True)
+    if options.json is not None:
+        options.json.write_text(json.dumps(document(results), indent=2) + "\n")
+
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks",
+        description="What eventflow costs, as ratios to a hand-written floor of the same run.",
+    )
+    parser.add_argument(
+        "names", nargs="*", metavar="NAME", help="a workload, or a group such as 'task'"
+    )
+    parser.add_argument("--list", action="store_true", help="list the workloads and stop")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write everything measured there")
+    parser.add_argument("--rounds", type=_positive, metavar="N", help="how often to compare")
+    parser.add_argument(
+        "--task-runs",
+        type=_positive,
+        default=Plan().task_runs,
+        metavar="N",
+        help="how many task runs the memory workloads make (default: %(default)s)",
+    )
+
+    return parser
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"must be 1 or more, but is {number}")
+
+    return number
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,85 @@
+"""What is shown of the readings: a table for people, a document for programs."""
+
+from __future__ import annotations
+
+import os
+import platform
+import sys
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from importlib.metadata import version
+from typing import Any, Final
+
+from benchmarks.catalogue import Target, Workload
+from benchmarks.measure import Reading
+
+__all__ = ["HEAD", "document", "line", "verdict"]
+
+PACKAGES: Final = (
+    "eventflow-runtime",
+    "pydantic",
+    "pydantic-core",
+    "anyio",
+    "blinker",
+    "structlog",
+)
+
+HEAD: Final = (
+    f"{'name':21} {'work':48} {'floor':32} {'measured':>9}  {'quartiles':>13}  "
+    f"{'ours':>9} {'floor':>9}  targets"
+)
+
+
+def verdict(target: Target, value: float) -> str:
+    """Say whether a target was reached."""
+    reached = "ok" if value <= target.limit else "miss"
+
+    return f"<= {target.limit:g} (issue {target.issue}) {reached}"
+
+
+def line(workload: Workload, reading: Reading) -> str:
+    """Give one row of the table."""
+    low, high = reading.spread
+    targets = "; ".join(verdict(target, reading.value) for target in workload.targets)
+
+    return (
+        f"{workload.name:21} {workload.about:48} {workload.floor:32} "
+        f"{f'{reading.value:.2f} {workload.unit}':>9}  {f'{low:.2f} - {high:.2f}':>13}  "
+        f"{_micros(reading.ours)} {_micros(reading.floor)}  {targets}"
+    ).rstrip()
+
+
+def _micros(seconds: float | None) -> str:
+    return " " * 9 if seconds is None else f"{f'{seconds * 1e6:.3g} us':>9}"
+
+
+def document(results: Iterable[tuple[Workload, Reading]]) -> dict[str, Any]:
+    """Give everything that was measured, and on what, as plain data."""
+    return {
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "machine": {
+            "processors": os.cpu_count(),
+            "architecture": platform.machine(),
+            "system": platform.platform(),
+            "python": sys.version.split()[0],
+        },
+        "versions": {package: version(package) for package in PACKAGES},
+        "results": [_plain(workload, reading) for workload, reading in results],
+    }
+
+
+def _plain(workload: Workload, reading: Reading) -> dict[str, Any]:
+    return {
+        "name": workload.name,
+        "about": workload.about,
+        "floor": workload.floor,
+        "unit": workload.unit,
+        "value": reading.value,
+        "spread": reading.spread,
+        "values": reading.values,
+        "seconds": {"ours": reading.ours, "floor": reading.floor},
+        "targets": [
+            {"limit": one.limit, "issue": one.issue, "reached": reading.value <= one.limit}
+            for one in workload.targets
+        ],
+    }

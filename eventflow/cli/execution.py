@@ -1,0 +1,67 @@
+"""Calling a flow from outside, however it is written, and the exit code that it ends with."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator, Mapping
+from typing import Any, Final
+
+from eventflow.errors import TerminationSignal
+from eventflow.flows import Flow
+from eventflow.states import AnyState
+
+__all__ = ["execute", "exit_code"]
+
+COMPLETED: Final = 0
+FAILED: Final = 1
+CRASHED: Final = 3
+INTERRUPTED: Final = 130
+TERMINATED: Final = 143
+
+
+def execute(
+    flow: Flow[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]
+) -> BaseException | None:
+    """Run a flow to its end; gives what ended it, if it was not its own return.
+
+    The run itself is known to whoever listens on the bus.
+    """
+    try:
+        _call(flow, args, kwargs)
+    except BaseException as error:  # noqa: BLE001 - the exit code tells what it was
+        return error
+
+    return None
+
+
+def _call(flow: Flow[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
+    if flow.is_generator:
+        items = flow(*args, **kwargs)
+        if flow.is_async:
+            asyncio.run(_exhaust(items))
+        else:
+            deque(items, maxlen=0)
+    elif flow.is_async:
+        asyncio.run(flow(*args, **kwargs, return_state=True))
+    else:
+        flow(*args, **kwargs, return_state=True)
+
+
+async def _exhaust(items: AsyncIterator[Any]) -> None:
+    async for _ in items:
+        pass
+
+
+def exit_code(state: AnyState, ended_by: BaseException | None) -> int:
+    """Give the exit code for how a run ended."""
+    if isinstance(ended_by, KeyboardInterrupt):
+        return INTERRUPTED
+    if isinstance(ended_by, TerminationSignal):
+        return TERMINATED
+    if state.is_crashed:
+        return CRASHED
+    if ended_by is not None and not isinstance(ended_by, Exception):
+        return CRASHED  # a hook ended the process
+
+    return COMPLETED if state.is_completed else FAILED

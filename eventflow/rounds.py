@@ -1,0 +1,131 @@
+"""The round of one event through its subscriptions: in order, and each on its own."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Awaitable, Callable, Iterator
+from typing import Final, TypeAlias
+
+from eventflow.events import Event, transition_event
+from eventflow.runs import Transition
+from eventflow.subscriptions import Subscription
+
+__all__ = ["Failed", "Round"]
+
+Failed: TypeAlias = Callable[[object, Event, BaseException], object]
+"""What is told when a listener raised: the listener, the event, the error."""
+
+
+class _Local(threading.local):
+    round: Round | None = None
+
+
+_local: Final = _Local()
+
+
+class Round:
+    """One event, or a transition whose event is built for the first who wants it, on its way.
+
+    What a listener raises is told to `failed` and stops nobody else. What is no Exception
+    (Ctrl-C, an exit) is kept until all have been served.
+    """
+
+    __slots__ = ("_failed", "_rest", "_stop", "_subject", "_waits", "event")
+
+    def __init__(self, subject: Event | Transition, failed: Failed) -> None:
+        self.event = subject if isinstance(subject, Event) else None
+        self._subject = subject
+        self._failed = failed
+        self._rest: Iterator[Subscription] = iter(())
+        self._stop: list[BaseException] = []
+        self._waits: list[tuple[Subscription, Awaitable[None]]] | None = None
+
+    def listeners(self, listeners: tuple[Subscription, ...]) -> None:
+        """Serve listeners from sync code."""
+        # Who publishes while an event is on its round speaks of what follows from it: the rest
+        # hear of the cause first.
+        outer = _local.round
+        if outer is not None:
+            outer._serve()  # noqa: SLF001 - one of its own kind
+        self._rest = iter(listeners)
+        _local.round = self
+        try:
+            self._serve()
+        finally:
+            _local.round = outer
+
+    def _serve(self) -> None:
+        for one in self._rest:
+            if one.takes(self._subject):
+                self._hand(one)
+
+    def hooks(self, hooks: tuple[Subscription, ...]) -> None:
+        """Run hooks from sync code, one after the other."""
+        for one in hooks:
+            if one.takes(self._subject):
+                self._hand(one)
+
+    def _hand(self, one: Subscription) -> None:
+        event = self.event
+        if event is None:
+            event = self.event = self._made()
+        try:
+            if self._waits is None:
+                one.receiver.receive(event)
+            else:
+                left = one.receiver.areceive(event)
+                if left is not None:
+                    self._waits.append((one, left))
+        except BaseException as error:  # noqa: BLE001 - a listener may do anything
+            self._caught(one, event, error)
+        one.after()
+
+    def _made(self) -> Event:
+        subject = self._subject
+        return subject if isinstance(subject, Event) else transition_event(subject)
+
+    def _caught(self, one: Subscription, event: Event, error: BaseException) -> None:
+        if isinstance(error, Exception):
+            self._failed(one.listener, event, error)
+        else:
+            self._stop.append(error)
+
+    def begin(self, listeners: tuple[Subscription, ...]) -> bool:
+        """Serve listeners from async code; says whether something is left to `finish`."""
+        self._waits = []
+        self.listeners(listeners)
+
+        return bool(self._waits)
+
+    async def finish(self, hooks: tuple[Subscription, ...] = ()) -> None:
+        """Wait for what listeners ask to wait for; then run hooks, one after the other.
+
+        Raises:
+            BaseException: as `end`.
+        """
+        waits = self._waits = self._waits or []
+        await self._settle(waits)
+        for one in hooks:
+            if one.takes(self._subject):
+                self._hand(one)
+                await self._settle(waits)
+        self.end()
+
+    async def _settle(self, waits: list[tuple[Subscription, Awaitable[None]]]) -> None:
+        while waits:
+            one, left = waits.pop(0)
+            try:
+                await left
+            except GeneratorExit:  # this coroutine is being closed, and must not await any more
+                raise
+            except BaseException as error:  # noqa: BLE001 - a listener may do anything
+                self._caught(one, self.event or self._made(), error)
+
+    def end(self) -> None:
+        """Raise the first of what has been kept.
+
+        Raises:
+            BaseException: whatever other than an Exception a listener or hook raised.
+        """
+        if self._stop:
+            raise self._stop[0]

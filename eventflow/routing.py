@@ -1,0 +1,192 @@
+"""Who receives an event: the registry of topics, and the routes compiled from it."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable
+from typing import Any, Final, NamedTuple
+from weakref import WeakKeyDictionary
+
+import blinker
+
+from eventflow.events import Event, FlowRunTransition, StateTransition, TaskRunTransition
+from eventflow.filters import class_topics, run_topic, tag_topic, transition_topics
+from eventflow.runs import Transition
+from eventflow.subscriptions import Phase, Subscription
+
+__all__ = ["NOWHERE", "Explanation", "Route", "Router"]
+
+ROUTES_PER_DEFINITION: Final = 1_000
+"""How many routes are kept; only states with ever new names come to so many."""
+
+
+class Route(NamedTuple):
+    """Who receives one kind of event, each group in its order."""
+
+    listeners: tuple[Subscription, ...]
+    hooks: tuple[Subscription, ...]
+
+
+NOWHERE: Final = Route((), ())
+
+_Key = tuple[object, ...]
+_Known = tuple[tuple[Subscription, ...], dict[_Key, Route]]
+
+
+def _in_order(subscriptions: Iterable[Subscription]) -> list[Subscription]:
+    """Sort by phase, priority and age; a definition's own hooks stay before those for many."""
+    return sorted(dict.fromkeys(subscriptions), key=lambda one: one.order)
+
+
+def _route(subscriptions: Iterable[Subscription]) -> Route:
+    listeners: list[Subscription] = []
+    hooks: list[Subscription] = []
+    for one in _in_order(subscriptions):
+        (hooks if one.phase is Phase.HOOK else listeners).append(one)
+
+    return Route(tuple(listeners), tuple(hooks)) if listeners or hooks else NOWHERE
+
+
+class Explanation(NamedTuple):
+    """Why one subscription did or did not match an event."""
+
+    subscription: Subscription
+    matched: bool
+    reason: str
+
+
+class Router:
+    """Finds the subscriptions for an event by topics, and remembers what it found.
+
+    A subscription is kept under the narrowest topic that all its events have. Those to single
+    runs or tags come and go with the runs: they are looked up each time, and the remembered
+    routes stay.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.RLock()
+        self._topics = blinker.Namespace()
+        self._runs_watched = 0
+        self._tags_watched = 0
+        self._forget()
+
+    def _forget(self) -> None:
+        self._routes: WeakKeyDictionary[Any, _Known] = WeakKeyDictionary()
+        self._kinds: dict[type[Event], Route] = {}
+
+    def add(self, subscription: Subscription) -> None:
+        """Take in a subscription."""
+        with self._lock:
+            for topic in subscription.filter.topics:
+                self._topics.signal(topic).connect(subscription, weak=False)
+            self._changed(subscription, +1)
+
+    def remove(self, subscription: Subscription) -> None:
+        """Take a subscription out again."""
+        with self._lock:
+            for topic in subscription.filter.topics:
+                signal = self._topics[topic]
+                signal.disconnect(subscription)
+                # A topic that nobody subscribes to would stay for ever, one for each run id.
+                if not signal.receivers:
+                    del self._topics[topic]
+            self._changed(subscription, -1)
+
+    def _changed(self, subscription: Subscription, by: int) -> None:
+        if subscription.filter.watches == "run":
+            self._runs_watched += by
+        elif subscription.filter.watches == "tag":
+            self._tags_watched += by
+        else:
+            self._forget()
+
+    def everyone(self) -> list[Subscription]:
+        """Give every subscription, in the order of delivery."""
+        with self._lock:
+            return _in_order(self._at(list(self._topics)))
+
+    def explain(self, event: Event) -> list[Explanation]:
+        """Say of every subscription why it does or does not match the event."""
+        explained = []
+        for one in _in_order([*_declared(getattr(event, "definition", None))[1], *self.everyone()]):
+            refusal = one.filter.refusal(event)
+            reason = f"matches {one.filter}" if refusal is None else refusal
+            explained.append(Explanation(one, refusal is None, reason))
+
+        return explained
+
+    def _at(self, topics: Iterable[str]) -> list[Subscription]:
+        found: list[Any] = []
+        for topic in topics:
+            signal = self._topics.get(topic)
+            if signal is not None:
+                with self._lock:
+                    found += signal.receivers_for(blinker.ANY)
+
+        return found
+
+    def of_transition(self, fact: Transition) -> Route:
+        """Give who receives such a transition; their late conditions are still to be asked."""
+        origin, declared = _declared(fact.run.definition)
+        known = self._routes.get(origin)
+        # Another tuple is the sign of other hooks.
+        if known is None or known[0] is not declared:
+            known = self._routes[origin] = (declared, {})
+        to, left = fact.to_state, fact.from_state
+        key = (to.name, to.type) if left is None else (to.name, to.type, left.name, left.type)
+        route = known[1].get(key) or self._compile(fact, origin, known, key)
+        if self._runs_watched or self._tags_watched:
+            return self._with_watchers(fact, route)
+
+        return route
+
+    def _compile(self, fact: Transition, origin: object, known: _Known, key: _Key) -> Route:
+        kind = _kind(fact)
+        topics = transition_topics(kind, fact.definition_name, fact.to_state)
+        declared, routes = known
+        with self._lock:
+            every = (*declared, *self._at(topics))
+            route = _route(one for one in every if one.filter.admits_kind(kind, fact))
+            if self._routes.get(origin) is known:
+                if len(routes) >= ROUTES_PER_DEFINITION:
+                    routes.clear()
+                routes[key] = route
+
+        return route
+
+    def _with_watchers(self, fact: Transition, route: Route) -> Route:
+        topics = [run_topic(fact.run_id)] if self._runs_watched else []
+        if self._tags_watched:
+            topics += map(tag_topic, fact.tags)
+        kind = _kind(fact)
+        found = [one for one in self._at(topics) if one.filter.admits_kind(kind, fact)]
+
+        return _route([*route.hooks, *route.listeners, *found]) if found else route
+
+    def of_event(self, event: Event) -> Route:
+        """Give who may receive an event that is there already; all conditions are to be asked."""
+        if not isinstance(event, StateTransition):
+            return self.of_kind(type(event))
+        topics = transition_topics(type(event), event.definition_name, event.to_state)
+
+        return _route(self._at([*topics, run_topic(event.run_id), *map(tag_topic, event.tags)]))
+
+    def of_kind(self, kind: type[Event]) -> Route:
+        """Give who may receive events of a class other than transitions."""
+        route = self._kinds.get(kind)
+        if route is None:
+            with self._lock:
+                route = self._kinds[kind] = _route(self._at(class_topics(kind)))
+
+        return route
+
+
+def _declared(definition: Any) -> tuple[Any, tuple[Subscription, ...]]:
+    """Give what a definition and its bound copies have in common, and the hooks declared there."""
+    origin = getattr(definition, "origin", definition)
+
+    return origin, getattr(origin, "declared", ())
+
+
+def _kind(fact: Transition) -> type[StateTransition]:
+    return TaskRunTransition if fact.run_type == "task" else FlowRunTransition

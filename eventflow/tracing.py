@@ -1,0 +1,150 @@
+"""A listener that logs one structured line per state transition and per hook outcome."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any, Final
+
+from eventflow import logs
+from eventflow.eventbus import EventBus, current_bus
+from eventflow.events import (
+    ErrorInfo,
+    Event,
+    HookDeadLettered,
+    HookFailed,
+    HookOutcome,
+    StateTransition,
+)
+from eventflow.logs import TRACE, get_logger
+from eventflow.states import StateType
+from eventflow.subscriptions import Subscription
+
+__all__ = ["enable", "in_words"]
+
+_logger: Final = get_logger(TRACE)
+
+_LOUD: Final = frozenset({StateType.FAILED, StateType.CRASHED})
+
+
+def enable(bus: EventBus | None = None) -> Subscription:
+    """Log what happens on a bus, by default the one in force; cancel what is given to end it.
+
+    One line for each transition and each hook outcome goes to the logger `eventflow.trace`: at
+    level INFO, for a retry at WARNING, for what failed or crashed at ERROR. Logging is set up
+    as EVENTFLOW_LOG_LEVEL and EVENTFLOW_LOG_FORMAT say, unless the program has done so itself.
+    A bus that is traced already is not traced twice.
+
+    Raises:
+        SettingError: one of those settings has a value that it cannot have.
+    """
+    logs.configure()
+    chosen = current_bus() if bus is None else bus
+    for one in chosen.subscriptions:
+        if one.listener is _trace:
+            return one
+
+    return chosen.subscribe(_trace)
+
+
+def _trace(event: Event) -> None:
+    if isinstance(event, StateTransition):
+        level, message, more = _transition(event)
+    elif isinstance(event, HookOutcome):
+        level, message, more = _outcome(event)
+    else:
+        return
+    if _logger.isEnabledFor(level):
+        _logger.log(level, message, **_facts(event), **more)
+
+
+def _facts(event: StateTransition | HookOutcome) -> dict[str, Any]:
+    """Give what both kinds of line say."""
+    return {
+        "type": event.type,
+        "run_type": event.run_type,
+        "run_name": event.run_name,
+        "run_id": str(event.run_id),
+        "definition": event.definition_name,
+        "flow_run_id": _text(event.flow_run_id),
+        "follows": _text(event.follows),
+        "duration": None if event.duration is None else round(event.duration, 6),
+    }
+
+
+def _transition(event: StateTransition) -> tuple[int, str, dict[str, Any]]:
+    left, entered = event.from_state, event.to_state
+    cause = entered.message if entered.error is None else str(entered.error)
+    message = entered.name if left is None else f"{left.name} → {entered.name}"
+    if event.run_count > 1:
+        message += f" (attempt {event.run_count})"
+    if event.duration is not None:
+        message += f" after {in_words(event.duration)}"
+    more = {
+        "from_state": None if left is None else left.name,
+        "to_state": entered.name,
+        "attempt": event.run_count,
+        "cause": cause,
+        **_error(entered.error),
+    }
+
+    return _level(event), _with_cause(message, cause), more
+
+
+def _level(event: StateTransition) -> int:
+    if event.to_state.type in _LOUD:
+        return logging.ERROR
+
+    return logging.WARNING if event.to_state.name == "AwaitingRetry" else logging.INFO
+
+
+def _outcome(event: HookOutcome) -> tuple[int, str, dict[str, Any]]:
+    error = event.error if isinstance(event, HookFailed | HookDeadLettered) else None
+    cause = None if error is None else str(error)
+    name = event.hook.rpartition(":")[2]
+    told = {HookFailed: "failed", HookDeadLettered: "is given up"}.get(type(event), "succeeded")
+    message = f"hook {name} for {event.state_name} {told}"
+    if event.attempt > 1:
+        message += f" (attempt {event.attempt})"
+    message += f" after {in_words(event.duration)}"
+    more = {
+        "hook": event.hook,
+        "delivery_id": str(event.delivery_id),
+        "state": event.state_name,
+        "attempt": event.attempt,
+        "cause": cause,
+        **_error(error),
+    }
+
+    return logging.INFO if error is None else logging.ERROR, _with_cause(message, cause), more
+
+
+def _error(error: ErrorInfo | None) -> dict[str, str | None]:
+    return {
+        "error_type": None if error is None else error.type,
+        "error_message": None if error is None else error.message,
+    }
+
+
+def _with_cause(message: str, cause: str | None) -> str:
+    # The whole cause is a field of its own; a line for people stays one line.
+    return f"{message}: {cause.splitlines()[0]}" if cause else message
+
+
+def _text(value: object) -> str | None:
+    return None if value is None else str(value)
+
+
+def in_words(seconds: float) -> str:
+    """Say a duration as people do: `84 µs`, `1.2 ms`, `3.4 s`, `2 min 05 s`, `1 h 02 min`."""
+    if seconds < 0.001:  # noqa: PLR2004 - a millisecond
+        return f"{seconds * 1_000_000:.0f} µs"
+    if seconds < 0.9995:  # noqa: PLR2004 - what is not a second when rounded
+        return f"{seconds * 1_000:.3g} ms"
+    if seconds < 60:  # noqa: PLR2004 - a minute
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:  # noqa: PLR2004 - an hour
+        return f"{minutes} min {rest:02} s"
+    hours, minutes = divmod(minutes, 60)
+
+    return f"{hours} h {minutes:02} min"

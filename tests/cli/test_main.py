@@ -1,0 +1,41 @@
+"""The entry point itself: its version, and what it says when its packages are missing."""
+
+from __future__ import annotations
+
+import sys
+from importlib.metadata import version
+
+import pytest
+
+from eventflow.cli import main
+from tests.cli.conftest import Invoke
+
+
+def test_version(invoke: Invoke) -> None:
+    """`eventflow --version` gives the version of the distribution."""
+    assert invoke("--version").stdout == f"eventflow {version('eventflow-runtime')}\n"
+
+
+def test_main_runs_the_command_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The console script is this function."""
+    monkeypatch.setattr(sys, "argv", ["eventflow", "--help"])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 0
+    assert "Usage: eventflow [OPTIONS] COMMAND" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("package", ["click", "rich"])
+def test_a_missing_package_is_told_in_words(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], package: str
+) -> None:
+    """Without the extra, the command line says what to install and ends with 2."""
+    monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 2
+    said = capsys.readouterr().err
+    assert f"needs the package {package!r}" in said
+    assert "pip install 'eventflow-runtime[cli]'" in said

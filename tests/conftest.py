@@ -1,0 +1,58 @@
+"""A home of its own for each test, and processes that start together."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from eventflow import settings
+from eventflow.settings import SETTINGS
+
+ROOT = Path(settings.__file__).parents[1]
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Give each test a home of its own, which is not made yet, and no proxy."""
+    for name in (*SETTINGS, "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.lower(), raising=False)
+
+    monkeypatch.setenv("EVENTFLOW_HOME", str(tmp_path / "home"))
+    return tmp_path / "home"
+
+
+@pytest.fixture
+def together() -> Callable[[str, int], list[str]]:
+    """Give a function that runs code in several processes at once, and gives what they print."""
+
+    def run(code: str, count: int) -> list[str]:
+        # Each process imports first and then waits for a line, so that all start as one.
+        code = f"from eventflow.blocks import *\nnumber = int(input())\n{code}"
+        processes = [
+            subprocess.Popen(
+                [sys.executable, "-c", code],
+                cwd=ROOT,
+                env=os.environ,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+            )
+            for _ in range(count)
+        ]
+        for number, process in enumerate(processes):
+            assert process.stdin is not None
+            process.stdin.write(f"{number}\n")
+            process.stdin.flush()
+
+        ends = [process.communicate(timeout=60) for process in processes]
+        assert [error for _, error in ends] == [""] * count
+        return [output for output, _ in ends]
+
+    return run

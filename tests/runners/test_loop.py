@@ -1,0 +1,42 @@
+"""Coroutines on a given loop, or on the background one."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from contextvars import copy_context
+
+from eventflow.portal import background
+from eventflow.runners.loop import spawn
+
+
+def test_on_a_given_loop() -> None:
+    """From the loop's own thread and from others, the coroutine runs on that loop."""
+    seen: list[object] = []
+
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        ended = asyncio.Event()
+
+        async def look() -> None:
+            seen.append(asyncio.get_running_loop())
+            if len(seen) == 2:
+                ended.set()
+
+        assert spawn(look, loop, copy_context()) is loop
+        await asyncio.to_thread(spawn, look, loop, copy_context())
+        await ended.wait()
+        assert seen == [loop, loop]
+
+    asyncio.run(main())
+
+
+def test_on_the_background_loop() -> None:
+    """Without a loop, the coroutine runs on the background one."""
+    done = threading.Event()
+
+    async def work() -> None:
+        done.set()
+
+    assert spawn(work, None, copy_context()) is background.loop
+    assert done.wait(10)

@@ -1,0 +1,83 @@
+"""The pool of threads: bounded, shared, started when needed, and of use to the very end."""
+
+from __future__ import annotations
+
+import functools
+import subprocess
+import sys
+import textwrap
+import threading
+
+from eventflow.runners import TaskRunner, ThreadPoolTaskRunner
+
+
+def test_the_pool_is_bounded_and_in_order() -> None:
+    """No more than `max_workers` threads work at once, and they begin in order of submission."""
+    runner = ThreadPoolTaskRunner(2)
+    seen: list[int] = []
+    names: set[str] = set()
+    lock, done = threading.Lock(), threading.Semaphore(0)
+    meet = threading.Barrier(2)
+
+    def work(number: int) -> None:
+        with lock:
+            seen.append(number)
+            names.add(threading.current_thread().name)
+        meet.wait(10)
+        assert runner.is_worker()
+        done.release()
+
+    for number in range(6):
+        runner.submit(functools.partial(work, number))
+    for _ in range(6):
+        assert done.acquire(timeout=10)
+    assert [sorted(seen[place : place + 2]) for place in (0, 2, 4)] == [[0, 1], [2, 3], [4, 5]]
+    assert len(names) == 2
+    assert not runner.is_worker()
+    assert isinstance(runner, TaskRunner)
+
+
+def test_a_default_size() -> None:
+    """Without a number the pool has four threads more than processors, and at most 32."""
+    assert 5 <= ThreadPoolTaskRunner().max_workers <= 32
+
+
+def test_a_forgotten_pool() -> None:
+    """A runner that lost its threads to a fork starts new ones."""
+    runner = ThreadPoolTaskRunner(1)
+    done = threading.Event()
+    runner.submit(done.set)
+    assert done.wait(10)
+    runner.forget()
+    again = threading.Event()
+    runner.submit(again.set)
+    assert again.wait(10)
+
+
+def test_while_the_interpreter_ends() -> None:
+    """A flow that still runs while the interpreter ends executes its tasks itself."""
+    script = """
+        import threading
+        from eventflow import flow, task
+
+        @task
+        def add(number): return number + 1
+
+        @flow
+        def main():
+            ready.set()
+            threading.main_thread().join()
+            return add.submit(1).result()
+
+        ready = threading.Event()
+        threading.Thread(target=lambda: print(main())).start()
+        ready.wait(10)
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(script)],
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "2\n", "")

@@ -1,0 +1,192 @@
+"""The laboratory: every workload runs, and its statistics are right. No time is judged here."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from benchmarks import floors
+from benchmarks.__main__ import main
+from benchmarks.calls import hook, work
+from benchmarks.catalogue import Plan, Target, UnknownName, Workload, chosen, every
+from benchmarks.growth import grown
+from benchmarks.measure import Pair, Reading, again, measure
+from benchmarks.report import document, line, verdict
+from eventflow import State, TaskRunTransition, task
+from eventflow.states import StateType
+
+QUICK = [one.name for one in every() if one.name not in {"import", "start"} and one.usual]
+
+
+class Machine:
+    """A clock, and work that takes a known time on it."""
+
+    def __init__(self) -> None:
+        self.now = 0
+        self.done: list[tuple[str, int]] = []
+
+    def __call__(self) -> int:
+        return self.now
+
+    def takes(self, nanoseconds: int, name: str = "") -> object:
+        """Make a side that lets the clock go on by so much each loop."""
+
+        def side(loops: int) -> None:
+            self.now += nanoseconds * loops
+            self.done.append((name, loops))
+
+        return side
+
+    def pair(self, ours: int, floor: int, loops: int | None = None) -> Pair:
+        """Make two such sides."""
+        return Pair(self.takes(ours, "ours"), self.takes(floor, "floor"), loops)  # type: ignore[arg-type]
+
+
+def test_the_ratio_is_ours_to_the_floor() -> None:
+    """A side that takes three times as long has the ratio 3 in every round."""
+    machine = Machine()
+    reading = measure(machine.pair(ours=30, floor=10), rounds=5, least=1_000, clock=machine)
+    assert reading.values == (3.0,) * 5
+    assert reading.value == 3.0
+    assert reading.spread == (3.0, 3.0)
+    assert reading.ours == pytest.approx(30e-9)
+    assert reading.floor == pytest.approx(10e-9)
+
+
+def test_a_turn_is_long_enough_for_the_clock() -> None:
+    """The number of loops is doubled until the floor's turn takes as long as is asked for."""
+    machine = Machine()
+    measure(machine.pair(ours=30, floor=10), rounds=2, least=1_000, clock=machine)
+    assert {loops for _, loops in machine.done[-4:]} == {128}
+
+
+def test_a_much_slower_side_bounds_the_loops() -> None:
+    """A side of ours that takes very much longer does not make the whole thing take for ever."""
+    machine = Machine()
+    measure(machine.pair(ours=10_000, floor=1), rounds=1, least=1_000, clock=machine)
+    assert machine.done[-1][1] == 1
+
+
+def test_both_sides_take_turns_and_take_turns_at_beginning() -> None:
+    """Rounds are interleaved, and the side that begins alternates; each was warmed up before."""
+    machine = Machine()
+    measure(machine.pair(ours=30, floor=10, loops=4), rounds=3, clock=machine)
+    assert machine.done == [
+        *[("floor", 4), ("ours", 4)],
+        *[("floor", 4), ("ours", 4)],
+        *[("ours", 4), ("floor", 4)],
+        *[("floor", 4), ("ours", 4)],
+    ]
+
+
+def test_a_disturbed_round_does_not_move_the_value() -> None:
+    """The value is the median, and the spread the quartiles."""
+    reading = Reading(values=(1.0, 2.0, 3.0, 4.0, 500.0))
+    assert reading.value == 3.0
+    assert reading.spread == (2.0, 4.0)
+    assert Reading(values=(7.0,)).spread == (7.0, 7.0)
+
+
+def test_a_side_calls_as_often_as_it_is_told() -> None:
+    """`again` makes calls with the given arguments, and neither more nor fewer."""
+    calls: list[int] = []
+    again(calls.append, 7)(3)
+    assert calls == [7, 7, 7]
+
+
+def test_the_floor_builds_what_eventflow_builds() -> None:
+    """The hand-written models have the fields of eventflow's own."""
+    assert floors.FloorState.model_fields.keys() == State.model_fields.keys()
+    assert floors.FloorEvent.model_fields.keys() == TaskRunTransition.model_fields.keys()
+
+
+def test_the_floor_does_what_a_task_call_does(eventflow_isolated: object) -> None:
+    """One call of the function and one callback, with the result in the entered state."""
+    by_hand: list[tuple[StateType, object]] = []
+    by_eventflow: list[tuple[StateType, object]] = []
+    floors.run(work, 5, lambda _, __, state: by_hand.append((state.type, state.data)))
+    task(on_completion=[lambda _, __, state: by_eventflow.append((state.type, state.data))])(work)(
+        5
+    )
+    assert by_hand == by_eventflow == [(StateType.COMPLETED, 5)]
+    hook(None, None, None)
+
+
+@pytest.mark.parametrize("name", QUICK)
+def test_a_workload_runs(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each workload gives a reading, in one round of the smallest size."""
+    monkeypatch.setattr("benchmarks.catalogue.measure", _smallest)
+    monkeypatch.setattr("benchmarks.publishing.MANY", 20)
+    (found,) = [one for one in chosen([name]) if one.name == name]
+    reading = found.run(Plan(rounds=1, task_runs=10))
+    assert reading.value > 0
+
+
+def _smallest(pair: Pair, *, rounds: int) -> Reading:
+    return measure(pair._replace(loops=2), rounds=rounds)
+
+
+@pytest.mark.parametrize("way", ["called", "submitted"])
+def test_growth_is_measured(way: str) -> None:
+    """The growth of a flow of few tasks is a number of megabytes, and a small one."""
+    assert abs(grown(way, 20)) < 50
+
+
+def test_the_command_line_measures_and_writes(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`import` runs in fresh interpreters; the table is printed and the document written."""
+    file = tmp_path / "out.json"
+    assert main(["import", "memory.called", "--rounds=1", "--task-runs=20", f"--json={file}"]) == 0
+    printed = capsys.readouterr().out.splitlines()
+    assert [row.split()[0] for row in printed] == ["name", "import", "memory.called"]
+    written = json.loads(file.read_text())
+    assert [one["name"] for one in written["results"]] == ["import", "memory.called"]
+    assert written["results"][0]["targets"][0]["limit"] == 2.5
+    assert written["results"][0]["seconds"]["ours"] > 0
+    assert written["versions"]["pydantic"]
+
+
+def test_a_list_is_given(capsys: pytest.CaptureFixture[str]) -> None:
+    """`--list` names every workload and measures none."""
+    assert main(["--list"]) == 0
+    assert len(capsys.readouterr().out.splitlines()) == len(every())
+
+
+def test_an_unknown_name_is_a_usage_error(capsys: pytest.CaptureFixture[str]) -> None:
+    """The message says which name, and what is near."""
+    assert main(["task.snyc"]) == 2
+    assert "did you mean 'task.sync" in capsys.readouterr().err
+    with pytest.raises(UnknownName):
+        chosen(["nothing at all"])
+
+
+def test_no_rounds_are_a_usage_error(capsys: pytest.CaptureFixture[str]) -> None:
+    """The number of rounds is at least one."""
+    with pytest.raises(SystemExit) as stop:
+        main(["--rounds", "0"])
+    assert stop.value.code == 2
+    assert "must be 1 or more" in capsys.readouterr().err
+
+
+def test_a_group_stands_for_its_workloads() -> None:
+    """`task` chooses all of `task.…`; without names the long ones are left out."""
+    assert {one.name.split(".")[0] for one in chosen(["task"])} == {"task"}
+    assert not any(one.name.startswith("memory.") for one in chosen([]))
+    assert [one.name for one in chosen(["memory"])] == ["memory.called", "memory.submitted"]
+
+
+def test_a_target_is_reached_or_missed() -> None:
+    """The limit itself counts as reached; a row and the document say it of each target."""
+    two, one = Target(2.0, issue=2), Target(1.5, issue=4)
+    assert verdict(two, 2.0) == "<= 2 (issue 2) ok"
+    assert verdict(one, 2.0) == "<= 1.5 (issue 4) miss"
+    reading = Reading((2.0,), ours=2e-6, floor=1e-6)
+    made = Workload("a.b", "about", "floor", "x", (two, one), usual=True, run=lambda _: reading)
+    row = line(made, reading)
+    assert "2.00 x" in row
+    assert row.endswith("<= 2 (issue 2) ok; <= 1.5 (issue 4) miss")
+    (plain,) = document([(made, reading)])["results"]
+    assert [each["reached"] for each in plain["targets"]] == [True, False]

@@ -1,0 +1,197 @@
+"""Loggers that know their run: in bodies, hooks, tasks and threads, through plain `logging`."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import logging
+import threading
+from typing import Any
+
+import pytest
+import structlog
+
+from eventflow import flow, flow_run_logger, get_run_logger, task, task_run_logger
+from eventflow.errors import MissingContextError
+from eventflow.logs import run_logger
+
+pytestmark = pytest.mark.usefixtures("eventflow_isolated")
+
+
+@pytest.fixture(autouse=True)
+def every_level(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("DEBUG", "eventflow")
+
+
+def said(caplog: pytest.LogCaptureFixture) -> list[tuple[str, str | None]]:
+    """Give each message with the name of the definition that spoke."""
+    return [
+        (record.message, getattr(record, "task_name", None) or getattr(record, "flow_name", None))
+        for record in caplog.records
+        if record.name in {"eventflow.flow_runs", "eventflow.task_runs"}
+    ]
+
+
+def test_everywhere_in_a_run(caplog: pytest.LogCaptureFixture) -> None:
+    """Bodies, hooks, tasks, submitted tasks and threads with the context speak as their run."""
+
+    def hook(definition: Any, run: Any, state: Any) -> None:
+        get_run_logger().info("hook")
+
+    async def ahook(definition: Any, run: Any, state: Any) -> None:
+        get_run_logger().info("async hook")
+
+    @task(on_completion=[hook])
+    def inner() -> None:
+        get_run_logger().warning("task %s of %d", "one", 2)
+
+    @task
+    async def ainner() -> None:
+        get_run_logger(place="loop").info("async task")
+
+    @flow(on_completion=[hook, ahook])
+    def main() -> None:
+        get_run_logger().info("flow")
+        inner()
+        ainner.submit().wait()
+        thread = threading.Thread(
+            target=contextvars.copy_context().run,
+            args=(lambda: get_run_logger().info("thread"),),
+        )
+        thread.start()
+        thread.join()
+
+    main()
+    assert said(caplog) == [
+        ("flow", "main"),
+        ("task one of 2", "inner"),
+        ("hook", "inner"),
+        ("async task", "ainner"),
+        ("thread", "main"),
+        ("hook", "main"),
+        ("async hook", "main"),
+    ]
+    by_message = {record.message: record for record in caplog.records}
+    assert by_message["async task"].place == "loop"  # type: ignore[attr-defined]
+    assert by_message["task one of 2"].levelname == "WARNING"
+    flow_record, task_record = by_message["flow"], by_message["hook"]
+    assert flow_record.flow_run_id == by_message["async task"].flow_run_id  # type: ignore[attr-defined]
+    assert flow_record.flow_run_name == task_record.flow_run_name  # type: ignore[attr-defined]
+
+
+def test_outside_of_a_run() -> None:
+    """Outside of a run the error says what to use instead."""
+    with pytest.raises(MissingContextError, match=r"Use logging\.getLogger\(\) outside"):
+        get_run_logger()
+
+
+def test_loggers_of_given_runs(caplog: pytest.LogCaptureFixture) -> None:
+    """A logger can be made for a run at hand, with its definition or without."""
+    runs: list[Any] = []
+
+    @task(on_completion=[lambda task, run, state: runs.append(run)])
+    def inner() -> None:
+        pass
+
+    @flow(on_completion=[lambda flow, run, state: runs.append(run)])
+    def main() -> None:
+        inner()
+
+    main()
+    of_task, of_flow = runs
+    caplog.clear()
+    task_run_logger(of_task, inner, extra="e").info("1")
+    task_run_logger(of_task).info("2")
+    flow_run_logger(of_flow, main).info("3")
+    flow_run_logger(of_flow).info("4")
+    run_logger(of_task).info("5")
+    assert said(caplog) == [
+        *(("1", "inner"), ("2", "inner")),
+        *(("3", "main"), ("4", "main")),
+        ("5", "inner"),
+    ]
+    assert caplog.records[0].extra == "e"  # type: ignore[attr-defined]
+    with pytest.raises(TypeError, match="Expected a flow run or a task run, but got str"):
+        run_logger("no run")  # type: ignore[arg-type]
+
+
+def test_reserved_keys(caplog: pytest.LogCaptureFixture) -> None:
+    """Keys that `logging` keeps for itself get a trailing underscore."""
+
+    @flow
+    def main() -> None:
+        get_run_logger().info("m", name="n", message="x", args=1, msg=2, asctime=3, module="mod")
+
+    main()
+    (record,) = (one for one in caplog.records if one.msg == "m")
+    assert record.name == "eventflow.flow_runs"
+    assert (record.name_, record.message_, record.args_) == ("n", "x", 1)  # type: ignore[attr-defined]
+    assert (record.msg_, record.asctime_, record.module_) == (2, 3, "mod")  # type: ignore[attr-defined]
+
+
+def test_exceptions(caplog: pytest.LogCaptureFixture) -> None:
+    """`exception` brings the traceback along, and per cent signs are just that."""
+
+    @flow
+    def main() -> None:
+        try:
+            raise ValueError("inner")
+        except ValueError:
+            get_run_logger().exception("100% broken")
+
+    main()
+    assert "100% broken" in caplog.text
+    assert "ValueError: inner" in caplog.text
+
+
+def test_levels_below_the_set_one_cost_nothing(caplog: pytest.LogCaptureFixture) -> None:
+    """What is below the level is dropped before it is formatted."""
+    caplog.set_level("ERROR", "eventflow")
+
+    class Loud:
+        def __str__(self) -> str:
+            raise AssertionError
+
+    @flow
+    def main() -> None:
+        get_run_logger().info("%s", Loud())
+
+    main()
+    assert said(caplog) == []
+
+
+def test_structlogs_own_configuration_is_left_alone() -> None:
+    """A program's structlog configuration is neither changed nor used."""
+    structlog.configure(processors=[lambda *given: str(1 / 0)])
+    before = structlog.get_config()
+    try:
+
+        @flow
+        def main() -> None:
+            get_run_logger().info("not touched")
+
+        main()
+        assert structlog.get_config() == before
+    finally:
+        structlog.reset_defaults()
+    main()
+    assert not structlog.is_configured()
+
+
+def test_async_runs_at_once(caplog: pytest.LogCaptureFixture) -> None:
+    """Runs that take turns on a loop each speak for themselves."""
+
+    @flow(flow_run_name="run-{number}")
+    async def main(number: int) -> None:
+        for _ in range(3):
+            get_run_logger().info(f"run-{number}")
+            await asyncio.sleep(0)
+
+    async def both() -> None:
+        await asyncio.gather(main(1), main(2))
+
+    asyncio.run(both())
+    records = [record for record in caplog.records if record.message.startswith("run-")]
+    assert len(records) == 6
+    assert all(record.message == record.flow_run_name for record in records)  # type: ignore[attr-defined]
+    assert logging.getLogger("eventflow.flow_runs").name == records[0].name

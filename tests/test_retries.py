@@ -1,0 +1,67 @@
+"""Retry policies: counts, delays in every form, jitter."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from eventflow.retries import RetryPolicy, exponential_backoff
+
+
+@pytest.mark.parametrize(
+    ("delays", "expected"),
+    [
+        (None, [0, 0, 0]),
+        (2, [2, 2, 2]),
+        (0.5, [0.5, 0.5, 0.5]),
+        ([1, 5], [1, 5, 5]),
+        ((1, 2, 3, 4), [1, 2, 3]),
+        ([], [0, 0, 0]),
+        (lambda count: [count, count + 1], [3, 4, 4]),
+        (lambda count: 7, [7, 7, 7]),
+        (exponential_backoff(2), [2, 4, 8]),
+    ],
+)
+def test_delays_in_every_form(delays: Any, expected: list[float]) -> None:
+    """A number, a list whose last entry goes on, or a function of the count."""
+    policy = RetryPolicy.of(3, delays, None)
+
+    assert [policy.delay(attempt) for attempt in (1, 2, 3)] == expected
+
+
+def test_no_retries_are_the_default() -> None:
+    """None everywhere means: not again."""
+    assert RetryPolicy.of(None, None, None) == RetryPolicy()
+
+
+@given(st.floats(0, 10), st.floats(0, 100))
+def test_jitter_only_lengthens(factor: float, delay: float) -> None:
+    """A delay lies between itself and itself times one plus the factor."""
+    policy = RetryPolicy.of(1, delay, factor)
+
+    assert delay <= policy.delay(1) <= delay * (1 + factor)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "said"),
+    [
+        ((-1, None, None), ValueError, "retries must be 0 or more, but is -1"),
+        (("3", None, None), TypeError, "retries must be a whole number, but is '3'"),
+        ((1.5, None, None), TypeError, "retries must be a whole number, but is 1.5"),
+        ((1, -1, None), ValueError, "retry_delay_seconds must be 0 or more, but got -1"),
+        ((1, [1, float("nan")], None), ValueError, "retry_delay_seconds must be 0 or more"),
+        ((1, float("inf"), None), ValueError, "retry_delay_seconds must be 0 or more"),
+        ((1, "10", None), TypeError, "retry_delay_seconds must be a number.* but got '10'"),
+        ((1, [None], None), TypeError, "retry_delay_seconds must be a number.* but got None"),
+        ((1, object(), None), TypeError, "retry_delay_seconds must be a number"),
+        ((1, 1, -0.5), ValueError, "retry_jitter_factor must be 0 or more, but got -0.5"),
+        ((1, 1, "a"), TypeError, "retry_jitter_factor must be a number"),
+    ],
+)
+def test_wrong_options_say_so(arguments: Any, error: type[Exception], said: str) -> None:
+    """The message has the option, the value and what is allowed."""
+    with pytest.raises(error, match=said):
+        RetryPolicy.of(*arguments)

@@ -1,0 +1,419 @@
+"""Random trees of flows and tasks against a small model of what has to be published.
+
+`EVENTFLOW_EXAMPLES=2000 pytest tests/test_state_machine.py` looks longer, at new examples.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextvars import ContextVar
+from dataclasses import dataclass, field, replace
+from itertools import pairwise
+from typing import Any, Final, Literal, TypeAlias
+from uuid import UUID
+
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from eventflow import (
+    EventBus,
+    FlowRun,
+    StateTransition,
+    StateType,
+    TaskRun,
+    flow,
+    task,
+    use_bus,
+    wait,
+)
+from eventflow.context import get_run_context
+from eventflow.states import LEGAL, TERMINAL
+
+EXAMPLES: Final = int(os.environ.get("EVENTFLOW_EXAMPLES", "0"))
+TIMEOUT: Final = 0.02
+"""Seconds after which a body that never ends is stopped; never given to one that does end."""
+
+KINDS: Final = {
+    StateType.RUNNING: "on_running",
+    StateType.COMPLETED: "on_completion",
+    StateType.FAILED: "on_failure",
+    StateType.CANCELLING: "on_cancellation",
+    StateType.CRASHED: "on_crashed",
+}
+
+Deed: TypeAlias = Literal["return", "fail", "crash", "cancel"]
+"""What a body does in the end of one attempt."""
+
+
+@dataclass(frozen=True)
+class Node:
+    """A definition that is to be called, and what its body does."""
+
+    is_flow: bool
+    is_async: bool
+    submitted: bool
+    endless: bool
+    deeds: tuple[Deed, ...]
+    reach: int
+    joins: bool
+    retries: int
+    hooks: tuple[tuple[str, bool], ...]
+    children: tuple[Node, ...]
+
+    def deed(self, attempt: int) -> Deed:
+        """Give what the body does in an attempt, counted from 1."""
+        return self.deeds[min(attempt, len(self.deeds)) - 1]
+
+    @property
+    def family(self) -> Iterator[Node]:
+        """This node and all below it."""
+        yield self
+        for child in self.children:
+            yield from child.family
+
+
+@st.composite
+def nodes(
+    draw: st.DrawFn,
+    depth: int = 2,
+    *,
+    root: bool = True,
+    above: Node | None = None,
+    calm: bool = False,
+) -> Node:
+    """Draw a tree. Below a body that never ends, none crashes or cancels: they would race."""
+    endless = draw(st.booleans()) and draw(st.booleans())
+    deeds: list[Deed] = (
+        ["return", "return", "fail"] if calm else ["return", "fail", "crash", "cancel"]
+    )
+    is_async = draw(st.booleans())
+    is_flow = draw(st.booleans())
+    submitted = not root and not is_flow and draw(st.booleans())
+    if above is not None and not above.is_async and not submitted:
+        is_async = False  # sync code cannot await
+    node = Node(
+        is_flow=is_flow,
+        is_async=is_async,
+        submitted=submitted,
+        endless=endless,
+        deeds=tuple(draw(st.lists(st.sampled_from(deeds), min_size=1, max_size=3))),
+        reach=draw(st.integers(0, 3)),
+        joins=draw(st.booleans()),
+        retries=draw(st.integers(0, 2)),
+        hooks=tuple(
+            draw(
+                st.lists(
+                    st.tuples(st.sampled_from(sorted(KINDS.values())), st.booleans()), max_size=4
+                )
+            )
+        ),
+        children=(),
+    )
+    if depth == 0:
+        return node
+    below = nodes(depth - 1, root=False, above=node, calm=calm or endless)
+    children = tuple(draw(st.lists(below, max_size=3 if root else 2)))
+    # Every attempt makes the runs below it anew.
+    retries = min(node.retries, 1) if children else node.retries
+
+    return replace(node, children=children, retries=retries)
+
+
+# ------------------------------------------------------------------------------------ carrying out
+
+_line: ContextVar[tuple[FlowRun | TaskRun, ...]] = ContextVar("line", default=())
+
+
+@dataclass
+class Story:
+    """What was seen: events and hook calls, in one order."""
+
+    lines: list[tuple[str, UUID, Any]] = field(default_factory=list)
+    nodes: dict[UUID, Node] = field(default_factory=dict)
+    definitions: dict[int, Any] = field(default_factory=dict)
+
+    def listen(self, event: StateTransition) -> None:
+        """Note an event."""
+        self.lines.append(("event", event.run_id, event))
+
+    def events(self, run_id: UUID) -> list[StateTransition]:
+        """Give the events of one run."""
+        return [what for kind, run, what in self.lines if kind == "event" and run == run_id]
+
+    @property
+    def runs(self) -> list[UUID]:
+        """Give every run, in the order in which they began."""
+        return list(dict.fromkeys(run for kind, run, _ in self.lines if kind == "event"))
+
+
+def hook_for(story: Story, kind: str, place: int, *, is_async: bool) -> Callable[..., Any]:
+    """Make a hook that notes its call."""
+
+    def note(definition: object, run: FlowRun | TaskRun, state: Any) -> None:
+        story.lines.append(("hook", run.id, (kind, place, state.type)))
+
+    async def anote(definition: object, run: FlowRun | TaskRun, state: Any) -> None:
+        await asyncio.sleep(0)
+        note(definition, run, state)
+
+    return anote if is_async else note
+
+
+def definition_for(node: Node, story: Story) -> Any:
+    """Give the flow or task of a node, with the hooks that it declares."""
+    if id(node) not in story.definitions:
+        story.definitions[id(node)] = _definition(node, story)
+
+    return story.definitions[id(node)]
+
+
+def _definition(node: Node, story: Story) -> Any:
+    body = _async_body(node, story) if node.is_async else _sync_body(node, story)
+    hooks: dict[str, list[Any]] = {}
+    for place, (kind, is_async) in enumerate(node.hooks):
+        hooks.setdefault(kind, []).append(hook_for(story, kind, place, is_async=is_async))
+    options: dict[str, Any] = {"retries": node.retries, **hooks}
+    if node.endless:
+        options["timeout_seconds"] = TIMEOUT
+
+    return flow(**options)(body) if node.is_flow else task(**options)(body)
+
+
+def _begin(node: Node, story: Story) -> FlowRun | TaskRun:
+    run = get_run_context().run
+    assert isinstance(run, FlowRun | TaskRun)
+    story.nodes[run.id] = node
+    if not _line.get() or _line.get()[-1] is not run:
+        _line.set((*_line.get(), run))
+
+    return run
+
+
+def _deed(node: Node, run: FlowRun | TaskRun) -> bool:
+    """Do what the script says; says whether the body is to wait for its end."""
+    deed = node.deed(run.run_count)
+    if node.endless:
+        return True
+    if deed == "fail":
+        raise ValueError("the body fails")
+    if deed == "crash":
+        raise SystemExit(3)
+    if deed == "cancel":
+        _target(node, _line.get()).cancel()
+
+    return deed == "cancel"
+
+
+def _target(node: Node, line: tuple[FlowRun | TaskRun, ...]) -> FlowRun | TaskRun:
+    return line[max(0, len(line) - 1 - node.reach)]
+
+
+def _sync_body(node: Node, story: Story) -> Callable[[], object]:
+    def body() -> None:
+        before = _line.get()
+        run = _begin(node, story)
+        try:
+            futures = []
+            for child in node.children:
+                definition = definition_for(child, story)
+                if child.submitted and _in_flow(node):
+                    futures.append(definition.submit())
+                elif not child.is_async:
+                    definition(return_state=True)
+            if node.joins:
+                wait(futures)
+            while _deed(node, run):
+                while True:
+                    time.sleep(0.002)
+        finally:
+            _line.set(before)
+
+    return body
+
+
+def _async_body(node: Node, story: Story) -> Callable[[], object]:
+    async def body() -> None:
+        before = _line.get()
+        run = _begin(node, story)
+        try:
+            futures = []
+            for child in node.children:
+                definition = definition_for(child, story)
+                if child.submitted and _in_flow(node):
+                    futures.append(definition.submit())
+                elif child.is_async:
+                    await definition(return_state=True)
+                else:
+                    definition(return_state=True)
+            if node.joins:
+                for future in futures:
+                    await future.ended()
+            while _deed(node, run):
+                await asyncio.Event().wait()
+        finally:
+            _line.set(before)
+
+    return body
+
+
+def _in_flow(node: Node) -> bool:
+    return get_run_context().scope is not None
+
+
+def carry_out(root: Node, *, in_main_thread: bool) -> Story:
+    """Execute a tree on a bus of its own, and give what was seen."""
+    story = Story()
+    bus = EventBus()
+
+    def work() -> None:
+        with use_bus(bus), bus.subscribe(story.listen, event_type=StateTransition):
+            definition = definition_for(root, story)
+            try:
+                if root.is_async:
+                    asyncio.run(definition(return_state=True))
+                else:
+                    definition(return_state=True)
+            except SystemExit:
+                pass
+
+    if in_main_thread:
+        work()
+    else:
+        thread = threading.Thread(target=work, daemon=True)
+        thread.start()
+        thread.join(60)
+        assert not thread.is_alive(), "the run never ended"
+
+    return story
+
+
+# -------------------------------------------------------------------------------- the model
+
+
+def natural_path(node: Node) -> list[str]:
+    """Give the states of a run that nobody disturbs, and whose children do not end it."""
+    path = ["Pending", "Running"]
+    for attempt in range(1, node.retries + 2):
+        deed = "timeout" if node.endless else node.deed(attempt)
+        if deed in {"fail", "timeout"} and attempt <= node.retries:
+            path += ["AwaitingRetry", "Retrying"]
+        else:
+            return path + ENDS[deed]
+    raise AssertionError
+
+
+ENDS: Final[dict[str, list[str]]] = {
+    "return": ["Completed"],
+    "fail": ["Failed"],
+    "timeout": ["TimedOut"],
+    "crash": ["Crashed"],
+    "cancel": ["Cancelling", "Cancelled"],
+}
+
+
+def is_alone(node: Node) -> bool:
+    """Whether nothing but its own script decides how a run of this node goes on."""
+    inner = [one for child in node.children for one in child.family]
+    deeds = {deed for one in inner if not one.endless for deed in one.deeds}
+
+    return "crash" not in deeds and "cancel" not in deeds
+
+
+def allowed_paths(node: Node) -> list[list[str]]:
+    """Give every path that a run may take when it may be stopped from above at any time."""
+    natural = natural_path(node)
+    running = [place for place, name in enumerate(natural) if name not in END_NAMES]
+    cut = [[*natural[: place + 1], "Cancelling", "Cancelled"] for place in running]
+
+    return [natural, *cut]
+
+
+END_NAMES: Final = frozenset(name for names in ENDS.values() for name in names)
+
+
+# -------------------------------------------------------------------------------- the checks
+
+
+def check_every_run(story: Story) -> None:
+    """Assert what holds for every run in whatever tree."""
+    for run_id in story.runs:
+        events = story.events(run_id)
+        assert [event.sequence for event in events] == list(range(len(events)))
+        assert events[0].from_state is None
+        assert events[0].follows is None
+        for before, after in pairwise(events):
+            assert after.follows == before.id == before.to_state.id
+            assert after.from_state is not None
+            assert after.from_state.id == before.to_state.id
+            assert after.to_state.type in LEGAL[before.to_state.type]
+        ends = [event for event in events if event.to_state.type in TERMINAL]
+        assert ends == [events[-1]], [event.to_state.name for event in events]
+
+
+def check_hooks(story: Story) -> None:
+    """Assert that each run's hooks ran exactly as declared, in order, each in its place."""
+    for run_id in story.runs:
+        node = story.nodes.get(run_id)
+        if node is None:
+            continue  # ended before its body began; which node it was of nobody knows
+        seen = [what for kind, run, what in story.lines if run == run_id and kind == "hook"]
+        expected = [
+            (kind, place, event.to_state.type)
+            for event in story.events(run_id)
+            for place, (kind, _) in enumerate(node.hooks)
+            if kind == KINDS.get(event.to_state.type)
+        ]
+        assert seen == expected
+
+
+def check_children(story: Story) -> None:
+    """Assert that nothing is heard of a run once the run around it has ended.
+
+    A submitted task run belongs to the flow run around it, also when another task submitted it.
+    """
+    ended: set[UUID] = set()
+    around: dict[UUID, set[UUID | None]] = {}
+    for kind, run_id, what in story.lines:
+        if kind == "event" and run_id not in around:
+            inline = run_id in story.nodes and not story.nodes[run_id].submitted
+            flow_run_id = None if what.flow_run_id == run_id else what.flow_run_id
+            around[run_id] = {flow_run_id, what.parent_run_id if inline else None}
+        assert not around[run_id] & ended
+        if kind == "event" and what.to_state.type in TERMINAL:
+            ended.add(run_id)
+
+
+def check_paths(root: Node, story: Story) -> None:
+    """Assert that each run took a path that the model allows."""
+    for run_id in story.runs:
+        node = story.nodes.get(run_id)
+        path = [event.to_state.name for event in story.events(run_id)]
+        if node is None:
+            assert path[-2:] == ["Cancelling", "Cancelled"], path
+        elif is_alone(node) and not (node.reach and "cancel" in node.deeds and not node.endless):
+            assert path in ([natural_path(node)] if node is root else allowed_paths(node))
+
+
+SETTINGS: Final = settings(
+    max_examples=EXAMPLES or 120,
+    derandomize=not EXAMPLES,
+    deadline=None,
+    database=None,
+    suppress_health_check=list(HealthCheck),
+)
+
+
+@SETTINGS
+@given(root=nodes(), in_main_thread=st.booleans())
+def test_every_run_of_any_tree_keeps_to_the_model(root: Node, in_main_thread: bool) -> None:
+    """Whatever happens in a tree, each run takes a legal path to one end, its hooks with it."""
+    story = carry_out(root, in_main_thread=in_main_thread)
+    assert story.runs
+    check_every_run(story)
+    check_children(story)
+    check_hooks(story)
+    check_paths(root, story)

@@ -1,0 +1,183 @@
+"""States, their constructors, the legal transitions and what is kept of an exception."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from eventflow import states
+from eventflow.errors import CancelledRun, CrashedRun, FailedRun, UnfinishedRun
+from eventflow.states import (
+    LEGAL,
+    TERMINAL,
+    AnyState,
+    Cancelled,
+    Cancelling,
+    Completed,
+    Crashed,
+    ErrorInfo,
+    Failed,
+    State,
+    StateType,
+    aggregate,
+)
+
+CONSTRUCTORS = {
+    "Scheduled": StateType.SCHEDULED,
+    "Late": StateType.SCHEDULED,
+    "AwaitingRetry": StateType.SCHEDULED,
+    "Pending": StateType.PENDING,
+    "NotReady": StateType.PENDING,
+    "Running": StateType.RUNNING,
+    "Retrying": StateType.RUNNING,
+    "Completed": StateType.COMPLETED,
+    "Cached": StateType.COMPLETED,
+    "RolledBack": StateType.COMPLETED,
+    "Failed": StateType.FAILED,
+    "TimedOut": StateType.FAILED,
+    "Crashed": StateType.CRASHED,
+    "Cancelling": StateType.CANCELLING,
+    "Cancelled": StateType.CANCELLED,
+    "Paused": StateType.PAUSED,
+    "Suspended": StateType.PAUSED,
+}
+
+
+def test_a_type_is_enough_to_make_a_state() -> None:
+    """Name, id and timestamp follow from the type."""
+    state: AnyState = State(type=StateType.FAILED)
+
+    assert (state.name, state.message, state.data) == ("Failed", None, None)
+    assert state.id.version == 7
+    assert state.timestamp.tzinfo is not None
+
+
+@pytest.mark.parametrize(("name", "kind"), CONSTRUCTORS.items())
+def test_each_constructor_gives_its_state(name: str, kind: StateType) -> None:
+    """A constructor bears the name of the state it makes, which is a known name."""
+    state = getattr(states, name)(message="why")
+
+    assert (state.name, state.type, state.message) == (name, kind, "why")
+    assert name in states.KNOWN_NAMES
+
+
+def test_a_state_is_of_exactly_one_kind() -> None:
+    """Of the nine `is_` properties one holds; `is_final` goes with the terminal types."""
+    for kind in StateType:
+        state: AnyState = State(type=kind)
+        holds = [one for one in StateType if getattr(state, f"is_{one.value.lower()}")]
+        assert holds == [kind]
+        assert state.is_final is (kind in TERMINAL)
+
+
+def test_a_state_never_changes_and_can_be_a_key() -> None:
+    """States are frozen and hash by their id."""
+    state = Completed()
+    with pytest.raises(ValidationError):
+        state.name = "Other"  # type: ignore[misc]
+
+    assert {state: 1}[state] == 1
+
+
+def test_a_state_says_what_it_is() -> None:
+    """The text has the name, the message, and the type where the name does not tell it."""
+    assert str(Completed()) == "Completed()"
+    assert str(Failed(message="no")) == "Failed('no')"
+    assert str(Failed(name="Odd", message="no")) == "Odd('no', type=FAILED)"
+
+
+def test_a_result_is_given_or_its_error_raised() -> None:
+    """Each kind of state that is no success raises an error of its own."""
+    problem = ValueError("no")
+
+    assert Completed(data=3).result() == 3
+    with pytest.raises(ValueError, match="no") as raised:
+        Failed(data=problem).result()
+    assert raised.value is problem
+    for state, error in (
+        (Failed(message="m"), FailedRun),
+        (Crashed(message="m", data=SystemExit(3)), CrashedRun),
+        (Cancelled(message="m"), CancelledRun),
+        (Cancelling(message="m"), CancelledRun),
+        (states.Running(message="m"), UnfinishedRun),
+    ):
+        with pytest.raises(error, match="m"):
+            state.result()
+        assert isinstance(state.result(raise_on_failure=False), error)
+
+
+def test_the_cause_of_a_crash_is_kept() -> None:
+    """What ended the run is the cause of the error that stands for it."""
+    exit_ = SystemExit(3)
+
+    assert Crashed(data=exit_).result(raise_on_failure=False).__cause__ is exit_
+
+
+def test_every_state_that_is_not_final_can_break_off() -> None:
+    """FAILED, CRASHED and CANCELLING can be entered from each; nothing follows a terminal type."""
+    broken = {StateType.FAILED, StateType.CRASHED, StateType.CANCELLING}
+    for kind in StateType:
+        if kind in TERMINAL:
+            assert not LEGAL[kind]
+        else:
+            assert broken <= LEGAL[kind]
+    assert LEGAL[None] == {StateType.PENDING, StateType.SCHEDULED}
+
+
+def test_several_states_are_summed_up() -> None:
+    """All completed, any cancelled, else failed with the first failure's exception."""
+    problem = ValueError("no")
+
+    assert aggregate([Completed(), Completed()], data=[1]).result() == [1]
+    assert aggregate([]).is_completed
+    assert aggregate([Failed(), Cancelled()]).is_cancelled
+    failed = aggregate([Completed(), Failed(data=problem), Crashed()])
+    assert failed.is_failed
+    assert failed.data is problem
+    assert failed.message == "2 of 3 states did not complete."
+
+
+def test_what_an_event_carries_of_a_state_is_not_alive() -> None:
+    """A detached state has no data; an exception is described instead."""
+    crashed: AnyState = State(type=StateType.CRASHED, data=KeyError("k"))
+    plain = Completed()
+
+    assert plain.detached() is plain
+    assert Completed(data=object()).detached().data is None
+    assert crashed.detached().data is None
+    assert crashed.detached().error == ErrorInfo.of(KeyError("k"))
+
+
+def test_an_error_is_described_by_plain_data() -> None:
+    """Type, message and the traceback's end are kept."""
+
+    class Odd(Exception):
+        def __str__(self) -> str:
+            raise RuntimeError("not even this")
+
+    try:
+        raise ValueError("x" * 20_000)
+    except ValueError as error:
+        info = ErrorInfo.of(error)
+
+    assert info.type == "ValueError"
+    assert len(info.traceback) == states.TRACEBACK_LIMIT
+    assert str(ErrorInfo.of(ValueError())) == "ValueError"
+    assert str(ErrorInfo.of(ValueError("v"))) == "ValueError: v"
+    assert ErrorInfo.of(Odd()).type.endswith("Odd")
+    assert ErrorInfo.of(Odd()).message == "<its text is not available: RuntimeError>"
+
+
+@given(st.text(alphabet=st.characters(codec=None)))
+def test_no_text_of_an_exception_breaks_its_state(text: str) -> None:
+    """A message that no encoding can write, as from a file's name, ends up in JSON all the same."""
+    state = Failed(message=text, data=ValueError(text))
+
+    assert State.model_validate_json(state.model_dump_json()) == state.detached()
+
+
+def test_a_moment_ahead_is_in_the_future() -> None:
+    """`after` counts seconds from now, in UTC."""
+    assert states.after(60) > Completed().timestamp

@@ -1,0 +1,58 @@
+"""Help for tests: captured events, an isolated bus and home."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+from eventflow import Event, bus, caches, task
+from eventflow.eventbus import current_bus
+from eventflow.settings import EVENTFLOW_HOME
+from eventflow.testing import Isolated, capture_events, isolated
+
+
+@task
+def work() -> None: ...
+
+
+def test_every_event_is_captured(eventflow_isolated: Isolated) -> None:
+    """In order, from any thread, within the block and only there."""
+    captured: list[Event]
+    with capture_events() as captured:
+        first = bus.publish(Event())
+        own = current_bus()
+        thread = threading.Thread(target=lambda: own.publish(Event(), follows=first))
+        thread.start()
+        thread.join()
+        work()
+    bus.publish(Event())
+
+    assert captured[0] is first
+    assert captured[1].follows == first.id
+    assert [event.type for event in captured[2:]] == [
+        f"eventflow.task-run.{name}" for name in ("Pending", "Running", "Completed")
+    ]
+
+
+def test_what_is_captured_while_a_listener_reacts_is_in_order(eventflow_isolated: Isolated) -> None:
+    """The cause comes before its effects, also for a capture that began later."""
+    bus.subscribe(lambda event: event.follows or bus.publish(Event(), follows=event))
+    with capture_events() as captured:
+        cause = bus.publish(Event())
+
+    assert [event.follows for event in captured] == [None, cause.id]
+
+
+def test_an_isolated_block_has_everything_of_its_own(tmp_path: Path) -> None:
+    """Bus, home and cache; what was before is back afterwards, and the folder is gone."""
+    before = (current_bus(), EVENTFLOW_HOME.value(), caches.results())
+    with isolated() as own:
+        assert current_bus() is own.bus is not before[0]
+        assert EVENTFLOW_HOME.value() == own.home
+        assert own.home.is_dir()
+        assert caches.results() is not before[2]
+    assert not own.home.exists()
+    assert (current_bus(), EVENTFLOW_HOME.value(), caches.results()) == before
+    with isolated(tmp_path) as own:
+        assert own.home == EVENTFLOW_HOME.value() == tmp_path
+    assert tmp_path.is_dir()

@@ -1,0 +1,125 @@
+"""What type checkers see through `@flow`: mypy and pyright read this, and it runs as well."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Coroutine, Generator
+from typing import Any, assert_type
+
+import pytest
+
+from eventflow import Flow, State, flow
+from eventflow.testing import Isolated
+
+
+@flow
+def bare(number: int, word: str = "") -> int:
+    return number
+
+
+@flow(name="called", retries=1, log_prints=False)
+def called(number: int) -> str:
+    return str(number)
+
+
+@flow
+async def coroutine(number: int) -> int:
+    return number
+
+
+@flow(tags={"a"})
+async def called_coroutine(number: int) -> str:
+    return str(number)
+
+
+@flow
+def counting(to: int) -> Generator[int, None, str]:
+    yield from range(to)
+    return "done"
+
+
+@flow
+async def acounting(to: int) -> AsyncGenerator[int, None]:
+    for number in range(to):
+        yield number
+
+
+class Holder:
+    """Flows as methods."""
+
+    @flow
+    def method(self, number: int) -> int:
+        return number
+
+    @flow(name="am")
+    async def amethod(self, number: int) -> str:
+        return str(number)
+
+
+def test_results(eventflow_isolated: Isolated) -> None:
+    """The result of a sync flow has the type that its function returns."""
+    assert_type(bare(1), int)
+    assert_type(bare(1, word="x"), int)
+    assert_type(called(1), str)
+    assert_type(bare.with_options(name="other")(1), int)
+    assert_type(bare(1, return_state=True), State[int])
+    assert_type(bare(1, return_state=True).result(), int)
+    assert_type(bare(1, wait_for=[]), int)
+    assert_type(counting(1), Generator[int, None, str])
+
+
+async def _awaited() -> None:
+    assert_type(await coroutine(1), int)
+    assert_type(await called_coroutine(1), str)
+    assert_type(await coroutine(1, return_state=True), State[int])
+    assert_type((await coroutine(1, return_state=True)).result(), int)
+    assert_type(await Holder().amethod(1), str)
+    assert_type([number async for number in acounting(1)], list[int])
+    held: Coroutine[Any, Any, int] = coroutine(1)
+    await held
+
+
+def test_awaited_results(eventflow_isolated: Isolated) -> None:
+    """The result of an async flow has its type once it is awaited."""
+    import asyncio
+
+    asyncio.run(_awaited())
+
+
+def test_methods(eventflow_isolated: Isolated) -> None:
+    """A method keeps its own parameters, without self."""
+    assert_type(Holder().method(1), int)
+    assert_type(Holder().method(1, return_state=True), State[int])
+
+
+def test_wrong_arguments(eventflow_isolated: Isolated) -> None:
+    """A wrong argument is an error of both type checkers, and of the run."""
+    with pytest.raises(Exception, match="number"):
+        bare("a")  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue, reportArgumentType]
+    with pytest.raises(Exception, match="number"):
+        bare()  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue]
+    with pytest.raises(Exception, match="number"):
+        Holder().method("a")  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue, reportArgumentType]
+
+
+def test_wrong_options() -> None:
+    """A wrong option is an error of both type checkers, and at decoration."""
+    with pytest.raises(TypeError):
+        flow(retires=1)  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue]
+    with pytest.raises(TypeError):
+        flow(on_failure=3)(lambda: None)  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue, reportArgumentType]
+
+
+def test_declaring_leaves_functions_as_they_are() -> None:
+    """A hook keeps its own type through every form of declaration."""
+    made: Flow[[int], int] = flow(lambda number: number)
+
+    @made.on_failure
+    def first(flow: object, run: object, state: object) -> int:
+        return 1
+
+    @made.on("Failed")
+    def second(flow: object, run: object, state: object) -> str:
+        return "2"
+
+    assert_type(first(0, 0, 0), int)
+    assert_type(second(0, 0, 0), str)
