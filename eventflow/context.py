@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, Protocol
 from uuid import UUID
 
 from eventflow.errors import MissingContextError
@@ -37,11 +37,18 @@ class RunContext(NamedTuple):
         return self.run.definition
 
 
-class HookContext(NamedTuple):
+class HookContext(Protocol):
     """The delivery of the hook that is executing here."""
 
-    delivery_id: UUID
-    attempt: int
+    @property
+    def delivery_id(self) -> UUID:
+        """The id of the delivery, the same for all its attempts."""
+        ...
+
+    @property
+    def attempt(self) -> int:
+        """The number of the attempt, counted from 1."""
+        ...
 
 
 current_run: Final[ContextVar[RunContext | None]] = ContextVar("eventflow_run", default=None)

@@ -13,7 +13,7 @@ from uuid import UUID
 import anyio.to_thread
 from uuid_utils.compat import uuid7
 
-from eventflow.context import HookContext, current_hook
+from eventflow.context import current_hook
 from eventflow.control import Inside, gate
 from eventflow.errors import HookTimeout
 from eventflow.eventbus import EventBus, current_bus
@@ -30,7 +30,7 @@ from eventflow.hooks import Hook, HookFunction
 from eventflow.logs import run_logger
 from eventflow.portal import background, in_thread, running_loop, unpacked
 from eventflow.retries import Delays
-from eventflow.runs import Run, RunType
+from eventflow.runs import Run, RunType, Transition
 from eventflow.states import AnyState, ErrorInfo
 from eventflow.subscriptions import Phase
 
@@ -42,17 +42,25 @@ F = TypeVar("F", bound=HookFunction)
 class _Delivery:
     """One hook owed one event."""
 
-    __slots__ = ("attempt", "began", "bus", "event", "hook", "id", "run", "state")
+    __slots__ = ("_id", "attempt", "began", "bus", "follows", "hook", "run", "state")
 
-    def __init__(self, hook: Hook, event: StateTransition, run: Run, state: AnyState) -> None:
+    def __init__(self, hook: Hook, run: Run, state: AnyState, follows: UUID) -> None:
         self.hook = hook
-        self.event = event
         self.run = run
         self.state = state
-        self.id: UUID = uuid7()
+        self.follows = follows
         self.bus: EventBus = current_bus()
         self.attempt = 0
         self.began = 0.0
+        self._id: UUID | None = None
+
+    @property
+    def delivery_id(self) -> UUID:
+        """The id of this delivery; made when it is first asked for."""
+        if self._id is None:
+            self._id = uuid7()
+
+        return self._id
 
     def attempts(self) -> Generator[float, None, None]:
         """Go through the attempts: each yield asks for one, after so many seconds.
@@ -95,26 +103,26 @@ class _Delivery:
     def _publish(self, kind: type[HookOutcome], **more: ErrorInfo) -> None:
         if not self.bus.listens_for(kind):
             return
-        event = self.event
+        run = self.run
         outcome = kind(
             hook=self.hook.id,
-            delivery_id=self.id,
+            delivery_id=self.delivery_id,
             attempt=self.attempt,
             duration=perf_counter() - self.began,
-            run_type=event.run_type,
-            run_id=event.run_id,
-            run_name=event.run_name,
-            definition_name=event.definition_name,
-            flow_run_id=event.flow_run_id,
-            state_name=event.to_state.name,
-            follows=event.id,
+            run_type=run.run_type,
+            run_id=run.id,
+            run_name=run.name,
+            definition_name=run.definition_name,
+            flow_run_id=run.flow_run_id,
+            state_name=self.state.name,
+            follows=self.follows,
             **more,
         )
         self.bus.publish(outcome)
 
     @contextlib.contextmanager
     def _in_force(self) -> Iterator[None]:
-        token = current_hook.set(HookContext(self.id, self.attempt))
+        token = current_hook.set(self)
         try:
             yield
         finally:
@@ -122,8 +130,11 @@ class _Delivery:
 
     def call(self) -> object:
         """Call the hook's function within the context of this attempt; gives what it gives."""
-        with self._in_force():
+        token = current_hook.set(self)
+        try:
             return self.hook.fn(self.run.definition, self.run, self.state)
+        finally:
+            current_hook.reset(token)
 
     def call_to_the_end(self) -> None:
         """Call the hook's function from sync code; what it leaves to be awaited is awaited."""
@@ -182,7 +193,7 @@ class HookReceiver:
     def __init__(self, hook: Hook) -> None:
         self.hook = hook
 
-    def receive(self, event: Event) -> None:
+    def receive(self, event: Event | Transition) -> None:
         """Run the hook, however it is written, and come back when it has ended."""
         delivery = self._delivery(event)
         if delivery is None:
@@ -197,7 +208,7 @@ class HookReceiver:
                 error = raised
             delay = _told(attempts, error)
 
-    def areceive(self, event: Event) -> Awaitable[None] | None:
+    def areceive(self, event: Event | Transition) -> Awaitable[None] | None:
         """Give the running of the hook, to be awaited."""
         delivery = self._delivery(event)
         return None if delivery is None else self._run(delivery)
@@ -213,12 +224,15 @@ class HookReceiver:
                 error = raised
             delay = _told(attempts, error)
 
-    def _delivery(self, event: Event) -> _Delivery | None:
+    def _delivery(self, event: Event | Transition) -> _Delivery | None:
+        if isinstance(event, Transition):
+            return _Delivery(self.hook, event.run, event.to_state, event.to_state.id)
+        # Published again by hand: a hook can be run for it while there is the live run.
         run = event.run if isinstance(event, StateTransition) else None
-        if run is None or run.state is None or not isinstance(event, StateTransition):
+        if run is None or run.state is None:
             return None
 
-        return _Delivery(self.hook, event, run, run.state)
+        return _Delivery(self.hook, run, run.state, event.id)
 
     def end(self) -> None:
         """Nothing is held."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
 from contextvars import Token
 from functools import partial
@@ -41,14 +40,19 @@ class _Room:
     def __exit__(self, *raised: object) -> None:
         if self._job.run.control.closed:
             live.pop(self._job.run.id, None)
-        # A coroutine that is closed by the garbage collector ends in another context.
-        with contextlib.suppress(ValueError):
-            current_run.reset(self._token)
+        _reset(self._token)
         try:
             if self._put_back is not None:
                 self._put_back()
         finally:
             gate().leave_engine(self._before)
+
+
+def _reset(token: Token[RunContext | None]) -> None:
+    try:  # noqa: SIM105 - at the end of every run, where suppress() is slow
+        current_run.reset(token)
+    except ValueError:  # a coroutine closed by the garbage collector ends in another context
+        pass
 
 
 def drive(job: Job) -> AnyState:
@@ -63,10 +67,11 @@ def drive(job: Job) -> AnyState:
 
 
 def _carry_on(job: Job, course: Life, step: Any) -> AnyState:
+    publish = job.bus.publish_transition
     try:
         while True:
             try:
-                told = _do(job, step)
+                told = publish(step) if type(step) is Transition else step.run(job)
             except BaseException as error:  # noqa: BLE001 - the life decides
                 step = throw(course, error)
             else:
@@ -141,8 +146,7 @@ class _AsyncRoom:
         control.end_task()
         if control.closed:
             live.pop(self._job.run.id, None)
-        with contextlib.suppress(ValueError):
-            current_run.reset(self._token)
+        _reset(self._token)
         try:
             if self._put_back is not None:
                 self._put_back()

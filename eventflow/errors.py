@@ -1,39 +1,39 @@
 """Every error that eventflow raises, each built from data and saying what to do.
 
-    BaseException
-    ├── SystemExit
-    │   └── TerminationSignal
-    └── Exception
-        └── EventflowError
-            ├── RunError
-            │   ├── FailedRun
-            │   ├── CrashedRun
-            │   ├── CancelledRun
-            │   └── UnfinishedRun
-            ├── IllegalTransition
-            ├── MissingContextError
-            ├── ParameterError
-            │   ├── ParameterBindError
-            │   └── ParameterTypeError
-            ├── SignatureMismatchError
-            ├── ReservedArgumentError
-            ├── MappingError
-            │   ├── MappingLengthMismatch
-            │   └── MappingMissingIterable
-            ├── CacheKeyError
-            ├── DeadlockError
-            ├── HookTimeout
-            ├── ConfigurationError
-            │   ├── SettingError
-            │   ├── HomeError
-            │   └── MissingExtraError
-            ├── BlockError
-            │   ├── BlockNotFoundError
-            │   ├── BlockTypeError
-            │   ├── BlockExistsError
-            │   └── NotificationError
-            ├── StoreError
-            └── JournalError
+BaseException
+├── SystemExit
+│   └── TerminationSignal
+└── Exception
+    └── EventflowError
+        ├── RunError
+        │   ├── FailedRun
+        │   ├── CrashedRun
+        │   ├── CancelledRun
+        │   └── UnfinishedRun
+        ├── IllegalTransition
+        ├── MissingContextError
+        ├── ParameterError
+        │   ├── ParameterBindError
+        │   └── ParameterTypeError
+        ├── SignatureMismatchError
+        ├── ReservedArgumentError
+        ├── MappingError
+        │   ├── MappingLengthMismatch
+        │   └── MappingMissingIterable
+        ├── CacheKeyError
+        ├── DeadlockError
+        ├── HookTimeout
+        ├── ConfigurationError
+        │   ├── SettingError
+        │   ├── HomeError
+        │   └── MissingExtraError
+        ├── BlockError
+        │   ├── BlockNotFoundError
+        │   ├── BlockTypeError
+        │   ├── BlockExistsError
+        │   └── NotificationError
+        ├── StoreError
+        └── JournalError
 """
 
 from __future__ import annotations
@@ -279,7 +279,8 @@ class BlockNotFoundError(BlockError, ValueError):
         meant = f" Did you mean {near[0]!r}?" if near else ""
         known = ", ".join(repr(one) for one in existing) or "none"
         super().__init__(
-            f"There is no block {name!r} of type {slug!r}.{meant} Saved blocks of that type: {known}."
+            f"There is no block {name!r} of type {slug!r}.{meant} "
+            f"Saved blocks of that type: {known}."
         )
 
 

@@ -19,6 +19,7 @@ from pydantic.json_schema import JsonSchemaMode, JsonSchemaValue, models_json_sc
 from pydantic_core import CoreSchema
 from uuid_utils.compat import uuid7
 
+from eventflow.records import record
 from eventflow.runs import Run, RunType, TaskRun, Transition
 from eventflow.states import AnyState, ErrorInfo
 
@@ -216,26 +217,31 @@ class ListenerFailed(Event):
         return {"const": f"eventflow.listener.{cls.__name__}"}
 
 
+_FIELDS: Final = set(StateTransition.model_fields)
+
+
 def transition_event(fact: Transition) -> StateTransition:
     """Make the event of a transition. Nothing else does."""
     run, entered, left = fact.run, fact.to_state, fact.from_state
     kind = TaskRunTransition if isinstance(run, TaskRun) else FlowRunTransition
-    event = kind(
-        id=entered.id,
-        occurred=entered.timestamp,
-        follows=fact.follows,
-        run_id=run.id,
-        run_name=run.name,
-        definition_name=run.definition_name,
-        flow_run_id=run.flow_run_id,
-        parent_run_id=run.parent_run_id,
-        root_flow_run_id=run.root_flow_run_id,
-        from_state=None if left is None else left.detached(),
-        to_state=entered.detached(),
-        tags=run.labels,
-        run_count=fact.run_count,
-        sequence=fact.sequence,
-    )
+    values = {
+        "id": entered.id,
+        "occurred": entered.timestamp,
+        "follows": fact.follows,
+        "run_type": run.run_type,
+        "run_id": run.id,
+        "run_name": run.name,
+        "definition_name": run.definition_name,
+        "flow_run_id": run.flow_run_id,
+        "parent_run_id": run.parent_run_id,
+        "root_flow_run_id": run.root_flow_run_id,
+        "from_state": None if left is None else left.detached(),
+        "to_state": entered.detached(),
+        "tags": run.labels,
+        "run_count": fact.run_count,
+        "sequence": fact.sequence,
+    }
+    event = record(kind, values, _FIELDS)
 
     return event._with_run(run)  # noqa: SLF001 - the one place that makes such events
 

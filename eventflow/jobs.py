@@ -67,12 +67,17 @@ class Job:
             self._name_run()
 
     def _find_needs(self, waits_for: Iterable[Any] | None) -> Needs:
-        if waits_for is None and not any(
-            isinstance(value, _MAY_HOLD) for value in (*self.args, *self.kwargs.values())
-        ):
+        if waits_for is None and not self._may_need():
             return NOTHING
 
         return needs((self.args, self.kwargs, () if waits_for is None else _listed(waits_for)))
+
+    def _may_need(self) -> bool:
+        for value in (*self.args, *self.kwargs.values()):  # noqa: SIM110 - for each run
+            if isinstance(value, _MAY_HOLD):
+                return True
+
+        return False
 
     def _make_run(self, above: Run | None) -> Run:
         definition = self.definition

@@ -57,36 +57,36 @@ class Round:
     def _serve(self) -> None:
         for one in self._rest:
             if one.takes(self._subject):
-                self._hand(one)
+                self._hand(one, self._made())
 
     def hooks(self, hooks: tuple[Subscription, ...]) -> None:
         """Run hooks from sync code, one after the other."""
         for one in hooks:
             if one.takes(self._subject):
-                self._hand(one)
+                self._hand(one, self._subject)
 
-    def _hand(self, one: Subscription) -> None:
-        event = self.event
-        if event is None:
-            event = self.event = self._made()
+    def _hand(self, one: Subscription, subject: Event | Transition) -> None:
         try:
             if self._waits is None:
-                one.receiver.receive(event)
+                one.receiver.receive(subject)
             else:
-                left = one.receiver.areceive(event)
+                left = one.receiver.areceive(subject)
                 if left is not None:
                     self._waits.append((one, left))
         except BaseException as error:  # noqa: BLE001 - a listener may do anything
-            self._caught(one, event, error)
+            self._caught(one, error)
         one.after()
 
     def _made(self) -> Event:
-        subject = self._subject
-        return subject if isinstance(subject, Event) else transition_event(subject)
+        if self.event is None:
+            subject = self._subject
+            self.event = subject if isinstance(subject, Event) else transition_event(subject)
 
-    def _caught(self, one: Subscription, event: Event, error: BaseException) -> None:
+        return self.event
+
+    def _caught(self, one: Subscription, error: BaseException) -> None:
         if isinstance(error, Exception):
-            self._failed(one.listener, event, error)
+            self._failed(one.listener, self._made(), error)
         else:
             self._stop.append(error)
 
@@ -107,7 +107,7 @@ class Round:
         await self._settle(waits)
         for one in hooks:
             if one.takes(self._subject):
-                self._hand(one)
+                self._hand(one, self._subject)
                 await self._settle(waits)
         self.end()
 
@@ -119,7 +119,7 @@ class Round:
             except GeneratorExit:  # this coroutine is being closed, and must not await any more
                 raise
             except BaseException as error:  # noqa: BLE001 - a listener may do anything
-                self._caught(one, self.event or self._made(), error)
+                self._caught(one, error)
 
     def end(self) -> None:
         """Raise the first of what has been kept.

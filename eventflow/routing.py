@@ -68,6 +68,7 @@ class Router:
         self._topics = blinker.Namespace()
         self._runs_watched = 0
         self._tags_watched = 0
+        self._origins_watched = 0
         self._forget()
 
     def _forget(self) -> None:
@@ -93,6 +94,8 @@ class Router:
             self._changed(subscription, -1)
 
     def _changed(self, subscription: Subscription, by: int) -> None:
+        if any(check.what == "from_state" for check in subscription.filter.checks):
+            self._origins_watched += by
         if subscription.filter.watches == "run":
             self._runs_watched += by
         elif subscription.filter.watches == "tag":
@@ -128,12 +131,16 @@ class Router:
     def of_transition(self, fact: Transition) -> Route:
         """Give who receives such a transition; their late conditions are still to be asked."""
         origin, declared = _declared(fact.run.definition)
+        if not declared and not self._topics:
+            return NOWHERE
         known = self._routes.get(origin)
         # Another tuple is the sign of other hooks.
         if known is None or known[0] is not declared:
             known = self._routes[origin] = (declared, {})
         to, left = fact.to_state, fact.from_state
-        key = (to.name, to.type) if left is None else (to.name, to.type, left.name, left.type)
+        key: _Key = (to.name, to.type)
+        if left is not None and self._origins_watched:
+            key += (left.name, left.type)
         route = known[1].get(key) or self._compile(fact, origin, known, key)
         if self._runs_watched or self._tags_watched:
             return self._with_watchers(fact, route)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 from time import perf_counter
-from typing import Any, ClassVar, Literal, TypeAlias
+from typing import Any, ClassVar, Final, Literal, TypeAlias
 from uuid import UUID
 
 from uuid_utils.compat import uuid7
@@ -13,12 +13,16 @@ from uuid_utils.compat import uuid7
 from eventflow.control import Control, Reason
 from eventflow.errors import IllegalTransition
 from eventflow.names import two_words
-from eventflow.states import LEGAL, AnyState, StateType, printable
+from eventflow.states import LEGAL, TERMINAL, AnyState, StateType, printable
 
 __all__ = ["FlowRun", "Run", "RunType", "TaskRun", "Transition"]
 
 RunType: TypeAlias = Literal["flow", "task"]
 """What kind of definition a run executes."""
+
+
+# Python 3.11 looks a member up by calling Python code, which is too slow for every transition.
+_RUNNING: Final = StateType.RUNNING
 
 
 class Transition:
@@ -131,15 +135,16 @@ class Run:
         return transition
 
     def _keep_time(self, state: AnyState) -> None:
+        kind = state.type
         if self._running_since is not None:
             self._seconds += perf_counter() - self._running_since
             self._running_since = None
-        if state.type is StateType.RUNNING:
+        if kind is _RUNNING:
             self.run_count += 1
             self._running_since = perf_counter()
             if self.start_time is None:
                 self.start_time = state.timestamp
-        elif state.is_final or state.name == "NotReady":
+        elif kind in TERMINAL or state.name == "NotReady":
             self.end_time = state.timestamp
             self.control.closed = True
         elif self.expected_start_time is None:

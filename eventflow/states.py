@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from uuid_utils.compat import uuid7
 
 from eventflow.errors import CancelledRun, CrashedRun, FailedRun, UnfinishedRun
+from eventflow.records import record
 
 __all__ = [
     "KNOWN_NAMES",
@@ -65,6 +66,13 @@ class StateType(StrEnum):
     # Taken at every publish: Enum's own is a Python function, the string's is not, and is equal.
     __hash__ = str.__hash__
 
+
+# Python 3.11 looks a member up by calling Python code; these are asked for at every transition.
+_PENDING: Final = StateType.PENDING
+_RUNNING: Final = StateType.RUNNING
+_COMPLETED: Final = StateType.COMPLETED
+_FAILED: Final = StateType.FAILED
+_CANCELLED: Final = StateType.CANCELLED
 
 TERMINAL: Final = frozenset(
     {StateType.COMPLETED, StateType.FAILED, StateType.CANCELLED, StateType.CRASHED}
@@ -152,7 +160,7 @@ class State(BaseModel, Generic[R]):
             CancelledRun: the run was cancelled.
             UnfinishedRun: the run has not ended.
         """
-        if self.type is StateType.COMPLETED:
+        if self.type is _COMPLETED:
             return self.data  # type: ignore[no-any-return]
 
         error = self._error()
@@ -180,7 +188,7 @@ class State(BaseModel, Generic[R]):
         if error is None and isinstance(self.data, BaseException):
             error = ErrorInfo.of(self.data)
 
-        return self.model_copy(update={"data": None, "error": error})
+        return record(type(self), {**self.__dict__, "data": None, "error": error}, _FIELDS)
 
     @property
     def is_scheduled(self) -> bool:
@@ -200,17 +208,17 @@ class State(BaseModel, Generic[R]):
     @property
     def is_completed(self) -> bool:
         """Whether the run ended well."""
-        return self.type is StateType.COMPLETED
+        return self.type is _COMPLETED
 
     @property
     def is_failed(self) -> bool:
         """Whether the run ended with an exception or a timeout."""
-        return self.type is StateType.FAILED
+        return self.type is _FAILED
 
     @property
     def is_cancelled(self) -> bool:
         """Whether the run was cancelled through eventflow."""
-        return self.type is StateType.CANCELLED
+        return self.type is _CANCELLED
 
     @property
     def is_crashed(self) -> bool:
@@ -252,17 +260,41 @@ def _title(kind: StateType) -> str:
     return _TITLES[kind]
 
 
+_FIELDS: Final = set(State.model_fields)
+
+
+def _made(
+    kind: StateType,
+    name: str,
+    message: str | None,
+    data: Any = None,
+    error: ErrorInfo | None = None,
+) -> AnyState:
+    values = {
+        "type": kind,
+        "name": name,
+        "id": uuid7(),
+        "timestamp": datetime.now(UTC),
+        "message": message,
+        "error": error,
+        "data": data,
+    }
+    if type(name) is str and (message is None or type(message) is str):
+        return record(State, values, _FIELDS)
+
+    return State(**values)
+
+
 def _ended(kind: StateType, name: str, message: str | None, data: Any) -> AnyState:
     error = ErrorInfo.of(data) if isinstance(data, BaseException) else None
+    told = printable(message) if isinstance(message, str) else message
 
-    told = None if message is None else printable(message)
-
-    return State(type=kind, name=name, message=told, data=data, error=error)
+    return _made(kind, name, told, data, error)
 
 
 def Scheduled(*, name: str = "Scheduled", message: str | None = None) -> AnyState:
     """The run waits for its time."""
-    return State(type=StateType.SCHEDULED, name=name, message=message)
+    return _made(StateType.SCHEDULED, name, message)
 
 
 def Late(*, message: str | None = None) -> AnyState:
@@ -272,12 +304,12 @@ def Late(*, message: str | None = None) -> AnyState:
 
 def AwaitingRetry(*, message: str | None = None, error: ErrorInfo | None = None) -> AnyState:
     """An attempt failed and another one will follow."""
-    return State(type=StateType.SCHEDULED, name="AwaitingRetry", message=message, error=error)
+    return _made(StateType.SCHEDULED, "AwaitingRetry", message, error=error)
 
 
 def Pending(*, name: str = "Pending", message: str | None = None) -> AnyState:
     """The run exists and its body has not begun."""
-    return State(type=StateType.PENDING, name=name, message=message)
+    return _made(_PENDING, name, message)
 
 
 def NotReady(*, message: str | None = None) -> AnyState:
@@ -287,7 +319,7 @@ def NotReady(*, message: str | None = None) -> AnyState:
 
 def Running(*, name: str = "Running", message: str | None = None) -> AnyState:
     """The body is being executed."""
-    return State(type=StateType.RUNNING, name=name, message=message)
+    return _made(_RUNNING, name, message)
 
 
 def Retrying(*, message: str | None = None) -> AnyState:
@@ -297,7 +329,7 @@ def Retrying(*, message: str | None = None) -> AnyState:
 
 def Completed(*, name: str = "Completed", message: str | None = None, data: Any = None) -> AnyState:
     """The run ended well; `data` is its result."""
-    return State(type=StateType.COMPLETED, name=name, message=message, data=data)
+    return _made(_COMPLETED, name, message, data)
 
 
 def Cached(*, message: str | None = None, data: Any = None) -> AnyState:
@@ -327,17 +359,17 @@ def Crashed(*, name: str = "Crashed", message: str | None = None, data: Any = No
 
 def Cancelling(*, name: str = "Cancelling", message: str | None = None) -> AnyState:
     """The run has been told to stop."""
-    return State(type=StateType.CANCELLING, name=name, message=message)
+    return _made(StateType.CANCELLING, name, message)
 
 
 def Cancelled(*, name: str = "Cancelled", message: str | None = None) -> AnyState:
     """The run was stopped through eventflow."""
-    return State(type=StateType.CANCELLED, name=name, message=message)
+    return _made(StateType.CANCELLED, name, message)
 
 
 def Paused(*, name: str = "Paused", message: str | None = None) -> AnyState:
     """The run stands still until someone resumes it."""
-    return State(type=StateType.PAUSED, name=name, message=message)
+    return _made(StateType.PAUSED, name, message)
 
 
 def Suspended(*, message: str | None = None) -> AnyState:

@@ -68,13 +68,16 @@ def qualified_name(function: object) -> str:
 
 
 class Receiver(Protocol):
-    """Takes events in one of two ways, for publishers that can await and for those that cannot."""
+    """Takes events in one of two ways, for publishers that can await and for those that cannot.
 
-    def receive(self, event: Event) -> None:
+    A hook's receiver is given the transition itself: it needs no event, and none is built for it.
+    """
+
+    def receive(self, event: Any) -> None:
         """Take an event from sync code; may block."""
         ...
 
-    def areceive(self, event: Event) -> Awaitable[None] | None:
+    def areceive(self, event: Any) -> Awaitable[None] | None:
         """Take an event from async code; gives what is left to be awaited, if anything."""
         ...
 
