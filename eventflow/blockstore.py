@@ -14,9 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 from uuid import UUID
 
-from uuid_utils.compat import uuid7
-
 from eventflow.errors import BlockExistsError, BlockNotFoundError, StoreError
+from eventflow.ids import new_id
 from eventflow.settings import home
 
 if TYPE_CHECKING:
@@ -288,7 +287,7 @@ def _put(connection: sqlite3.Connection, block: BlockToSave, *, overwrite: bool)
             raise BlockExistsError(block.slug, block.name)
 
         new = StoredBlock(
-            id=old.id if old else uuid7(),
+            id=old.id if old else new_id(),
             slug=block.slug,
             name=block.name,
             origin=block.origin,

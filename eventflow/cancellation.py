@@ -19,6 +19,6 @@ def cancel(run_id: UUID | str) -> bool:
     Raises:
         ValueError: the id is no UUID.
     """
-    control = live.get(run_id if isinstance(run_id, UUID) else UUID(run_id))
+    control = live.get((run_id if isinstance(run_id, UUID) else UUID(run_id)).int)
 
     return control is not None and control.stop(Reason.CANCELLED)

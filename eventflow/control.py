@@ -11,13 +11,17 @@ import threading
 from collections.abc import Callable
 from enum import Enum
 from typing import Any, Final, TypeVar
-from uuid import UUID
 
 from eventflow.gates import Gate, Inside, Interrupted, gate, wait
+from eventflow.portal import watchdog
 
 __all__ = ["Control", "Gate", "Inside", "Interrupted", "Reason", "gate", "live", "wait"]
 
 T = TypeVar("T")
+
+
+REMIND_SECONDS: Final = 0.02
+"""How long the main thread has to notice that one of its bodies is to stop."""
 
 
 class Reason(Enum):
@@ -93,6 +97,8 @@ class Control:
         thread, loop = self._gate, self._loop
         if thread is not None:
             thread.knock(self)
+            if thread.signalled:
+                _remind_later(thread)
         if loop is not None:
             with contextlib.suppress(RuntimeError):  # the loop is closed, and the run with it
                 loop.call_soon_threadsafe(self._cancel_task)
@@ -227,5 +233,16 @@ class Control:
         return True
 
 
-live: Final[dict[UUID, Control]] = {}
-"""The controls of the runs that are being executed in this process."""
+def _remind_later(thread: Gate) -> None:
+    def remind() -> None:
+        if thread.remind():
+            _remind_later(thread)
+
+    watchdog.call_later(REMIND_SECONDS, remind)
+
+
+live: Final[dict[int, Control]] = {}
+"""The controls of the runs that are being executed in this process, by the number of their id.
+
+The hash of a UUID is computed by Python code, that of a number is not.
+"""

@@ -7,11 +7,10 @@ import contextlib
 import inspect
 from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterable, Iterator
 from time import perf_counter, sleep
-from typing import TypeVar
+from typing import Any, Final, TypeVar
 from uuid import UUID
 
 import anyio.to_thread
-from uuid_utils.compat import uuid7
 
 from eventflow.context import current_hook
 from eventflow.control import Inside, gate
@@ -27,6 +26,7 @@ from eventflow.events import (
 )
 from eventflow.filters import States
 from eventflow.hooks import Hook, HookFunction
+from eventflow.ids import new_id
 from eventflow.logs import run_logger
 from eventflow.portal import background, in_thread, running_loop, unpacked
 from eventflow.retries import Delays
@@ -37,6 +37,10 @@ from eventflow.subscriptions import Phase
 __all__ = ["HookReceiver", "hook"]
 
 F = TypeVar("F", bound=HookFunction)
+
+# Python 3.11 looks a member up by calling Python code, which is too slow for every hook.
+_ENGINE: Final = Inside.ENGINE
+_HOOK: Final = Inside.HOOK
 
 
 class _Delivery:
@@ -58,7 +62,7 @@ class _Delivery:
     def delivery_id(self) -> UUID:
         """The id of this delivery; made when it is first asked for."""
         if self._id is None:
-            self._id = uuid7()
+            self._id = new_id()
 
         return self._id
 
@@ -100,7 +104,7 @@ class _Delivery:
 
         return again
 
-    def _publish(self, kind: type[HookOutcome], **more: ErrorInfo) -> None:
+    def _publish(self, kind: type[HookOutcome], **more: Any) -> None:
         if not self.bus.listens_for(kind):
             return
         run = self.run
@@ -167,8 +171,9 @@ class _Delivery:
         if seconds is None:
             yield
             return
+        timeout = asyncio.timeout(seconds)
         try:
-            async with asyncio.timeout(seconds) as timeout:
+            async with timeout:
                 yield
         except TimeoutError as error:
             if timeout.expired():
@@ -253,10 +258,10 @@ def _attempt_in_hook_gate(delivery: _Delivery, delay: float) -> None:
     here = gate()
     before, bodies = here.inside, here.bodies
     try:
-        if before is Inside.ENGINE:
+        if before is _ENGINE:
             # A signal that came before waits on: it must not take the place of the hook. And what
             # stops the bodies around the run is none of the hook's business.
-            here.inside, here.bodies = Inside.HOOK, []
+            here.inside, here.bodies = _HOOK, []
         _attempt(delivery, delay)
     finally:
         here.inside, here.bodies = before, bodies

@@ -35,11 +35,11 @@ class _Room:
         here.enter_engine()
         self._put_back = signals.guard() if self._job.run.parent_run_id is None else None
         self._token: Token[RunContext | None] = current_run.set(self._job.context)
-        live[self._job.run.id] = self._job.run.control
+        live[self._job.run.id.int] = self._job.run.control
 
     def __exit__(self, *raised: object) -> None:
         if self._job.run.control.closed:
-            live.pop(self._job.run.id, None)
+            live.pop(self._job.run.id.int, None)
         _reset(self._token)
         try:
             if self._put_back is not None:
@@ -139,13 +139,13 @@ class _AsyncRoom:
             self._gate.take_in(self._task)
             self._put_back = signals.guard()
         self._token: Token[RunContext | None] = current_run.set(self._job.context)
-        live[run.id] = run.control
+        live[run.id.int] = run.control
 
     def __exit__(self, *raised: object) -> None:
         control = self._job.run.control
         control.end_task()
         if control.closed:
-            live.pop(self._job.run.id, None)
+            live.pop(self._job.run.id.int, None)
         _reset(self._token)
         try:
             if self._put_back is not None:
@@ -176,6 +176,12 @@ class _Course:
                     self.step = throw(self._life, error)
         except StopIteration as end:
             self.state = end.value
+
+    def break_off(self, job: Job, error: GeneratorExit) -> None:
+        """Carry on to the end without awaiting anything: the generator itself is being closed."""
+        self.tell(None, error)
+        while self.state is None:
+            self.tell(*_outcome(job, self._room, self.step))
 
 
 class _Items:
@@ -303,8 +309,10 @@ class _AsyncItems:
             self.item = await self._call(self._pull)
         except StopAsyncIteration:
             await self._finish(None)
-        except BaseException as error:  # noqa: BLE001 - the life decides
+        except BaseException as error:
             self.error = signals.cause(error)
+            if isinstance(error, GeneratorExit):  # the body is closed, and nothing may be awaited
+                raise
             await self._leave()
         else:
             return True
@@ -353,27 +361,25 @@ async def adrive_generator(make: Callable[[], Job]) -> AsyncGenerator[Any, Any]:
     room = _AsyncRoom(job)
     course = _Course(job, room)
     course.tell()
-    broken = False
     while course.state is None:
-        if not isinstance(course.step, Call):
-            if broken:  # this generator is being closed and must not await any more
-                course.tell(*_outcome(job, room, course.step))
+        try:
+            if isinstance(course.step, Call):
+                items = _AsyncItems(job, room)
+                while await items.next():
+                    try:
+                        items.send((yield items.item))
+                    except GeneratorExit:
+                        await items.close()
+                        break
+                    except BaseException as error:  # noqa: BLE001 - the body's own affair
+                        items.throw(error)
+                outcome = (None, items.error)
             else:
-                course.tell(*await _aoutcome(job, room, course.step))
-            continue
-        items = _AsyncItems(job, room)
-        while await items.next():
-            try:
-                sent = yield items.item
-            except GeneratorExit:
-                await items.close()
-                break
-            except BaseException as error:  # noqa: BLE001 - the body's own affair
-                items.throw(error)
-            else:
-                items.send(sent)
-        broken = isinstance(items.error, GeneratorExit)
-        course.tell(None, items.error)
+                outcome = await _aoutcome(job, room, course.step)
+        except GeneratorExit as error:  # what was awaited has been closed already
+            course.break_off(job, error)
+        else:
+            course.tell(*outcome)
     course.state.result()
 
 

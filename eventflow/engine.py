@@ -53,6 +53,9 @@ def throw(course: Life, error: BaseException) -> Transition | Step:
     return course.throw(_Closed(error) if isinstance(error, GeneratorExit) else error)
 
 
+# Python 3.11 looks a member up by calling Python code, which is too slow for every run.
+_CANCELLED: Final = Reason.CANCELLED
+_TIMED_OUT: Final = Reason.TIMED_OUT
 _CANCELLING: Final = frozenset({StateType.CANCELLING, StateType.CANCELLED})
 _STOPPED: Final = (Interrupted, asyncio.CancelledError)
 
@@ -103,7 +106,7 @@ def _broken_off(job: Job, error: BaseException, late: list[BaseException]) -> An
         error = error.error
     control = job.run.control
     others = control.take_back()
-    if control.reason is Reason.CANCELLED:
+    if control.reason is _CANCELLED:
         if others if isinstance(error, _STOPPED) else not isinstance(error, Exception):
             late.append(error)
         return Cancelled(message="The run was cancelled.")
@@ -126,7 +129,7 @@ def _work(job: Job) -> Life:
     """Do what lies between Pending and the end; gives the state to end in."""
     if job.refused is not None:
         raise job.refused
-    if job.run.control.reason is Reason.CANCELLED:
+    if job.run.control.reason is _CANCELLED:
         return Cancelled(message="The run was cancelled before it began.")
     waited_for = job.upstream()
     if waited_for:
@@ -158,7 +161,7 @@ def _attempts(job: Job) -> Life:
     run = job.run
     begin: Callable[[], AnyState] = Running
     while True:
-        if run.control.reason is Reason.CANCELLED:
+        if run.control.reason is _CANCELLED:
             return Cancelled(message="The run was cancelled before its body began.")
         yield run.enter(begin())
         final = yield from _attempt(job)
@@ -186,12 +189,12 @@ def _attempt(job: Job) -> Life:
         if not isinstance(error, _STOPPED):
             raise
         # Our own timeout is behind it, unless somebody else stops the task as well.
-        others = control.reason is Reason.TIMED_OUT and control.take_back()
+        others = control.reason is _TIMED_OUT and control.take_back()
         state = None if others else _timed_out(job)
         if state is None:
             raise
         final = state
-    if control.reason is Reason.CANCELLED:
+    if control.reason is _CANCELLED:
         return Cancelled(message="The run was cancelled.")
     # A body that ended in spite of its timeout, or of its interrupt, was in time.
     control.take_timeout()

@@ -8,7 +8,7 @@ import itertools
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
 from contextlib import AbstractAsyncContextManager
 from contextvars import ContextVar
-from typing import Any, Final, TypeVar, Unpack, overload
+from typing import Any, Final, TypeVar, Unpack, cast, overload
 
 from eventflow.events import Event, ListenerFailed
 from eventflow.filters import Filter, Selection
@@ -114,7 +114,8 @@ class EventBus:
             if not is_async(listener):
                 receiver: Receiver = Inline(listener)
                 return self.attach(listener, receiver, chosen, priority=priority, once=once)
-            queued = Queued(listener, self._alistener_failed, size, overflow)
+            reader = cast("Callable[[Any], Awaitable[object]]", listener)
+            queued = Queued(reader, self._alistener_failed, size, overflow)
             subscription = self.attach(listener, queued, chosen, priority=priority, once=once)
             queued.when_over = subscription.cancel
             return subscription

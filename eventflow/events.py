@@ -8,7 +8,6 @@ from uuid import UUID
 
 from pydantic import (
     BaseModel,
-    ConfigDict,
     Field,
     GetJsonSchemaHandler,
     PlainSerializer,
@@ -17,8 +16,8 @@ from pydantic import (
 )
 from pydantic.json_schema import JsonSchemaMode, JsonSchemaValue, models_json_schema
 from pydantic_core import CoreSchema
-from uuid_utils.compat import uuid7
 
+from eventflow.ids import new_id
 from eventflow.records import record
 from eventflow.runs import Run, RunType, TaskRun, Transition
 from eventflow.states import AnyState, ErrorInfo
@@ -43,7 +42,7 @@ __all__ = [
 Tags = Annotated[frozenset[str], PlainSerializer(sorted, return_type=list[str], when_used="json")]
 
 
-class Event(BaseModel):
+class Event(BaseModel, frozen=True):
     """A published fact. It never changes, and its JSON form gives it back.
 
     Subclass it for facts of your own:
@@ -56,9 +55,7 @@ class Event(BaseModel):
     `follows` is the id of the event that led to this one.
     """
 
-    model_config = ConfigDict(frozen=True)
-
-    id: UUID = Field(default_factory=uuid7)
+    id: UUID = Field(default_factory=new_id)
     occurred: datetime = Field(default_factory=lambda: datetime.now(UTC))
     follows: UUID | None = None
 
@@ -88,7 +85,7 @@ class Event(BaseModel):
         return hash(self.id)
 
 
-class StateTransition(Event):
+class StateTransition(Event, frozen=True):
     """A run entered a state. The id is the entered state's."""
 
     __slots__ = ("_run",)
@@ -143,19 +140,19 @@ class StateTransition(Event):
         return self
 
 
-class FlowRunTransition(StateTransition):
+class FlowRunTransition(StateTransition, frozen=True):
     """A flow run entered a state; `flow_run_id` is its own id."""
 
     run_type: Literal["flow"] = "flow"
 
 
-class TaskRunTransition(StateTransition):
+class TaskRunTransition(StateTransition, frozen=True):
     """A task run entered a state."""
 
     run_type: Literal["task"] = "task"
 
 
-class HookOutcome(Event):
+class HookOutcome(Event, frozen=True):
     """What came of one attempt to run a hook; `follows` is the transition it was owed.
 
     `duration` is in seconds; `attempt` counts from 1.
@@ -183,23 +180,23 @@ class HookOutcome(Event):
         return {"const": f"eventflow.hook.{cls.__name__}"}
 
 
-class HookSucceeded(HookOutcome):
+class HookSucceeded(HookOutcome, frozen=True):
     """A hook ran to its end."""
 
 
-class HookFailed(HookOutcome):
+class HookFailed(HookOutcome, frozen=True):
     """An attempt to run a hook ended with an exception or a timeout."""
 
     error: ErrorInfo
 
 
-class HookDeadLettered(HookOutcome):
+class HookDeadLettered(HookOutcome, frozen=True):
     """The last attempt to run a hook failed; it will not be tried again."""
 
     error: ErrorInfo
 
 
-class ListenerFailed(Event):
+class ListenerFailed(Event, frozen=True):
     """A listener raised; `follows` is the event it was given."""
 
     listener: str

@@ -66,6 +66,7 @@ class Gate:
         "deferred",
         "ident",
         "inside",
+        "signalled",
         "sleeping",
         "tasks",
     )
@@ -79,6 +80,7 @@ class Gate:
         self.tasks: dict[asyncio.Task[Any], BaseException | None] = {}
         self._beneath = _NOTHING
         self._knocked = False
+        self.signalled = False
         # Reentrant: a signal handler of the program's own, in this thread, may cancel a run.
         self._lock = threading.RLock()
 
@@ -105,10 +107,23 @@ class Gate:
 
     def _raise_there(self) -> None:
         if self.ident == threading.main_thread().ident and WAKE is not None and _wakes(WAKE):
+            self.signalled = True
             signal.pthread_kill(self.ident, WAKE)
         else:
             self._knocked = True
             _raise_in(self.ident)
+
+    def remind(self) -> bool:
+        """Send the signal again if its handler has not run yet; says whether that was so.
+
+        A signal that arrives just before a blocking call begins does not end that call.
+        """
+        with self._lock:
+            missed = self.signalled and self.inside is _BODY
+            if missed and WAKE is not None:
+                signal.pthread_kill(self.ident, WAKE)
+
+            return missed
 
     def open(self, inside: Inside) -> None:
         """Let in what may arrive here, and raise what has been waiting."""
@@ -234,6 +249,7 @@ def on_wake(_signum: int, _frame: object) -> None:
         Interrupted: a body of this thread is to stop.
     """
     here = gate()
+    here.signalled = False
     if here.inside is _BODY and here.due():
         raise Interrupted
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import builtins
+import functools
 import logging
 import os
 import sys
@@ -136,6 +137,7 @@ def take_prints() -> None:
             builtins.print = _print_or_log
 
 
+@functools.wraps(print)
 def _print_or_log(*values: object, sep: str | None = None, **options: Any) -> None:
     here = current_run.get()
     if (

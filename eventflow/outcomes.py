@@ -6,9 +6,8 @@ from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any, Final, NamedTuple
 
-from uuid_utils.compat import uuid7
-
 from eventflow.futures import Future, allow_failure, unmapped
+from eventflow.ids import new_id
 from eventflow.states import AnyState, Completed, Failed, State, aggregate
 
 __all__ = ["NOTHING", "Needs", "needs", "state_of", "without_futures"]
@@ -110,7 +109,7 @@ def state_of(returned: Any) -> AnyState:
 def _returned_state(state: AnyState) -> AnyState:
     if state.is_final or state.is_cancelling:
         # A state is entered once, and now; the same one may be returned by many runs.
-        return state.model_copy(update={"id": uuid7(), "timestamp": datetime.now(UTC)})
+        return state.model_copy(update={"id": new_id(), "timestamp": datetime.now(UTC)})
 
     return Failed(message=f"The body returned the state {state}, which does not end a run.")
 

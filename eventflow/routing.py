@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterable
 from typing import Any, Final, NamedTuple
-from weakref import WeakKeyDictionary
+from weakref import WeakKeyDictionary, ref
 
 import blinker
 
@@ -30,7 +30,19 @@ class Route(NamedTuple):
 NOWHERE: Final = Route((), ())
 
 _Key = tuple[object, ...]
-_Known = tuple[tuple[Subscription, ...], dict[_Key, Route]]
+
+
+class _Known(NamedTuple):
+    """The routes of one definition, as long as neither its hooks nor the subscriptions change."""
+
+    of: object
+    origin: ref[Any]
+    declared: tuple[Subscription, ...]
+    routes: dict[_Key, Route]
+
+    def are_old(self) -> bool:
+        """Say whether the definition has other hooks by now: another tuple is the sign."""
+        return getattr(self.origin(), "declared", ()) is not self.declared
 
 
 def _in_order(subscriptions: Iterable[Subscription]) -> list[Subscription]:
@@ -111,7 +123,7 @@ class Router:
     def explain(self, event: Event) -> list[Explanation]:
         """Say of every subscription why it does or does not match the event."""
         explained = []
-        for one in _in_order([*_declared(getattr(event, "definition", None))[1], *self.everyone()]):
+        for one in _in_order([*_declared(event), *self.everyone()]):
             refusal = one.filter.refusal(event)
             reason = f"matches {one.filter}" if refusal is None else refusal
             explained.append(Explanation(one, refusal is None, reason))
@@ -130,31 +142,41 @@ class Router:
 
     def of_transition(self, fact: Transition) -> Route:
         """Give who receives such a transition; their late conditions are still to be asked."""
-        origin, declared = _declared(fact.run.definition)
-        if not declared and not self._topics:
+        known = fact.run.routes
+        if known is None or known.of is not self._routes or known.are_old():
+            known = fact.run.routes = self._known(fact.run.definition)
+        if not known.declared and not self._topics:
             return NOWHERE
-        known = self._routes.get(origin)
-        # Another tuple is the sign of other hooks.
-        if known is None or known[0] is not declared:
-            known = self._routes[origin] = (declared, {})
         to, left = fact.to_state, fact.from_state
         key: _Key = (to.name, to.type)
         if left is not None and self._origins_watched:
             key += (left.name, left.type)
-        route = known[1].get(key) or self._compile(fact, origin, known, key)
+        route = known.routes.get(key) or self._compile(fact, known, key)
         if self._runs_watched or self._tags_watched:
             return self._with_watchers(fact, route)
 
         return route
 
-    def _compile(self, fact: Transition, origin: object, known: _Known, key: _Key) -> Route:
+    def _known(self, definition: Any) -> _Known:
+        routes = self._routes
+        origin = getattr(definition, "origin", definition)
+        known = routes.get(origin)
+        if known is None or known.are_old():
+            # The key would keep itself alive if its value held it.
+            known = routes[origin] = _Known(
+                routes, ref(origin), getattr(origin, "declared", ()), {}
+            )
+
+        return known
+
+    def _compile(self, fact: Transition, known: _Known, key: _Key) -> Route:
         kind = _kind(fact)
         topics = transition_topics(kind, fact.definition_name, fact.to_state)
-        declared, routes = known
+        routes = known.routes
         with self._lock:
-            every = (*declared, *self._at(topics))
+            every = (*known.declared, *self._at(topics))
             route = _route(one for one in every if one.filter.admits_kind(kind, fact))
-            if self._routes.get(origin) is known:
+            if self._routes is known.of:
                 if len(routes) >= ROUTES_PER_DEFINITION:
                     routes.clear()
                 routes[key] = route
@@ -188,11 +210,14 @@ class Router:
         return route
 
 
-def _declared(definition: Any) -> tuple[Any, tuple[Subscription, ...]]:
-    """Give what a definition and its bound copies have in common, and the hooks declared there."""
-    origin = getattr(definition, "origin", definition)
+def _declared(event: Event) -> tuple[Subscription, ...]:
+    """Give the hooks that are declared on the definition of an event's run, if it is known."""
+    definition = getattr(event, "definition", None)
+    declared: tuple[Subscription, ...] = getattr(
+        getattr(definition, "origin", definition), "declared", ()
+    )
 
-    return origin, getattr(origin, "declared", ())
+    return declared
 
 
 def _kind(fact: Transition) -> type[StateTransition]:

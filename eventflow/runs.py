@@ -8,12 +8,12 @@ from time import perf_counter
 from typing import Any, ClassVar, Final, Literal, TypeAlias
 from uuid import UUID
 
-from uuid_utils.compat import uuid7
-
 from eventflow.control import Control, Reason
+from eventflow.errorinfo import printable
 from eventflow.errors import IllegalTransition
+from eventflow.ids import new_id
 from eventflow.names import two_words
-from eventflow.states import LEGAL, TERMINAL, AnyState, StateType, printable
+from eventflow.states import LEGAL, TERMINAL, AnyState, StateType
 
 __all__ = ["FlowRun", "Run", "RunType", "TaskRun", "Transition"]
 
@@ -83,6 +83,7 @@ class Run:
         "labels",
         "parent_run_id",
         "root_flow_run_id",
+        "routes",
         "run_count",
         "start_time",
         "state",
@@ -99,7 +100,7 @@ class Run:
         labels: frozenset[str],
         above: Run | None,
     ) -> None:
-        self.id: UUID = uuid7()
+        self.id: UUID = new_id()
         self.definition = definition
         self.definition_name = name
         self.labels = labels
@@ -108,6 +109,7 @@ class Run:
         self.root_flow_run_id: UUID | None = None if above is None else above.root_flow_run_id
         self.control: Control = Control(None if above is None else above.control)
         self.state: AnyState | None = None
+        self.routes: Any = None  # what the bus remembers of whom this run's transitions go to
         self.transitions: int = 0
         self.run_count: int = 0
         self.start_time: datetime | None = None

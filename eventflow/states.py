@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import traceback
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
@@ -11,9 +10,10 @@ from typing import TYPE_CHECKING, Any, Final, Generic, Self, TypeVar
 from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field
-from uuid_utils.compat import uuid7
 
+from eventflow.errorinfo import ErrorInfo, printable
 from eventflow.errors import CancelledRun, CrashedRun, FailedRun, UnfinishedRun
+from eventflow.ids import new_id
 from eventflow.records import record
 
 __all__ = [
@@ -46,9 +46,6 @@ __all__ = [
 
 R = TypeVar("R")
 
-TRACEBACK_LIMIT: Final = 16_384
-"""How many characters of a traceback an ErrorInfo keeps, counted from its end."""
-
 
 class StateType(StrEnum):
     """The nine kinds of state; every state is of one of them, whatever its name."""
@@ -79,51 +76,6 @@ TERMINAL: Final = frozenset(
 )
 
 
-class ErrorInfo(BaseModel):
-    """What is kept of an exception: plain data, no live object."""
-
-    model_config = ConfigDict(frozen=True)
-
-    type: str
-    message: str
-    traceback: str = ""
-
-    @classmethod
-    def of(cls, error: BaseException) -> Self:
-        """Describe an exception, with the end of its traceback."""
-        kind = type(error)
-        text = "".join(traceback.format_exception(error))
-        name = kind.__qualname__ if kind.__module__ == "builtins" else _qualified(kind)
-
-        return cls(
-            type=name,
-            message=printable(_text(error)),
-            traceback=printable(text[-TRACEBACK_LIMIT:]),
-        )
-
-    def __str__(self) -> str:
-        return f"{self.type}: {self.message}" if self.message else self.type
-
-
-def printable(text: str) -> str:
-    """Write what no encoding has, such as the undecodable bytes of a file's name, as escapes."""
-    if text.isascii():
-        return text
-
-    return text.encode("utf-8", "backslashreplace").decode("utf-8")
-
-
-def _qualified(kind: type) -> str:
-    return f"{kind.__module__}.{kind.__qualname__}"
-
-
-def _text(error: BaseException) -> str:
-    try:
-        return str(error)
-    except Exception as problem:  # noqa: BLE001 - a user's __str__ may do anything
-        return f"<its text is not available: {type(problem).__name__}>"
-
-
 class State(BaseModel, Generic[R]):
     """One thing a run was, is or will be: a type, a name and when it began.
 
@@ -135,7 +87,7 @@ class State(BaseModel, Generic[R]):
 
     type: StateType
     name: str = Field(default_factory=lambda given: _title(given["type"]))
-    id: UUID = Field(default_factory=uuid7)
+    id: UUID = Field(default_factory=new_id)
     timestamp: datetime = Field(default_factory=lambda: datetime.now(UTC))
     message: str | None = None
     error: ErrorInfo | None = None
@@ -273,7 +225,7 @@ def _made(
     values = {
         "type": kind,
         "name": name,
-        "id": uuid7(),
+        "id": new_id(),
         "timestamp": datetime.now(UTC),
         "message": message,
         "error": error,

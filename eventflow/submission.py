@@ -52,7 +52,7 @@ def _submit(job: Job, scope: Scope) -> Future[Any]:
     assert isinstance(run, TaskRun)  # noqa: S101 - flows are not submitted
     future: Future[Any] = Future(run)
     scope.add(future)
-    live[run.id] = run.control
+    live[run.id.int] = run.control
     token = current_run.set(job.context)
     try:
         left = _announce(job, scope)

@@ -6,6 +6,7 @@ import asyncio
 import subprocess
 import sys
 import textwrap
+import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -90,6 +91,30 @@ def test_a_sync_flow_in_the_main_thread_is_woken(
     with pytest.raises(CancelledRun):
         f()
     assert elsewhere.answer()
+    assert path(eventflow_events, "f") == STOPPED
+
+
+def test_a_wake_up_that_comes_too_early_is_repeated(
+    monkeypatch: pytest.MonkeyPatch, eventflow_events: list[Event]
+) -> None:
+    """A signal that does not end the blocking call, for it came just before, is sent again."""
+    elsewhere, real, lost = Elsewhere(), signal.pthread_kill, list[int]()
+
+    def kill(ident: int, signum: int) -> None:
+        if lost:
+            real(ident, signum)
+        lost.append(signum)
+
+    monkeypatch.setattr(signal, "pthread_kill", kill)
+
+    @flow(name="f")
+    def f() -> None:
+        elsewhere.go()
+        time.sleep(600)
+
+    with pytest.raises(CancelledRun):
+        f()
+    assert len(lost) > 1
     assert path(eventflow_events, "f") == STOPPED
 
 

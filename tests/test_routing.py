@@ -132,7 +132,7 @@ def test_names_of_states_that_never_end_fill_nothing() -> None:
     run = begun()
     for number in range(ROUTES_PER_DEFINITION + 10):
         own.publish_transition(run.enter(State(type=StateType.PENDING, name=f"Step {number}")))
-    _, routes = own._router._routes[it]
+    routes = own._router._routes[it].routes
 
     assert len(routes) <= ROUTES_PER_DEFINITION
     assert len(seen) == ROUTES_PER_DEFINITION + 10

@@ -150,26 +150,6 @@ def test_what_an_event_carries_of_a_state_is_not_alive() -> None:
     assert crashed.detached().error == ErrorInfo.of(KeyError("k"))
 
 
-def test_an_error_is_described_by_plain_data() -> None:
-    """Type, message and the traceback's end are kept."""
-
-    class Odd(Exception):
-        def __str__(self) -> str:
-            raise RuntimeError("not even this")
-
-    try:
-        raise ValueError("x" * 20_000)
-    except ValueError as error:
-        info = ErrorInfo.of(error)
-
-    assert info.type == "ValueError"
-    assert len(info.traceback) == states.TRACEBACK_LIMIT
-    assert str(ErrorInfo.of(ValueError())) == "ValueError"
-    assert str(ErrorInfo.of(ValueError("v"))) == "ValueError: v"
-    assert ErrorInfo.of(Odd()).type.endswith("Odd")
-    assert ErrorInfo.of(Odd()).message == "<its text is not available: RuntimeError>"
-
-
 @given(st.text(alphabet=st.characters(codec=None)))
 def test_no_text_of_an_exception_breaks_its_state(text: str) -> None:
     """A message that no encoding can write, as from a file's name, ends up in JSON all the same."""

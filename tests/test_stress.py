@@ -139,7 +139,7 @@ def test_a_thousand_cancellations_at_once() -> None:
         running = [asyncio.create_task(f(return_state=True)) for _ in range(TASKS)]
         await asyncio.sleep(0)
 
-        ids = list(live)
+        ids = [UUID(int=number) for number in live]
 
         def strike(part: int) -> None:
             accepted.extend(cancel(run_id) for run_id in ids[part::2])

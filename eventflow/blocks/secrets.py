@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any, TypeGuard
 
 from pydantic import BaseModel, Secret, SecretBytes, SecretStr
 from pydantic_core import PydanticSerializationError, to_jsonable_python
-from uuid_utils.compat import uuid7
 
 from eventflow.errors import BlockError, HomeError, MissingExtraError
+from eventflow.ids import new_id
 from eventflow.settings import EVENTFLOW_SECRET_KEY, MASK, home
 
 if TYPE_CHECKING:
@@ -185,7 +185,7 @@ def _create_key_file(path: Path) -> None:
     """Make the key file whole and at once: of several processes, one wins, the rest use its key."""
     from cryptography.fernet import Fernet  # noqa: PLC0415 - optional, and slow to import
 
-    draft = path.with_name(f".{path.name}.{uuid7()}")
+    draft = path.with_name(f".{path.name}.{new_id()}")
     try:
         descriptor = os.open(draft, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
         with os.fdopen(descriptor, "wb") as file:
