@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 import subprocess
 import sys
 import textwrap
-import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
