@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Iterable
-from typing import Any, Concatenate, Literal, Never, ParamSpec, Self, TypeVar, overload
+from collections.abc import Callable, Iterable
+from typing import Any, Concatenate, ParamSpec, Self, TypeVar, overload
 
-from eventflow.calls import call
-from eventflow.definitions import KEEP, Definition, HookList, RunName, changed
+from eventflow.calls import CallableDefinition, WaitsFor
+from eventflow.definitions import KEEP, HookList, RunName, changed
 from eventflow.hooks import Hook
 from eventflow.jobs import Job
 from eventflow.portal import running_loop
 from eventflow.retries import Delays
 from eventflow.runners import Scope, TaskRunner
 from eventflow.runners.threads import default
-from eventflow.states import State
 
 __all__ = ["Flow", "flow"]
 
@@ -24,79 +23,17 @@ S = TypeVar("S")
 T = TypeVar("T")
 
 
-class Flow(Definition[P, R]):
+class Flow(CallableDefinition[P, R]):
     """A flow: call it to make a flow run. Made by `@flow`."""
 
     run_type = "flow"
     validate_parameters = True
     task_runner: TaskRunner | None = None
 
-    # Never comes first for mypy: what is Any would otherwise be taken for a Coroutine.
-    @overload
-    def __call__(self: Flow[P, Never], *args: P.args, **kwargs: P.kwargs) -> Any: ...
+    def _job(self, args: tuple[Any, ...], kwargs: dict[str, Any], waits_for: WaitsFor) -> Job:
+        scope = Scope(self.task_runner or default, running_loop() if self.is_async else None)
 
-    # The names of the last overloads are reserved, and so in no P: nothing overlaps.
-    @overload
-    def __call__(  # type: ignore[overload-overlap]
-        self: Flow[P, Coroutine[Any, Any, T]], *args: P.args, **kwargs: P.kwargs
-    ) -> Coroutine[Any, Any, T]: ...
-
-    @overload
-    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R: ...
-
-    @overload
-    def __call__(
-        self: Flow[P, Never],
-        *args: Any,
-        return_state: Literal[True],
-        wait_for: Iterable[Any] | None = None,
-        **kwargs: Any,
-    ) -> Any: ...
-
-    @overload
-    def __call__(
-        self: Flow[P, Coroutine[Any, Any, T]],
-        *args: Any,
-        return_state: Literal[True],
-        wait_for: Iterable[Any] | None = None,
-        **kwargs: Any,
-    ) -> Coroutine[Any, Any, State[T]]: ...
-
-    @overload
-    def __call__(
-        self,
-        *args: Any,
-        return_state: Literal[True],
-        wait_for: Iterable[Any] | None = None,
-        **kwargs: Any,
-    ) -> State[R]: ...
-
-    @overload
-    def __call__(self, *args: Any, wait_for: Iterable[Any] | None, **kwargs: Any) -> R: ...
-
-    def __call__(  # type: ignore[misc]
-        self,
-        *args: Any,
-        return_state: bool = False,
-        wait_for: Iterable[Any] | None = None,
-        **kwargs: Any,
-    ) -> Any:
-        """Run the flow.
-
-        With `return_state=True` the final state is given instead of the result. The run begins
-        once everything in `wait_for` (futures, states) has completed.
-
-        Raises:
-            Exception: what the body raised, if the run failed.
-            CancelledRun: the run was cancelled.
-            ParameterError: the arguments do not fit.
-        """
-
-        def make() -> Job:
-            scope = Scope(self.task_runner or default, running_loop() if self.is_async else None)
-            return Job(self, args, kwargs, wait_for, scope)
-
-        return call(self, make, return_state=return_state)
+        return Job(self, args, kwargs, waits_for, scope)
 
     @overload
     def __get__(self, instance: None, owner: type | None = None) -> Self: ...

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Coroutine, Iterable
 from datetime import timedelta
-from typing import Any, Concatenate, Literal, Never, ParamSpec, Self, TypeVar, overload
+from typing import Any, Concatenate, Never, ParamSpec, Self, TypeVar, overload
 
-from eventflow.calls import call
-from eventflow.definitions import KEEP, Definition, HookList, RunName, changed
+from eventflow.calls import CallableDefinition, WaitsFor
+from eventflow.definitions import KEEP, HookList, RunName, changed
 from eventflow.futures import Future, FutureList
 from eventflow.hooks import Hook
 from eventflow.jobs import Job
 from eventflow.mapping import rows
 from eventflow.retries import Delays
-from eventflow.states import State
 from eventflow.submission import submit
 
 __all__ = ["Task", "task"]
@@ -25,73 +24,13 @@ S = TypeVar("S")
 T = TypeVar("T")
 
 
-class Task(Definition[P, R]):
+class Task(CallableDefinition[P, R]):
     """A task: call it, `submit` it or `map` it to make task runs. Made by `@task`."""
 
     run_type = "task"
 
-    # Never comes first for mypy: what is Any would otherwise be taken for a Coroutine.
-    @overload
-    def __call__(self: Task[P, Never], *args: P.args, **kwargs: P.kwargs) -> Any: ...
-
-    # The names of the last overloads are reserved, and so in no P: nothing overlaps.
-    @overload
-    def __call__(  # type: ignore[overload-overlap]
-        self: Task[P, Coroutine[Any, Any, T]], *args: P.args, **kwargs: P.kwargs
-    ) -> Coroutine[Any, Any, T]: ...
-
-    @overload
-    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R: ...
-
-    @overload
-    def __call__(
-        self: Task[P, Never],
-        *args: Any,
-        return_state: Literal[True],
-        wait_for: Iterable[Any] | None = None,
-        **kwargs: Any,
-    ) -> Any: ...
-
-    @overload
-    def __call__(
-        self: Task[P, Coroutine[Any, Any, T]],
-        *args: Any,
-        return_state: Literal[True],
-        wait_for: Iterable[Any] | None = None,
-        **kwargs: Any,
-    ) -> Coroutine[Any, Any, State[T]]: ...
-
-    @overload
-    def __call__(
-        self,
-        *args: Any,
-        return_state: Literal[True],
-        wait_for: Iterable[Any] | None = None,
-        **kwargs: Any,
-    ) -> State[R]: ...
-
-    @overload
-    def __call__(self, *args: Any, wait_for: Iterable[Any] | None, **kwargs: Any) -> R: ...
-
-    def __call__(  # type: ignore[misc]
-        self,
-        *args: Any,
-        return_state: bool = False,
-        wait_for: Iterable[Any] | None = None,
-        **kwargs: Any,
-    ) -> Any:
-        """Run the task here and now.
-
-        With `return_state=True` the final state is given instead of the result. The run begins
-        once everything in `wait_for` (futures, states) has completed.
-
-        Raises:
-            Exception: what the body raised, if the run failed.
-            CancelledRun: the run was cancelled.
-            UnfinishedRun: something it waits for did not complete.
-            ParameterError: the arguments do not fit.
-        """
-        return call(self, lambda: Job(self, args, kwargs, wait_for), return_state=return_state)
+    def _job(self, args: tuple[Any, ...], kwargs: dict[str, Any], waits_for: WaitsFor) -> Job:
+        return Job(self, args, kwargs, waits_for)
 
     @overload
     def submit(self: Task[P, Never], *args: P.args, **kwargs: P.kwargs) -> Future[Any]: ...
