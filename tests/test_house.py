@@ -31,6 +31,7 @@ SLOW = {
     "http",
     "httpx",
     "multiprocessing",
+    "psycopg",
     "pytest",
     "rich",
     "sqlite3",

@@ -1,0 +1,46 @@
+"""The journal: the durable record of runs, their events, and the hooks they are owed."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Final
+
+from eventflow.errors import SettingError
+from eventflow.journal.base import Journal
+from eventflow.settings import Durability
+
+__all__ = ["open_journal"]
+
+BACKENDS: Final = {
+    "memory": "eventflow.journal.memory",
+    "postgresql": "eventflow.journal.postgres",
+    "sqlite": "eventflow.journal.sqlite",
+}
+"""The module of each scheme. Each has an `opened(url, durability)`."""
+
+
+def open_journal(url: str, durability: Durability = "process") -> Journal:
+    """Give the journal at a URL. Nothing is opened, made or connected before its first use.
+
+    What each durability survives, and what it costs (SQLite; two slow cores, one disk):
+
+    | durability | death of the process | loss of power | a commit that is waited for |
+    |---|---|---|---|
+    | `process` | nothing lost | the last commits may be lost, the rest is whole | about 0.1 ms |
+    | `power` | nothing lost | nothing lost | one flush of the disk more: 0.4 ms and up |
+    | `off` | up to 20 ms lost | as `process` | none: a background thread commits |
+
+    In PostgreSQL `process` and `power` both wait until the server has flushed the commit, for a
+    server can be killed as well; `off` does not wait for that either.
+
+    Raises:
+        SettingError: there is no journal for such a URL.
+        MissingExtraError: the driver of PostgreSQL is not installed.
+    """
+    scheme = url.partition("://")[0]
+    if scheme not in BACKENDS:
+        raise SettingError("The URL of a journal", url, f"of a scheme among {sorted(BACKENDS)}")
+    # By name: sqlite3 and psycopg are slow to import, and a process needs one of them at most.
+    journal: Journal = import_module(BACKENDS[scheme]).opened(url, durability)
+
+    return journal

@@ -1,0 +1,74 @@
+"""The file of a SQLite journal: made private, known again, set aside when it is damaged."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TypeAlias
+
+from eventflow.logs import get_logger
+
+__all__ = ["Identity", "identity", "make", "set_aside"]
+
+Identity: TypeAlias = tuple[int, int]
+"""What tells a file from another one that took its name."""
+
+
+def make(path: Path) -> None:
+    """Make the file, for its owner only, if it is not there.
+
+    Never opens one that is there: closing it again would drop SQLite's locks on it.
+    """
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with suppress(FileExistsError):
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+
+
+def identity(path: Path) -> Identity | None:
+    """Say which file bears the name now; None if there is none."""
+    try:
+        found = os.stat(path)  # noqa: PTH116 - after every commit, and Path is slow
+    except OSError:
+        return None
+
+    return found.st_dev, found.st_ino
+
+
+def set_aside(path: Path, damaged: Identity | None, reason: str) -> None:
+    """Rename a damaged file and what SQLite keeps beside it, unless another process did so."""
+    with _alone(path):
+        if damaged is None or identity(path) != damaged:
+            return
+        aside = f"{path}.corrupt-{datetime.now(UTC):%Y%m%dT%H%M%S.%f}"
+        # The log first: a new file must not meet the old one's.
+        for suffix in ("-wal", "-shm", ""):
+            with suppress(FileNotFoundError):
+                os.rename(f"{path}{suffix}", f"{aside}{suffix}")  # noqa: PTH104 - names, not paths
+    get_logger("journal").warning(
+        f"The journal {path} is damaged ({reason}). It was set aside as {aside}, and a new one was "
+        "begun; what the old one held is not in the new one."
+    )
+
+
+@contextmanager
+def _alone(path: Path) -> Iterator[None]:
+    """Keep other processes from setting the same file aside."""
+    if sys.platform == "win32":
+        yield
+        return
+    import fcntl  # noqa: PLC0415 - not there on every system
+
+    try:
+        descriptor = os.open(path, os.O_RDONLY)
+    except FileNotFoundError:
+        yield
+        return
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,318 @@
+"""The rows of the journal, and how each becomes plain database values and is read back."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum
+from typing import Any, Final, NamedTuple
+from uuid import UUID
+
+from eventflow.runs import RunType
+from eventflow.states import StateType
+
+__all__ = [
+    "OWED",
+    "Codec",
+    "DeliveryRow",
+    "DeliveryStatus",
+    "EventRow",
+    "OwnerRow",
+    "RunRow",
+    "Settlement",
+    "micros",
+    "sound",
+]
+
+
+class DeliveryStatus(StrEnum):
+    """Where a delivery stands: pending → running → delivered, or failed → … → dead."""
+
+    PENDING = "pending"
+    RUNNING = "running"
+    DELIVERED = "delivered"
+    FAILED = "failed"
+    DEAD = "dead"
+
+    __hash__ = str.__hash__
+
+
+OWED: Final = (DeliveryStatus.PENDING, DeliveryStatus.RUNNING, DeliveryStatus.FAILED)
+"""Of such a delivery an attempt is still to come, or to come to its end."""
+
+
+class RunRow(NamedTuple):
+    """A run as it stood at one transition; a later row of the same run takes its place.
+
+    `owner` is the process that executes it; `reference` is `module:qualname` of its definition;
+    `parameters` is JSON for people; `seconds` is how long the body was executed.
+    """
+
+    id: UUID
+    run_type: RunType
+    name: str
+    definition: str
+    reference: str
+    version: str | None
+    tags: tuple[str, ...]
+    parameters: str | None
+    parent_run_id: UUID | None
+    flow_run_id: UUID | None
+    root_flow_run_id: UUID | None
+    owner: str
+    created: datetime
+    started: datetime | None
+    ended: datetime | None
+    seconds: float
+    run_count: int
+    sequence: int
+    state_id: UUID
+    state_type: StateType
+    state_name: str
+    state_at: datetime
+    message: str | None
+
+
+class EventRow(NamedTuple):
+    """One transition: its run, its place there, and the state that was entered.
+
+    `error` is the JSON of an `ErrorInfo`.
+    """
+
+    id: UUID
+    run_id: UUID
+    sequence: int
+    state_type: StateType
+    state_name: str
+    occurred: datetime
+    run_count: int
+    message: str | None
+    error: str | None
+    follows: UUID | None
+
+
+class DeliveryRow(NamedTuple):
+    """One hook owed one event.
+
+    `ordinal` is its place among the hooks of that event; `hook` the hook's identity; `importable`
+    whether another process can import it; `due` when the next attempt may begin.
+    """
+
+    id: UUID
+    event_id: UUID
+    run_id: UUID
+    ordinal: int
+    hook: str
+    importable: bool
+    status: DeliveryStatus = DeliveryStatus.PENDING
+    attempts: int = 0
+    due: datetime | None = None
+    error: str | None = None
+    updated: datetime | None = None
+
+
+class Settlement(NamedTuple):
+    """What came of an attempt at a delivery, or that one begins."""
+
+    run_id: UUID
+    delivery_id: UUID
+    status: DeliveryStatus
+    attempts: int
+    updated: datetime
+    due: datetime | None = None
+    error: str | None = None
+
+
+class OwnerRow(NamedTuple):
+    """A process that executes runs: where it is, and how its definitions are loaded again.
+
+    `main_file` and `main_module` say what its `__main__` is. The last four are the journal's:
+    a registration need not give them.
+    """
+
+    id: str
+    host: str
+    boot: str
+    pid: int
+    started: datetime
+    main_file: str | None
+    main_module: str | None
+    argv: tuple[str, ...]
+    cwd: str
+    sys_path: tuple[str, ...]
+    token: int = 0
+    lease_until: datetime | None = None
+    ended: datetime | None = None
+    reason: str | None = None
+
+
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND: Final = timedelta(microseconds=1)
+
+
+def micros(moment: datetime) -> int:
+    """Give a moment as microseconds since 1970 in UTC."""
+    return (moment - _EPOCH) // _MICROSECOND
+
+
+def _micros(moment: datetime | None) -> int | None:
+    return None if moment is None else (moment - _EPOCH) // _MICROSECOND
+
+
+def _moment(value: int) -> datetime:
+    return _EPOCH + timedelta(microseconds=value)
+
+
+def _maybe_moment(value: int | None) -> datetime | None:
+    return None if value is None else _moment(value)
+
+
+def _list(items: tuple[str, ...]) -> str:
+    return json.dumps(items) if items else "[]"
+
+
+def _tuple(text: str) -> tuple[str, ...]:
+    return () if text == "[]" else tuple(json.loads(text))
+
+
+def sound(values: Sequence[Any]) -> tuple[Any, ...]:
+    """Give the values with U+FFFD for what no database can hold in a text."""
+    return tuple(
+        value.encode("utf-8", "surrogatepass").decode("utf-8", "replace").replace("\0", "\ufffd")
+        if isinstance(value, str)
+        else value
+        for value in values
+    )
+
+
+class Codec:
+    """Turns rows into plain values and back, given how the database holds an id.
+
+    Written out by hand, column by column: this is on the way of every transition.
+    """
+
+    __slots__ = ("load_id", "store_id")
+
+    def __init__(self, store_id: Callable[[UUID], Any], load_id: Callable[[Any], UUID]) -> None:
+        self.store_id = store_id
+        self.load_id = load_id
+
+    def _store(self, value: UUID | None) -> Any:
+        return None if value is None else self.store_id(value)
+
+    def _load(self, value: Any) -> UUID | None:
+        return None if value is None else self.load_id(value)
+
+    def run_out(self, row: RunRow) -> tuple[Any, ...]:
+        """Give the values of a run, its keeper last."""
+        store, maybe = self.store_id, self._store
+
+        return (
+            *(store(row.id), row.run_type, row.name, row.definition, row.reference, row.version),
+            *(_list(row.tags), row.parameters),
+            *(maybe(row.parent_run_id), maybe(row.flow_run_id), maybe(row.root_flow_run_id)),
+            *(row.owner, micros(row.created), _micros(row.started), _micros(row.ended)),
+            *(row.seconds, row.run_count, row.sequence, store(row.state_id)),
+            *(str(row.state_type), row.state_name, micros(row.state_at), row.message, row.owner),
+        )
+
+    def run_in(self, values: Sequence[Any]) -> RunRow:
+        """Read a run."""
+        plain = RunRow(*values[: len(RunRow._fields)])
+
+        return plain._replace(
+            id=self.load_id(plain.id),
+            tags=_tuple(values[6]),
+            parent_run_id=self._load(plain.parent_run_id),
+            flow_run_id=self._load(plain.flow_run_id),
+            root_flow_run_id=self._load(plain.root_flow_run_id),
+            created=_moment(values[12]),
+            started=_maybe_moment(values[13]),
+            ended=_maybe_moment(values[14]),
+            state_id=self.load_id(plain.state_id),
+            state_type=StateType(plain.state_type),
+            state_at=_moment(values[21]),
+        )
+
+    def event_out(self, row: EventRow) -> tuple[Any, ...]:
+        """Give the values of an event."""
+        store = self.store_id
+
+        return (
+            store(row.id),
+            store(row.run_id),
+            row.sequence,
+            str(row.state_type),
+            row.state_name,
+            micros(row.occurred),
+            row.run_count,
+            row.message,
+            row.error,
+            None if row.follows is None else store(row.follows),
+        )
+
+    def event_in(self, values: Sequence[Any]) -> EventRow:
+        """Read an event."""
+        event_id, run_id, sequence, kind, name, *rest = values
+        occurred, run_count, message, error, follows = rest
+
+        return EventRow(
+            id=self.load_id(event_id),
+            run_id=self.load_id(run_id),
+            sequence=sequence,
+            state_type=StateType(kind),
+            state_name=name,
+            occurred=_moment(occurred),
+            run_count=run_count,
+            message=message,
+            error=error,
+            follows=self._load(follows),
+        )
+
+    def delivery_out(self, row: DeliveryRow) -> tuple[Any, ...]:
+        """Give the values of a delivery."""
+        store = self.store_id
+
+        return (
+            *(store(row.id), store(row.event_id), store(row.run_id), row.ordinal, row.hook),
+            *(int(row.importable), str(row.status), row.attempts),
+            *(_micros(row.due), row.error, _micros(row.updated)),
+        )
+
+    def delivery_in(self, values: Sequence[Any]) -> DeliveryRow:
+        """Read a delivery."""
+        (row_id, event, run, ordinal, hook, importable, status, attempts, due, error, at) = values
+
+        return DeliveryRow(
+            *(self.load_id(row_id), self.load_id(event), self.load_id(run), ordinal, hook),
+            *(bool(importable), DeliveryStatus(status), attempts),
+            *(_maybe_moment(due), error, _maybe_moment(at)),
+        )
+
+    def settlement_out(self, row: Settlement) -> tuple[Any, ...]:
+        """Give the values of a settlement, its key last."""
+        return (
+            *(str(row.status), row.attempts, micros(row.updated), _micros(row.due), row.error),
+            *(self.store_id(row.run_id), self.store_id(row.delivery_id)),
+        )
+
+    @staticmethod
+    def owner_out(row: OwnerRow) -> tuple[Any, ...]:
+        """Give the values of an owner that it registers with."""
+        return (
+            *(row.id, row.host, row.boot, row.pid, micros(row.started)),
+            *(row.main_file, row.main_module),
+            *(_list(row.argv), row.cwd, _list(row.sys_path)),
+        )
+
+    @staticmethod
+    def owner_in(values: Sequence[Any]) -> OwnerRow:
+        """Read an owner."""
+        return OwnerRow(*values)._replace(
+            started=_moment(values[4]),
+            argv=_tuple(values[7]),
+            sys_path=_tuple(values[9]),
+            lease_until=_maybe_moment(values[11]),
+            ended=_maybe_moment(values[12]),
+        )

@@ -1,0 +1,122 @@
+"""SQLite as the statements of the journal see it: dialect, transactions and kinds of error."""
+
+from __future__ import annotations
+
+import re
+import sqlite3
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from functools import lru_cache
+from typing import Any, Final
+
+from eventflow.journal.rows import sound
+
+__all__ = ["SqliteSession", "code_of", "guarded", "is_busy", "transaction"]
+
+_DIALECT: Final = {
+    "@": "",
+    "UUID": "BLOB",
+    "ROWS": "WITHOUT ROWID",
+    # Not AUTOINCREMENT, which writes a page more: `prune` keeps the last place from being reused.
+    "PLACE": "place INTEGER PRIMARY KEY",
+}
+_WORDS: Final = re.compile(r"@|\bUUID\b|\bROWS\b|\bPLACE\b")
+
+
+@lru_cache(maxsize=256)
+def _rendered(text: str) -> str:
+    return _WORDS.sub(lambda found: _DIALECT[found[0]], text)
+
+
+class SqliteSession:
+    """A connection to a SQLite file."""
+
+    share = ""
+    take = ""
+    unmoved = " AND r.id IS NOT (SELECT run_id FROM @events ORDER BY place DESC LIMIT 1)"
+
+    __slots__ = ("connection",)
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self.connection = connection
+
+    def all(self, text: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        """Give all rows of a query."""
+        return self._execute(text, values).fetchall()
+
+    def run(self, text: str, values: Sequence[Any] = ()) -> int:
+        """Run a statement; gives how many rows it changed."""
+        return self._execute(text, values).rowcount
+
+    def _execute(self, text: str, values: Sequence[Any]) -> sqlite3.Cursor:
+        try:
+            return self.connection.execute(_rendered(text), values)
+        except UnicodeEncodeError:
+            return self.connection.execute(_rendered(text), sound(values))
+
+    def many(self, text: str, rows: Sequence[Sequence[Any]]) -> None:
+        """Run a statement once for each of the rows."""
+        try:
+            self.connection.executemany(_rendered(text), rows)
+        except UnicodeEncodeError:
+            # Those before the bad one are in already, and change nothing the second time.
+            self.connection.executemany(_rendered(text), [sound(row) for row in rows])
+
+    def freeze(self) -> None:
+        """Do nothing: a transaction of SQLite sees one moment anyway."""
+
+    def now(self) -> int:
+        """Give the time, in microseconds since 1970."""
+        return time.time_ns() // 1000
+
+    def glob(self, column: str, pattern: str) -> tuple[str, str]:
+        """Give the condition that a text matches a glob, and the value in it."""
+        return f"{column} GLOB ?", pattern.replace("[!", "[^")
+
+    def version(self) -> int:
+        """Give the version of the schema, 0 where there is none."""
+        if not self.all("SELECT 1 FROM sqlite_master WHERE name = 'meta'"):
+            return 0
+
+        return int(self.all("SELECT value FROM @meta WHERE name = 'schema'")[0][0])
+
+
+@contextmanager
+def transaction(connection: sqlite3.Connection, how: str = "IMMEDIATE") -> Iterator[None]:
+    """Commit what is done in the block, or none of it.
+
+    Immediate: a transaction that reads first and writes later could not wait for its turn.
+    """
+    connection.execute(f"BEGIN {how}")
+    try:
+        yield
+        connection.execute("COMMIT")
+    except BaseException:
+        with suppress(sqlite3.Error):
+            connection.execute("ROLLBACK")
+        raise
+
+
+@contextmanager
+def guarded(connection: sqlite3.Connection) -> Iterator[None]:
+    """Refuse to begin, commit or roll back a transaction within the block."""
+    connection.set_authorizer(
+        lambda action, *_: (
+            sqlite3.SQLITE_DENY if action == sqlite3.SQLITE_TRANSACTION else sqlite3.SQLITE_OK
+        )
+    )
+    try:
+        yield
+    finally:
+        connection.set_authorizer(None)
+
+
+def code_of(error: BaseException) -> int:
+    """Give SQLite's own code of an error, without its details; 0 if it has none."""
+    return int(getattr(error, "sqlite_errorcode", 0) or 0) & 0xFF
+
+
+def is_busy(error: BaseException) -> bool:
+    """Whether another connection has the file."""
+    return code_of(error) in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}

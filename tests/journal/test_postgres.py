@@ -1,0 +1,67 @@
+"""What only a journal in PostgreSQL has to get right."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import psycopg
+import pytest
+
+from eventflow.errors import JournalError
+from eventflow.journal import open_journal
+from eventflow.journal.base import START, Journal
+from eventflow.journal.postgres import PostgresJournal
+from tests.journal.rows import a_run, entering
+
+
+@pytest.fixture
+def journal(postgres_url: str) -> Iterator[Journal]:
+    one = open_journal(postgres_url)
+    yield one
+    one.close()
+
+
+def test_an_event_of_a_slow_transaction_is_not_overtaken(
+    journal: Journal, postgres_url: str
+) -> None:
+    """A cursor waits for who began earlier, and then leaves out neither."""
+    slow, fast = a_run(), a_run()
+    journal.commit(entering(slow))
+    with psycopg.connect(postgres_url) as other:
+        copied = "id, run_id, sequence + 1, state_type, state_name, occurred, run_count"
+        names = copied.replace(" + 1", "")
+        other.execute(
+            f"INSERT INTO eventflow_events ({names}) SELECT {copied} FROM eventflow_events".encode()
+        )
+        _, cursor = journal.events_after(START, 9)
+        journal.commit(entering(fast))
+        assert journal.events_after(cursor, 9)[0] == []
+        assert journal.cursor() < (2**61, 0)
+
+    found, _ = journal.events_after(cursor, 9)
+    assert [one.run_id for one in found] == [slow.id, fast.id]
+
+
+def test_a_server_that_is_not_there_is_an_error_without_the_password() -> None:
+    """The error names the journal, and nothing that must not be read in a log."""
+    journal = PostgresJournal("postgresql://me:secret@127.0.0.1:1/x")
+
+    with pytest.raises(JournalError, match=r"127\.0\.0\.1:1") as caught:
+        journal.commit(entering(a_run()))
+
+    assert "secret" not in str(caught.value)
+
+
+def test_tables_that_vanish_are_made_anew(journal: Journal, postgres_url: str) -> None:
+    """The next commit but one is there, and the one before says that it is not."""
+    journal.commit(entering(a_run()))
+    with psycopg.connect(postgres_url) as other:
+        tables = ("meta", "owners", "runs", "events", "deliveries")
+        other.execute(f"DROP TABLE {', '.join(f'eventflow_{one}' for one in tables)}".encode())
+    run = a_run()
+
+    with pytest.raises(JournalError, match="cannot be used"):
+        journal.commit(entering(run))
+    journal.commit(entering(run))
+
+    assert journal.run(run.id) == run
