@@ -196,9 +196,10 @@ def _attempt(job: Job) -> Life:
         final = state
     if control.reason is _CANCELLED:
         return Cancelled(message="The run was cancelled.")
-    # A body that ended in spite of its timeout, or of its interrupt, was in time.
-    control.take_timeout()
-    control.take_back()
+    if control.reason is not None:
+        # A body that ended in spite of its timeout, or of its interrupt, was in time.
+        control.take_timeout()
+        control.take_back()
 
     return final
 

@@ -85,9 +85,10 @@ class Job:
         # Not a method of this job, which the run would then hold on to, and the job the run.
         parameters = partial(_bind_quietly, definition.parameters, self.args, self.kwargs)
 
-        return kind(
-            definition, definition.name, parameters, definition.tags | current_tags.get(), above
-        )
+        around = current_tags.get()
+        labels = definition.tags | around if around else definition.tags
+
+        return kind(definition, definition.name, parameters, labels, above)
 
     def _make_context(self, above: RunContext | None, scope: Scope | None) -> RunContext:
         run, log_prints = self.run, self.definition.log_prints
