@@ -8,13 +8,13 @@ from contextvars import Token
 from functools import partial
 from typing import Any
 
-from eventflow import signals
 from eventflow.context import RunContext, current_run
 from eventflow.control import Gate, gate, live
 from eventflow.engine import Life, life, throw
 from eventflow.jobs import Job
 from eventflow.logs import run_logger
 from eventflow.runs import Transition
+from eventflow.signals import cause, guard
 from eventflow.states import AnyState
 from eventflow.steps import Call, shielded, timed
 
@@ -33,7 +33,7 @@ class _Room:
         here = gate()
         self._before = here.inside
         here.enter_engine()
-        self._put_back = signals.guard() if self._job.run.parent_run_id is None else None
+        self._put_back = guard() if self._job.run.parent_run_id is None else None
         self._token: Token[RunContext | None] = current_run.set(self._job.context)
         live[self._job.run.id.int] = self._job.run.control
 
@@ -105,7 +105,7 @@ async def adrive(job: Job) -> AnyState:
                     # This coroutine is being closed and must not await any more.
                     return _carry_on(job, course, throw(course, error))
                 except BaseException as error:  # noqa: BLE001 - the life decides
-                    step = throw(course, signals.cause(error))
+                    step = throw(course, cause(error))
                 else:
                     step = course.send(told)
         except StopIteration as end:
@@ -137,7 +137,7 @@ class _AsyncRoom:
         if self._task is not None and run.control.begin_task(self._task):
             self._gate = gate()
             self._gate.take_in(self._task)
-            self._put_back = signals.guard()
+            self._put_back = guard()
         self._token: Token[RunContext | None] = current_run.set(self._job.context)
         live[run.id.int] = run.control
 
@@ -310,7 +310,7 @@ class _AsyncItems:
         except StopAsyncIteration:
             await self._finish(None)
         except BaseException as error:
-            self.error = signals.cause(error)
+            self.error = cause(error)
             if isinstance(error, GeneratorExit):  # the body is closed, and nothing may be awaited
                 raise
             await self._leave()
@@ -340,7 +340,7 @@ class _AsyncItems:
             if scope is not None and not scope.empty:
                 await self._call(scope.ajoin)
         except BaseException as error:  # noqa: BLE001 - the life decides
-            self.error = signals.cause(error)
+            self.error = cause(error)
 
     async def _leave(self) -> None:
         """Close a body that was stopped between two items, and so stands where it stood."""
@@ -388,4 +388,4 @@ async def _aoutcome(job: Job, room: _AsyncRoom, step: Any) -> tuple[Any, BaseExc
         with room:
             return await _ado(job, step), None
     except BaseException as error:  # noqa: BLE001 - the life decides
-        return None, signals.cause(error)
+        return None, cause(error)

@@ -11,7 +11,7 @@ import asyncio
 from collections.abc import Callable, Generator
 from typing import Any, Final, TypeAlias
 
-from eventflow import caches
+from eventflow.caches import MISSING, results
 from eventflow.control import Interrupted, Reason
 from eventflow.jobs import Job
 from eventflow.logs import run_logger
@@ -140,11 +140,11 @@ def _work(job: Job) -> Life:
     definition = job.definition
     job.prepare(validate=definition.validate_parameters)
     kept = _kept(job)
-    if kept is not caches.MISSING:
+    if kept is not MISSING:
         return Cached(data=kept)
     final = yield from _attempts(job)
     if final.is_completed and job.cache_key is not None:
-        caches.results().put(job.cache_key, final.data, definition.cache_expiration)
+        results().put(job.cache_key, final.data, definition.cache_expiration)
 
     return final
 
@@ -152,7 +152,7 @@ def _work(job: Job) -> Life:
 def _kept(job: Job) -> Any:
     key_fn = job.definition.cache_key_fn
     if key_fn is None:
-        return caches.MISSING
+        return MISSING
 
     return job.cached(key_fn, refresh=job.definition.refresh_cache)
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any, Final, Generic, NamedTuple, Protocol, TypeVar
 from uuid import UUID
 
-from eventflow import control
+from eventflow.control import wait as block_until
 from eventflow.errors import DeadlockError
 from eventflow.portal import running_loop
 from eventflow.runs import TaskRun
@@ -190,7 +190,7 @@ class Future(Generic[T]):
                 left = _left(until)
                 if left == 0:
                     break
-                control.wait(ended, left)
+                block_until(ended, left)
                 # Also set to wake a body that is to stop, perhaps not the one that waits here.
                 ended.clear()
         finally:
@@ -357,7 +357,7 @@ class as_completed(Generic[T]):  # noqa: N801 - used like a function, as in Pref
                 elif _left(until) == 0:
                     raise self._late(count)
                 else:
-                    control.wait(bell, _left(until))
+                    block_until(bell, _left(until))
                     bell.clear()
             yield arrived.popleft()
 

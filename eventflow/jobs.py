@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import Any, Final
 
-from eventflow import caches
+from eventflow.caches import MISSING, results
 from eventflow.context import RunContext, current_run, current_tags
 from eventflow.definitions import Definition
 from eventflow.errors import CacheKeyError
@@ -167,7 +167,7 @@ class Job:
             self.run.parameters = parameters.bind(self.args, self.kwargs)
 
     def cached(self, key_fn: Callable[..., object], *, refresh: bool) -> Any:
-        """Give the cached result of this run, or `caches.MISSING`.
+        """Give the cached result of this run, or `MISSING`.
 
         Raises:
             CacheKeyError: the key function raised, or gave no string.
@@ -178,12 +178,12 @@ class Job:
         except Exception as error:
             raise CacheKeyError(name, f"raised {type(error).__name__}: {error}") from error
         if key is None:
-            return caches.MISSING
+            return MISSING
         if not isinstance(key, str):
             raise CacheKeyError(name, f"gave {key!r}, a {type(key).__name__}")
         self.cache_key = key
 
-        return caches.MISSING if refresh else caches.results().get(key)
+        return MISSING if refresh else results().get(key)
 
 
 def _bind_quietly(

@@ -10,7 +10,7 @@ from contextlib import suppress
 from contextvars import ContextVar
 from typing import Any, Final, Literal, TypeAlias
 
-from eventflow import control
+from eventflow.control import wait
 from eventflow.events import Event
 from eventflow.portal import running_loop
 
@@ -120,7 +120,7 @@ class Mailbox:
             return
         room = threading.Event()
         if self._want_room(room.set):
-            while self._loop.is_running() and not control.wait(room, LOOK_AGAIN_SECONDS):
+            while self._loop.is_running() and not wait(room, LOOK_AGAIN_SECONDS):
                 pass
 
     def room(self) -> Awaitable[None] | None:

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
-from eventflow import caches
+from eventflow.caches import fresh
 from eventflow.eventbus import EventBus, current_bus, use_bus
 from eventflow.events import Event
 from eventflow.settings import EVENTFLOW_HOME, temporary_settings
@@ -43,5 +43,5 @@ def isolated(home: Path | None = None) -> Iterator[Isolated]:
             home = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="eventflow-")))
         bus = stack.enter_context(use_bus(EventBus()))
         stack.enter_context(temporary_settings({EVENTFLOW_HOME: str(home)}))
-        stack.enter_context(caches.fresh())
+        stack.enter_context(fresh())
         yield Isolated(bus, home)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from typing import Any, Final
 
-from eventflow import logs
 from eventflow.eventbus import EventBus, current_bus
 from eventflow.events import (
     ErrorInfo,
@@ -15,7 +14,7 @@ from eventflow.events import (
     HookOutcome,
     StateTransition,
 )
-from eventflow.logs import TRACE, get_logger
+from eventflow.logs import TRACE, configure, get_logger
 from eventflow.states import StateType
 from eventflow.subscriptions import Subscription
 
@@ -37,7 +36,7 @@ def enable(bus: EventBus | None = None) -> Subscription:
     Raises:
         SettingError: one of those settings has a value that it cannot have.
     """
-    logs.configure()
+    configure()
     chosen = current_bus() if bus is None else bus
     for one in chosen.subscriptions:
         if one.listener is _trace:

@@ -8,8 +8,8 @@ from __future__ import annotations
 from threading import Lock
 from typing import Final
 
-from eventflow import logs
 from eventflow.eventbus import EventBus, current_bus
+from eventflow.logs import configure
 
 __all__ = ["wired_bus"]
 
@@ -22,7 +22,7 @@ def wired_bus() -> EventBus:
     if not _done:
         with _lock:
             if not _done:
-                logs.configure()
+                configure()
                 _done.append(True)
 
     return current_bus()

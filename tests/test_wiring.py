@@ -16,7 +16,7 @@ def test_wired_once(monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[int] = []
     meet = threading.Barrier(4)
     monkeypatch.setattr(wiring, "_done", [])
-    monkeypatch.setattr("eventflow.logs.configure", lambda: calls.append(1))
+    monkeypatch.setattr("eventflow.wiring.configure", lambda: calls.append(1))
 
     def work() -> None:
         meet.wait(10)

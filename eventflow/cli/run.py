@@ -12,7 +12,6 @@ from typing import Any, Final, NamedTuple
 import click
 from rich.console import Console
 
-from eventflow import logs, tracing
 from eventflow.cli.arguments import call_arguments, help_text
 from eventflow.cli.execution import execute, exit_code
 from eventflow.cli.looks import one_line
@@ -24,10 +23,11 @@ from eventflow.cli.tracebacks import own_traceback
 from eventflow.eventbus import current_bus
 from eventflow.events import StateTransition
 from eventflow.flows import Flow
-from eventflow.logs import get_logger
+from eventflow.logs import configure, for_people, get_logger
 from eventflow.runs import FlowRun
 from eventflow.settings import EVENTFLOW_LOG_FORMAT, EVENTFLOW_LOG_LEVEL, temporary_settings
 from eventflow.states import AnyState
+from eventflow.tracing import enable
 
 __all__ = ["run"]
 
@@ -106,7 +106,7 @@ def run(
     progress = (not trace and _terminal()) if progress is None else progress
     wanted = _Wanted(target, arguments, not progress if trace is None else trace, progress)
     with temporary_settings({one: value for one, value in chosen.items() if value is not None}):
-        logs.configure()
+        configure()
         if _HELP.intersection(arguments):
             click.echo(help_text(_flow(target, ()), target))
             return
@@ -140,7 +140,7 @@ def _run(wanted: _Wanted) -> _Ended:
         args, kwargs = call_arguments(flow, wanted.arguments)
         stack.enter_context(current_bus().subscribe(tally, event_type=StateTransition))
         if wanted.trace:
-            stack.enter_context(tracing.enable())
+            stack.enter_context(enable())
         ended_by = execute(flow, args, kwargs)
     run = tally.run
     if run is None or run.state is None:
@@ -160,7 +160,7 @@ def _tell(ended: _Ended) -> None:
 def _show_error(error: Exception, what: str) -> None:
     """Show a traceback to people; a machine that reads JSON lines gets one of those."""
     trace = own_traceback(error)
-    if logs.for_people() or logging.getLogger().handlers:
+    if for_people() or logging.getLogger().handlers:
         *before, last = trace.rsplit("\n", 1)
         console = Console(stderr=True)
         console.print(
