@@ -95,7 +95,8 @@ def test_a_thread_that_waits_for_a_stream_is_let_go_with_it() -> None:
         async with own.stream(size=1, overflow="block"):
             thread.start()
             await asyncio.to_thread(full.wait)
-        await asyncio.to_thread(thread.join)
+        await asyncio.to_thread(thread.join, 30)
+        assert not thread.is_alive()
 
     asyncio.run(main())
 
