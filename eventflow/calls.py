@@ -9,6 +9,7 @@ from typing import Any, Literal, Never, ParamSpec, TypeAlias, TypeVar, overload
 from eventflow.definitions import Definition
 from eventflow.drivers import adrive, adrive_generator, drive, drive_generator
 from eventflow.jobs import Job
+from eventflow.reloading import refuse, reloading
 from eventflow.states import State
 
 __all__ = ["CallableDefinition", "WaitsFor"]
@@ -88,6 +89,8 @@ class CallableDefinition(Definition[P, R]):
             ParameterError: the arguments do not fit.
             TypeError: the state of an async generator is asked for, which can return nothing.
         """
+        if reloading:
+            refuse(self.name)
 
         def make() -> Job:
             return self._job(args, kwargs, wait_for)

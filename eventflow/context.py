@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
 from typing import Any, Final, NamedTuple, Protocol
 from uuid import UUID
@@ -48,6 +48,10 @@ class HookContext(Protocol):
     @property
     def attempt(self) -> int:
         """The number of the attempt, counted from 1."""
+        ...
+
+    def transaction(self) -> AbstractContextManager[Any]:
+        """Give the journal's own transaction, committed with the acknowledgement of the hook."""
         ...
 
 

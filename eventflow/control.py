@@ -7,21 +7,35 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import inspect
 import threading
 from collections.abc import Callable
 from enum import Enum
-from typing import Any, Final, TypeVar
+from time import monotonic
+from typing import Any, Final, Protocol, TypeVar
 
-from eventflow.gates import Gate, Inside, Interrupted, gate, wait
+from eventflow.gates import Bell, Gate, Inside, Interrupted, gate, wait
 from eventflow.portal import watchdog
 
-__all__ = ["Control", "Gate", "Inside", "Interrupted", "Reason", "gate", "live", "wait"]
+__all__ = ["Bell", "Control", "Gate", "Inside", "Interrupted", "Reason", "gate", "live", "wait"]
 
 T = TypeVar("T")
 
 
 REMIND_SECONDS: Final = 0.02
 """How long the main thread has to notice that one of its bodies is to stop."""
+
+
+GRACE_SECONDS: Final = 0.5
+"""How long a body has to end after its cancellation before its run goes on without it."""
+
+
+class Turn(Protocol):
+    """The executing of a body by whoever drives its run."""
+
+    def relieve(self, below: list[Control]) -> None:
+        """Have the run go on without its body; those below it are relieved already."""
+        ...
 
 
 class Reason(Enum):
@@ -58,15 +72,24 @@ class Control:
         "_loop",
         "_task",
         "_timer",
+        "asked",  # when its cancellation was; not set before
+        "body",  # the coroutine of an async task; not set before
         "closed",
         "parent",
         "reason",
+        "relief",
+        "turn",
     )
+
+    body: Any
+    asked: float
 
     def __init__(self, parent: Control | None) -> None:
         self.parent = parent
         self.reason: Reason | None = None
         self.closed = False
+        self.relief: Any = None
+        self.turn: Turn | None = None
         self._timer: object = None
         self._gate: Gate | None = None
         self._task: asyncio.Task[Any] | None = None
@@ -80,9 +103,53 @@ class Control:
             if self.closed or self.reason is _CANCELLED:
                 return False
             self.reason = reason
+            self.asked = monotonic()
+        if reason is _CANCELLED:
+            _look_later(self)  # first: a body that cancels itself is interrupted in here
         self._interrupt()
 
         return True
+
+    def leave(self, turn: Turn) -> bool:
+        """Say that the body has ended; gives False if its driver has been relieved meanwhile."""
+        with _lock:
+            mine = self.turn is turn
+            self.turn = None
+
+        return mine
+
+    def take_over(self, turn: Turn, relief: object) -> bool:
+        """Relieve the driver of the body; gives False if the body has ended."""
+        with _lock:
+            if self.turn is not turn:
+                return False
+            self.turn = None
+            self.relief = relief
+
+        return True
+
+    def look(self) -> None:
+        """See whether the body has stopped; if it goes on, the run does without it."""
+        if self.closed or self.relief is not None:
+            return
+        turn = self.turn
+        if turn is None:  # a hook is running, which is waited for
+            _look_later(self)
+            return
+        below = sorted((one for one in (*live.values(),) if one.is_below(self)), key=_depth)
+        for one in reversed(below):
+            one.stop(_CANCELLED)
+            one.look()
+        turn.relieve(below)
+
+    def insist(self) -> None:
+        """Interrupt a body again that has gone on for too long."""
+        self._interrupt()
+
+    @property
+    def overdue(self) -> bool:
+        """Whether the body has gone on for too long."""
+        return self.relief is not None and self.relief.overdue
 
     def close(self) -> bool:
         """Let nothing stop the run from here on; says whether its cancellation was asked for."""
@@ -104,9 +171,14 @@ class Control:
                 loop.call_soon_threadsafe(self._cancel_task)
 
     def _cancel_task(self) -> None:
-        if self._task is not None and not self.closed and self.reason is not None:
+        gone_on = not self.closed or self.overdue
+        if self._task is not None and gone_on and self.reason is not None:
             self._cancels += 1
             self._task.cancel()
+            body = getattr(self, "body", None) if self.overdue else None
+            if inspect.iscoroutine(body):
+                with contextlib.suppress(Exception):  # it may refuse, and then goes on
+                    body.close()
 
     @property
     def stopped_above(self) -> bool:
@@ -174,7 +246,12 @@ class Control:
 
     def sleep(self, seconds: float) -> None:
         """Sleep between two attempts of a sync run, where interrupts may reach it."""
-        self.call(lambda: wait(threading.Event(), seconds))
+        self.call(lambda: wait(Bell(), seconds))
+
+    @property
+    def loop(self) -> asyncio.AbstractEventLoop | None:
+        """The event loop that executes an async run."""
+        return self._loop
 
     def begin_task(self, task: asyncio.Task[Any]) -> bool:
         """Say that an async run is executed by this task from now on.
@@ -196,8 +273,13 @@ class Control:
         Says whether somebody else has asked for the task's cancellation as well.
         """
         task = self._task
-        if task is None:
-            return False
+        if task is None or self.relief is not None:
+            return False  # who took over is in another thread than the task
+
+        return self.uncancel(task)
+
+    def uncancel(self, task: asyncio.Task[Any]) -> bool:
+        """Do what `take_back` does, in the task itself."""
         while self._cancels:
             self._cancels -= 1
             task.uncancel()
@@ -239,6 +321,18 @@ def _remind_later(thread: Gate) -> None:
             _remind_later(thread)
 
     watchdog.call_later(REMIND_SECONDS, remind)
+
+
+def _look_later(control: Control) -> None:
+    watchdog.call_later(GRACE_SECONDS, control.look)
+
+
+def _depth(control: Control) -> int:
+    above, depth = control.parent, 0
+    while above is not None:
+        above, depth = above.parent, depth + 1
+
+    return depth
 
 
 live: Final[dict[int, Control]] = {}

@@ -3,191 +3,35 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import inspect
-from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterable, Iterator
-from time import perf_counter, sleep
-from typing import Any, Final, TypeVar
-from uuid import UUID
+from collections.abc import Awaitable, Callable, Generator, Iterable
+from time import sleep
+from typing import Final, TypeVar
 
 import anyio.to_thread
 
-from eventflow.context import current_hook
+from eventflow.attempts import Delivery
 from eventflow.control import Inside, gate
 from eventflow.errors import HookTimeout
-from eventflow.eventbus import EventBus, current_bus
+from eventflow.eventbus import current_bus
 from eventflow.events import (
     Event,
-    HookDeadLettered,
-    HookFailed,
-    HookOutcome,
-    HookSucceeded,
     StateTransition,
 )
 from eventflow.filters import States
 from eventflow.hooks import Hook, HookFunction
-from eventflow.ids import new_id
-from eventflow.logs import run_logger
-from eventflow.portal import background, in_thread, running_loop, unpacked
+from eventflow.portal import background, in_thread, unpacked
 from eventflow.retries import Delays
-from eventflow.runs import Run, RunType, Transition
-from eventflow.states import AnyState, ErrorInfo
+from eventflow.runs import RunType, Transition
 from eventflow.subscriptions import Phase
 
-__all__ = ["HookReceiver", "hook"]
+__all__ = ["HookReceiver", "hook", "redeliver"]
 
 F = TypeVar("F", bound=HookFunction)
 
 # Python 3.11 looks a member up by calling Python code, which is too slow for every hook.
 _ENGINE: Final = Inside.ENGINE
 _HOOK: Final = Inside.HOOK
-
-
-class _Delivery:
-    """One hook owed one event."""
-
-    __slots__ = ("_id", "attempt", "began", "bus", "follows", "hook", "run", "state")
-
-    def __init__(self, hook: Hook, run: Run, state: AnyState, follows: UUID) -> None:
-        self.hook = hook
-        self.run = run
-        self.state = state
-        self.follows = follows
-        self.bus: EventBus = current_bus()
-        self.attempt = 0
-        self.began = 0.0
-        self._id: UUID | None = None
-
-    @property
-    def delivery_id(self) -> UUID:
-        """The id of this delivery; made when it is first asked for."""
-        if self._id is None:
-            self._id = new_id()
-
-        return self._id
-
-    def attempts(self) -> Generator[float, None, None]:
-        """Go through the attempts: each yield asks for one, after so many seconds.
-
-        The outcome of an attempt is sent, or thrown, back in.
-        """
-        delay = 0.0
-        while True:
-            self.attempt += 1
-            try:
-                yield delay
-            except BaseException as error:
-                passes = not isinstance(error, Exception) and not _is_own(error)
-                again = self._failed(error, final=passes)
-                if passes:
-                    raise
-                if not again:
-                    return
-                delay = self.hook.policy.delay(self.attempt)
-            else:
-                self._publish(HookSucceeded)
-                return
-
-    def _failed(self, error: BaseException, *, final: bool = False) -> bool:
-        """Log and publish a failed attempt; says whether there will be another."""
-        again = not final and self.attempt <= self.hook.policy.retries
-        run_logger(self.run).error(
-            f"Hook {self.hook.id} failed on {self.state.name}"
-            + (f", attempt {self.attempt} of {self.hook.policy.retries + 1}" if again else ""),
-            hook=self.hook.id,
-            exc_info=error,
-        )
-        info = ErrorInfo.of(error)
-        self._publish(HookFailed, error=info)
-        if not again:
-            self._publish(HookDeadLettered, error=info)
-
-        return again
-
-    def _publish(self, kind: type[HookOutcome], **more: Any) -> None:
-        if not self.bus.listens_for(kind):
-            return
-        run = self.run
-        outcome = kind(
-            hook=self.hook.id,
-            delivery_id=self.delivery_id,
-            attempt=self.attempt,
-            duration=perf_counter() - self.began,
-            run_type=run.run_type,
-            run_id=run.id,
-            run_name=run.name,
-            definition_name=run.definition_name,
-            flow_run_id=run.flow_run_id,
-            state_name=self.state.name,
-            follows=self.follows,
-            **more,
-        )
-        self.bus.publish(outcome)
-
-    @contextlib.contextmanager
-    def _in_force(self) -> Iterator[None]:
-        token = current_hook.set(self)
-        try:
-            yield
-        finally:
-            current_hook.reset(token)
-
-    def call(self) -> object:
-        """Call the hook's function within the context of this attempt; gives what it gives."""
-        token = current_hook.set(self)
-        try:
-            return self.hook.fn(self.run.definition, self.run, self.state)
-        finally:
-            current_hook.reset(token)
-
-    def call_to_the_end(self) -> None:
-        """Call the hook's function from sync code; what it leaves to be awaited is awaited."""
-        result = self.call()
-        if inspect.iscoroutine(result):
-            background.run(self.finish(result))
-
-    async def acall(self) -> None:
-        """Call the hook's function on an event loop and await what it gives."""
-        with self._in_force():
-            async with self.limit():
-                result = self.hook.fn(self.run.definition, self.run, self.state)
-                if inspect.isawaitable(result):
-                    await result
-
-    async def finish(self, left: Awaitable[object]) -> None:
-        """Await what a plain function gave, as if it were part of it."""
-        with self._in_force():
-            async with self.limit():
-                await left
-
-    @contextlib.asynccontextmanager
-    async def limit(self) -> AsyncIterator[None]:
-        """Bound what is awaited by the hook's own timeout.
-
-        Raises:
-            HookTimeout: it took longer.
-        """
-        seconds = self.hook.timeout_seconds
-        if seconds is None:
-            yield
-            return
-        timeout = asyncio.timeout(seconds)
-        try:
-            async with timeout:
-                yield
-        except TimeoutError as error:
-            if timeout.expired():
-                raise HookTimeout(self.hook.id, seconds) from error
-            raise
-
-
-def _is_own(error: BaseException) -> bool:
-    """Say whether a cancellation comes from within the hook, which has only failed by it."""
-    if not isinstance(error, asyncio.CancelledError):
-        return False
-    task = None if running_loop() is None else asyncio.current_task()
-
-    return task is None or not task.cancelling()
 
 
 class HookReceiver:
@@ -201,24 +45,15 @@ class HookReceiver:
     def receive(self, event: Event | Transition) -> None:
         """Run the hook, however it is written, and come back when it has ended."""
         delivery = self._delivery(event)
-        if delivery is None:
-            return
-        attempts = delivery.attempts()
-        delay: float | None = next(attempts)
-        while delay is not None:
-            error: BaseException | None = None
-            try:
-                _attempt_in_hook_gate(delivery, delay)
-            except BaseException as raised:  # noqa: BLE001 - the delivery decides
-                error = raised
-            delay = _told(attempts, error)
+        if delivery is not None:
+            _run_to_the_end(delivery)
 
     def areceive(self, event: Event | Transition) -> Awaitable[None] | None:
         """Give the running of the hook, to be awaited."""
         delivery = self._delivery(event)
         return None if delivery is None else self._run(delivery)
 
-    async def _run(self, delivery: _Delivery) -> None:
+    async def _run(self, delivery: Delivery) -> None:
         attempts = delivery.attempts()
         delay: float | None = next(attempts)
         while delay is not None:
@@ -229,21 +64,57 @@ class HookReceiver:
                 error = raised
             delay = _told(attempts, error)
 
-    def _delivery(self, event: Event | Transition) -> _Delivery | None:
+    def _delivery(self, event: Event | Transition) -> Delivery | None:
         if isinstance(event, Transition):
-            return _Delivery(self.hook, event.run, event.to_state, event.to_state.id)
+            delivery = Delivery(self.hook, event.run, event.to_state, event.to_state.id)
+            delivery.ledger = event.journal
+            delivery.ordinal = event.handed
+            event.handed += 1
+            return delivery
         # Published again by hand: a hook can be run for it while there is the live run.
         run = event.run if isinstance(event, StateTransition) else None
         if run is None or run.state is None:
             return None
 
-        return _Delivery(self.hook, run, run.state, event.id)
+        return Delivery(self.hook, run, run.state, event.id)
 
     def end(self) -> None:
         """Nothing is held."""
 
     def close(self) -> None:
         """Nothing is held."""
+
+
+def redeliver(hook: Hook, fact: Transition, ordinal: int, attempts: int, limit: int) -> None:
+    """Run the attempts that are left of a delivery, from sync code, and settle them.
+
+    `attempts` is how many have begun before, in this process or in another; there are `limit` at
+    most. If they are used up, the delivery goes to the dead letters.
+
+    Raises:
+        BaseException: whatever other than an Exception the hook raised.
+    """
+    delivery = Delivery(hook, fact.run, fact.to_state, fact.to_state.id)
+    delivery.ledger = fact.journal
+    delivery.ordinal = ordinal
+    delivery.attempt = attempts
+    delivery.at_most = limit
+    if attempts >= limit:
+        delivery.give_up()
+    else:
+        _run_to_the_end(delivery)
+
+
+def _run_to_the_end(delivery: Delivery) -> None:
+    attempts = delivery.attempts()
+    delay: float | None = next(attempts)
+    while delay is not None:
+        error: BaseException | None = None
+        try:
+            _attempt_in_hook_gate(delivery, delay)
+        except BaseException as raised:  # noqa: BLE001 - the delivery decides
+            error = raised
+        delay = _told(attempts, error)
 
 
 def _told(attempts: Generator[float, None, None], error: BaseException | None) -> float | None:
@@ -254,7 +125,7 @@ def _told(attempts: Generator[float, None, None], error: BaseException | None) -
         return None
 
 
-def _attempt_in_hook_gate(delivery: _Delivery, delay: float) -> None:
+def _attempt_in_hook_gate(delivery: Delivery, delay: float) -> None:
     here = gate()
     before, bodies = here.inside, here.bodies
     try:
@@ -267,10 +138,10 @@ def _attempt_in_hook_gate(delivery: _Delivery, delay: float) -> None:
         here.inside, here.bodies = before, bodies
 
 
-def _attempt(delivery: _Delivery, delay: float) -> None:
+def _attempt(delivery: Delivery, delay: float) -> None:
     if delay:
         sleep(delay)
-    delivery.began = perf_counter()
+    delivery.begin()
     hook = delivery.hook
     if hook.is_async:
         background.run(delivery.acall())
@@ -286,10 +157,10 @@ def _attempt(delivery: _Delivery, delay: float) -> None:
         unpacked(outcome)
 
 
-async def _aattempt(delivery: _Delivery, delay: float) -> None:
+async def _aattempt(delivery: Delivery, delay: float) -> None:
     if delay:
         await asyncio.sleep(delay)
-    delivery.began = perf_counter()
+    delivery.begin()
     if delivery.hook.is_async:
         await delivery.acall()
         return

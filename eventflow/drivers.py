@@ -6,17 +6,18 @@ import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
 from contextvars import Token
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 from eventflow.context import RunContext, current_run
 from eventflow.control import Gate, gate, live
-from eventflow.engine import Life, life, throw
+from eventflow.engine import Life, carry_on, life, throw
 from eventflow.jobs import Job
 from eventflow.logs import run_logger
+from eventflow.relief import relieve, settled
 from eventflow.runs import Transition
 from eventflow.signals import cause, guard
 from eventflow.states import AnyState
-from eventflow.steps import Call, shielded, timed
+from eventflow.steps import Call, Relieved, acall, call, shielded, timed
 
 __all__ = ["adrive", "adrive_generator", "drive", "drive_generator"]
 
@@ -62,23 +63,16 @@ def drive(job: Job) -> AnyState:
         BaseException: what ended the run from outside, or what a hook let through.
     """
     with _Room(job):
-        course = life(job)
-        return _carry_on(job, course, next(course))
+        course = _begun(job)
+        return carry_on(job, course, next(course))
 
 
-def _carry_on(job: Job, course: Life, step: Any) -> AnyState:
-    publish = job.bus.publish_transition
-    try:
-        while True:
-            try:
-                told = publish(step) if type(step) is Transition else step.run(job)
-            except BaseException as error:  # noqa: BLE001 - the life decides
-                step = throw(course, error)
-            else:
-                step = course.send(told)
-    except StopIteration as end:
-        state: AnyState = end.value
-        return state
+def _begun(job: Job) -> Life:
+    """Give the life of a run, which may be taken over from whoever drives it."""
+    course = job.course = life(job)
+    job.relieved_by = relieve
+
+    return course
 
 
 def _do(job: Job, step: Any) -> Any:
@@ -95,7 +89,7 @@ async def adrive(job: Job) -> AnyState:
         BaseException: what ended the run from outside, or what a hook let through.
     """
     with _AsyncRoom(job):
-        course = life(job)
+        course = _begun(job)
         step: Any = next(course)
         try:
             while True:
@@ -103,7 +97,10 @@ async def adrive(job: Job) -> AnyState:
                     told = await _ado(job, step)
                 except GeneratorExit as error:
                     # This coroutine is being closed and must not await any more.
-                    return _carry_on(job, course, throw(course, error))
+                    _raise_if_relieved(job, error)
+                    return carry_on(job, course, throw(course, error))
+                except Relieved as relieved:
+                    return cast("AnyState", await relieved.relief.asettle(relieved.error))
                 except BaseException as error:  # noqa: BLE001 - the life decides
                     step = throw(course, cause(error))
                 else:
@@ -111,6 +108,12 @@ async def adrive(job: Job) -> AnyState:
         except StopIteration as end:
             state: AnyState = end.value
             return state
+
+
+def _raise_if_relieved(job: Job, error: GeneratorExit) -> None:
+    if job.run.control.relief is not None:
+        job.run.control.relief.end_body(error)
+        raise error
 
 
 async def _ado(job: Job, step: Any) -> Any:
@@ -161,7 +164,7 @@ class _Course:
     __slots__ = ("_life", "_room", "state", "step")
 
     def __init__(self, job: Job, room: _Room | _AsyncRoom) -> None:
-        self._life = life(job)
+        self._life = _begun(job)
         self._room = room
         self.step: Any = None
         self.state: AnyState | None = None
@@ -172,6 +175,8 @@ class _Course:
             with self._room:
                 if error is None:
                     self.step = self._life.send(told)
+                elif isinstance(error, Relieved):
+                    self.state = error.relief.settle(error.error)
                 else:
                     self.step = throw(self._life, error)
         except StopIteration as end:
@@ -179,6 +184,7 @@ class _Course:
 
     def break_off(self, job: Job, error: GeneratorExit) -> None:
         """Carry on to the end without awaiting anything: the generator itself is being closed."""
+        _raise_if_relieved(job, error)
         self.tell(None, error)
         while self.state is None:
             self.tell(*_outcome(job, self._room, self.step))
@@ -247,7 +253,7 @@ class _Items:
 
     def _call(self, function: Callable[[], Any]) -> Any:
         with self._room, timed(self._job, self._job.definition.timeout_seconds):
-            return self._job.run.control.call(function)
+            return call(self._job, function)
 
 
 def drive_generator(make: Callable[[], Job], *, return_state: bool) -> Generator[Any, Any, Any]:
@@ -352,7 +358,7 @@ class _AsyncItems:
 
     async def _call(self, function: Callable[[], Awaitable[Any]]) -> Any:
         with self._room, timed(self._job, self._job.definition.timeout_seconds):
-            return await function()
+            return await acall(self._job, function())
 
 
 async def adrive_generator(make: Callable[[], Job]) -> AsyncGenerator[Any, Any]:
@@ -373,6 +379,7 @@ async def adrive_generator(make: Callable[[], Job]) -> AsyncGenerator[Any, Any]:
                         break
                     except BaseException as error:  # noqa: BLE001 - the body's own affair
                         items.throw(error)
+                await settled(items.error)
                 outcome = (None, items.error)
             else:
                 outcome = await _aoutcome(job, room, course.step)

@@ -9,14 +9,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Generator
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, TypeAlias, cast
 
 from eventflow.caches import MISSING, results
-from eventflow.control import Interrupted, Reason
+from eventflow.control import Interrupted, Reason, gate
 from eventflow.jobs import Job
 from eventflow.logs import run_logger
 from eventflow.outcomes import state_of
 from eventflow.runs import Transition
+from eventflow.settings import EVENTFLOW_CANCEL_SECONDS
 from eventflow.states import (
     AnyState,
     AwaitingRetry,
@@ -32,12 +33,16 @@ from eventflow.states import (
     StateType,
     TimedOut,
 )
-from eventflow.steps import Abandon, Ask, Call, Settle, Sleep, Step
+from eventflow.steps import Abandon, Ask, Call, Linger, Relieved, Settle, Sleep, Step
 
-__all__ = ["Life", "life", "throw"]
+__all__ = ["Life", "Overstayed", "carry_on", "life", "throw"]
 
 Life: TypeAlias = Generator[Transition | Step, Any, AnyState]
 """What a driver carries out; it returns the state in which the run ended."""
+
+
+class Overstayed(BaseException):
+    """Thrown into a life whose cancelled body goes on: from here on it is lived without it."""
 
 
 class _Closed(BaseException):
@@ -50,7 +55,33 @@ class _Closed(BaseException):
 
 def throw(course: Life, error: BaseException) -> Transition | Step:
     """Tell a life that its last step raised; gives the next step."""
+    if not isinstance(error, Exception):
+        gate().dealing = error
+
     return course.throw(_Closed(error) if isinstance(error, GeneratorExit) else error)
+
+
+def carry_on(
+    job: Job, course: Life, step: Any, publish: Callable[[Transition], None] | None = None
+) -> AnyState:
+    """Do, from sync code, what a life asks for, to its end; gives the state it ends in.
+
+    Raises:
+        BaseException: as `life`.
+    """
+    publish = publish or job.bus.publish_transition
+    try:
+        while True:
+            try:
+                told = publish(step) if type(step) is Transition else step.run(job)
+            except Relieved as relieved:
+                return cast("AnyState", relieved.relief.settle(relieved.error))
+            except BaseException as error:  # noqa: BLE001 - the life decides
+                step = throw(course, error)
+            else:
+                step = course.send(told)
+    except StopIteration as end:
+        return cast("AnyState", end.value)
 
 
 # Python 3.11 looks a member up by calling Python code, which is too slow for every run.
@@ -73,15 +104,18 @@ def life(job: Job) -> Life:
         if run.state is None:
             yield run.enter(Pending())
         final = yield from _work(job)
+    except Overstayed:
+        final = yield from _outlive(job, late)
     except BaseException as error:  # noqa: BLE001 - raised again at the end
         final = _broken_off(job, error, late)
     scope = job.scope
     if scope is not None and not scope.close():
         yield from _surely(Abandon(scope), late)
         scope.close()
-    if run.control.close() and final.type not in _CANCELLING:
+    relieved = run.control.relief is not None  # then it is Cancelling already
+    if run.control.close() and final.type not in _CANCELLING and not relieved:
         final = Cancelled(message="The run was cancelled.")
-    if final.type in _CANCELLING:
+    if final.type in _CANCELLING and not relieved:
         name = final.name if final.is_cancelled else "Cancelled"
         yield from _surely(run.enter(Cancelling(message=final.message)), late)
         # Made only now: a state begins when it is entered.
@@ -91,6 +125,19 @@ def life(job: Job) -> Life:
         raise late[0]
 
     return final
+
+
+def _outlive(job: Job, late: list[BaseException]) -> Generator[Any, Any, AnyState]:
+    """End a run whose cancelled body goes on, if need be before the body does."""
+    yield from _surely(job.run.enter(Cancelling(message="The run was cancelled.")), late)
+    scope = job.scope
+    if scope is not None and not scope.empty:
+        yield from _surely(Abandon(scope), late)
+    if (yield Linger()):
+        return Cancelled(message="The run was cancelled.")
+    seconds = EVENTFLOW_CANCEL_SECONDS.value()
+
+    return Crashed(message=f"The body did not stop within {seconds:g} s of its cancellation.")
 
 
 def _surely(step: Transition | Step, late: list[BaseException]) -> Generator[Any, Any, None]:
@@ -129,8 +176,11 @@ def _work(job: Job) -> Life:
     """Do what lies between Pending and the end; gives the state to end in."""
     if job.refused is not None:
         raise job.refused
-    if job.run.control.reason is _CANCELLED:
+    control = job.run.control
+    if control.reason is _CANCELLED:
         return Cancelled(message="The run was cancelled before it began.")
+    if control.parent is not None and control.parent.relief is not None:
+        return Cancelled(message="The run around this one goes on without its body.")
     waited_for = job.upstream()
     if waited_for:
         yield Settle(waited_for)
@@ -180,6 +230,8 @@ def _attempt(job: Job) -> Life:
     control = job.run.control
     try:
         final = state_of((yield Call()))
+    except Overstayed:
+        raise
     except Exception as error:  # noqa: BLE001 - any Exception fails the run
         yield from _abandon(job)
         message = f"The body raised {_described(error)}"

@@ -5,37 +5,35 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager
 from contextvars import ContextVar
 from typing import Any, Final, TypeVar, Unpack, cast, overload
 
+from anyio import to_thread
+
 from eventflow.events import Event, ListenerFailed
 from eventflow.filters import Filter, Selection
-from eventflow.logs import get_logger
 from eventflow.mailbox import Mailbox, Overflow, check_policy
 from eventflow.readers import Queued
-from eventflow.rounds import Round
-from eventflow.routing import NOWHERE, Explanation, Router
+from eventflow.rounds import Round, failure_of
+from eventflow.routing import NOWHERE, Explanation, Route, Router
 from eventflow.runs import Transition
-from eventflow.states import ErrorInfo
 from eventflow.streams import EventStream, ToMailbox
 from eventflow.subscriptions import (
+    Account,
     Inline,
     Listener,
     Phase,
     Receiver,
     Subscription,
     is_async,
-    qualified_name,
 )
 
 __all__ = ["EventBus", "EventStream", "Explanation", "bus", "current_bus", "use_bus"]
 
 E = TypeVar("E", bound=Event)
 L = TypeVar("L", bound=Listener)
-
-_logger: Final = get_logger("bus")
 
 
 class EventBus:
@@ -51,6 +49,9 @@ class EventBus:
     def __init__(self) -> None:
         self._router = Router()
         self._serials = itertools.count(1)
+        # What the settings ask for, attached before the first run.
+        self.account: Account | None = None
+        self.wired = False
 
     # -- subscribing ------------------------------------------------------------------------
 
@@ -120,14 +121,11 @@ class EventBus:
             queued.when_over = subscription.cancel
             return subscription
 
-        if listener is not None:
-            return add(listener)
-
         def decorate(listener: L) -> L:
             add(listener)
             return listener
 
-        return decorate
+        return decorate if listener is None else add(listener)
 
     def attach(
         self,
@@ -139,7 +137,7 @@ class EventBus:
         priority: float = 0,
         once: bool = False,
     ) -> Subscription:
-        """Subscribe with a receiver of one's own; journals and hooks come in here."""
+        """Subscribe with a receiver of one's own; hooks come in here."""
         subscription = Subscription(
             listener,
             receiver,
@@ -172,9 +170,9 @@ class EventBus:
         if route is NOWHERE:
             return event
         round_ = Round(event, self._listener_failed)
-        round_.listeners(tuple(one for one in route.listeners if one.filter.admits(event)))
+        round_.listeners(route.admitted_listeners(event))
         if route.hooks:
-            round_.hooks(tuple(one for one in route.hooks if one.filter.admits(event)))
+            round_.hooks(route.admitted_hooks(event))
         round_.end()
 
         return event
@@ -191,8 +189,8 @@ class EventBus:
         if route is NOWHERE:
             return event
         round_ = Round(event, self._listener_failed)
-        round_.begin(tuple(one for one in route.listeners if one.filter.admits(event)))
-        await round_.finish(tuple(one for one in route.hooks if one.filter.admits(event)))
+        round_.begin(route.admitted_listeners(event))
+        await round_.finish(route.admitted_hooks(event))
 
         return event
 
@@ -208,13 +206,17 @@ class EventBus:
                 others have run.
         """
         route = self._router.of_transition(fact)
+        owed = route.owed(fact)
+        account = self.account
+        if account is not None and account.record(fact, owed, heard=bool(route.listeners)):
+            account.wait()
         if route is NOWHERE:
             return
         round_ = Round(fact, self._listener_failed)
         if route.listeners:
             round_.listeners(route.listeners)
-        if route.hooks:
-            round_.hooks(route.hooks)
+        if owed:
+            round_.hooks(owed)
         round_.end()
 
     def begin_transition(self, fact: Transition) -> Awaitable[None] | None:
@@ -224,38 +226,41 @@ class EventBus:
         pays for that only where something has to be waited for. Raises as `publish_transition`.
         """
         route = self._router.of_transition(fact)
+        owed = route.owed(fact)
+        account = self.account
+        if account is not None and account.record(fact, owed, heard=bool(route.listeners)):
+            return self._wait_and_publish(account, fact, route, owed)
+
+        return self._begin(fact, route, owed)
+
+    async def _wait_and_publish(
+        self, account: Account, fact: Transition, route: Route, owed: Sequence[Subscription]
+    ) -> None:
+        await to_thread.run_sync(account.wait)
+        left = self._begin(fact, route, owed)
+        if left is not None:
+            await left
+
+    def _begin(
+        self, fact: Transition, route: Route, owed: Sequence[Subscription]
+    ) -> Awaitable[None] | None:
         if route is NOWHERE:
             return None
         round_ = Round(fact, self._listener_failed)
         left = round_.begin(route.listeners)
-        if left or any(one.wants(fact) for one in route.hooks):
-            return round_.finish(route.hooks)
+        if left or owed:
+            return round_.finish(owed)
         round_.end()
 
         return None
 
-    def _failure(self, listener: object, event: Event, error: BaseException) -> Event | None:
-        """Log what a listener raised; gives the event to publish of it."""
-        name = qualified_name(listener)
-        _logger.error("listener failed", listener=name, event_type=event.type, exc_info=error)
-        # A listener of failures that fails itself would go on for ever.
-        if isinstance(event, ListenerFailed) or not self.listens_for(ListenerFailed):
-            return None
-
-        return ListenerFailed(
-            listener=name,
-            event_type=event.type,
-            error=ErrorInfo.of(error),
-            follows=event.id,
-        )
-
     def _listener_failed(self, listener: object, event: Event, error: BaseException) -> None:
-        failure = self._failure(listener, event, error)
+        failure = failure_of(listener, event, error, wanted=self.listens_for(ListenerFailed))
         if failure is not None:
             self.publish(failure)
 
     async def _alistener_failed(self, listener: object, event: Event, error: BaseException) -> None:
-        failure = self._failure(listener, event, error)
+        failure = failure_of(listener, event, error, wanted=self.listens_for(ListenerFailed))
         if failure is not None:
             await self.apublish(failure)
 
@@ -320,6 +325,11 @@ class EventBus:
     def subscriptions(self) -> list[Subscription]:
         """Every subscription, in the order of delivery."""
         return self._router.everyone()
+
+    @property
+    def hook_count(self) -> int:
+        """How many hooks are subscribed for whatever run matches."""
+        return self._router.hooks
 
     def explain(self, event: Event) -> list[Explanation]:
         """Say of every subscription why it does or does not match the event.

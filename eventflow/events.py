@@ -30,6 +30,9 @@ __all__ = [
     "HookFailed",
     "HookOutcome",
     "HookSucceeded",
+    "JournalEvent",
+    "JournalFailed",
+    "JournalRecovered",
     "ListenerFailed",
     "StateTransition",
     "TaskRunTransition",
@@ -214,6 +217,35 @@ class ListenerFailed(Event, frozen=True):
         return {"const": f"eventflow.listener.{cls.__name__}"}
 
 
+class JournalEvent(Event, frozen=True):
+    """Whether the journal can be written; `lost` counts what will never be in it, in lines.
+
+    Listeners hear of it in whatever thread finds it out.
+    """
+
+    lost: int
+
+    @computed_field  # type: ignore[prop-decorator]  # pydantic documents this order
+    @property
+    def type(self) -> str:
+        """The kind of event: `eventflow.journal.JournalFailed`."""
+        return f"eventflow.journal.{type(self).__name__}"
+
+    @classmethod
+    def _type_schema(cls) -> dict[str, str]:
+        return {"const": f"eventflow.journal.{cls.__name__}"}
+
+
+class JournalFailed(JournalEvent, frozen=True):
+    """The journal cannot be written. The runs go on; what happens is kept until it can be."""
+
+    error: ErrorInfo
+
+
+class JournalRecovered(JournalEvent, frozen=True):
+    """The journal can be written again, and what was kept is in it."""
+
+
 _FIELDS: Final = set(StateTransition.model_fields)
 
 
@@ -243,7 +275,7 @@ def transition_event(fact: Transition) -> StateTransition:
     return event._with_run(run)  # noqa: SLF001 - the one place that makes such events
 
 
-_ABSTRACT: Final = frozenset({Event, StateTransition, HookOutcome})
+_ABSTRACT: Final = frozenset({Event, StateTransition, HookOutcome, JournalEvent})
 
 
 def catalogue() -> dict[str, type[Event]]:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any, Final, Generic, NamedTuple, Protocol, TypeVar
 from uuid import UUID
 
+from eventflow.control import Bell
 from eventflow.control import wait as block_until
 from eventflow.errors import DeadlockError
 from eventflow.portal import running_loop
@@ -181,7 +182,7 @@ class Future(Generic[T]):
             raise DeadlockError(f"the task run {self.run.name!r}")
         if timeout is None:
             self.help()
-        ended = threading.Event()
+        ended = Bell()
         ring = _Ring(ended)
         until = _deadline(timeout)
         self.add_done_callback(ring)
@@ -257,7 +258,7 @@ class _Ring:
 
     __slots__ = ("_event",)
 
-    def __init__(self, event: threading.Event) -> None:
+    def __init__(self, event: Bell) -> None:
         self._event = event
 
     def __call__(self, _: object) -> None:
@@ -339,7 +340,7 @@ class as_completed(Generic[T]):  # noqa: N801 - used like a function, as in Pref
 
     def _ended_first(self) -> Iterator[Future[T]]:
         arrived: deque[Future[T]] = deque()
-        bell = threading.Event()
+        bell = Bell()
         until = _deadline(self._timeout)
 
         def arrive(future: Future[T]) -> None:

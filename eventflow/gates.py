@@ -12,13 +12,19 @@ import ctypes
 import signal
 import threading
 from collections.abc import Iterator
+from contextvars import Context
 from enum import Enum
+from time import monotonic
 from typing import Any, Final, Protocol
 
-__all__ = ["WAKE", "Body", "Gate", "Inside", "Interrupted", "gate", "on_wake", "wait"]
+__all__ = ["WAKE", "Bell", "Body", "Gate", "Inside", "Interrupted", "gate", "on_wake", "wait"]
 
 WAKE: Final = getattr(signal, "SIGURG", None)
 """The signal that wakes the main thread from a blocking call; ignored by default everywhere."""
+
+
+LOOK_SECONDS: Final = 0.2
+"""How often the main thread looks up while it waits."""
 
 
 class Body(Protocol):
@@ -48,7 +54,38 @@ class Inside(Enum):
 _NOTHING: Final = Inside.NOTHING
 _ENGINE: Final = Inside.ENGINE
 _BODY: Final = Inside.BODY
+_HOOK: Final = Inside.HOOK
 _LOOP: Final = Inside.LOOP
+
+
+class Bell:
+    """What a thread waits for, and others ring; being heard ends the ringing.
+
+    Not `threading.Event`: its waiting is Python code, in which an interrupt may arrive between
+    any two lines and leave a RuntimeError of its lock behind instead of itself.
+    """
+
+    __slots__ = ("_lock",)
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._lock.acquire()
+
+    def set(self) -> None:
+        """Ring; also from a signal handler."""
+        with contextlib.suppress(RuntimeError):  # it is ringing already
+            self._lock.release()
+
+    def clear(self) -> None:
+        """Ring no more."""
+        self._lock.acquire(blocking=False)
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Wait until it rings or so many seconds have passed; says which."""
+        # Python cannot wait longer than that, which is 292 years.
+        most = threading.TIMEOUT_MAX
+
+        return self._lock.acquire(timeout=-1 if timeout is None else min(timeout, most))
 
 
 class Interrupted(BaseException):
@@ -62,7 +99,9 @@ class Gate:
         "_beneath",
         "_knocked",
         "_lock",
+        "_turned",
         "bodies",
+        "dealing",
         "deferred",
         "ident",
         "inside",
@@ -76,9 +115,11 @@ class Gate:
         self.inside = _NOTHING
         self.bodies: list[Body] = []
         self.deferred: BaseException | None = None
-        self.sleeping: threading.Event | None = None
+        self.dealing: BaseException | None = None  # what a run is being ended by, from outside
+        self.sleeping: Bell | None = None
         self.tasks: dict[asyncio.Task[Any], BaseException | None] = {}
         self._beneath = _NOTHING
+        self._turned: asyncio.AbstractEventLoop | None = None
         self._knocked = False
         self.signalled = False
         # Reentrant: a signal handler of the program's own, in this thread, may cancel a run.
@@ -128,6 +169,8 @@ class Gate:
     def open(self, inside: Inside) -> None:
         """Let in what may arrive here, and raise what has been waiting."""
         self.inside = inside
+        if self.dealing is not None and inside is not _HOOK:
+            self.dealing = None
         # `stop` gives its reason before it knocks: whoever found the gate shut is seen here.
         if inside is _BODY and self.bodies and self.due():
             raise Interrupted
@@ -203,14 +246,30 @@ class Gate:
             self._beneath = beneath
         self.tasks[task] = None
         self.inside = _LOOP
+        loop = task.get_loop()
+        if self._turned is not loop and self.ident == threading.main_thread().ident:
+            self._turned = loop
+            self._turn(loop)
         if self.due():
             task.cancel()
+
+    def _turn(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Have the loop turn now and then: a signal may come just before it waits.
+
+        It goes on only while runs execute there, and begins at most that often.
+        """
+        if self._turned is not loop:
+            return
+        if self.tasks:
+            loop.call_later(LOOK_SECONDS, self._turn, loop, context=Context())
+        else:
+            self._turned = None
 
     def let_go(self, task: asyncio.Task[Any]) -> None:
         """End what `take_in` began; raises what `leave_engine` does."""
         self.tasks.pop(task, None)
         if not self.tasks and self.inside is _LOOP:
-            self.open(self._beneath)
+            self.leave_engine(self._beneath)
 
     def cancel_tasks(self, cause: BaseException | None) -> None:
         """Cancel the tasks that execute async runs here, and remember what for."""
@@ -254,13 +313,29 @@ def on_wake(_signum: int, _frame: object) -> None:
         raise Interrupted
 
 
-def wait(event: threading.Event, timeout: float | None = None) -> bool:
-    """Wait for an event; if a body of this thread is told to stop meanwhile, wake up."""
+def wait(bell: Bell, timeout: float | None = None) -> bool:
+    """Wait for a bell; if a body of this thread is told to stop meanwhile, wake up."""
     here = gate()
-    here.sleeping = event
+    here.sleeping = bell
     try:
         if here.inside is _BODY and here.due():
             raise Interrupted
-        return event.wait(timeout)
+        if here.ident != threading.main_thread().ident:
+            return bell.wait(timeout)
+        return _look_up(bell, timeout)
     finally:
         here.sleeping = None
+
+
+def _look_up(bell: Bell, timeout: float | None) -> bool:
+    """Wait in the main thread, where a signal may arrive just before a wait begins.
+
+    Python would handle it only when that wait ends.
+    """
+    until = None if timeout is None else monotonic() + timeout
+    while True:
+        left = None if until is None else max(0.0, until - monotonic())
+        if bell.wait(LOOK_SECONDS if left is None else min(left, LOOK_SECONDS)):
+            return True
+        if left is not None and left <= LOOK_SECONDS:
+            return False

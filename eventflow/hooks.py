@@ -94,6 +94,13 @@ class Hook:
         for attribute, value in given.items():
             object.__setattr__(self, attribute, value)
 
+    def __reduce__(self) -> tuple[Callable[..., Hook], tuple[HookFunction, dict[str, Any]]]:
+        return _made_again, (self.fn, self.options())
+
+    def options(self) -> dict[str, Any]:
+        """Give what the hook was declared with, beside its function."""
+        return {name: getattr(self, name) for name in _OPTIONS}
+
     def filter(self) -> Filter:
         """Give what the hook selects, compiled."""
         return self._filter
@@ -111,6 +118,17 @@ class Hook:
             retries=self.retries,
             retry_delay_seconds=self.retry_delay_seconds,
         )
+
+
+_OPTIONS: Final = (
+    *("state", "run_type", "name", "tags", "id"),
+    *("timeout_seconds", "retries", "retry_delay_seconds"),
+)
+
+
+def _made_again(fn: HookFunction, options: dict[str, Any]) -> Hook:
+    """Give a hook again that was handed to another process."""
+    return Hook(fn, **options)
 
 
 def _check_timeout(seconds: float | None) -> None:

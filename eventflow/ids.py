@@ -7,7 +7,7 @@ from uuid import UUID, SafeUUID
 
 import uuid_utils
 
-__all__ = ["new_id"]
+__all__ = ["delivery_id", "delivery_number", "new_id"]
 
 _new: Final = object.__new__
 _set: Final = object.__setattr__
@@ -17,8 +17,34 @@ _unknown: Final = SafeUUID.unknown
 
 def new_id() -> UUID:
     """Make an id, without the checks of UUID's own constructor, which cost three times as much."""
+    return _made(_uuid7().int)
+
+
+def _made(number: int) -> UUID:
     made = _new(UUID)
-    _set(made, "int", _uuid7().int)
+    _set(made, "int", number)
     _set(made, "is_safe", _unknown)
 
     return made
+
+
+def delivery_id(event_id: UUID, ordinal: int) -> UUID:
+    """Give the id of what an event owes its hook number `ordinal`: always the same.
+
+    Version 8, which RFC 9562 leaves to the maker: the event's id with another version, and the
+    ordinal added in the last 16 bits, which differ at random from event to event.
+    """
+    return _made(delivery_number(event_id.int, ordinal))
+
+
+def delivery_number(event: int, ordinal: int) -> int:
+    """Give the same as `delivery_id`, from number to number."""
+    number = event & _NO_VERSION | _VERSION_8
+
+    return number & _NOT_LAST | (number + ordinal) & _LAST
+
+
+_NO_VERSION: Final = ~(0xF << 76)
+_VERSION_8: Final = 8 << 76
+_LAST: Final = 0xFFFF
+_NOT_LAST: Final = ~_LAST

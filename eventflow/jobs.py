@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from contextvars import Context
 from functools import partial
 from typing import Any, Final
 
 from eventflow.caches import MISSING, results
 from eventflow.context import RunContext, current_run, current_tags
+from eventflow.control import Control
 from eventflow.definitions import Definition
 from eventflow.errors import CacheKeyError
 from eventflow.eventbus import EventBus
@@ -31,17 +33,27 @@ class Job:
 
     __slots__ = (
         "args",
+        "around",
         "bus",
         "cache_key",
         "closed_early",
         "context",
+        "course",
         "definition",
+        "future",
         "kwargs",
         "needs",
         "problem",
         "refused",
+        "relieved_by",
         "run",
     )
+
+    # Set by who drives the run: its life, which stands still while the body is executed; what takes
+    # it over meanwhile; and the context of the body.
+    course: Any
+    relieved_by: Callable[[Job, list[Control]], None]
+    around: Context
 
     def __init__(
         self,
@@ -60,6 +72,7 @@ class Job:
         self.refused: BaseException | None = None
         self.cache_key: str | None = None
         self.closed_early = False
+        self.future: Future[Any] | None = None
         self.needs = self._find_needs(waits_for)
         self.run = self._make_run(None if above is None else above.run)
         self.context = self._make_context(above, scope)
@@ -115,6 +128,10 @@ class Job:
     def scope(self) -> Scope | None:
         """The scope of the tasks that this run itself submits, if it is a flow run."""
         return self.context.scope if isinstance(self.run, FlowRun) else None
+
+    def relieve(self, below: list[Control]) -> None:
+        """Have the run go on without its body."""
+        self.relieved_by(self, below)
 
     def body(self) -> Any:
         """Call a sync body, and wait for the tasks that it submitted."""

@@ -10,7 +10,7 @@ from contextlib import suppress
 from contextvars import ContextVar
 from typing import Any, Final, Literal, TypeAlias
 
-from eventflow.control import wait
+from eventflow.control import Bell, wait
 from eventflow.events import Event
 from eventflow.portal import running_loop
 
@@ -118,7 +118,7 @@ class Mailbox:
         """Block a publisher in another thread until there is room again."""
         if running_loop() is not None or reading.get():
             return
-        room = threading.Event()
+        room = Bell()
         if self._want_room(room.set):
             while self._loop.is_running() and not wait(room, LOOK_AGAIN_SECONDS):
                 pass

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from typing import Final, TypeAlias
 
-from eventflow.events import Event, transition_event
+from eventflow.events import Event, ListenerFailed, transition_event
+from eventflow.logs import get_logger
 from eventflow.runs import Transition
-from eventflow.subscriptions import Subscription
+from eventflow.states import ErrorInfo
+from eventflow.subscriptions import Subscription, qualified_name
 
-__all__ = ["Failed", "Round"]
+__all__ = ["Failed", "Round", "failure_of"]
+
+_logger: Final = get_logger("bus")
 
 Failed: TypeAlias = Callable[[object, Event, BaseException], object]
 """What is told when a listener raised: the listener, the event, the error."""
@@ -59,11 +63,10 @@ class Round:
             if one.takes(self._subject):
                 self._hand(one, self._made())
 
-    def hooks(self, hooks: tuple[Subscription, ...]) -> None:
-        """Run hooks from sync code, one after the other."""
+    def hooks(self, hooks: Sequence[Subscription]) -> None:
+        """Run hooks that have taken the subject, from sync code, one after the other."""
         for one in hooks:
-            if one.takes(self._subject):
-                self._hand(one, self._subject)
+            self._hand(one, self._subject)
 
     def _hand(self, one: Subscription, subject: Event | Transition) -> None:
         try:
@@ -97,8 +100,8 @@ class Round:
 
         return bool(self._waits)
 
-    async def finish(self, hooks: tuple[Subscription, ...] = ()) -> None:
-        """Wait for what listeners ask to wait for; then run hooks, one after the other.
+    async def finish(self, hooks: Sequence[Subscription] = ()) -> None:
+        """Wait for what listeners ask to wait for; then run hooks that have taken the subject.
 
         Raises:
             BaseException: as `end`.
@@ -106,9 +109,8 @@ class Round:
         waits = self._waits = self._waits or []
         await self._settle(waits)
         for one in hooks:
-            if one.takes(self._subject):
-                self._hand(one, self._subject)
-                await self._settle(waits)
+            self._hand(one, self._subject)
+            await self._settle(waits)
         self.end()
 
     async def _settle(self, waits: list[tuple[Subscription, Awaitable[None]]]) -> None:
@@ -129,3 +131,18 @@ class Round:
         """
         if self._stop:
             raise self._stop[0]
+
+
+def failure_of(
+    listener: object, event: Event, error: BaseException, *, wanted: bool
+) -> ListenerFailed | None:
+    """Log what a listener raised; gives the event to publish of it, if anyone wants it."""
+    name = qualified_name(listener)
+    _logger.error("listener failed", listener=name, event_type=event.type, exc_info=error)
+    # A listener of failures that fails itself would go on for ever.
+    if isinstance(event, ListenerFailed) or not wanted:
+        return None
+
+    return ListenerFailed(
+        listener=name, event_type=event.type, error=ErrorInfo.of(error), follows=event.id
+    )

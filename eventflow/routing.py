@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, Final, NamedTuple
 from weakref import WeakKeyDictionary, ref
 
@@ -25,6 +25,18 @@ class Route(NamedTuple):
 
     listeners: tuple[Subscription, ...]
     hooks: tuple[Subscription, ...]
+
+    def owed(self, fact: Transition) -> Sequence[Subscription]:
+        """Give the hooks that a transition is owed to, decided before anyone hears of it."""
+        return [one for one in self.hooks if one.takes(fact)] if self.hooks else ()
+
+    def admitted_listeners(self, event: Event) -> tuple[Subscription, ...]:
+        """Give the listeners whose conditions an event meets that is there already."""
+        return tuple(one for one in self.listeners if one.filter.admits(event))
+
+    def admitted_hooks(self, event: Event) -> list[Subscription]:
+        """Give the hooks that take an event that is there already."""
+        return [one for one in self.hooks if one.filter.admits(event) and one.takes(event)]
 
 
 NOWHERE: Final = Route((), ())
@@ -81,6 +93,8 @@ class Router:
         self._runs_watched = 0
         self._tags_watched = 0
         self._origins_watched = 0
+        self.hooks = 0
+        """How many hooks there are for whatever run matches."""
         self._forget()
 
     def _forget(self) -> None:
@@ -108,6 +122,8 @@ class Router:
     def _changed(self, subscription: Subscription, by: int) -> None:
         if any(check.what == "from_state" for check in subscription.filter.checks):
             self._origins_watched += by
+        if subscription.phase is Phase.HOOK:
+            self.hooks += by
         if subscription.filter.watches == "run":
             self._runs_watched += by
         elif subscription.filter.watches == "tag":

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 from time import perf_counter
-from typing import Any, ClassVar, Final, Literal, TypeAlias
+from typing import Any, ClassVar, Final, Literal, Self, TypeAlias
 from uuid import UUID
 
 from eventflow.control import Control, Reason
@@ -26,9 +26,22 @@ _RUNNING: Final = StateType.RUNNING
 
 
 class Transition:
-    """The fact that a run entered a state: all that an event of it is made from."""
+    """The fact that a run entered a state: all that an event of it is made from.
 
-    __slots__ = ("follows", "from_state", "run", "run_count", "sequence", "to_state")
+    `journal` is what keeps account of the hooks that are owed it; `handed` counts to how many of
+    them it has been handed.
+    """
+
+    __slots__ = (
+        "follows",
+        "from_state",
+        "handed",
+        "journal",
+        "run",
+        "run_count",
+        "sequence",
+        "to_state",
+    )
 
     def __init__(self, run: Run, from_state: AnyState | None, to_state: AnyState) -> None:
         self.run = run
@@ -37,6 +50,18 @@ class Transition:
         self.sequence = run.transitions
         self.follows = None if from_state is None else from_state.id
         self.run_count = run.run_count
+        self.journal: Any = None
+        self.handed = 0
+
+    @classmethod
+    def past(cls, run: Run, follows: UUID | None) -> Self:
+        """Give the transition into the present state of a restored run."""
+        assert run.state is not None  # noqa: S101 - it was restored in one
+        made = cls(run, None, run.state)
+        made.sequence = run.transitions - 1
+        made.follows = follows
+
+        return made
 
     @property
     def definition(self) -> Any:
@@ -80,6 +105,7 @@ class Run:
         "expected_start_time",
         "flow_run_id",
         "id",
+        "journalled",
         "labels",
         "parent_run_id",
         "root_flow_run_id",
@@ -110,6 +136,7 @@ class Run:
         self.control: Control = Control(None if above is None else above.control)
         self.state: AnyState | None = None
         self.routes: Any = None  # what the bus remembers of whom this run's transitions go to
+        self.journalled: Any = None  # its page in the journal
         self.transitions: int = 0
         self.run_count: int = 0
         self.start_time: datetime | None = None
@@ -119,6 +146,22 @@ class Run:
         self._parameters: Callable[[], Mapping[str, Any]] | Mapping[str, Any] = parameters
         self._running_since: float | None = None
         self._seconds = 0.0
+
+    @classmethod
+    def restored(
+        cls, definition: Any, name: str, state: AnyState, facts: Mapping[str, object]
+    ) -> Self:
+        """Give a run of another process as it stood in a state that it had entered.
+
+        `name` is the definition's; `facts` are the run's attributes by name.
+        """
+        run = cls(definition, name, dict, frozenset(), None)
+        run.state = state
+        for attribute, value in facts.items():
+            setattr(run, attribute, value)
+        run.control.closed = run.end_time is not None
+
+        return run
 
     def enter(self, state: AnyState) -> Transition:
         """Enter a state; what comes out is the fact to publish.
@@ -205,12 +248,16 @@ class Run:
         return self.expected_start_time
 
     @property
+    def seconds(self) -> float:
+        """How many seconds the body has been executed, over all attempts."""
+        since = self._running_since
+
+        return self._seconds if since is None else self._seconds + perf_counter() - since
+
+    @property
     def total_run_time(self) -> timedelta:
         """How long the body has been executed, over all attempts."""
-        since = self._running_since
-        running = 0.0 if since is None else perf_counter() - since
-
-        return timedelta(seconds=self._seconds + running)
+        return timedelta(seconds=self.seconds)
 
     def cancel(self) -> bool:
         """Ask for the run's cancellation; gives False if it has ended or was asked already."""

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
 from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
 
 from eventflow.context import current_hook, current_run
+from eventflow.errors import MissingContextError
 from eventflow.runs import FlowRun, Run, TaskRun
 from eventflow.settings import EVENTFLOW_API_URL
 
@@ -132,6 +134,25 @@ class _HookFacts:
         """The number of the attempt, counted from 1; 0 outside a hook."""
         context = current_hook.get()
         return 0 if context is None else context.attempt
+
+    def transaction(self) -> AbstractContextManager[Any]:
+        """Give a connection to the journal, for work that must happen exactly once.
+
+        A `sqlite3` or `psycopg` connection in a transaction: what the hook writes there is
+        committed at the end of the block together with the acknowledgement of the hook, or neither
+        is. It must be the last that the hook does, and short: in SQLite everyone else waits. Do
+        not commit or roll back yourself.
+
+        Raises:
+            MissingContextError: no hook is running here.
+            JournalError: nothing is journalled (EVENTFLOW_DURABILITY is off), the journal cannot be
+                used, or the hook is acknowledged already.
+        """
+        context = current_hook.get()
+        if context is None:
+            raise MissingContextError("runtime.hook.transaction()")
+
+        return context.transaction()
 
 
 flow_run: Final = _FlowRunFacts()

@@ -11,7 +11,6 @@ not set. In the file a key is spelled like the setting, in any case, with or wit
 
 from __future__ import annotations
 
-import base64
 import difflib
 import os
 import re
@@ -22,18 +21,31 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Generic, Literal, TypeVar
-from urllib.parse import urlsplit
 
 from eventflow.errors import ConfigurationError, HomeError, SettingError
+from eventflow.parsing import (
+    choice,
+    fernet_key,
+    flag,
+    folder,
+    journal_url,
+    positive,
+    web_url,
+    whole,
+)
 
 __all__ = [
     "EVENTFLOW_API_URL",
+    "EVENTFLOW_CANCEL_SECONDS",
     "EVENTFLOW_DURABILITY",
     "EVENTFLOW_GUARDIAN",
     "EVENTFLOW_HOME",
     "EVENTFLOW_JOURNAL_URL",
+    "EVENTFLOW_LEASE_SECONDS",
     "EVENTFLOW_LOG_FORMAT",
     "EVENTFLOW_LOG_LEVEL",
+    "EVENTFLOW_RETENTION_BYTES",
+    "EVENTFLOW_RETENTION_DAYS",
     "EVENTFLOW_SECRET_KEY",
     "SETTINGS",
     "Durability",
@@ -49,7 +61,6 @@ LogFormat = Literal["auto", "console", "json"]
 LogLevel = Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"]
 
 T = TypeVar("T")
-Choice = TypeVar("Choice", bound=str)
 
 PREFIX = "EVENTFLOW_"
 MASK = "********"
@@ -122,7 +133,7 @@ class Setting(Generic[T]):
         return (filed[self.name], path) if self.name in filed else (None, FROM_DEFAULT)
 
     def _parsed(self, raw: object, source: str) -> T:
-        if not isinstance(raw, str | int | os.PathLike):
+        if not isinstance(raw, str | int | float | os.PathLike):
             raise SettingError(self.name, self._masked(raw), self.allowed, source)
 
         try:
@@ -268,124 +279,89 @@ def _warn_of_key(path: str, key: str, name: str) -> None:
     warnings.warn(f"{path}: the key {key!r} is ignored: {why}", UserWarning, stacklevel=2)
 
 
-def _choice(*options: Choice) -> Callable[[str], Choice]:
-    known = {option.casefold(): option for option in options}
-
-    def parse(text: str) -> Choice:
-        if text.casefold() not in known:
-            raise ValueError
-
-        return known[text.casefold()]
-
-    return parse
-
-
-def _flag(text: str) -> bool:
-    if text.casefold() in {"true", "1", "yes", "on"}:
-        return True
-
-    if text.casefold() in {"false", "0", "no", "off"}:
-        return False
-
-    raise ValueError
-
-
-def _folder(text: str) -> Path:
-    if not text:
-        raise ValueError
-
-    expanded = os.path.expanduser(text)  # noqa: PTH111 - Path.expanduser raises RuntimeError
-    if expanded.startswith("~"):
-        raise HomeError(text, "there is no such user, or the user has no home folder")
-
-    return Path(os.path.abspath(expanded))  # noqa: PTH100 - Path.absolute keeps `..` in place
-
-
-def _journal_url(text: str) -> str:
-    scheme, separator, rest = text.partition("://")
-    fits = {
-        "memory": rest == "",
-        "sqlite": len(rest) > 1 and rest[0] == "/",
-        "postgresql": rest != "",
-    }
-    if not separator or not fits.get(scheme.casefold(), False):
-        raise ValueError
-
-    return f"{scheme.casefold()}://{rest}"
-
-
-def _web_url(text: str) -> str:
-    parts = urlsplit(text)
-    rests = parts.query or parts.fragment or any(character.isspace() for character in text)
-    # Reading the port checks it: urlsplit itself takes anything.
-    if parts.scheme not in {"http", "https"} or not parts.hostname or parts.port == 0 or rests:
-        raise ValueError
-
-    return text.rstrip("/")
-
-
-def _fernet_key(text: str) -> str | None:
-    if len(base64.b64decode(text, altchars=b"-_", validate=True)) != 32:  # noqa: PLR2004 - by Fernet's definition
-        raise ValueError
-
-    return text
-
-
 EVENTFLOW_HOME: Setting[Path] = Setting(
     name="EVENTFLOW_HOME",
     meaning="The folder that holds the journal, the blocks, their key and config.toml.",
     allowed="the path of a folder",
-    parse=_folder,
-    default=lambda: _folder("~/.eventflow"),
+    parse=folder,
+    default=lambda: folder("~/.eventflow"),
     in_file=False,
 )
 EVENTFLOW_JOURNAL_URL: Setting[str] = Setting(
     name="EVENTFLOW_JOURNAL_URL",
     meaning="Where every transition is recorded.",
     allowed="sqlite:///<path>, postgresql://<...> or memory://",
-    parse=_journal_url,
+    parse=journal_url,
     default=lambda: f"sqlite:///{EVENTFLOW_HOME.value().as_posix()}/journal.db",
 )
 EVENTFLOW_DURABILITY: Setting[Durability] = Setting(
     name="EVENTFLOW_DURABILITY",
     meaning="What a recorded transition survives: the death of the process, or a loss of power.",
     allowed="'process', 'power' or 'off'",
-    parse=_choice("process", "power", "off"),
+    parse=choice("process", "power", "off"),
     default=lambda: "process",
 )
 EVENTFLOW_GUARDIAN: Setting[bool] = Setting(
     name="EVENTFLOW_GUARDIAN",
     meaning="Whether a small process outlives this one to run the hooks it still owes.",
     allowed="a boolean: true or false, yes or no, on or off, 1 or 0",
-    parse=_flag,
+    parse=flag,
     default=lambda: True,
+)
+EVENTFLOW_LEASE_SECONDS: Setting[float] = Setting(
+    name="EVENTFLOW_LEASE_SECONDS",
+    meaning="How long a process may be silent before others take it for dead (PostgreSQL).",
+    allowed="a number of seconds, more than 0",
+    parse=positive,
+    default=lambda: 15.0,
+)
+EVENTFLOW_CANCEL_SECONDS: Setting[float] = Setting(
+    name="EVENTFLOW_CANCEL_SECONDS",
+    meaning="How long a cancelled body may go on before its run is given up as Crashed.",
+    allowed="a number of seconds, more than 0",
+    parse=positive,
+    default=lambda: 30.0,
+)
+EVENTFLOW_RETENTION_DAYS: Setting[float] = Setting(
+    name="EVENTFLOW_RETENTION_DAYS",
+    meaning="How long the journal keeps a run that has ended and is owed nothing.",
+    allowed="a number of days, more than 0",
+    parse=positive,
+    default=lambda: 30.0,
+)
+EVENTFLOW_RETENTION_BYTES: Setting[int] = Setting(
+    name="EVENTFLOW_RETENTION_BYTES",
+    meaning="How large the journal may grow before its oldest finished runs are deleted.",
+    allowed="a whole number of bytes, more than 0",
+    parse=whole,
+    default=lambda: 2 * 2**30,
 )
 EVENTFLOW_API_URL: Setting[str] = Setting(
     name="EVENTFLOW_API_URL",
     meaning="The address of the dashboard, for links to a run's page.",
     allowed="an http:// or https:// URL without query or fragment",
-    parse=_web_url,
+    parse=web_url,
     default=lambda: "http://127.0.0.1:4200",
 )
 EVENTFLOW_LOG_LEVEL: Setting[LogLevel] = Setting(
     name="EVENTFLOW_LOG_LEVEL",
     meaning="The lowest level that is logged.",
     allowed="'DEBUG', 'INFO', 'WARNING', 'ERROR' or 'CRITICAL'",
-    parse=_choice("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"),
+    parse=choice("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"),
     default=lambda: "INFO",
 )
 EVENTFLOW_LOG_FORMAT: Setting[LogFormat] = Setting(
     name="EVENTFLOW_LOG_FORMAT",
     meaning="How logs look: for a person, for a machine, or whichever fits the output.",
     allowed="'auto', 'console' or 'json'",
-    parse=_choice("auto", "console", "json"),
+    parse=choice("auto", "console", "json"),
     default=lambda: "auto",
 )
 EVENTFLOW_SECRET_KEY: Setting[str | None] = Setting(
     name="EVENTFLOW_SECRET_KEY",
     meaning="The key that encrypts the secrets of blocks; without it, a key file in the home.",
     allowed="a Fernet key: 32 bytes in url-safe base64, 44 characters",
-    parse=_fernet_key,
+    parse=fernet_key,
     default=lambda: None,
     secret=True,
 )

@@ -5,15 +5,34 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import inspect
-from collections.abc import Callable, Iterator
-from typing import Any
+import types
+from collections.abc import Callable, Generator, Iterator
+from contextvars import copy_context
+from typing import Any, TypeVar
 
+from eventflow.control import Control
 from eventflow.futures import Future, wait
 from eventflow.jobs import Job
 from eventflow.portal import background, running_loop, watchdog
 from eventflow.runners import Scope
+from eventflow.signals import notice
 
-__all__ = ["Abandon", "Ask", "Call", "Settle", "Sleep", "Step", "timed"]
+__all__ = [
+    "Abandon",
+    "Ask",
+    "Call",
+    "Linger",
+    "Relieved",
+    "Settle",
+    "Sleep",
+    "Step",
+    "acall",
+    "call",
+    "shielded",
+    "timed",
+]
+
+T = TypeVar("T")
 
 
 class Step:
@@ -50,6 +69,90 @@ def timed(job: Job, seconds: float | None) -> Iterator[None]:
         call_off()
 
 
+class Relieved(BaseException):
+    """Tells the driver of a run that another thread drives it, and how the body ended at last."""
+
+    def __init__(self, relief: Any, error: BaseException | None) -> None:
+        super().__init__()
+        self.relief = relief
+        self.error = error
+
+
+def call(job: Job, body: Callable[[], T]) -> T:
+    """Call a sync body, of which another thread may relieve the driver.
+
+    Raises:
+        Relieved: it has.
+        BaseException: what the body raised.
+    """
+    control = job.run.control
+    job.around = copy_context()
+    control.turn = job
+    try:
+        result = control.call(body)
+    except BaseException as error:
+        if control.leave(job):
+            raise
+        raise Relieved(control.relief, error) from None
+    if control.leave(job):
+        return result
+    raise Relieved(control.relief, None)
+
+
+async def acall(job: Job, body: Any, *, joins: bool = False) -> Any:
+    """Await an async body, and what it has submitted if it `joins`; raises as `call` does.
+
+    A coroutine that is to be closed may not wait for its relief: then it says nothing of it.
+    """
+    control = job.run.control
+    job.around = copy_context()
+    control.turn = job
+    try:
+        if joins and job.scope is not None and isinstance(body, types.CoroutineType):
+            result = await _leavable(body, control)
+        else:
+            control.body = body
+            result = await body
+        scope = job.scope if joins else None
+        if scope is not None and not scope.empty:
+            await scope.ajoin()
+    except BaseException as error:
+        if control.leave(job) or isinstance(error, GeneratorExit):
+            raise
+        raise Relieved(control.relief, error) from None
+    if control.leave(job):
+        return result
+    raise Relieved(control.relief, None)
+
+
+@types.coroutine
+def _leavable(body: types.CoroutineType[Any, Any, T], control: Control) -> Generator[Any, Any, T]:
+    """Await a coroutine, which can be left standing where it is when it is overdue.
+
+    For flows: it costs 2 us. The coroutine of a task is closed instead, which it may ignore.
+    """
+    try:
+        wanted = body.send(None)
+        while True:
+            try:
+                sent = yield wanted
+            except GeneratorExit:
+                body.close()
+                raise
+            except BaseException as error:
+                notice()
+                if control.overdue:
+                    with contextlib.suppress(Exception):  # whatever it says, it is over
+                        body.close()
+                    raise
+                wanted = body.throw(error)
+            else:
+                wanted = body.send(sent)
+    except StopIteration as end:
+        result: T = end.value
+        return result
+
+
 class Call(Step):
     """Call the body, and wait for the tasks that it submitted; the timeout covers both."""
 
@@ -57,21 +160,16 @@ class Call(Step):
 
     def run(self, job: Job) -> Any:
         """Call a sync body where interrupts may reach it."""
-        control = job.run.control
         timeout = job.definition.timeout_seconds
         if timeout is None:
-            return control.call(job.body)
+            return call(job, job.body)
         with timed(job, timeout):
-            return control.call(job.body)
+            return call(job, job.body)
 
     async def arun(self, job: Job) -> Any:
         """Await an async body."""
         with timed(job, job.definition.timeout_seconds):
-            result = await job.definition.fn(*job.args, **job.kwargs)
-            scope = job.scope
-            if scope is not None and not scope.empty:
-                await scope.ajoin()
-            return result
+            return await acall(job, job.definition.fn(*job.args, **job.kwargs), joins=True)
 
 
 class Sleep(Step):
@@ -125,7 +223,7 @@ class Abandon(Step):
         """
         self.scope.close()
         self.scope.cancel()
-        if not job.definition.is_async:
+        if not job.definition.is_async or job.run.control.relief is not None:
             self.scope.join()
             self.scope.reopen()
 
@@ -137,6 +235,18 @@ class Abandon(Step):
             await shielded(self.scope.ajoin())
         finally:
             self.scope.reopen()
+
+
+class Linger(Step):
+    """Give a cancelled body the time that is left to it; says whether it has ended in it."""
+
+    __slots__ = ()
+
+    def run(self, job: Job) -> bool:
+        """Block; only who has taken a run over comes here."""
+        ended: bool = job.run.control.relief.linger()
+
+        return ended
 
 
 class Ask(Step):

@@ -16,6 +16,7 @@ from eventflow.futures import Future
 from eventflow.jobs import Job
 from eventflow.logs import run_logger
 from eventflow.portal import running_loop
+from eventflow.reloading import refuse, reloading
 from eventflow.runners import Scope, TaskRunner
 from eventflow.runners.loop import spawn
 from eventflow.runs import TaskRun
@@ -36,6 +37,8 @@ def submit(
     Raises:
         MissingContextError: no flow is running here.
     """
+    if reloading:
+        refuse(definition.name)
     scope = _scope(definition.name)
     here = gate()
     before = here.inside
@@ -51,6 +54,7 @@ def _submit(job: Job, scope: Scope) -> Future[Any]:
     run = job.run
     assert isinstance(run, TaskRun)  # noqa: S101 - flows are not submitted
     future: Future[Any] = Future(run)
+    job.future = future
     scope.add(future)
     live[run.id.int] = run.control
     token = current_run.set(job.context)

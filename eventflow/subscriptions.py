@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import inspect
 import threading
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from enum import IntEnum
 from functools import partial
 from types import TracebackType
-from typing import Any, Protocol, Self, TypeAlias
+from typing import Any, Final, Protocol, Self, TypeAlias
 
 from eventflow.events import Event
 from eventflow.filters import Filter
+from eventflow.runs import Transition
 
 __all__ = [
+    "MAIN",
+    "MP_MAIN",
+    "Account",
     "Inline",
     "Listener",
     "Phase",
@@ -23,6 +27,12 @@ __all__ = [
     "qualified_name",
 ]
 
+MAIN: Final = "__main__"
+"""The name of what a process was started with."""
+
+MP_MAIN: Final = "__mp_main__"
+"""The name under which multiprocessing, and recovery, load another process's `__main__`."""
+
 Listener: TypeAlias = Callable[[Any], object]
 """What takes one event: a function, sync or async, or anything callable."""
 
@@ -30,9 +40,8 @@ Listener: TypeAlias = Callable[[Any], object]
 class Phase(IntEnum):
     """The order in which kinds of subscribers receive one event."""
 
-    JOURNAL = 0
-    LISTENER = 1
-    HOOK = 2
+    LISTENER = 0
+    HOOK = 1
 
 
 def is_async(function: object) -> bool:
@@ -64,7 +73,7 @@ def qualified_name(function: object) -> str:
         function = type(function)
     module = getattr(function, "__module__", None) or "builtins"
 
-    return f"{module}:{getattr(function, '__qualname__', function)}"
+    return f"{MAIN if module == MP_MAIN else module}:{getattr(function, '__qualname__', function)}"
 
 
 class Receiver(Protocol):
@@ -87,6 +96,24 @@ class Receiver(Protocol):
 
     def close(self) -> None:
         """Let go of what is held; nothing will come any more, and nothing is wanted."""
+        ...
+
+
+class Account(Protocol):
+    """Keeps account of transitions, and of the hooks they are owed to, before anyone hears of them.
+
+    A bus has one at most: the journal's.
+    """
+
+    def record(self, fact: Transition, owed: Sequence[Subscription], *, heard: bool) -> bool:
+        """Write a transition down; says whether `wait` has to be called before going on.
+
+        `heard` says whether there are listeners to it, besides the hooks that it is owed to.
+        """
+        ...
+
+    def wait(self) -> None:
+        """Come back when what was recorded is as durable as it is to be; may block."""
         ...
 
 

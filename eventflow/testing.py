@@ -12,7 +12,8 @@ from typing import NamedTuple
 from eventflow.caches import fresh
 from eventflow.eventbus import EventBus, current_bus, use_bus
 from eventflow.events import Event
-from eventflow.settings import EVENTFLOW_HOME, temporary_settings
+from eventflow.settings import EVENTFLOW_GUARDIAN, EVENTFLOW_HOME, temporary_settings
+from eventflow.wiring import unwire
 
 __all__ = ["Isolated", "capture_events", "isolated"]
 
@@ -36,12 +37,15 @@ def capture_events() -> Iterator[list[Event]]:
 def isolated(home: Path | None = None) -> Iterator[Isolated]:
     """Give a block of code a bus, a home and a result cache of its own.
 
-    The home is a temporary folder, unless one is given.
+    The home is a temporary folder, unless one is given. There is no guardian: hooks of a test
+    that is killed are nobody's concern.
     """
     with contextlib.ExitStack() as stack:
         if home is None:
             home = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="eventflow-")))
         bus = stack.enter_context(use_bus(EventBus()))
-        stack.enter_context(temporary_settings({EVENTFLOW_HOME: str(home)}))
+        own = {EVENTFLOW_HOME: str(home), EVENTFLOW_GUARDIAN: False}
+        stack.enter_context(temporary_settings(own))
         stack.enter_context(fresh())
+        stack.callback(unwire, bus)
         yield Isolated(bus, home)

@@ -18,12 +18,13 @@ ROOT = Path(settings.__file__).parents[1]
 
 @pytest.fixture(autouse=True)
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Give each test a home of its own, which is not made yet, and no proxy."""
+    """Give each test a home of its own, which is not made yet, no guardian, and no proxy."""
     for name in (*SETTINGS, "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"):
         monkeypatch.delenv(name, raising=False)
         monkeypatch.delenv(name.lower(), raising=False)
 
     monkeypatch.setenv("EVENTFLOW_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("EVENTFLOW_GUARDIAN", "false")
     return tmp_path / "home"
 
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import threading
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import pytest
 
 from eventflow import bus, cancel, flow
+from eventflow.cancellation import elsewhere
 from eventflow.errors import CancelledRun
 from eventflow.events import Event
 
@@ -44,3 +45,34 @@ def test_runs_that_are_not_here() -> None:
     assert not cancel(uuid4())
     with pytest.raises(ValueError, match="badly formed"):
         cancel("no id")
+
+
+def test_what_is_no_id() -> None:
+    """Something of another type is refused, and said."""
+    with pytest.raises(TypeError, match="A run's id is a UUID or a string, but got 7"):
+        cancel(7)  # type: ignore[arg-type]
+
+
+def test_runs_of_other_processes_are_asked_for_elsewhere() -> None:
+    """Who knows of them is asked for those alone that are not executed here."""
+    asked: list[UUID] = []
+    answers: list[bool] = []
+    known = uuid4()
+
+    def ask(run_id: UUID) -> bool:
+        asked.append(run_id)
+        return run_id == known
+
+    bus.subscribe(lambda event: answers.append(cancel(event.run_id)), state="Running")
+    end = elsewhere(ask)
+    try:
+        assert cancel(str(known))
+        assert not cancel(uuid4())
+        assert flow(lambda: 1)(return_state=True).is_cancelled
+    finally:
+        end()
+        end()
+    assert answers == [True]
+    assert asked[0] == known
+    assert len(asked) == 2
+    assert not cancel(known)

@@ -7,6 +7,7 @@ import logging
 import threading
 from collections.abc import Callable
 from functools import partial
+from types import SimpleNamespace
 from typing import Any
 from unittest.mock import AsyncMock, MagicMock, Mock
 
@@ -14,7 +15,11 @@ import pytest
 
 from eventflow import Event, Hook, State, bus, flow, get_run_logger, hook, runtime, task
 from eventflow.context import current_run
+from eventflow.delivery import redeliver
 from eventflow.events import HookDeadLettered, HookFailed, HookOutcome, HookSucceeded
+from eventflow.ids import delivery_id
+from eventflow.runs import TaskRun, Transition
+from eventflow.states import Completed, Pending, Running
 from eventflow.testing import Isolated
 
 pytestmark = pytest.mark.usefixtures("eventflow_isolated")
@@ -299,7 +304,9 @@ def test_an_exit_waits_for_the_remaining_hooks(
         run_of([first, Hook(arecord, state="Completed")], way)
 
     assert calls == [("it", "it", "Completed")]
-    assert outcomes == ["HookFailed", "HookDeadLettered", "HookSucceeded"]
+    # What was interrupted is left to another process; what gives up by itself is not.
+    dead = [] if kind is KeyboardInterrupt else ["HookDeadLettered"]
+    assert outcomes == ["HookFailed", *dead, "HookSucceeded"]
 
 
 @both
@@ -420,7 +427,7 @@ def test_a_global_hook_selects_runs() -> None:
 
 def test_an_outcome_that_nobody_wants_is_not_built(monkeypatch: pytest.MonkeyPatch) -> None:
     """Hooks without a listener for their outcomes cost no events."""
-    monkeypatch.setattr("eventflow.delivery.HookSucceeded", None)
+    monkeypatch.setattr("eventflow.attempts.HookSucceeded", None)
     monkeypatch.setattr(type(bus), "publish", None)
     own: list[Event] = []
     bus.subscribe(own.append, state="Failed")
@@ -445,3 +452,80 @@ def test_an_event_without_a_live_run_runs_no_hook(eventflow_isolated: Isolated) 
 
     assert calls == []
     assert len(seen) == 3
+
+
+class Ledger:
+    """A ledger that notes down what is settled."""
+
+    def __init__(self) -> None:
+        self.settled: list[tuple[int, str, int]] = []
+
+    def settle(self, key: Any, status: Any, attempts: int, *_: Any) -> None:
+        """Note it."""
+        self.settled.append((key[2], str(status), attempts))
+
+
+def past() -> tuple[Transition, Ledger]:
+    """Make a transition that was owed hooks before, with a ledger."""
+    run = TaskRun(task(name="it")(record), "it", dict, frozenset(), None)
+    for state in (Pending(), Running()):
+        run.enter(state)
+    fact = run.enter(Completed())
+    fact.journal = ledger = Ledger()
+
+    return fact, ledger
+
+
+@pytest.mark.parametrize("kind", ["function", "async function", "lambda that gives a coroutine"])
+def test_what_is_left_of_a_delivery_is_run(kind: str) -> None:
+    """With the attempts that are left, counted on from those before, under the same id."""
+    fact, ledger = past()
+    fact.run.name = "it"
+    fails = [True, False]
+    attempts: list[int] = []
+
+    def look(*args: Any) -> Any:
+        attempts.append(runtime.hook.attempt)
+        assert runtime.hook.delivery_id == str(delivery_id(fact.to_state.id, 4))
+        if fails.pop(0):
+            raise ValueError
+        return KINDS[kind](fact.run.definition, SimpleNamespace(task_name="it"), fact.to_state)
+
+    redeliver(Hook(look), fact, 4, 2, 9)
+    assert attempts == [3, 4]
+    assert [one[1:] for one in ledger.settled] == [
+        ("running", 3),
+        ("failed", 3),
+        ("running", 4),
+        ("delivered", 4),
+    ]
+    assert {one[0] for one in ledger.settled} == {4}
+    assert calls == [("it", "it", "Completed")]
+
+
+def test_a_delivery_without_attempts_left_is_dead() -> None:
+    """Its hook is not called; the dead letter is published. One with a last one has that."""
+    outcomes: list[str] = []
+    bus.subscribe(lambda event: outcomes.append(type(event).__name__), event_type=HookOutcome)
+    fact, ledger = past()
+    redeliver(Hook(record), fact, 0, 3, 3)
+    assert (ledger.settled, calls) == ([(0, "dead", 3)], [])
+    assert outcomes == ["HookDeadLettered"]
+
+    def broken(*_: Any) -> None:
+        raise ValueError
+
+    redeliver(Hook(broken, retries=9), fact, 0, 2, 3)
+    assert ledger.settled[1:] == [(0, "running", 3), (0, "dead", 3)]
+
+
+def test_an_interrupt_of_a_delivery_is_passed_on() -> None:
+    """It stays owed: whoever comes next has one attempt less."""
+
+    def leave(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    fact, ledger = past()
+    with pytest.raises(KeyboardInterrupt):
+        redeliver(Hook(leave), fact, 1, 0, 3)
+    assert ledger.settled == [(1, "running", 1), (1, "failed", 1)]

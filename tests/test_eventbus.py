@@ -469,3 +469,78 @@ def _record(into: list[object], real: Any, *arguments: Any) -> Any:
     into.append(arguments)
 
     return real(*arguments)
+
+
+# -- the account of a bus ----------------------------------------------------------------------
+
+
+class Ledger:
+    """An account that notes down what it is told, and may ask to be waited for."""
+
+    def __init__(self, *, waits: bool) -> None:
+        self.waits = waits
+        self.did: list[Any] = []
+
+    def record(self, fact: Any, owed: Any, *, heard: bool) -> bool:
+        """Note a transition, for whom it is, and whether somebody hears of it."""
+        self.did.append((fact.to_state.name, [one.listener.__name__ for one in owed], heard))
+        return self.waits
+
+    def wait(self) -> None:
+        """Note the waiting."""
+        self.did.append("wait")
+        self.waited_in = threading.current_thread()
+
+    waited_in: threading.Thread | None = None
+
+
+@pytest.mark.parametrize("waits", [True, False])
+@pytest.mark.parametrize("way", ["sync", "async"])
+def test_an_account_comes_before_everyone(
+    way: str, waits: bool, eventflow_isolated: Isolated
+) -> None:
+    """It hears of each transition, with the hooks that are owed it, before listeners and hooks."""
+    own = eventflow_isolated.bus
+    own.account = ledger = Ledger(waits=waits)
+    own.wired = True
+    bus.subscribe(lambda event: ledger.did.append("listener"), state="Completed")
+
+    def first(*_: Any) -> None:
+        ledger.did.append("first")
+
+    async def second(*_: Any) -> None:
+        ledger.did.append("second")
+
+    hook(state="Completed")(first)
+    hook(state="Completed")(second)
+
+    @task
+    async def awork() -> None: ...
+
+    if way == "sync":
+        work()
+    else:
+        asyncio.run(awork())
+    wait = ["wait"] if waits else []
+    assert ledger.did == [
+        *(("Pending", [], False), *wait, ("Running", [], False), *wait),
+        *(("Completed", ["first", "second"], True), *wait, "listener", "first", "second"),
+    ]
+    if waits:
+        # A loop must not be blocked.
+        here = threading.current_thread()
+        assert (ledger.waited_in is here) == (way == "sync")
+    own.account = None
+
+
+def test_an_account_hears_of_no_other_events(eventflow_isolated: Isolated) -> None:
+    """What a user publishes, and a transition that is published again, is not recorded."""
+    seen: list[Event] = []
+    bus.subscribe(seen.append, state="Completed")
+    work()
+    own = eventflow_isolated.bus
+    kept, own.account = own.account, Ledger(waits=True)
+    bus.publish(Fact())
+    bus.publish(seen[0])
+    assert own.account.did == []
+    own.account = kept

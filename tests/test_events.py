@@ -21,6 +21,8 @@ from eventflow.events import (
     HookDeadLettered,
     HookFailed,
     HookSucceeded,
+    JournalFailed,
+    JournalRecovered,
     ListenerFailed,
     StateTransition,
     TaskRunTransition,
@@ -84,6 +86,8 @@ FIELDS: dict[type[Event], dict[str, Any]] = {
     HookSucceeded: outcome,
     HookFailed: outcome | {"error": errors},
     HookDeadLettered: outcome | {"error": errors},
+    JournalFailed: base | {"lost": st.integers(0, 2**40), "error": errors},
+    JournalRecovered: base | {"lost": st.integers(0, 2**40)},
     ListenerFailed: base | {"listener": text, "event_type": text, "error": errors},
     Shipped: base | {"order": st.integers(-(2**40), 2**40), "to": text},
 }
@@ -156,6 +160,7 @@ def _example(kind: type[Event]) -> Event:
         "attempt": 1,
         "duration": 0.5,
         "order": 1,
+        "lost": 0,
         "error": error,
         "run_type": "flow" if kind is FlowRunTransition else "task",
     }

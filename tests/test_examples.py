@@ -187,6 +187,22 @@ def test_the_stream_gives_every_event_in_order(world: World) -> None:
     ]
 
 
+def test_a_hook_of_a_killed_process_runs_in_another(world: World) -> None:
+    """The guardian of the killed process loads the example again, up to its guard."""
+    ended = world.run("09_survives_a_kill.py")
+
+    assert ended.status == 0, ended.stderr
+    assert ended.stdout.splitlines()[-1].endswith(" is Crashed, says another process")
+
+
+def test_what_must_happen_once_happens_once(world: World) -> None:
+    """The first attempt fails after its row; only the row of the second one is there."""
+    ended = world.run("10_exactly_once.py")
+
+    assert ended.status == 0, ended.stderr
+    assert ended.stdout.splitlines() == ["2 attempts, 1 booking"]
+
+
 def test_every_example_is_tested() -> None:
     """A new example has to be mentioned here."""
     here = Path(__file__).read_text()
@@ -198,7 +214,7 @@ def test_the_numbered_examples_are_short() -> None:
     """Each is read at a glance, and begins by saying what it shows."""
     numbered = sorted(EXAMPLES.glob("[0-9]*.py"))
 
-    assert len(numbered) == 8
+    assert len(numbered) == 10
     assert [one.name for one in numbered if one.read_text().count("\n") >= 40] == []
     assert all(one.read_text().startswith('"""') for one in numbered)
 

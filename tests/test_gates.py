@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
+from typing import Any
 
 import pytest
 
-from eventflow.gates import Gate, Inside, gate, wait
+from eventflow.gates import Bell, Gate, Inside, gate, wait
 
 
 def test_each_thread_has_a_gate_of_its_own() -> None:
@@ -43,10 +45,56 @@ def test_nobody_is_reminded_who_was_not_sent_a_signal() -> None:
     assert not here.remind()
 
 
-def test_a_wait_ends_with_its_event_or_its_time() -> None:
-    """It says which, like the event itself."""
-    event = threading.Event()
-    assert not wait(event, 0.001)
-    event.set()
-    assert wait(event)
+def test_a_wait_ends_with_its_bell_or_its_time() -> None:
+    """It says which; what was rung before is heard too, once."""
+    bell = Bell()
+    assert not wait(bell, 0.001)
+    bell.set()
+    bell.set()
+    assert wait(bell)
+    assert not wait(bell, 0)
+    bell.set()
+    bell.clear()
+    assert not wait(bell, 0.001)
     assert gate().sleeping is None
+
+
+def test_a_wait_in_another_thread_ends_with_its_bell() -> None:
+    """However long it may take: a timeout may be longer than Python can wait."""
+    heard: list[bool] = []
+    bell = Bell()
+    thread = threading.Thread(target=lambda: heard.append(wait(bell, 1e300)))
+    thread.start()
+    bell.set()
+    thread.join(30)
+    assert heard == [True]
+
+
+def test_a_loop_turns_while_runs_execute_there_and_no_longer() -> None:
+    """What came just before the loop began to wait is seen; afterwards it is left alone."""
+    here = Gate()
+
+    async def main() -> tuple[int, int]:
+        task = asyncio.current_task()
+        assert task is not None
+        loop = asyncio.get_running_loop()
+        turns: list[float] = []
+        later = loop.call_later
+
+        def counted(seconds: float, *args: Any, **kwargs: Any) -> asyncio.TimerHandle:
+            turns.append(seconds)
+            return later(0, *args, **kwargs)
+
+        loop.call_later = counted  # type: ignore[method-assign,assignment]
+        here.take_in(task)
+        for _ in range(50):
+            await asyncio.sleep(0)
+        during = len(turns)
+        here.let_go(task)
+        for _ in range(50):
+            await asyncio.sleep(0)
+        return during, len(turns) - during
+
+    during, after = asyncio.run(main())
+    assert during > 1
+    assert after == 0

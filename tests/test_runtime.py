@@ -7,7 +7,9 @@ from typing import Any
 import pytest
 
 from eventflow import Hook, flow, runtime, task
-from eventflow.settings import EVENTFLOW_API_URL, temporary_settings
+from eventflow.errors import JournalError, MissingContextError
+from eventflow.settings import EVENTFLOW_API_URL, EVENTFLOW_DURABILITY, temporary_settings
+from eventflow.testing import isolated
 
 pytestmark = pytest.mark.usefixtures("eventflow_isolated")
 
@@ -104,3 +106,27 @@ def test_parameters_cannot_be_changed_from_a_body() -> None:
         return runtime.flow_run.parameters
 
     assert main() == {"number": 1}
+
+
+def test_a_transaction_of_the_journal_is_a_hooks_own() -> None:
+    """Elsewhere there is none; without a journal there is none either."""
+    with pytest.raises(MissingContextError, match=r"runtime\.hook\.transaction\(\)"):
+        runtime.hook.transaction()
+    told: list[str] = []
+
+    def asks(*_: Any) -> None:
+        with runtime.hook.transaction() as connection:
+            connection.execute("CREATE TABLE mine (what TEXT)")
+            told.append("written")
+
+    def asks_in_vain(*_: Any) -> None:
+        with pytest.raises(JournalError, match="EVENTFLOW_DURABILITY is off"):
+            runtime.hook.transaction()
+        told.append("refused")
+
+    flow(on_completion=[asks])(lambda: 1)()
+    with temporary_settings({EVENTFLOW_DURABILITY: "off"}), isolated():
+        flow(on_completion=[asks_in_vain])(lambda: 1)()
+    assert told == ["written", "refused"]
+    with pytest.raises(MissingContextError):
+        flow(runtime.hook.transaction)()

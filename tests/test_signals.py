@@ -53,6 +53,9 @@ class Program:
             text=True,
             env={**os.environ, "EVENTFLOW_HOME": str(home)},
         )
+        # A program that says nothing more must not be waited for without end.
+        self._limit = threading.Timer(60, self.process.kill)
+        self._limit.start()
         self.said: list[str] = []
 
     def until(self, line: str) -> None:
@@ -69,6 +72,7 @@ class Program:
         for signum in signals:
             self.process.send_signal(signum)
         out, err = self.process.communicate(timeout=60)
+        self._limit.cancel()
         self.said += out.splitlines()
 
         return self.process.returncode, err
@@ -250,6 +254,322 @@ def test_submitted_tasks_end_with_a_flow_that_is_ended(tmp_path: Path) -> None:
     status, complaint = program.end(signal.SIGTERM)
     assert program.said[-3:] == ["t Cancelled", "f Crashed", "hook f Crashed"], complaint
     assert status == 143, complaint
+
+
+# ------------------------------------------------------------------------- the second signal
+
+IN_A_HOOK: Final = """
+def stuck(flow, run, state):
+    say("stuck")
+    {wait}
+
+@flow(flow_run_name="f", on_crashed=[stuck, hook])
+def f():
+    say("ready")
+    for_ever()
+
+f()
+"""
+
+IN_AN_ASYNC_HOOK: Final = """
+async def stuck(flow, run, state):
+    say("stuck")
+    await asyncio.Event().wait()
+
+@flow(flow_run_name="f", on_crashed=[stuck, hook])
+async def f():
+    say("ready")
+    await asyncio.Event().wait()
+
+asyncio.run(f())
+"""
+
+IN_ABANDON: Final = """
+@task(task_run_name="t")
+def t():
+    say("ready")
+    time.sleep(600)
+
+@flow(flow_run_name="f", **every)
+def f():
+    try:
+        t.submit()
+        for_ever()
+    finally:
+        say("stuck")
+
+f()
+"""
+
+IN_A_LISTENER: Final = """
+def stuck(event):
+    say("ready")
+    if not event.run.run_count:
+        return
+    while not gate().deferred:
+        time.sleep(0.001)
+    say("stuck")
+    for_ever()
+
+from eventflow.control import gate
+bus.subscribe(stuck, run_type="flow")
+
+@flow(flow_run_name="f", **every)
+def f():
+    say("not reached")
+
+f()
+"""
+
+IN_A_FINALLY: Final = """
+@flow(flow_run_name="f", **every)
+def f():
+    try:
+        say("ready")
+        for_ever()
+    finally:
+        say("stuck")
+        for_ever()
+
+f()
+"""
+
+IN_AN_ASYNC_FINALLY: Final = """
+@flow(flow_run_name="f", **every)
+async def f():
+    try:
+        say("ready")
+        await asyncio.Event().wait()
+    finally:
+        say("stuck")
+        await asyncio.Event().wait()
+
+asyncio.run(f())
+"""
+
+AT_EXIT: Final = """
+@flow(flow_run_name="f")
+def f():
+    say("ready")
+    for_ever()
+
+@atexit.register
+def stuck():
+    say("stuck")
+    for_ever()
+
+f()
+"""
+
+AT_EXIT_OF_ASYNCIO: Final = ASYNC.replace(
+    "asyncio.run",
+    """
+@atexit.register
+def stuck():
+    say("stuck")
+    for_ever()
+
+asyncio.run""",
+)
+
+STUCK: Final = {
+    "hook": IN_A_HOOK.format(wait="for_ever()"),
+    "sleeping hook": IN_A_HOOK.format(wait="time.sleep(600)"),
+    "async hook": IN_AN_ASYNC_HOOK,
+    "abandon": IN_ABANDON,
+    "listener": IN_A_LISTENER,
+    "finally": IN_A_FINALLY,
+    "async finally": IN_AN_ASYNC_FINALLY,
+    "exit": AT_EXIT,
+    "exit of asyncio": AT_EXIT_OF_ASYNCIO,
+}
+
+
+@pytest.mark.parametrize("place", STUCK)
+@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
+def test_a_second_signal_ends_the_process_at_once(
+    signum: signal.Signals, place: str, tmp_path: Path
+) -> None:
+    """Wherever the first is being dealt with, the second acts as if nobody handled it."""
+    program = Program("import atexit\n" + STUCK[place], tmp_path)
+    program.until("ready")
+    program.process.send_signal(signum)
+    program.until("stuck")
+    status, complaint = program.end(signum)
+    assert status == -signum, complaint
+    assert program.said[-1] == "stuck"
+
+
+def test_a_second_signal_in_the_hook_after_the_one_that_the_first_ended(tmp_path: Path) -> None:
+    """A signal that was raised in a hook is being dealt with until the other hooks have run."""
+    source = """
+    def first(flow, run, state):
+        say("ready")
+        for_ever()
+
+    def second(flow, run, state):
+        say("stuck")
+        for_ever()
+
+    @flow(flow_run_name="f", on_completion=[first, second])
+    def f():
+        pass
+
+    f()
+    """
+    program = Program(source, tmp_path)
+    program.until("ready")
+    program.process.send_signal(signal.SIGINT)
+    program.until("stuck")
+    assert program.end(signal.SIGINT)[0] == -signal.SIGINT
+
+
+@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_after_one_that_the_body_swallowed(signum: signal.Signals, tmp_path: Path) -> None:
+    """A body that has caught the first and goes on has dealt with it; the next is a first one."""
+    source = """
+    @task(task_run_name="t")
+    def t():
+        say("ready")
+        for_ever()
+
+    @flow(flow_run_name="f", **every)
+    def f():
+        try:
+            t()
+        except (KeyboardInterrupt, TerminationSignal):
+            say("swallowed")
+        say("going on")
+        for_ever()
+
+    f()
+    """
+    program = Program(source, tmp_path)
+    program.until("ready")
+    program.process.send_signal(signum)
+    program.until("going on")
+    status, _ = program.end(signum)
+    assert program.said[-2:] == ["f Crashed", "hook f Crashed"]
+    assert status in ((143,) if signum == signal.SIGTERM else (-signal.SIGINT, 130))
+
+
+def test_sigterm_after_ctrl_c_is_the_first_of_its_kind(tmp_path: Path) -> None:
+    """Who runs several programs sends both; the hooks run on, and the status is SIGTERM's."""
+    source = """
+    def strike(flow, run, state):
+        say("striking")
+        os.kill(os.getpid(), signal.SIGTERM)
+        say("struck")
+
+    @flow(flow_run_name="f", on_crashed=[strike, hook])
+    def f():
+        say("ready")
+        for_ever()
+
+    f()
+    """
+    program = Program(source, tmp_path)
+    program.until("ready")
+    status, _ = program.end(signal.SIGINT)
+    assert program.said[-3:] == ["striking", "struck", "hook f Crashed"]
+    assert status == 143
+
+
+def test_asyncio_gets_its_own_handler_back(tmp_path: Path) -> None:
+    """After a run within asyncio.run the first Ctrl-C is asyncio's, and after that Python's."""
+    source = """
+    @flow
+    async def f():
+        pass
+
+    async def main():
+        before = signal.getsignal(signal.SIGINT)
+        await f()
+        say(str(signal.getsignal(signal.SIGINT) is before))
+
+    asyncio.run(main())
+    say(str(signal.getsignal(signal.SIGINT) is signal.default_int_handler))
+    """
+    program = Program(source, tmp_path)
+    program.end()
+    assert program.said.count("True") == 2
+
+
+def test_a_signal_at_any_moment_of_a_wait_crashes_the_run(tmp_path: Path) -> None:
+    """Waiting for submitted tasks is no place where a signal turns into another error."""
+    source = """
+    @task
+    def t():
+        for_ever()
+
+    @flow
+    def f():
+        t.submit()
+        sys.setprofile(strike)
+
+    def strike(frame, event, argument):
+        global left
+        if event in ("call", "c_return") and frame.f_code.co_filename.endswith(FILES):
+            left -= 1
+            if not left:
+                sys.setprofile(None)
+                signal.raise_signal(signal.SIGTERM)
+
+    FILES = ("futures.py", "threading.py", "gates.py", "runners/base.py")
+    ends = []
+    for moment in range(1, 25):
+        left = moment
+        try:
+            f(return_state=True)
+        except TerminationSignal:
+            ends.append(moment)
+    say("ends", *map(str, ends))
+    """
+    program = Program(source, tmp_path)
+    program.end()
+    assert program.said[-1] == " ".join(["ends", *map(str, range(1, 25))])
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="epoll")
+@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_just_before_the_loop_waits(signum: signal.Signals, tmp_path: Path) -> None:
+    """It does not end the wait that begins after it, and is dealt with all the same.
+
+    The raising and the waiting are two calls in C, between which Python looks at no signal.
+    """
+    source = f"""
+    import ctypes, itertools, operator
+    strike = ctypes.CDLL(None)["raise"]
+
+    class Selector:
+        def __init__(self, real):
+            self.real = real
+
+        def __getattr__(self, name):
+            return getattr(self.real, name)
+
+        def poll(self, timeout=None, events=-1):
+            if not armed:
+                return self.real.poll(timeout, events)
+            armed.clear()
+            calls = [(strike, {int(signum)}), (self.real.poll, timeout, events)]
+            return list(itertools.starmap(operator.call, calls))[-1]
+
+    armed = []
+
+    @flow(flow_run_name="f", **every)
+    async def f():
+        selector = asyncio.get_running_loop()._selector
+        selector._selector = Selector(selector._selector)
+        armed.append(True)
+        await asyncio.Event().wait()
+
+    asyncio.run(f())
+    """
+    program = Program(source, tmp_path)
+    status, complaint = program.end()
+    assert program.said[-2:] == ["f Crashed", "hook f Crashed"], complaint
+    assert status in ((143,) if signum == signal.SIGTERM else (-signal.SIGINT, 130))
 
 
 def test_handlers_are_put_back() -> None:

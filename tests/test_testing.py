@@ -7,8 +7,10 @@ from pathlib import Path
 
 from eventflow import Event, bus, caches, task
 from eventflow.eventbus import current_bus
-from eventflow.settings import EVENTFLOW_HOME
+from eventflow.journal.base import RunQuery
+from eventflow.settings import EVENTFLOW_GUARDIAN, EVENTFLOW_HOME
 from eventflow.testing import Isolated, capture_events, isolated
+from eventflow.wiring import recorder
 
 
 @task
@@ -56,3 +58,22 @@ def test_an_isolated_block_has_everything_of_its_own(tmp_path: Path) -> None:
     with isolated(tmp_path) as own:
         assert own.home == EVENTFLOW_HOME.value() == tmp_path
     assert tmp_path.is_dir()
+
+
+def test_an_isolated_block_has_a_journal_of_its_own(tmp_path: Path) -> None:
+    """It is kept in the block's home, and nothing of it is left open or owed behind the block."""
+    with isolated(tmp_path) as own:
+        work()
+        account = recorder()
+        assert account is not None
+        assert account.flush()
+        assert len(account.journal.runs(RunQuery())) == 1
+        assert (tmp_path / "journal.db").is_file()
+        (folder,) = (tmp_path / "journal.db-owners").iterdir()
+        with isolated():
+            work()
+    assert len(account.journal.runs(RunQuery())) == 1
+    assert not folder.exists()
+    assert own.bus.account is None
+    account.journal.close()
+    assert EVENTFLOW_GUARDIAN.value() is False

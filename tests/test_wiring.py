@@ -8,19 +8,29 @@ import threading
 import pytest
 
 from eventflow import EventBus, flow, use_bus, wiring
-from eventflow.wiring import wired_bus
+from eventflow.errors import SettingError
+from eventflow.settings import (
+    EVENTFLOW_DURABILITY,
+    EVENTFLOW_GUARDIAN,
+    EVENTFLOW_JOURNAL_URL,
+    temporary_settings,
+)
+from eventflow.testing import Isolated
+from eventflow.wiring import recorder, unwire, wired_bus
 
 
-def test_wired_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_wired_once(monkeypatch: pytest.MonkeyPatch, eventflow_isolated: Isolated) -> None:
     """However many threads come at once, what the settings ask for is attached once."""
     calls: list[int] = []
     meet = threading.Barrier(4)
-    monkeypatch.setattr(wiring, "_done", [])
+    monkeypatch.setattr(wiring, "_configured", [])
     monkeypatch.setattr("eventflow.wiring.configure", lambda: calls.append(1))
+    accounts: list[object] = []
 
     def work() -> None:
-        meet.wait(10)
-        wired_bus()
+        with use_bus(eventflow_isolated.bus):
+            meet.wait(10)
+            accounts.append(wired_bus().account)
 
     threads = [threading.Thread(target=work) for _ in range(4)]
     for thread in threads:
@@ -28,11 +38,70 @@ def test_wired_once(monkeypatch: pytest.MonkeyPatch) -> None:
     for thread in threads:
         thread.join(10)
     assert calls == [1]
+    assert len(accounts) == 4
+    assert len(set(map(id, accounts))) == 1
 
 
-def test_the_bus_in_force() -> None:
+def test_the_bus_in_force(eventflow_isolated: Isolated) -> None:
     """The bus that a run publishes on is the one in force where it is called."""
     with use_bus(EventBus()) as own:
+        assert recorder() is None
         assert wired_bus() is own
         flow(lambda: None)()
+        assert recorder() is own.account is not None
+        unwire(own)
+        assert recorder() is None
     assert logging.getLogger("eventflow").handlers
+
+
+def test_buses_with_one_journal_are_one_owner(eventflow_isolated: Isolated) -> None:
+    """Which takes leave with the last of them, whatever order they come and go in."""
+    first, second = EventBus(), EventBus()
+    owners = []
+    for own in (first, second):
+        with use_bus(own):
+            flow(lambda: None)()
+            found = recorder()
+            assert found is not None
+            owners.append(found.owner_id)
+    assert owners[0] == owners[1]
+    (folder,) = eventflow_isolated.home.glob("journal.db-owners/*")
+    unwire(second)
+    unwire(second)
+    assert folder.is_dir()
+    unwire(first)
+    assert not folder.exists()
+
+
+def test_another_journal_is_another_account(eventflow_isolated: Isolated) -> None:
+    """The settings count that are in force at the first run on a bus, and no later ones."""
+    flow(lambda: None)()
+    before = recorder()
+    with temporary_settings({EVENTFLOW_JOURNAL_URL: "memory://"}), use_bus(EventBus()) as own:
+        flow(lambda: None)()
+        found = recorder()
+        assert found is not None
+        assert before is not None
+        assert found.journal is not before.journal
+        unwire(own)
+    with temporary_settings({EVENTFLOW_DURABILITY: "off"}):
+        flow(lambda: None)()
+        assert recorder() is before
+        with use_bus(EventBus()) as own:
+            flow(lambda: None)()
+            assert own.wired
+            assert recorder() is None
+            unwire(own)
+
+
+def test_a_wrong_setting_is_told_to_who_can_correct_it(eventflow_isolated: Isolated) -> None:
+    """At the first run, and at the next; corrected, all is well."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("EVENTFLOW_DURABILITY", "maybe")
+        for _ in range(2):
+            with pytest.raises(SettingError, match="EVENTFLOW_DURABILITY"):
+                flow(lambda: None)()
+    assert recorder() is None
+    flow(lambda: None)()
+    assert recorder() is not None
+    assert EVENTFLOW_GUARDIAN.value() is False

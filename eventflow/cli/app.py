@@ -9,7 +9,15 @@ from typing import Any
 import click
 
 from eventflow.cli.blocks import block
+from eventflow.cli.cancel import cancel
+from eventflow.cli.deliveries import deliveries
+from eventflow.cli.hooks import hooks
+from eventflow.cli.recover import recover
+from eventflow.cli.replay import replay
 from eventflow.cli.run import run
+from eventflow.cli.runs import events, runs
+from eventflow.cli.tail import tail
+from eventflow.cli.tending import prune, verify
 from eventflow.errors import ConfigurationError, EventflowError
 
 __all__ = ["app"]
@@ -25,6 +33,10 @@ class Unready(click.ClickException):
 
 class Root(click.Group):
     """Tells what eventflow refuses, and an interrupt, the same way for every command."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - as click calls it
+        """Give the commands in the order in which people should meet them."""
+        return list(self.commands)
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command that was named."""
@@ -42,12 +54,14 @@ class Root(click.Group):
 @click.group(cls=Root, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="eventflow-runtime", message="eventflow %(version)s")
 def app() -> None:
-    """Run flows, watch what happens to them, and keep the blocks they use."""
+    """Run flows, see what happens to them and their hooks, and keep the blocks they use."""
     for stream in (sys.stdout, sys.stderr):
         # What a terminal cannot show must not end a run.
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
 
 
-app.add_command(run)
-app.add_command(block)
+for command in (run, runs, events, tail, cancel, deliveries, replay, hooks, block):
+    app.add_command(command)
+for command in (recover, prune, verify):
+    app.add_command(command)

@@ -11,7 +11,16 @@ from rich.text import Text
 from eventflow.cli.tally import Failure
 from eventflow.states import AnyState, StateType
 
-__all__ = ["counts_line", "failure_line", "mark_of", "one_line", "style_of"]
+__all__ = [
+    "counts_line",
+    "failure_line",
+    "mark_of",
+    "named",
+    "one_line",
+    "state_text",
+    "status_text",
+    "style_of",
+]
 
 _STYLES: Final = {
     "Pending": "bright_black",
@@ -26,6 +35,13 @@ _STYLES: Final = {
     "Cancelling": "yellow",
     "Cancelled": "yellow",
     "NotReady": "yellow",
+}
+_STATUSES: Final = {
+    "pending": "bright_black",
+    "running": "blue",
+    "delivered": "green",
+    "failed": "yellow",
+    "dead": "bold red",
 }
 _MARKS: Final = {
     StateType.COMPLETED: ("✓", "ok"),
@@ -43,6 +59,23 @@ def style_of(state: str) -> str:
 def mark_of(state: AnyState, console: Console) -> str:
     """Give the mark of a final state, in letters where the output knows no other."""
     return _MARKS.get(state.type, ("•", "*"))[console.options.ascii_only]
+
+
+def state_text(state: AnyState) -> Text:
+    """Write a state as a word with its mark, in the colour of its name or of its type."""
+    style = _STYLES.get(state.name) or style_of(state.type.capitalize())
+
+    return Text(f"{mark_of(state, Console())} {state.name}", style)
+
+
+def status_text(status: str) -> Text:
+    """Write the status of a delivery, in its colour."""
+    return Text(status, _STATUSES.get(status, "default"))
+
+
+def named(definition: str | None, run: str | None) -> Text:
+    """Write whose run it is, and which: `etl/brave-otter`."""
+    return Text.assemble((definition or "?", "bold"), (f"/{run or '?'}", "cyan"))
 
 
 def counts_line(counts: Mapping[str, int]) -> Text:

@@ -22,16 +22,15 @@ BACKENDS: Final = {
 def open_journal(url: str, durability: Durability = "process") -> Journal:
     """Give the journal at a URL. Nothing is opened, made or connected before its first use.
 
-    What each durability survives, and what it costs (SQLite; two slow cores, one disk):
+    What each durability survives, and what it costs (SQLite):
 
-    | durability | death of the process | loss of power | a commit that is waited for |
+    | durability | death of the process | loss of power | a line that is waited for |
     |---|---|---|---|
-    | `process` | nothing lost | the last commits may be lost, the rest is whole | about 0.1 ms |
-    | `power` | nothing lost | nothing lost | one flush of the disk more: 0.4 ms and up |
-    | `off` | up to 20 ms lost | as `process` | none: a background thread commits |
+    | `process` | nothing lost | the last lines may be lost, the rest is whole | a write, no flush |
+    | `power` | nothing lost | nothing lost | a commit with a flush of the disk |
 
-    In PostgreSQL `process` and `power` both wait until the server has flushed the commit, for a
-    server can be killed as well; `off` does not wait for that either.
+    In PostgreSQL both wait until the server has flushed the commit, for a server can be killed as
+    well. With `off` nothing is recorded; a journal that is opened so can be read.
 
     Raises:
         SettingError: there is no journal for such a URL.

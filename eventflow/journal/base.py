@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Final, Protocol, TypeAlias
 from uuid import UUID
 
@@ -90,12 +90,20 @@ class Batch:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunQuery:
-    """Which runs to read: newest first, at most `limit`. `definition` is a glob over the name."""
+    """Which runs to read: newest first, at most `limit`. `definition` is a glob over the name.
+
+    Of `state_types` and `state_names` one match is enough. `id_part` are hex digits, without
+    dashes, with which the id begins or ends; `top` leaves out what another run called.
+    """
 
     run_type: RunType | None = None
+    name: str | None = None
+    id_part: str | None = None
     state_types: Sequence[StateType] = ()
+    state_names: Sequence[str] = ()
     definition: str | None = None
     unfinished: bool = False
+    top: bool = False
     parent_run_id: UUID | None = None
     flow_run_id: UUID | None = None
     keeper: str | None = None
@@ -105,10 +113,17 @@ class RunQuery:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeliveryQuery:
-    """Which deliveries to read: in the order in which they came to be owed, at most `limit`."""
+    """Which deliveries to read: in the order in which they came to be owed, at most `limit`.
+
+    With `newest` those that came last, and these first. `hook` is a glob over its identity;
+    `id_part` as in `RunQuery`.
+    """
 
     id: UUID | None = None
+    id_part: str | None = None
     run_id: UUID | None = None
+    hook: str | None = None
+    newest: bool = False
     statuses: Sequence[DeliveryStatus] = ()
     keeper: str | None = None
     limit: int = 1000
@@ -162,6 +177,18 @@ class Journal(Protocol):
 
         Raises:
             StaleOwnerError: the batch's fence is no longer in force; nothing was written.
+            UnstorableError: a row cannot be stored; nothing was written.
+        """
+        ...
+
+    def commit_lines(self, lines: Sequence[bytes], fence: Fence | None = None) -> None:
+        """Write the rows of lines (see `eventflow.journal.lines`), whole or not at all.
+
+        As `commit`; of each run only the last row is written, and what became of a delivery among
+        them is written with it. A line that cannot be read is left out, which is said in the log.
+
+        Raises:
+            StaleOwnerError: the fence is no longer in force; nothing was written.
             UnstorableError: a row cannot be stored; nothing was written.
         """
         ...
@@ -240,14 +267,28 @@ class Journal(Protocol):
         """Give all owners, those not marked as ended, or of those the ones whose lease ran out."""
         ...
 
-    def claim(self, fence: Fence, limit: int = 1000) -> list[RunRow]:
+    def claim(self, fence: Fence, limit: int = 1000, owner: str | None = None) -> list[RunRow]:
         """Become the keeper of what has none alive: runs without end, runs with hooks owed.
 
-        A run goes to one claimer only, with all its deliveries, so that their order is kept.
+        A run goes to one claimer only, with all its deliveries, so that their order is kept. With
+        an owner, only runs that this one executed.
 
         Raises:
             StaleOwnerError: the fence is no longer in force.
         """
+        ...
+
+    # -- requests ---------------------------------------------------------------------------
+
+    def ask_cancel(self, run_id: UUID) -> bool:
+        """Ask for a run's cancellation; gives False if there is no such run without end.
+
+        A run of which nothing has reached the journal yet is not there.
+        """
+        ...
+
+    def cancels(self, owner: str) -> list[UUID]:
+        """Give the runs without end that an owner executes and is asked to cancel."""
         ...
 
     # -- tending ----------------------------------------------------------------------------
@@ -264,6 +305,12 @@ class Journal(Protocol):
 
         A run that has not ended, or of which a hook is owed still, is never deleted.
         """
+        ...
+
+    def prune_if_due(
+        self, *, older_than: datetime | None = None, max_bytes: int | None = None, every: timedelta
+    ) -> Pruned | None:
+        """Prune, unless some process did so less than `every` ago; gives None then, at once."""
         ...
 
     def verify(self) -> list[Finding]:

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from threading import local
 from typing import Any, ClassVar, TypeVar
 from uuid import UUID
 
 from eventflow.errors import JournalError
-from eventflow.journal import sql, tending
+from eventflow.journal import checking, sql, tending
 from eventflow.journal.base import (
     Batch,
     Cursor,
@@ -21,10 +21,13 @@ from eventflow.journal.base import (
     Pruned,
     RunQuery,
     Statistics,
+    UnstorableError,
 )
+from eventflow.journal.lines import Rows, decode, plain
 from eventflow.journal.rows import Codec, DeliveryRow, EventRow, OwnerRow, RunRow, Settlement
 from eventflow.journal.schema import VERSION, check_version, statements
 from eventflow.journal.sql import EVENT_COLUMNS, Session
+from eventflow.logs import get_logger
 from eventflow.settings import Durability
 
 __all__ = ["SqlJournal", "migrate"]
@@ -44,11 +47,11 @@ class SqlJournal(ABC):
         self._here = local()
 
     @abstractmethod
-    def _transact(self, work: Callable[[Session], T]) -> T:
+    def transact(self, work: Callable[[Session], T]) -> T:
         """Do the work in a transaction of its own."""
 
     @abstractmethod
-    def _read(self, work: Callable[[Session], T]) -> T:
+    def read(self, work: Callable[[Session], T]) -> T:
         """Do work that changes nothing."""
 
     @abstractmethod
@@ -58,7 +61,7 @@ class SqlJournal(ABC):
         """Give a connection of its own, in a transaction that ends with the settlement."""
 
     @abstractmethod
-    def _size(self) -> int:
+    def size(self) -> int:
         """Give how many bytes are in use."""
 
     @abstractmethod
@@ -77,7 +80,25 @@ class SqlJournal(ABC):
 
     def commit(self, batch: Batch) -> None:
         """Write a batch, whole or not at all."""
-        self._transact(lambda session: sql.write(session, self.codec, batch))
+        try:
+            rows = plain(batch)
+        except (TypeError, ValueError, AttributeError, OverflowError) as error:
+            raise UnstorableError(f"This is no row of a journal: {error!r}.") from error
+        self._commit(rows, batch.fence)
+
+    def commit_lines(self, lines: Sequence[bytes], fence: Fence | None = None) -> None:
+        """Write the rows of lines, whole or not at all; lines that are none are left out."""
+        # Read before the transaction: others wait for that one.
+        rows = decode(lines)
+        self._commit(rows, fence)
+        if rows.bad:
+            get_logger("journal").error(
+                f"{len(rows.bad)} of {len(lines)} lines for the journal could not be read and were "
+                f"left out. The first one begins: {rows.bad[0][:200]!r}."
+            )
+
+    def _commit(self, rows: Rows, fence: Fence | None) -> None:
+        self.transact(lambda session: sql.write(session, rows, fence))
 
     @contextmanager
     def transaction(self, settlement: Settlement, fence: Fence | None = None) -> Iterator[Any]:
@@ -99,38 +120,38 @@ class SqlJournal(ABC):
 
     def run(self, run_id: UUID) -> RunRow | None:
         """Give one run."""
-        key = (self.codec.store_id(run_id),)
-        found = self._read(lambda session: session.all("SELECT * FROM @runs WHERE id = ?", key))
+        key = (run_id.hex,)
+        found = self.read(lambda session: session.all("SELECT * FROM @runs WHERE id = ?", key))
 
         return self.codec.run_in(found[0]) if found else None
 
     def runs(self, query: RunQuery) -> list[RunRow]:
         """Give the runs that are asked for, newest first."""
-        return self._read(lambda session: sql.select_runs(session, self.codec, query))
+        return self.read(lambda session: sql.select_runs(session, self.codec, query))
 
     def events(self, run_id: UUID) -> list[EventRow]:
         """Give the events of a run, in order."""
         text = f"SELECT {EVENT_COLUMNS} FROM @events WHERE run_id = ? ORDER BY sequence"  # noqa: S608 - fixed text
-        key = (self.codec.store_id(run_id),)
+        key = (run_id.hex,)
 
-        return [self.codec.event_in(row) for row in self._read(lambda one: one.all(text, key))]
+        return [self.codec.event_in(row) for row in self.read(lambda one: one.all(text, key))]
 
     def events_after(self, cursor: Cursor, limit: int) -> tuple[list[EventRow], Cursor]:
         """Give events of all runs and the cursor to go on from; none is ever left out."""
-        rows = self._read(lambda session: session.all(self.AFTER, (*cursor, limit)))
+        rows = self.read(lambda session: session.all(self.AFTER, (*cursor, limit)))
         onward = (int(rows[-1][0]), int(rows[-1][1])) if rows else cursor
 
         return [self.codec.event_in(row[2:]) for row in rows], onward
 
     def deliveries(self, query: DeliveryQuery) -> list[DeliveryRow]:
         """Give the deliveries that are asked for, in the order in which they are owed."""
-        return self._read(lambda session: sql.select_deliveries(session, self.codec, query))
+        return self.read(lambda session: sql.select_deliveries(session, self.codec, query))
 
     # -- owners -----------------------------------------------------------------------------
 
     def register(self, owner: OwnerRow, lease_seconds: float | None = None) -> Fence:
         """Enter an owner, or enter it anew with a higher token."""
-        token = self._transact(lambda one: sql.put_owner(one, owner, None, lease_seconds))
+        token = self.transact(lambda one: sql.put_owner(one, owner, None, lease_seconds))
         self._remember(owner, token)
 
         return Fence(owner.id, token)
@@ -146,11 +167,11 @@ class SqlJournal(ABC):
             until = session.now() + int(lease_seconds * 1e6)
             return session.run(text, (until, fence.owner, fence.token))
 
-        return self._transact(work) == 1
+        return self.transact(work) == 1
 
     def end(self, owner: str, reason: str, *, only_lapsed: bool = False) -> bool:
         """Mark an owner as ended, by itself or by who found it dead: it can write no more."""
-        return self._transact(
+        return self.transact(
             lambda session: sql.end_owner(session, owner, reason, only_lapsed=only_lapsed)
         )
 
@@ -162,11 +183,23 @@ class SqlJournal(ABC):
             where += f" AND lease_until < {session.now()}" if lapsed else ""
             return session.all(f"SELECT * FROM @owners{where} ORDER BY token")  # noqa: S608 - a number
 
-        return [self.codec.owner_in(row) for row in self._read(work)]
+        return [self.codec.owner_in(row) for row in self.read(work)]
 
-    def claim(self, fence: Fence, limit: int = 1000) -> list[RunRow]:
+    def claim(self, fence: Fence, limit: int = 1000, owner: str | None = None) -> list[RunRow]:
         """Become the keeper of what has none alive: runs without end, runs with hooks owed."""
-        return self._transact(lambda session: sql.claim(session, self.codec, fence, limit))
+        return self.transact(lambda session: sql.claim(session, self.codec, fence, limit, owner))
+
+    # -- requests ---------------------------------------------------------------------------
+
+    def ask_cancel(self, run_id: UUID) -> bool:
+        """Ask for a run's cancellation; gives False if there is no such run without end."""
+        return self.transact(lambda session: sql.ask_cancel(session, run_id))
+
+    def cancels(self, owner: str) -> list[UUID]:
+        """Give the runs without end that an owner executes and is asked to cancel."""
+        found = self.read(lambda session: session.all(sql.ASKED, (owner,)))
+
+        return [self.codec.load_id(run_id) for (run_id,) in found]
 
     # -- tending ----------------------------------------------------------------------------
 
@@ -174,27 +207,38 @@ class SqlJournal(ABC):
         """Make dead deliveries pending again, with all their attempts; gives how many."""
         wanted = list(delivery_ids)
 
-        return self._transact(lambda session: sql.redrive(session, self.codec, wanted))
+        return self.transact(lambda session: sql.redrive(session, wanted))
 
     def prune(self, *, older_than: datetime | None = None, max_bytes: int | None = None) -> Pruned:
         """Delete runs that ended before a moment, and then the oldest until the size fits."""
-        done = tending.prune_to_size(self._transact, self._size, older_than, max_bytes)
+        done = tending.prune(self, older_than, max_bytes)
         self._shrink()
 
         return done
+
+    def prune_if_due(
+        self, *, older_than: datetime | None = None, max_bytes: int | None = None, every: timedelta
+    ) -> Pruned | None:
+        """Prune, unless some process did so within a while; gives None then."""
+        due = self.read(lambda session: tending.is_due(session, every))
+        # Two may find it due at once: one takes the turn.
+        if not due or not self.transact(lambda session: tending.take_turn(session, every)):
+            return None
+
+        return self.prune(older_than=older_than, max_bytes=max_bytes)
 
     def _shrink(self) -> None:  # noqa: B027 - not for all
         """Give back to the system what was freed, where the database does not by itself."""
 
     def verify(self) -> list[Finding]:
         """Look for what must not be; an empty list is a clean journal."""
-        return self._read(lambda session: tending.findings(session, self.codec))
+        return self.read(lambda session: checking.findings(session, self.codec))
 
     def statistics(self) -> Statistics:
         """Give how much there is of what."""
-        size = self._size()
+        size = self.size()
 
-        return self._read(lambda session: tending.statistics(session, size))
+        return self.read(lambda session: tending.statistics(session, size))
 
 
 def migrate(session: Session, found: int, where: str) -> None:
@@ -212,5 +256,5 @@ def migrate(session: Session, found: int, where: str) -> None:
         session.run("UPDATE @meta SET value = ? WHERE name = 'schema'", (VERSION,))
         return
     born = (datetime.now(UTC) - datetime(1970, 1, 1, tzinfo=UTC)).total_seconds()
-    rows = [("schema", VERSION), ("born", int(born * 1e6)), ("token", 0)]
-    session.many("INSERT INTO @meta VALUES (?, ?)", rows)
+    values = ("schema", VERSION, "born", int(born * 1e6), "token", 0, "pruned", session.now())
+    session.run("INSERT INTO @meta VALUES (?, ?), (?, ?), (?, ?), (?, ?)", values)

@@ -14,8 +14,16 @@ from typing import Any, ClassVar, Final, TypeVar
 
 from eventflow.errors import JournalError, MissingExtraError
 from eventflow.journal import forks, sql
-from eventflow.journal.base import Batch, Cursor, Fence, UnstorableError
+from eventflow.journal.base import (
+    Cursor,
+    Fence,
+    Finding,
+    Pruned,
+    Statistics,
+    UnstorableError,
+)
 from eventflow.journal.database import SqlJournal, migrate
+from eventflow.journal.lines import Rows
 from eventflow.journal.rows import Codec, Settlement, micros, sound
 from eventflow.journal.schema import VERSION
 from eventflow.journal.sql import EVENT_COLUMNS, Session
@@ -24,6 +32,8 @@ from eventflow.settings import CREDENTIALS, MASK, Durability
 try:
     import psycopg
     from psycopg.conninfo import conninfo_to_dict, make_conninfo
+
+    from eventflow.journal.answering import Connection, NoAnswer
 except ImportError as error:
     raise MissingExtraError("A journal in PostgreSQL", "psycopg", "postgres") from error
 
@@ -47,10 +57,17 @@ CONNECTION: Final[dict[str, Any]] = {
 }
 """How soon a server that does not answer counts as gone, above all; the URL goes first."""
 
+ANSWER_SECONDS: Final = 10.0
+"""How long an answer is waited for."""
+
+IDLE_SECONDS: Final = 5
+"""How long a process that stands still may keep others from what it has in a transaction."""
+
 _BAD_ROW: Final = (
     *(psycopg.IntegrityError, psycopg.DataError),
     *(TypeError, ValueError, AttributeError, OverflowError),
 )
+_LOST: Final = (psycopg.OperationalError, psycopg.errors.IdleInTransactionSessionTimeout)
 _DIALECT: Final = {
     "@": "eventflow_",
     "?": "%s",
@@ -99,9 +116,14 @@ class _Session:
         # A text made from constants, whatever the type checker can see of it.
         return self.connection.execute(_rendered(text).encode(), self._sound(values))
 
-    def many(self, text: str, rows: Sequence[Sequence[Any]]) -> None:
-        with self.connection.cursor() as cursor:
-            cursor.executemany(_rendered(text).encode(), [self._sound(row) for row in rows])
+    def many(self, text: str, width: int, values: Sequence[Any]) -> None:
+        one = text.replace("EACH", f"({', '.join('?' * width)})")
+        rows = [
+            self._sound(values[start : start + width]) for start in range(0, len(values), width)
+        ]
+        if rows:
+            with self.connection.cursor() as cursor:
+                cursor.executemany(_rendered(one).encode(), rows)
 
     def _sound(self, values: Sequence[Any]) -> Sequence[Any]:
         return sound(values) if self.soundly else values
@@ -121,7 +143,9 @@ class _Session:
         return f"{column} ~ ?", f"^(?:{body})$"
 
     def version(self) -> int:
-        if self.all("SELECT to_regclass('@meta')")[0][0] is None:
+        # Not `to_regclass`: it may remember from before the lock that there is none.
+        text = "SELECT 1 FROM pg_class WHERE relname = '@meta' AND pg_table_is_visible(oid)"
+        if not self.all(text):
             return 0
 
         return int(self.all("SELECT value FROM @meta WHERE name = 'schema'")[0][0])
@@ -133,7 +157,7 @@ class PostgresJournal(SqlJournal):
     They are called `eventflow_...` and stand in the first schema of the connection's search path.
     """
 
-    codec = Codec(lambda value: value, lambda value: value)
+    codec = Codec(lambda value: value)
     # Transactions do not end in the order in which they take places, and one that is open yet may
     # have taken an earlier place: an event counts when nothing as old as its transaction is open.
     AFTER: ClassVar = (
@@ -146,16 +170,20 @@ class PostgresJournal(SqlJournal):
         super().__init__(durability)
         self.url = url
         self._lock = threading.RLock()
-        self._connection: psycopg.Connection[Any] | None = None
+        self._connection: Connection | None = None
         self._inherited: list[Any] = []
         forks.watch(self)
 
     # -- the connection -----------------------------------------------------------------------
 
-    def _open(self) -> psycopg.Connection[Any]:
+    def _open(self) -> Connection:
         if self._connection is None or self._connection.closed:
             connection = self._connect()
             try:
+                connection.patience = ANSWER_SECONDS
+                idle = f"SET SESSION idle_in_transaction_session_timeout = '{IDLE_SECONDS}s'"
+                connection.execute(idle.encode())
+                connection.commit()
                 self._make_ready(_Session(connection))
             except BaseException:
                 connection.close()
@@ -164,8 +192,10 @@ class PostgresJournal(SqlJournal):
 
         return self._connection
 
-    def _connect(self) -> psycopg.Connection[Any]:
-        connection = psycopg.connect(make_conninfo("", **CONNECTION | conninfo_to_dict(self.url)))
+    def _connect(self) -> Connection:
+        connection = Connection.connect(
+            make_conninfo("", **CONNECTION | conninfo_to_dict(self.url))
+        )
         try:
             if self.durability == "off":
                 connection.execute("SET SESSION synchronous_commit = off")
@@ -209,7 +239,8 @@ class PostgresJournal(SqlJournal):
 
     # -- working ------------------------------------------------------------------------------
 
-    def _transact(self, work: Callable[[Session], T]) -> T:
+    def transact(self, work: Callable[[Session], T]) -> T:
+        """Do the work in a transaction of its own."""
         if self.engaged():
             raise JournalError("This thread is within a transaction of a hook's own; commit later.")
         try:
@@ -219,7 +250,8 @@ class PostgresJournal(SqlJournal):
                 raise
             return self._use(work, soundly=True)
 
-    def _read(self, work: Callable[[Session], T]) -> T:
+    def read(self, work: Callable[[Session], T]) -> T:
+        """Do work that changes nothing."""
         return self._use(work, soundly=False)
 
     def _use(self, work: Callable[[Session], T], *, soundly: bool) -> T:
@@ -228,22 +260,23 @@ class PostgresJournal(SqlJournal):
             again = self._connection is not None
             try:
                 return self._attempt(work, soundly=soundly)
-            except psycopg.OperationalError as error:
+            except _LOST as error:
                 self.close()
-                if not again:
+                if not again or isinstance(error, NoAnswer):
                     raise JournalError(self._explained(error)) from error
             try:
                 return self._attempt(work, soundly=soundly)
-            except psycopg.OperationalError as error:
+            except _LOST as error:
                 self.close()
                 raise JournalError(self._explained(error)) from error
 
     def _attempt(self, work: Callable[[Session], T], *, soundly: bool) -> T:
         try:
             connection = self._open()
+            connection.patience = None if self._at_leisure() else ANSWER_SECONDS
             with connection.transaction():
                 return work(_Session(connection, soundly=soundly))
-        except psycopg.OperationalError:
+        except _LOST:
             raise
         except _BAD_ROW as error:
             raise UnstorableError(
@@ -255,21 +288,31 @@ class PostgresJournal(SqlJournal):
             raise JournalError(self._explained(error)) from error
 
     def _explained(self, error: Exception) -> str:
-        return f"The journal {self._shown()} cannot be used: {str(error).strip()}."
+        return f"The journal {self._shown()} cannot be used: {str(error).strip().rstrip('.')}."
 
-    def commit(self, batch: Batch) -> None:
-        """Write a batch, whole or not at all."""
+    def _at_leisure(self) -> bool:
+        """Whether this thread does what may take minutes in a large journal."""
+        return getattr(self._here, "leisure", False)
 
+    @contextmanager
+    def _leisurely(self) -> Iterator[None]:
+        self._here.leisure = True
+        try:
+            yield
+        finally:
+            self._here.leisure = False
+
+    def _commit(self, rows: Rows, fence: Fence | None) -> None:
         def work(session: Session) -> None:
-            sql.write(session, self.codec, batch)
-            if batch.events:
+            sql.write(session, rows, fence)
+            if rows.events:
                 session.run(f"NOTIFY {CHANNEL}")
 
-        self._transact(work)
+        self.transact(work)
 
     @contextmanager
     def _own_transaction(self, settlement: Settlement, fence: Fence | None) -> Iterator[Any]:
-        self._read(lambda session: sql.check(session, fence))
+        self.read(lambda session: sql.check(session, fence))
         try:
             connection = self._connect()
         except psycopg.Error as error:
@@ -278,7 +321,7 @@ class PostgresJournal(SqlJournal):
             # psycopg refuses a commit or rollback by the hook within this block.
             with connection.transaction():
                 yield connection
-                sql.settle(_Session(connection), self.codec, settlement, fence)
+                sql.settle(_Session(connection), settlement, fence)
         finally:
             connection.close()
 
@@ -293,7 +336,7 @@ class PostgresJournal(SqlJournal):
         else:
             first = "SELECT min(epoch) FROM @events WHERE occurred >= ?"
             text, values = f"SELECT least({last}, ({first}))", (micros(before),)
-        epoch = int(self._read(lambda session: session.all(text, values))[0][0])
+        epoch = int(self.read(lambda session: session.all(text, values))[0][0])
 
         return epoch - 1, 2**62
 
@@ -316,10 +359,26 @@ class PostgresJournal(SqlJournal):
 
         return True
 
-    def _size(self) -> int:
+    def size(self) -> int:
+        """Give how many bytes are in use."""
         # What the rows take, not the files: those do not shrink when rows are deleted.
         tables = ("@runs", "@events", "@deliveries", "@owners")
         each = "(SELECT coalesce(sum(pg_column_size(t.*)), 0) FROM {} t)"
         text = "SELECT " + " + ".join(each.format(one) for one in tables)
 
-        return int(self._read(lambda session: session.all(text))[0][0])
+        return int(self.read(lambda session: session.all(text))[0][0])
+
+    def prune(self, *, older_than: datetime | None = None, max_bytes: int | None = None) -> Pruned:
+        """Delete runs that ended before a moment, and then the oldest until the size fits."""
+        with self._leisurely():
+            return super().prune(older_than=older_than, max_bytes=max_bytes)
+
+    def verify(self) -> list[Finding]:
+        """Look for what must not be; an empty list is a clean journal."""
+        with self._leisurely():
+            return super().verify()
+
+    def statistics(self) -> Statistics:
+        """Give how much there is of what."""
+        with self._leisurely():
+            return super().statistics()

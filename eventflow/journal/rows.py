@@ -21,7 +21,12 @@ __all__ = [
     "OwnerRow",
     "RunRow",
     "Settlement",
+    "delivery_out",
+    "event_out",
     "micros",
+    "owner_out",
+    "run_out",
+    "settlement_out",
     "sound",
 ]
 
@@ -160,6 +165,10 @@ def _micros(moment: datetime | None) -> int | None:
     return None if moment is None else (moment - _EPOCH) // _MICROSECOND
 
 
+def _hex(value: UUID | None) -> str | None:
+    return None if value is None else value.hex
+
+
 def _moment(value: int) -> datetime:
     return _EPOCH + timedelta(microseconds=value)
 
@@ -186,36 +195,62 @@ def sound(values: Sequence[Any]) -> tuple[Any, ...]:
     )
 
 
+def run_out(row: RunRow) -> tuple[Any, ...]:
+    """Give the plain values of a run. Written out by hand: it is on the way of every transition."""
+    return (
+        *(row.id.hex, row.run_type, row.name, row.definition, row.reference, row.version),
+        *(_list(row.tags), row.parameters),
+        *(_hex(row.parent_run_id), _hex(row.flow_run_id), _hex(row.root_flow_run_id)),
+        *(row.owner, micros(row.created), _micros(row.started), _micros(row.ended)),
+        *(row.seconds, row.run_count, row.sequence, row.state_id.hex),
+        *(str(row.state_type), row.state_name, micros(row.state_at), row.message),
+    )
+
+
+def event_out(row: EventRow) -> tuple[Any, ...]:
+    """Give the plain values of an event."""
+    return (
+        *(row.id.hex, row.run_id.hex, row.sequence, str(row.state_type), row.state_name),
+        *(micros(row.occurred), row.run_count, row.message, row.error, _hex(row.follows)),
+    )
+
+
+def delivery_out(row: DeliveryRow) -> tuple[Any, ...]:
+    """Give the plain values of a delivery."""
+    return (
+        *(row.id.hex, row.event_id.hex, row.run_id.hex, row.ordinal, row.hook),
+        *(int(row.importable), str(row.status), row.attempts),
+        *(_micros(row.due), row.error, _micros(row.updated)),
+    )
+
+
+def settlement_out(row: Settlement) -> tuple[Any, ...]:
+    """Give the plain values of a settlement."""
+    return (
+        *(row.run_id.hex, row.delivery_id.hex, str(row.status), row.attempts),
+        *(micros(row.updated), _micros(row.due), row.error),
+    )
+
+
+def owner_out(row: OwnerRow) -> tuple[Any, ...]:
+    """Give the plain values of an owner that it registers with."""
+    return (
+        *(row.id, row.host, row.boot, row.pid, micros(row.started)),
+        *(row.main_file, row.main_module),
+        *(_list(row.argv), row.cwd, _list(row.sys_path)),
+    )
+
+
 class Codec:
-    """Turns rows into plain values and back, given how the database holds an id.
+    """Reads rows back, given how the database gives an id."""
 
-    Written out by hand, column by column: this is on the way of every transition.
-    """
+    __slots__ = ("load_id",)
 
-    __slots__ = ("load_id", "store_id")
-
-    def __init__(self, store_id: Callable[[UUID], Any], load_id: Callable[[Any], UUID]) -> None:
-        self.store_id = store_id
+    def __init__(self, load_id: Callable[[Any], UUID]) -> None:
         self.load_id = load_id
-
-    def _store(self, value: UUID | None) -> Any:
-        return None if value is None else self.store_id(value)
 
     def _load(self, value: Any) -> UUID | None:
         return None if value is None else self.load_id(value)
-
-    def run_out(self, row: RunRow) -> tuple[Any, ...]:
-        """Give the values of a run, its keeper last."""
-        store, maybe = self.store_id, self._store
-
-        return (
-            *(store(row.id), row.run_type, row.name, row.definition, row.reference, row.version),
-            *(_list(row.tags), row.parameters),
-            *(maybe(row.parent_run_id), maybe(row.flow_run_id), maybe(row.root_flow_run_id)),
-            *(row.owner, micros(row.created), _micros(row.started), _micros(row.ended)),
-            *(row.seconds, row.run_count, row.sequence, store(row.state_id)),
-            *(str(row.state_type), row.state_name, micros(row.state_at), row.message, row.owner),
-        )
 
     def run_in(self, values: Sequence[Any]) -> RunRow:
         """Read a run."""
@@ -233,23 +268,6 @@ class Codec:
             state_id=self.load_id(plain.state_id),
             state_type=StateType(plain.state_type),
             state_at=_moment(values[21]),
-        )
-
-    def event_out(self, row: EventRow) -> tuple[Any, ...]:
-        """Give the values of an event."""
-        store = self.store_id
-
-        return (
-            store(row.id),
-            store(row.run_id),
-            row.sequence,
-            str(row.state_type),
-            row.state_name,
-            micros(row.occurred),
-            row.run_count,
-            row.message,
-            row.error,
-            None if row.follows is None else store(row.follows),
         )
 
     def event_in(self, values: Sequence[Any]) -> EventRow:
@@ -270,16 +288,6 @@ class Codec:
             follows=self._load(follows),
         )
 
-    def delivery_out(self, row: DeliveryRow) -> tuple[Any, ...]:
-        """Give the values of a delivery."""
-        store = self.store_id
-
-        return (
-            *(store(row.id), store(row.event_id), store(row.run_id), row.ordinal, row.hook),
-            *(int(row.importable), str(row.status), row.attempts),
-            *(_micros(row.due), row.error, _micros(row.updated)),
-        )
-
     def delivery_in(self, values: Sequence[Any]) -> DeliveryRow:
         """Read a delivery."""
         (row_id, event, run, ordinal, hook, importable, status, attempts, due, error, at) = values
@@ -288,22 +296,6 @@ class Codec:
             *(self.load_id(row_id), self.load_id(event), self.load_id(run), ordinal, hook),
             *(bool(importable), DeliveryStatus(status), attempts),
             *(_maybe_moment(due), error, _maybe_moment(at)),
-        )
-
-    def settlement_out(self, row: Settlement) -> tuple[Any, ...]:
-        """Give the values of a settlement, its key last."""
-        return (
-            *(str(row.status), row.attempts, micros(row.updated), _micros(row.due), row.error),
-            *(self.store_id(row.run_id), self.store_id(row.delivery_id)),
-        )
-
-    @staticmethod
-    def owner_out(row: OwnerRow) -> tuple[Any, ...]:
-        """Give the values of an owner that it registers with."""
-        return (
-            *(row.id, row.host, row.boot, row.pid, micros(row.started)),
-            *(row.main_file, row.main_module),
-            *(_list(row.argv), row.cwd, _list(row.sys_path)),
         )
 
     @staticmethod

@@ -30,7 +30,9 @@ MIGRATIONS: Final[Sequence[str]] = (
         sequence INT NOT NULL, state_id UUID NOT NULL, state_type TEXT NOT NULL,
         state_name TEXT NOT NULL, state_at INT NOT NULL, message TEXT, keeper TEXT NOT NULL
     ) ROWS;
-    CREATE INDEX @runs_unfinished ON @runs (keeper) WHERE ended IS NULL;
+    CREATE INDEX @runs_unfinished ON @runs (id) WHERE ended IS NULL;
+    CREATE INDEX @runs_ended ON @runs (ended) WHERE ended IS NOT NULL;
+    CREATE INDEX @runs_not_completed ON @runs (state_type, id) WHERE state_type <> 'COMPLETED';
     CREATE INDEX @runs_of_parent ON @runs (parent_run_id) WHERE parent_run_id IS NOT NULL;
     CREATE TABLE @events (
         PLACE, id UUID NOT NULL, run_id UUID NOT NULL, sequence INT NOT NULL,
@@ -39,13 +41,13 @@ MIGRATIONS: Final[Sequence[str]] = (
     );
     CREATE UNIQUE INDEX @events_of_run ON @events (run_id, sequence);
     CREATE TABLE @deliveries (
-        id UUID NOT NULL, event_id UUID NOT NULL, run_id UUID NOT NULL, ordinal INT NOT NULL,
+        id UUID PRIMARY KEY, event_id UUID NOT NULL, run_id UUID NOT NULL, ordinal INT NOT NULL,
         hook TEXT NOT NULL, importable INT NOT NULL,
-        status TEXT NOT NULL, attempts INT NOT NULL, due INT, error TEXT, updated INT,
-        PRIMARY KEY (run_id, id)
+        status TEXT NOT NULL, attempts INT NOT NULL, due INT, error TEXT, updated INT
     ) ROWS;
-    CREATE INDEX @deliveries_owed ON @deliveries (run_id)
-        WHERE status IN ('pending', 'running', 'failed');
+    CREATE INDEX @deliveries_of_run ON @deliveries (run_id);
+    CREATE INDEX @deliveries_left ON @deliveries (status, run_id) WHERE status <> 'delivered';
+    CREATE TABLE @requests (run_id UUID PRIMARY KEY, asked INT NOT NULL) ROWS;
     """,
 )
 """What leads from each version of the schema to the next. Never changed once released."""

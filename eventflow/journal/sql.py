@@ -1,32 +1,42 @@
 """The statements of the journals in SQL databases, written once for all of them.
 
-`@` stands before the name of a table and `?` for a value; a session puts in what its database
-wants there.
+`@` stands before the name of a table, `?` for a value and EACH for one row of values or more; a
+session puts in what its database wants there.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from datetime import datetime, timedelta
+from itertools import chain
 from typing import Any, Final, Protocol
 from uuid import UUID
 
 from eventflow.errors import JournalError
-from eventflow.journal.base import Batch, DeliveryQuery, Fence, RunQuery, StaleOwnerError
+from eventflow.journal.base import DeliveryQuery, Fence, RunQuery, StaleOwnerError
+from eventflow.journal.lines import Rows
 from eventflow.journal.rows import (
     OWED,
     Codec,
     DeliveryRow,
+    DeliveryStatus,
     EventRow,
     OwnerRow,
     RunRow,
     Settlement,
     micros,
+    owner_out,
+    settlement_out,
 )
+from eventflow.states import StateType
 
 __all__ = [
+    "ASKED",
     "EVENT_COLUMNS",
     "OWED_LIST",
+    "UNKEPT",
     "Session",
+    "ask_cancel",
     "check",
     "claim",
     "end_owner",
@@ -57,8 +67,8 @@ class Session(Protocol):
         """Run a statement; gives how many rows it changed."""
         ...
 
-    def many(self, text: str, rows: Sequence[Sequence[Any]]) -> None:
-        """Run a statement once for each of the rows."""
+    def many(self, text: str, width: int, values: Sequence[Any]) -> None:
+        """Run a statement for rows whose values follow each other, with many of them for EACH."""
         ...
 
     def freeze(self) -> None:
@@ -85,34 +95,46 @@ _NEWER: Final = ", ".join(f"{one} = excluded.{one}" for one in RunRow._fields if
 
 # A row that comes late, from whoever, never takes the place of a newer one.
 PUT_RUN: Final = (
-    f"INSERT INTO @runs VALUES ({_marks(len(RunRow._fields) + 1)})"  # noqa: S608 - fixed text
-    f" ON CONFLICT (id) DO UPDATE SET {_NEWER} WHERE excluded.sequence >= @runs.sequence"
+    f"INSERT INTO @runs VALUES EACH ON CONFLICT (id) DO UPDATE SET {_NEWER}"  # noqa: S608 - fixed text
+    " WHERE excluded.sequence >= @runs.sequence"
 )
-PUT_EVENT: Final = (
-    f"INSERT INTO @events ({EVENT_COLUMNS}) VALUES ({_marks(len(EventRow._fields))})"  # noqa: S608 - fixed text
-    " ON CONFLICT DO NOTHING"
-)
-PUT_DELIVERY: Final = (
-    f"INSERT INTO @deliveries VALUES ({_marks(len(DeliveryRow._fields))}) ON CONFLICT DO NOTHING"  # noqa: S608 - fixed text
-)
+PUT_EVENT: Final = f"INSERT INTO @events ({EVENT_COLUMNS}) VALUES EACH ON CONFLICT DO NOTHING"  # noqa: S608 - fixed text
 # What was delivered stays delivered, whoever comes late.
+_SETTLED: Final = (
+    "status = excluded.status, attempts = excluded.attempts, due = excluded.due,"
+    " error = excluded.error, updated = excluded.updated WHERE @deliveries.status <> 'delivered'"
+)
+# One that is there already is settled only by one that is more than owed: it may have been written
+# before, without what came of it.
+PUT_DELIVERY: Final = (
+    "INSERT INTO @deliveries VALUES EACH ON CONFLICT (id) DO UPDATE SET"  # noqa: S608 - fixed text
+    f" {_SETTLED} AND excluded.updated IS NOT NULL"
+)
+# Many at a time, and without UPDATE ... FROM, which older SQLites do not know.
+SETTLE_MANY: Final = (
+    "INSERT INTO @deliveries SELECT d.id, d.event_id, d.run_id, d.ordinal, d.hook, d.importable,"  # noqa: S608 - fixed text
+    " s.column3, CAST(s.column4 AS INT), CAST(s.column6 AS INT), s.column7, CAST(s.column5 AS INT)"
+    " FROM (VALUES EACH) s JOIN @deliveries d ON d.id = CAST(s.column2 AS UUID)"
+    f" WHERE d.status <> 'delivered' ON CONFLICT (id) DO UPDATE SET {_SETTLED}"
+)
 SETTLE: Final = (
     "UPDATE @deliveries SET status = ?, attempts = ?, updated = ?, due = ?, error = ?"
-    " WHERE run_id = ? AND id = ? AND status <> 'delivered'"
+    " WHERE id = ? AND status <> 'delivered'"
 )
 _AGAIN: Final = ", ".join(f"{one} = excluded.{one}" for one in OwnerRow._fields if one != "id")
 PUT_OWNER: Final = (
     f"INSERT INTO @owners VALUES ({_marks(len(OwnerRow._fields))})"  # noqa: S608 - fixed text
     f" ON CONFLICT (id) DO UPDATE SET {_AGAIN}"
 )
+UNKEPT: Final = "NOT EXISTS (SELECT 1 FROM @owners o WHERE o.id = {}.keeper AND o.ended IS NULL)"
 # Two narrow indexes lead to what is not done with; then only those that nobody alive keeps.
 CLAIMABLE: Final = (
-    "SELECT r.id, r.keeper FROM @runs r WHERE r.id IN ("  # noqa: S608 - fixed text
+    "SELECT r.id FROM @runs r WHERE r.id IN ("  # noqa: S608 - fixed text
     "SELECT id FROM @runs WHERE ended IS NULL"
-    f" UNION SELECT run_id FROM @deliveries WHERE status IN {OWED_LIST})"
-    " AND NOT EXISTS (SELECT 1 FROM @owners o WHERE o.id = r.keeper AND o.ended IS NULL)"
-    " ORDER BY r.id LIMIT ?"
+    f" UNION SELECT run_id FROM @deliveries WHERE status IN {OWED_LIST} AND status <> 'delivered')"
+    f" AND {UNKEPT.format('r')}"
 )
+TAKE: Final = f"UPDATE @runs SET keeper = ? WHERE id = ? AND {UNKEPT.format('@runs')}"  # noqa: S608 - fixed text
 
 # The flow and what hangs from it, found by the one index there is: that of the parents.
 OF_FLOW: Final = (
@@ -122,21 +144,21 @@ OF_FLOW: Final = (
 )
 
 
-def write(session: Session, codec: Codec, batch: Batch) -> None:
-    """Write a batch within a transaction.
+def write(session: Session, rows: Rows, fence: Fence | None) -> None:
+    """Write rows within a transaction.
 
     Raises:
-        StaleOwnerError: its fence is no longer in force.
+        StaleOwnerError: the fence is no longer in force.
     """
-    check(session, batch.fence)
-    if batch.runs:
-        session.many(PUT_RUN, [codec.run_out(row) for row in batch.runs.values()])
-    if batch.events:
-        session.many(PUT_EVENT, [codec.event_out(row) for row in batch.events])
-    if batch.deliveries:
-        session.many(PUT_DELIVERY, [codec.delivery_out(row) for row in batch.deliveries])
-    if batch.settlements:
-        session.many(SETTLE, [codec.settlement_out(row) for row in batch.settlements])
+    check(session, fence)
+    for text, row, values in (
+        (PUT_RUN, RunRow, chain.from_iterable(rows.runs.values())),
+        (PUT_EVENT, EventRow, rows.events),
+        (PUT_DELIVERY, DeliveryRow, chain.from_iterable(rows.deliveries.values())),
+        (SETTLE_MANY, Settlement, chain.from_iterable(rows.settlements.values())),
+    ):
+        width = len(row._fields) + (row is RunRow)  # a run with its keeper
+        session.many(text, width, list(values))
 
 
 def check(session: Session, fence: Fence | None) -> None:
@@ -152,7 +174,7 @@ def check(session: Session, fence: Fence | None) -> None:
         raise StaleOwnerError(fence.owner, fence.token)
 
 
-def settle(session: Session, codec: Codec, settlement: Settlement, fence: Fence | None) -> None:
+def settle(session: Session, settlement: Settlement, fence: Fence | None) -> None:
     """Acknowledge a delivery at the end of a transaction of the hook's own.
 
     Raises:
@@ -160,7 +182,9 @@ def settle(session: Session, codec: Codec, settlement: Settlement, fence: Fence 
         JournalError: the delivery was acknowledged already, or is not there.
     """
     check(session, fence)
-    if session.run(SETTLE, codec.settlement_out(settlement)) != 1:
+    _, key, *values = settlement_out(settlement)
+    status, attempts, updated, due, error = values
+    if session.run(SETTLE, (status, attempts, updated, due, error, key)) != 1:
         raise JournalError(
             f"The delivery {settlement.delivery_id} is delivered already, or the journal does not "
             "hold it; what the hook wrote in the journal's transaction was taken back."
@@ -177,7 +201,7 @@ def put_owner(
     else:
         session.run("UPDATE @meta SET value = ? WHERE name = 'token' AND value < ?", (token, token))
     lease = None if lease_seconds is None else session.now() + int(lease_seconds * 1e6)
-    session.run(PUT_OWNER, (*Codec.owner_out(owner), token, lease, None, None))
+    session.run(PUT_OWNER, (*owner_out(owner), token, lease, None, None))
 
     return token
 
@@ -191,20 +215,23 @@ def end_owner(session: Session, owner: str, reason: str, *, only_lapsed: bool) -
     return session.run(text, (now, reason, owner)) == 1
 
 
-def claim(session: Session, codec: Codec, fence: Fence, limit: int) -> list[RunRow]:
+def claim(
+    session: Session, codec: Codec, fence: Fence, limit: int, owner: str | None
+) -> list[RunRow]:
     """Become the keeper of runs that have none alive.
 
     Raises:
         StaleOwnerError: the fence is no longer in force.
     """
     check(session, fence)
-    # The old keeper is asked for again: another claimer may have been faster.
+    conditions, values = _where(("r.owner = ?", owner))
+    text = " AND ".join([CLAIMABLE, *conditions]) + f" ORDER BY r.id LIMIT ?{session.take}"
+    # The keeper is looked at once more: a claimer that was faster may have come after what this
+    # statement sees as the present.
     taken = [
         run_id
-        for run_id, keeper in session.all(CLAIMABLE + session.take, (limit,))
-        if session.run(
-            "UPDATE @runs SET keeper = ? WHERE id = ? AND keeper = ?", (fence.owner, run_id, keeper)
-        )
+        for (run_id,) in session.all(text, (*values, limit))
+        if session.run(TAKE, (fence.owner, run_id))
     ]
 
     return [
@@ -214,46 +241,67 @@ def claim(session: Session, codec: Codec, fence: Fence, limit: int) -> list[RunR
     ]
 
 
-def redrive(session: Session, codec: Codec, delivery_ids: Iterable[UUID]) -> int:
+def redrive(session: Session, delivery_ids: Iterable[UUID]) -> int:
     """Make dead deliveries pending again; gives how many."""
-    wanted = {codec.store_id(one) for one in delivery_ids}
-    dead = session.all("SELECT run_id, id FROM @deliveries WHERE status = 'dead'")
-    revived = [key for key in dead if key[1] in wanted]
-    if revived:
-        session.many(
-            "UPDATE @deliveries SET status = 'pending', attempts = 0, due = NULL"
-            " WHERE run_id = ? AND id = ?",
-            revived,
+    text = "SELECT run_id, id FROM @deliveries WHERE id = ? AND status = 'dead'"
+    revived = [key for one in set(delivery_ids) for key in session.all(text, (one.hex,))]
+    for run_id, one in revived:
+        session.run(
+            "UPDATE @deliveries SET status = 'pending', attempts = 0, due = NULL WHERE id = ?",
+            (one,),
         )
         # A keeper of the living does not look again at a run that has ended.
-        session.many(
-            "UPDATE @runs SET keeper = '' WHERE ended IS NOT NULL AND id = ?",
-            [(run_id,) for run_id, _ in revived],
-        )
+        session.run("UPDATE @runs SET keeper = '' WHERE ended IS NOT NULL AND id = ?", (run_id,))
 
     return len(revived)
+
+
+ASK: Final = (
+    "INSERT INTO @requests SELECT id, ? FROM @runs WHERE id = ? AND ended IS NULL"
+    " ON CONFLICT DO NOTHING"
+)
+ASKED: Final = (
+    "SELECT q.run_id FROM @requests q JOIN @runs r ON r.id = q.run_id"
+    " WHERE r.owner = ? AND r.ended IS NULL ORDER BY q.run_id"
+)
+
+
+def ask_cancel(session: Session, run_id: UUID) -> bool:
+    """Note that a run is to be cancelled; gives False if there is none that could be."""
+    # Here, and not at the end of each run, which would pay for it: requests are few.
+    session.run(
+        "DELETE FROM @requests WHERE NOT EXISTS"
+        " (SELECT 1 FROM @runs r WHERE r.id = run_id AND r.ended IS NULL)"
+    )
+    session.run(ASK, (session.now(), run_id.hex))
+
+    return bool(session.all("SELECT 1 FROM @requests WHERE run_id = ?", (run_id.hex,)))
 
 
 def select_runs(session: Session, codec: Codec, query: RunQuery) -> list[RunRow]:
     """Give the runs that are asked for."""
     conditions, values = _where(
         ("run_type = ?", query.run_type),
-        ("parent_run_id = ?", query.parent_run_id and codec.store_id(query.parent_run_id)),
+        ("name = ?", query.name),
+        ("parent_run_id = ?", query.parent_run_id and query.parent_run_id.hex),
         ("keeper = ?", query.keeper),
         ("created >= ?", query.since and micros(query.since)),
+        ("id >= ?", query.since and _id_floor(query.since)),
     )
     if query.flow_run_id is not None:
         conditions.append(OF_FLOW)
-        values += [codec.store_id(query.flow_run_id)] * 2
+        values += [query.flow_run_id.hex] * 2
     if query.definition is not None:
         condition, value = session.glob("definition", query.definition)
         conditions.append(condition)
         values.append(value)
+    if query.id_part is not None:
+        _add_id_part(conditions, values, "id", query.id_part)
     if query.unfinished:
         conditions.append("ended IS NULL")
-    if query.state_types:
-        conditions.append(f"state_type IN ({_marks(len(query.state_types))})")
-        values += map(str, query.state_types)
+    if query.top:
+        conditions.append("parent_run_id IS NULL")
+    _add_states(conditions, values, query)
     text = f"SELECT * FROM @runs{_and(conditions)} ORDER BY id DESC LIMIT ?"  # noqa: S608 - fixed text
 
     return [codec.run_in(row) for row in session.all(text, (*values, query.limit))]
@@ -262,26 +310,62 @@ def select_runs(session: Session, codec: Codec, query: RunQuery) -> list[RunRow]
 def select_deliveries(session: Session, codec: Codec, query: DeliveryQuery) -> list[DeliveryRow]:
     """Give the deliveries that are asked for."""
     conditions, values = _where(
-        ("d.id = ?", query.id and codec.store_id(query.id)),
-        ("d.run_id = ?", query.run_id and codec.store_id(query.run_id)),
+        ("d.id = ?", query.id and query.id.hex),
+        ("d.run_id = ?", query.run_id and query.run_id.hex),
         ("r.keeper = ?", query.keeper),
     )
     if query.statuses:
         conditions.append(f"d.status IN ({_marks(len(query.statuses))})")
         values += map(str, query.statuses)
-        if set(query.statuses) <= set(OWED):
+        if DeliveryStatus.DELIVERED not in query.statuses:
             # Said once more in the words of the index, which a `?` cannot match.
-            conditions.append(f"d.status IN {OWED_LIST}")
+            conditions.append("d.status <> 'delivered'")
+    if query.hook is not None:
+        condition, value = session.glob("d.hook", query.hook)
+        conditions.append(condition)
+        values.append(value)
+    if query.id_part is not None:
+        _add_id_part(conditions, values, "d.id", query.id_part)
     columns = ", ".join(f"d.{one}" for one in DeliveryRow._fields)
     # Of one run in the order of its events, then in the order of declaration.
+    order = ("d.run_id", "e.sequence", "d.ordinal", "d.id")
+    way = " DESC" if query.newest else ""
     text = (
         f"SELECT {columns} FROM @deliveries d"  # noqa: S608 - fixed text
         " LEFT JOIN @runs r ON r.id = d.run_id LEFT JOIN @events e"
         " ON e.run_id = d.run_id AND e.id = d.event_id"
-        f"{_and(conditions)} ORDER BY e.occurred, d.run_id, e.sequence, d.ordinal, d.id LIMIT ?"
+        f"{_and(conditions)} ORDER BY {', '.join(one + way for one in order)} LIMIT ?"
     )
 
     return [codec.delivery_in(row) for row in session.all(text, (*values, query.limit))]
+
+
+def _id_floor(since: datetime) -> str:
+    """Give what no id of a run of that time or later is below, so that older ones are not read.
+
+    A run's id is made when the run is, and begins with the time in milliseconds; a day is spared
+    for clocks that are not one.
+    """
+    moment = max(0, micros(since - timedelta(days=1)) // 1000)
+
+    return f"{moment:012x}{0:020x}"
+
+
+def _add_id_part(conditions: list[str], values: list[Any], column: str, part: str) -> None:
+    digits = f"replace(CAST({column} AS TEXT), '-', '')"
+    conditions.append(f"({digits} LIKE ? OR {digits} LIKE ?)")
+    values += [f"{part}%", f"%{part}"]
+
+
+def _add_states(conditions: list[str], values: list[Any], query: RunQuery) -> None:
+    wanted = {"state_type": [*map(str, query.state_types)], "state_name": [*query.state_names]}
+    if any(wanted.values()):
+        either = [f"{key} IN ({_marks(len(some))})" for key, some in wanted.items() if some]
+        conditions.append(f"({' OR '.join(either)})")
+        values += [one for some in wanted.values() for one in some]
+    if query.state_types and not query.state_names and StateType.COMPLETED not in query.state_types:
+        # In the words of the index, which a `?` cannot match.
+        conditions.append("state_type <> 'COMPLETED'")
 
 
 def _where(*given: tuple[str, Any]) -> tuple[list[str], list[Any]]:

@@ -38,11 +38,18 @@ SYNCHRONOUS: Final[dict[str, str]] = {"process": "NORMAL", "power": "FULL", "off
 PATIENCE_SECONDS: Final = 5.0
 """How long a writer waits for other processes before the journal counts as unavailable."""
 
+TURNS: Final = 12
+"""How often as long is waited where no run does: among many busy processes, it is chance which one
+gets its turn."""
+
 POLL_SECONDS: Final = 0.05
 """How often `wait` looks for events of other processes."""
 
 WAL_BYTES: Final = 32 * 2**20
 """What is left of a log that a long reader made grow."""
+
+VACUUM_PAGES: Final = 1000
+"""How many pages are given back to the system in one transaction."""
 
 TRIES: Final = 5
 """How often work is done again because the file was lost or damaged under it."""
@@ -64,10 +71,10 @@ def opened(url: str, durability: Durability) -> SqliteJournal:
 class SqliteJournal(SqlJournal):
     """A journal in one file, made on first use. See `Journal` for the methods.
 
-    `patience` is how many seconds a writer waits for other processes.
+    `patience` is how many seconds a run waits for other processes; who else does waits longer.
     """
 
-    codec = Codec(lambda value: value.bytes, lambda value: UUID(bytes=value))
+    codec = Codec(UUID)
     AFTER: ClassVar = (
         f"SELECT 0, place, {EVENT_COLUMNS} FROM @events WHERE ? = 0 AND place > ?"  # noqa: S608 - fixed text
         " ORDER BY place LIMIT ?"
@@ -79,6 +86,8 @@ class SqliteJournal(SqlJournal):
         super().__init__(durability)
         self.path = path
         self._patience = patience
+        # With `power` it is a run that waits.
+        self._turns = 1 if durability == "power" else TURNS
         self._lock = threading.RLock()
         self._session: SqliteSession | None = None
         self._identity: files.Identity | None = None
@@ -188,7 +197,8 @@ class SqliteJournal(SqlJournal):
 
     # -- working ----------------------------------------------------------------------------
 
-    def _transact(self, work: Callable[[Session], T]) -> T:
+    def transact(self, work: Callable[[Session], T]) -> T:
+        """Do the work in a transaction of its own."""
         if self.engaged():
             raise JournalError("This thread is within a transaction of a hook's own; commit later.")
 
@@ -198,7 +208,9 @@ class SqliteJournal(SqlJournal):
 
         return self._use(write)
 
-    def _read(self, work: Callable[[Session], T]) -> T:
+    def read(self, work: Callable[[Session], T]) -> T:
+        """Do work that changes nothing."""
+
         def read(session: SqliteSession) -> T:
             with transaction(session.connection, "DEFERRED"):
                 return work(session)
@@ -206,6 +218,17 @@ class SqliteJournal(SqlJournal):
         return self._use(read)
 
     def _use(self, work: Callable[[SqliteSession], T]) -> T:
+        for left in reversed(range(self._turns)):
+            try:
+                return self._try(work)
+            except JournalError as error:
+                # In between, the lock is free for a thread that wants to fork.
+                if not left or not is_busy(error.__cause__):
+                    raise
+
+        raise AssertionError("it is tried at least once")
+
+    def _try(self, work: Callable[[SqliteSession], T]) -> T:
         with self._lock:
             for _ in range(TRIES):
                 try:
@@ -243,7 +266,8 @@ class SqliteJournal(SqlJournal):
 
     def _explained(self, error: Exception) -> str:
         if is_busy(error):
-            return f"The journal {self.path} was kept by others for {self._patience:g} s."
+            seconds = self._patience * self._turns
+            return f"The journal {self.path} was kept by others for {seconds:g} s."
 
         return f"The journal {self.path} cannot be used: {error}."
 
@@ -283,7 +307,7 @@ class SqliteJournal(SqlJournal):
         if not self._in_place():
             raise JournalError(f"The journal {self.path} was removed; nothing was written.")
         try:
-            sql.settle(session, self.codec, settlement, fence)
+            sql.settle(session, settlement, fence)
             session.connection.execute("COMMIT")
         except sqlite3.Error as error:
             raise JournalError(self._explained(error)) from error
@@ -294,10 +318,10 @@ class SqliteJournal(SqlJournal):
         """Give the cursor of the end, or one with every event since a moment still to come."""
         last = "SELECT coalesce(max(place), 0) FROM @events"
         if before is None:
-            return 0, int(self._read(lambda session: session.all(last))[0][0])
+            return 0, int(self.read(lambda session: session.all(last))[0][0])
         text = f"SELECT coalesce(min(place) - 1, ({last})) FROM @events WHERE occurred >= ?"  # noqa: S608 - fixed text
 
-        return 0, int(self._read(lambda session: session.all(text, (micros(before),)))[0][0])
+        return 0, int(self.read(lambda session: session.all(text, (micros(before),)))[0][0])
 
     def wait(self, cursor: Cursor, timeout: float) -> bool:
         """Wait at most `timeout` seconds for an event after the cursor; says whether one came."""
@@ -310,17 +334,22 @@ class SqliteJournal(SqlJournal):
 
         return True
 
-    def _size(self) -> int:
+    def size(self) -> int:
+        """Give how many bytes are in use."""
         text = (
             "SELECT (page_count - freelist_count) * page_size FROM pragma_page_count(),"
             " pragma_freelist_count(), pragma_page_size()"
         )
 
-        return int(self._read(lambda session: session.all(text))[0][0])
+        return int(self.read(lambda session: session.all(text))[0][0])
 
     def _shrink(self) -> None:
-        def work(session: SqliteSession) -> None:
-            session.all("PRAGMA incremental_vacuum")
-            session.all("PRAGMA wal_checkpoint(TRUNCATE)")
+        def some(session: SqliteSession) -> int:
+            session.all(f"PRAGMA incremental_vacuum({VACUUM_PAGES})")
+            return int(session.all("PRAGMA freelist_count")[0][0])
 
-        self._use(work)
+        # In steps: others must have their turn.
+        left, before = self._use(some), -1
+        while left not in {0, before}:
+            left, before = self._use(some), left
+        self._use(lambda session: session.all("PRAGMA wal_checkpoint(TRUNCATE)"))

@@ -16,17 +16,28 @@ __all__ = ["SqliteSession", "code_of", "guarded", "is_busy", "transaction"]
 
 _DIALECT: Final = {
     "@": "",
-    "UUID": "BLOB",
+    # 32 hex digits, which a person with the tool `sqlite3` can read and type.
+    "UUID": "TEXT",
     "ROWS": "WITHOUT ROWID",
     # Not AUTOINCREMENT, which writes a page more: `prune` keeps the last place from being reused.
     "PLACE": "place INTEGER PRIMARY KEY",
 }
 _WORDS: Final = re.compile(r"@|\bUUID\b|\bROWS\b|\bPLACE\b")
 
+SIZES: Final = (3000, 1000, 250, 64, 16, 4, 1)
+"""How many rows one statement writes; few sizes, for each is a text that SQLite has to keep."""
+
 
 @lru_cache(maxsize=256)
 def _rendered(text: str) -> str:
     return _WORDS.sub(lambda found: _DIALECT[found[0]], text)
+
+
+@lru_cache(maxsize=64)
+def _repeated(text: str, width: int, count: int) -> str:
+    row = f"({', '.join('?' * width)})"
+
+    return text.replace("EACH", ", ".join([row] * count))
 
 
 class SqliteSession:
@@ -55,13 +66,17 @@ class SqliteSession:
         except UnicodeEncodeError:
             return self.connection.execute(_rendered(text), sound(values))
 
-    def many(self, text: str, rows: Sequence[Sequence[Any]]) -> None:
-        """Run a statement once for each of the rows."""
-        try:
-            self.connection.executemany(_rendered(text), rows)
-        except UnicodeEncodeError:
-            # Those before the bad one are in already, and change nothing the second time.
-            self.connection.executemany(_rendered(text), [sound(row) for row in rows])
+    def many(self, text: str, width: int, values: Sequence[Any]) -> None:
+        """Run a statement for rows whose values follow each other, with many of them for EACH."""
+        # Each step gives up the GIL, and gets it back only after 5 ms where another thread
+        # computes: few steps, therefore, with many rows each.
+        most = self.connection.getlimit(sqlite3.SQLITE_LIMIT_VARIABLE_NUMBER) // width
+        left, start = len(values) // width, 0
+        for size in SIZES:
+            while size <= min(most, left):
+                end = start + size * width
+                self._execute(_repeated(text, width, size), values[start:end])
+                left, start = left - size, end
 
     def freeze(self) -> None:
         """Do nothing: a transaction of SQLite sees one moment anyway."""
@@ -112,11 +127,11 @@ def guarded(connection: sqlite3.Connection) -> Iterator[None]:
         connection.set_authorizer(None)
 
 
-def code_of(error: BaseException) -> int:
+def code_of(error: BaseException | None) -> int:
     """Give SQLite's own code of an error, without its details; 0 if it has none."""
     return int(getattr(error, "sqlite_errorcode", 0) or 0) & 0xFF
 
 
-def is_busy(error: BaseException) -> bool:
+def is_busy(error: BaseException | None) -> bool:
     """Whether another connection has the file."""
     return code_of(error) in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from datetime import datetime
-from typing import Final
+from collections.abc import Callable, Iterator
+from datetime import datetime, timedelta
+from itertools import repeat
+from typing import Final, Protocol, TypeVar
 
-from eventflow.journal.base import Finding, Pruned, Statistics
-from eventflow.journal.rows import Codec, micros
+from eventflow.journal.base import Pruned, Statistics
+from eventflow.journal.rows import micros
 from eventflow.journal.schema import VERSION
 from eventflow.journal.sql import OWED_LIST, Session
 
-__all__ = ["findings", "prune_some", "prune_to_size", "statistics"]
+__all__ = ["Prunable", "is_due", "prune", "statistics", "take_turn"]
+
+T = TypeVar("T")
+
+MICROSECOND: Final = timedelta(microseconds=1)
+
+EVER: Final = 2**62
+"""Later than any moment, in microseconds since 1970."""
 
 CHUNK: Final = 500
 """How many runs are deleted in one transaction: others must have their turn."""
@@ -20,102 +28,104 @@ DELETABLE: Final = (
     "SELECT r.id FROM @runs r WHERE r.ended < ? AND NOT EXISTS (SELECT 1 FROM @deliveries d"  # noqa: S608 - fixed text
     f" WHERE d.run_id = r.id AND d.status IN {OWED_LIST})"
 )
+IDLE_OWNERS: Final = (
+    "SELECT id FROM @owners WHERE ended < ? AND id NOT IN"
+    " (SELECT owner FROM @runs UNION SELECT keeper FROM @runs)"
+)
 
 
-def prune_some(session: Session, before: int) -> Pruned:
-    """Delete some of the runs that ended before a moment and owe nothing; none: it is done."""
-    runs = session.all(f"{DELETABLE}{session.unmoved} ORDER BY r.id LIMIT ?", (before, CHUNK))
+class Prunable(Protocol):
+    """What a journal gives to be pruned with."""
+
+    def transact(self, work: Callable[[Session], T]) -> T:
+        """Do the work in a transaction of its own."""
+        ...
+
+    def read(self, work: Callable[[Session], T]) -> T:
+        """Do work that changes nothing."""
+        ...
+
+    def size(self) -> int:
+        """Give how many bytes are in use."""
+        ...
+
+
+def is_due(session: Session, every: timedelta) -> bool:
+    """Whether the last pruning is longer ago than that, or lies ahead, for clocks are set back."""
+    last = int(session.all("SELECT value FROM @meta WHERE name = 'pruned'")[0][0])
+
+    return not 0 <= session.now() - last < every // MICROSECOND
+
+
+def take_turn(session: Session, every: timedelta) -> bool:
+    """Put the stamp of a pruning; gives False if another process just did."""
+    now = session.now()
+    text = "UPDATE @meta SET value = ? WHERE name = 'pruned' AND (value <= ? OR value > ?)"
+
+    return session.run(text, (now, now - every // MICROSECOND, now)) == 1
+
+
+def prune(journal: Prunable, older_than: datetime | None, max_bytes: int | None) -> Pruned:
+    """Delete what is too old, then the oldest until the size fits or nothing can go."""
+    gone = [(0, 0, 0)]
+
+    def some(before: int, most: int = CHUNK) -> int:
+        gone.append(journal.transact(lambda session: _delete(session, before, most)))
+
+        return gone[-1][0]
+
+    before = 0 if older_than is None else micros(older_than)
+    if older_than is not None:
+        while some(before) == CHUNK:
+            pass
+    while max_bytes is not None and (share := _surplus(journal, max_bytes)):
+        before = EVER
+        # To the first portion of which nothing can go.
+        if not all(some(EVER, one) for one in _portions(share)):
+            break
+    runs, events, deliveries = (sum(column) for column in zip(*gone, strict=True))
+
+    return Pruned(runs, events, deliveries, owners=_delete_owners(journal, before))
+
+
+def _surplus(journal: Prunable, max_bytes: int) -> int:
+    """Give how many runs have to go for the size to fit, as far as can be told from the average."""
+    size = journal.size()
+    if size <= max_bytes:
+        return 0
+    count = int(journal.read(lambda session: session.all("SELECT count(*) FROM @runs"))[0][0])
+
+    return max(1, int(count * (1 - max_bytes / size)))
+
+
+def _portions(count: int) -> Iterator[int]:
+    yield from repeat(CHUNK, count // CHUNK)
+    if count % CHUNK:
+        yield count % CHUNK
+
+
+def _delete(session: Session, before: int, most: int) -> tuple[int, int, int]:
+    """Delete some of the runs that ended before a moment and owe nothing, the oldest first."""
+    text = f"{DELETABLE}{session.unmoved} ORDER BY r.ended, r.id LIMIT ?"
+    runs = session.all(text, (before, most))
     deliveries = sum(session.run("DELETE FROM @deliveries WHERE run_id = ?", run) for run in runs)
     events = sum(session.run("DELETE FROM @events WHERE run_id = ?", run) for run in runs)
     for run in runs:
         session.run("DELETE FROM @runs WHERE id = ?", run)
-    owners = 0
-    if len(runs) < CHUNK:
-        owners = session.run(
-            "DELETE FROM @owners WHERE ended < ? AND id NOT IN"
-            " (SELECT owner FROM @runs UNION SELECT keeper FROM @runs)",
-            (before,),
-        )
 
-    return Pruned(len(runs), events, deliveries, owners)
+    return len(runs), events, deliveries
 
 
-def prune_to_size(
-    transact: Callable[[Callable[[Session], Pruned]], Pruned],
-    size: Callable[[], int],
-    older_than: datetime | None,
-    max_bytes: int | None,
-) -> Pruned:
-    """Delete what is too old, then the oldest until the size fits or nothing can go."""
-    done = Pruned(0, 0, 0, 0)
+def _delete_owners(journal: Prunable, before: int) -> int:
+    """Delete owners that ended before a moment and that no run names."""
+    old = "SELECT count(*) FROM @owners WHERE ended < ?"
+    if not journal.read(lambda session: session.all(old, (before,)))[0][0]:
+        return 0
+    # Looked for without keeping others from writing: who has ended is not named anew.
+    idle = journal.read(lambda session: session.all(IDLE_OWNERS, (before,)))
+    text = "DELETE FROM @owners WHERE id = ? AND ended IS NOT NULL"
 
-    def some(before: int) -> int:
-        nonlocal done
-        gone = transact(lambda session: prune_some(session, before))
-        done = Pruned(
-            done.runs + gone.runs,
-            done.events + gone.events,
-            done.deliveries + gone.deliveries,
-            done.owners + gone.owners,
-        )
-        return gone.runs
-
-    if older_than is not None:
-        while some(micros(older_than)) == CHUNK:
-            pass
-    if max_bytes is not None:
-        while size() > max_bytes and some(2**62):
-            pass
-
-    return done
-
-
-GAPS: Final = (
-    "SELECT e.run_id, min(e.sequence), max(e.sequence), count(*), min(r.created)"
-    " FROM @events e JOIN @runs r ON r.id = e.run_id GROUP BY e.run_id"
-    " HAVING count(*) <> max(e.sequence) + 1"
-)
-BEHIND: Final = (
-    "SELECT r.id, r.sequence, max(e.sequence) FROM @runs r LEFT JOIN @events e ON e.run_id = r.id"
-    " GROUP BY r.id, r.sequence HAVING max(e.sequence) IS NULL OR max(e.sequence) <> r.sequence"
-)
-ORPHAN_EVENTS: Final = (
-    "SELECT e.run_id, count(*) FROM @events e WHERE NOT EXISTS"
-    " (SELECT 1 FROM @runs r WHERE r.id = e.run_id) GROUP BY e.run_id"
-)
-ORPHAN_DELIVERIES: Final = (
-    "SELECT d.run_id, d.hook FROM @deliveries d WHERE NOT EXISTS"
-    " (SELECT 1 FROM @events e WHERE e.run_id = d.run_id AND e.id = d.event_id)"
-)
-ABANDONED: Final = (
-    "SELECT r.id, r.name, r.keeper FROM @runs r WHERE r.ended IS NULL AND NOT EXISTS"
-    " (SELECT 1 FROM @owners o WHERE o.id = r.keeper AND o.ended IS NULL)"
-)
-
-
-def findings(session: Session, codec: Codec) -> list[Finding]:
-    """Look for what must not be."""
-    session.freeze()
-    born = session.all("SELECT value FROM @meta WHERE name = 'born'")[0][0]
-    found: list[Finding] = []
-
-    def add(kind: str, run_id: object, message: str) -> None:
-        found.append(Finding(kind, codec.load_id(run_id), message))
-
-    for run_id, first, last, count, created in session.all(GAPS):
-        # The journal may have been lost and begun anew in the middle of a run.
-        if count != last - first + 1 or created >= born:
-            add("gap", run_id, f"has {count} events of those up to sequence {last}")
-    for run_id, sequence, last in session.all(BEHIND):
-        add("behind", run_id, f"stands at sequence {sequence}, but its last event is {last}")
-    for run_id, count in session.all(ORPHAN_EVENTS):
-        add("orphan event", run_id, f"is not known, but has {count} events")
-    for run_id, hook in session.all(ORPHAN_DELIVERIES):
-        add("orphan delivery", run_id, f"owes {hook} an event that is not known")
-    for run_id, name, keeper in session.all(ABANDONED):
-        add("abandoned", run_id, f"{name!r} has no end, and {keeper or 'nobody'!r} has ended")
-
-    return found
+    return journal.transact(lambda session: sum(session.run(text, one) for one in idle))
 
 
 def statistics(session: Session, size: int) -> Statistics:

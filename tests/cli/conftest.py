@@ -14,7 +14,9 @@ from click.testing import CliRunner, Result
 
 from eventflow import settings
 from eventflow.cli.app import app
-from eventflow.settings import SETTINGS
+from eventflow.journal import open_journal
+from eventflow.settings import EVENTFLOW_JOURNAL_URL, SETTINGS
+from tests.cli.story import Story, written
 
 ROOT = Path(settings.__file__).parents[1]
 
@@ -171,3 +173,11 @@ def spawn() -> Iterator[Spawn]:
         for stream in (process.stdin, process.stdout, process.stderr):
             if stream is not None:
                 stream.close()
+
+
+@pytest.fixture
+def told_story(eventflow_isolated: object) -> Iterator[Story]:
+    """Fill the journal of the home that `invoke` uses; `eventflow_isolated` puts it in force."""
+    journal = open_journal(EVENTFLOW_JOURNAL_URL.value())
+    yield written(journal)
+    journal.close()

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 import sys
 from importlib.metadata import version
+from pathlib import Path
 
 import pytest
 
 from eventflow.cli import main
-from tests.cli.conftest import Invoke
+from tests.cli.conftest import ROOT, Invoke
 
 
 def test_version(invoke: Invoke) -> None:
@@ -39,3 +42,30 @@ def test_a_missing_package_is_told_in_words(
     said = capsys.readouterr().err
     assert f"needs the package {package!r}" in said
     assert "pip install 'eventflow-runtime[cli]'" in said
+
+
+def test_help_names_every_command_and_loads_no_database(tmp_path: Path) -> None:
+    """In a fresh process, which makes nothing in the home."""
+    program = (
+        "import sys; sys.argv = ['eventflow', '--help']\n"
+        "from eventflow.cli import main\n"
+        "try: main()\n"
+        "finally: print(sorted({'sqlite3', '_sqlite3', 'psycopg'} & set(sys.modules)))"
+    )
+    ended = subprocess.run(
+        [sys.executable, "-P", "-c", program],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    *lines, loaded = ended.stdout.splitlines()
+    assert loaded == "[]"
+    commands = lines[lines.index("Commands:") + 1 :]
+    names = [line.split()[0] for line in commands]
+    assert names == [
+        *("run", "runs", "events", "tail", "cancel", "deliveries", "replay", "hooks", "block"),
+        *("recover", "prune", "verify"),
+    ]
+    assert not any(line.endswith("...") for line in commands)
+    assert not (tmp_path / "home").exists()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import logging
 import threading
 from collections.abc import Callable
 from dataclasses import replace
@@ -25,6 +27,7 @@ from eventflow.journal.base import (
     StaleOwnerError,
     UnstorableError,
 )
+from eventflow.journal.lines import encode
 from eventflow.journal.rows import (
     OWED,
     DeliveryRow,
@@ -47,7 +50,7 @@ from tests.journal.rows import (
 )
 
 D = DeliveryStatus
-ENDED = {"ended": NOW, "state_type": StateType.COMPLETED, "state_name": "Completed"}
+ENDED: dict[str, Any] = {"ended": NOW, "state_type": StateType.COMPLETED, "state_name": "Completed"}
 
 # -- writing and reading -------------------------------------------------------------------------
 
@@ -102,6 +105,102 @@ def test_a_batch_is_written_whole_or_not_at_all(journal: Journal) -> None:
 
     assert journal.run(run.id) is None
     assert journal.events(run.id) == []
+
+
+def lines_of(run: RunRow, delivery: DeliveryRow) -> list[bytes]:
+    """Give what a run of one hook leaves: three transitions, and the hook's attempt."""
+    begun = later(run, StateType.RUNNING)
+    done = later(begun, StateType.COMPLETED, ends=True)
+    owed = delivery._replace(event_id=done.state_id)
+    batches = [entering(run), entering(begun), entering(done, owed)]
+    batches += [Batch(settlements=[settled(owed, one)]) for one in (D.RUNNING, D.DELIVERED)]
+
+    return [encode(batch) for batch in batches]
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 99])
+def test_lines_are_written_in_groups_of_any_size(journal: Journal, size: int) -> None:
+    """However a spool is cut, what is read back is the same, also when it is written again."""
+    run = a_run()
+    delivery = a_delivery(run)
+    lines = lines_of(run, delivery)
+    for _ in range(2):
+        for start in range(0, len(lines), size):
+            journal.commit_lines(lines[start : start + size])
+
+    found = journal.run(run.id)
+    assert found is not None
+    assert (found.state_type, found.sequence) == (StateType.COMPLETED, 2)
+    assert [one.sequence for one in journal.events(run.id)] == [0, 1, 2]
+    (left,) = journal.deliveries(DeliveryQuery(run_id=run.id))
+    assert (left.status, left.attempts, left.updated) == (D.DELIVERED, 1, NOW)
+
+
+def test_lines_written_again_in_another_grouping_lose_nothing(journal: Journal) -> None:
+    """A delivery that is there already takes what has become of it since."""
+    run = a_run()
+    lines = lines_of(run, a_delivery(run))
+    journal.commit_lines(lines[:3])
+
+    journal.commit_lines(lines)
+    journal.commit_lines(lines[:3])
+
+    assert [one.status for one in journal.deliveries(DeliveryQuery())] == [D.DELIVERED]
+    other = a_run()
+    lines = lines_of(other, a_delivery(other))
+    journal.commit_lines(lines[:4])
+    journal.commit_lines(lines[:3])
+    (left,) = journal.deliveries(DeliveryQuery(run_id=other.id))
+    assert (left.status, left.attempts) == (D.RUNNING, 1)
+
+
+def test_many_lines_are_written_at_once(journal: Journal) -> None:
+    """More rows than one statement takes, and settlements of deliveries from before."""
+    made = [a_run(**ENDED) for _ in range(1337)]
+    owed = [a_delivery(run) for run in made]
+    journal.commit_lines([encode(entering(*pair)) for pair in zip(made, owed, strict=True)])
+
+    steps = [settled(one, D.FAILED, 2, due=NOW, error="no") for one in owed]
+    journal.commit_lines([encode(Batch(settlements=[one])) for one in steps])
+    journal.commit_lines([encode(Batch(settlements=[settled(owed[0], D.DELIVERED, 3)]))])
+
+    assert journal.statistics().runs == len(made)
+    assert journal.statistics().events == len(made)
+    found = journal.deliveries(DeliveryQuery(limit=9999))
+    failed = [
+        one._replace(status=D.FAILED, attempts=2, due=NOW, error="no", updated=NOW) for one in owed
+    ]
+    assert found[0] == owed[0]._replace(status=D.DELIVERED, attempts=3, updated=NOW)
+    assert found[1:] == failed[1:]
+
+
+def test_a_bad_line_is_left_out_and_said(
+    journal: Journal, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The rest of its group is written; the log says how many were bad, and shows one."""
+    run = a_run()
+
+    with caplog.at_level(logging.ERROR):
+        journal.commit_lines([b'{"torn":', encode(entering(run)), b"also bad"])
+
+    assert journal.run(run.id) == run
+    assert "2 of 3 lines" in caplog.text
+    assert '{"torn":' in caplog.text
+
+
+def test_lines_are_written_whole_or_not_at_all(journal: Journal) -> None:
+    """A row that cannot be stored keeps its group out; so does a fence that is not in force."""
+    run = a_run()
+    bad = json.dumps({"events": [[None] * len(EventRow._fields)]}).encode()
+    fence = journal.register(an_owner())
+    journal.end("owner", "vanished")
+
+    with pytest.raises(UnstorableError):
+        journal.commit_lines([encode(entering(run)), bad])
+    with pytest.raises(StaleOwnerError):
+        journal.commit_lines([encode(entering(run))], fence)
+
+    assert journal.run(run.id) is None
 
 
 def test_an_empty_batch_is_nothing(journal: Journal) -> None:
@@ -323,6 +422,22 @@ def test_what_a_claimer_leaves_is_claimed_from_it(journal: Journal) -> None:
         journal.claim(first)
 
 
+def test_the_runs_of_one_owner_can_be_claimed_alone(journal: Journal) -> None:
+    """Those that it executed and that nobody alive keeps, whoever kept them last."""
+    ours, kept, theirs = a_run(owner="gone"), a_run(owner="gone"), a_run(owner="other")
+    journal.commit(entering(ours))
+    journal.commit(entering(kept))
+    fence, rival = journal.register(an_owner("heir")), journal.register(an_owner("rival"))
+    assert ids(journal.claim(rival, 1)) == [ours.id]
+    journal.commit(entering(theirs))
+
+    assert ids(journal.claim(fence, owner="gone")) == [kept.id]
+    journal.end("rival", "vanished")
+    assert ids(journal.claim(fence, owner="gone")) == [ours.id]
+    assert journal.claim(fence, owner="gone") == []
+    assert ids(journal.claim(fence)) == [theirs.id]
+
+
 def test_claimers_share_what_there_is(journal: Journal) -> None:
     """Eight claim at once: each run goes to exactly one of them."""
     runs = [a_run(owner="gone") for _ in range(60)]
@@ -362,6 +477,34 @@ def test_a_dead_letter_can_be_driven_again(journal: Journal) -> None:
     (revived,) = journal.deliveries(DeliveryQuery(statuses=[D.PENDING]))
     assert (revived.id, revived.attempts) == (dead.id, 0)
     assert ids(journal.claim(heir)) == [run.id]
+
+
+# -- requests ------------------------------------------------------------------------------------
+
+
+def test_a_run_can_be_asked_to_end(journal: Journal) -> None:
+    """Its executor is told until the run has ended, whoever keeps it; no other owner is."""
+    run, other = a_run(owner="here"), a_run(owner="there")
+    for one in (run, other):
+        journal.commit(entering(one))
+
+    assert journal.ask_cancel(run.id)
+    assert journal.ask_cancel(run.id)
+
+    assert journal.cancels("here") == [run.id]
+    assert journal.cancels("there") == []
+    journal.commit(entering(later(run, StateType.CANCELLED, ends=True)))
+    assert journal.cancels("here") == []
+
+
+def test_only_what_has_no_end_can_be_asked_to_end(journal: Journal) -> None:
+    """A run that has ended, and one that nobody knows, are said not to be there."""
+    ended = a_run(**ENDED)
+    journal.commit(entering(ended))
+
+    assert not journal.ask_cancel(ended.id)
+    assert not journal.ask_cancel(uuid7())
+    assert journal.cancels("owner") == []
 
 
 # -- a hook's own transaction --------------------------------------------------------------------
@@ -502,6 +645,43 @@ def test_pruning_makes_a_journal_fit(journal: Journal) -> None:
     assert ids(journal.runs(RunQuery()))[-1] == runs[0].id
 
 
+def test_pruning_is_due_from_time_to_time(journal: Journal) -> None:
+    """Within a while of the last time nothing is done, whoever asks; then one process prunes."""
+    run, other = a_run(**ENDED), a_run(**ENDED)
+    for one in (run, other):
+        journal.commit(entering(one))
+    when = NOW + timedelta(days=1)
+
+    assert journal.prune_if_due(older_than=when, every=timedelta(hours=1)) is None
+    assert journal.run(run.id) == run
+    done = journal.prune_if_due(older_than=when, every=timedelta())
+    assert done is not None
+    assert done.runs >= 1
+    assert journal.run(run.id) is None
+    assert journal.prune_if_due(older_than=when, every=timedelta(hours=1)) is None
+
+
+def test_one_of_those_who_find_pruning_due_does_it(
+    journal: Journal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who comes second finds the turn taken, though it had seen that it was due."""
+    monkeypatch.setattr("eventflow.journal.tending.is_due", lambda *_: True)
+
+    assert journal.prune_if_due(every=timedelta(hours=1)) is None
+
+
+def test_a_clock_that_was_set_back_does_not_stop_the_pruning(
+    journal: Journal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A stamp that lies ahead counts as none."""
+    journal.statistics()
+    journal.prune_if_due(every=timedelta())
+    for name in ("sqlite_session.SqliteSession", "postgres._Session"):
+        monkeypatch.setattr(f"eventflow.journal.{name}.now", lambda _: 1_000_000)
+
+    assert journal.prune_if_due(every=timedelta(hours=1)) is not None
+
+
 def test_pruning_never_gives_a_place_twice(journal: Journal) -> None:
     """A cursor from before a prune finds the events from after it."""
     for _ in range(3):
@@ -537,12 +717,17 @@ def test_a_sound_journal_verifies(journal: Journal) -> None:
     for _ in range(3):
         run = later(run, StateType.RUNNING)
         journal.commit(entering(run, fence=fence))
+    journal.commit(entering(_not_ready(a_run()), fence=fence))
+    for status in (D.RUNNING, D.FAILED, D.DELIVERED, D.DEAD):
+        ended = a_run(**ENDED)
+        journal.commit(entering(ended, a_delivery(ended, status=status, attempts=1, updated=NOW)))
+    journal.redrive(ids(journal.deliveries(DeliveryQuery(statuses=[D.DEAD]))))
 
     assert journal.verify() == []
 
 
 def _gap(run: RunRow) -> Batch:
-    ahead = later(later(run, StateType.RUNNING), StateType.COMPLETED)
+    ahead = later(later(run, StateType.RUNNING), StateType.RUNNING)
     batch = entering(ahead)
     batch.events.append(an_event(run))
 
@@ -553,6 +738,10 @@ def _behind(run: RunRow) -> Batch:
     return Batch(runs={run.id: later(run, StateType.RUNNING)}, events=[an_event(run)])
 
 
+def _not_ready(run: RunRow) -> RunRow:
+    return run._replace(state_name="NotReady", ended=NOW)
+
+
 FAULTS: dict[str, Callable[[RunRow], Batch]] = {
     "gap": _gap,
     "behind": _behind,
@@ -561,6 +750,14 @@ FAULTS: dict[str, Callable[[RunRow], Batch]] = {
         entering(run), deliveries=[a_delivery(run, event_id=uuid7())]
     ),
     "abandoned": lambda run: entering(run._replace(owner="gone")),
+    "unattended": lambda run: entering(run._replace(owner="gone", **ENDED), a_delivery(run)),
+    "odd run": lambda run: entering(run._replace(ended=NOW)),
+    "odd run, without an end": lambda run: entering(run._replace(**ENDED | {"ended": None})),
+    "odd delivery": lambda run: entering(run, a_delivery(run, status=D.RUNNING)),
+    "odd delivery, never settled": lambda run: entering(
+        run, a_delivery(run, status=D.DELIVERED, attempts=1)
+    ),
+    "odd delivery, of no status": lambda run: entering(run, a_delivery(run, status="lost")),
 }
 
 
@@ -571,7 +768,9 @@ def test_verify_finds(journal: Journal, kind: str) -> None:
     run = a_run(created=datetime.now(UTC) + timedelta(hours=1))
     journal.commit(FAULTS[kind](run))
 
-    assert [(one.kind, one.run_id) for one in journal.verify()] == [(kind, run.id)]
+    assert [(one.kind, one.run_id) for one in journal.verify()] == [
+        (kind.partition(",")[0], run.id)
+    ]
 
 
 def test_statistics_count_what_there_is(journal: Journal) -> None:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
+from uuid import UUID
 
 import psycopg
 import pytest
 
 from eventflow.errors import JournalError
 from eventflow.journal import open_journal
-from eventflow.journal.base import START, Journal
-from eventflow.journal.postgres import PostgresJournal
-from tests.journal.rows import a_run, entering
+from eventflow.journal.base import START, Journal, RunQuery
+from eventflow.journal.postgres import PostgresJournal, _Session
+from tests.journal.rows import a_run, an_owner, entering, ids
 
 
 @pytest.fixture
@@ -56,7 +58,7 @@ def test_tables_that_vanish_are_made_anew(journal: Journal, postgres_url: str) -
     """The next commit but one is there, and the one before says that it is not."""
     journal.commit(entering(a_run()))
     with psycopg.connect(postgres_url) as other:
-        tables = ("meta", "owners", "runs", "events", "deliveries")
+        tables = ("meta", "owners", "runs", "events", "deliveries", "requests")
         other.execute(f"DROP TABLE {', '.join(f'eventflow_{one}' for one in tables)}".encode())
     run = a_run()
 
@@ -65,3 +67,32 @@ def test_tables_that_vanish_are_made_anew(journal: Journal, postgres_url: str) -
     journal.commit(entering(run))
 
     assert journal.run(run.id) == run
+
+
+def test_a_claimer_looks_twice(
+    journal: Journal, postgres_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who saw a run without a keeper, and was overtaken by another claimer, does not take it."""
+    run = a_run(owner="gone")
+    journal.commit(entering(run))
+    slow = journal.register(an_owner("slow"))
+    other = open_journal(postgres_url)
+    fast = other.register(an_owner("fast"))
+    taken: list[UUID] = []
+    seen = _Session.all
+
+    def overtaken(session: _Session, text: str, values: Any = ()) -> list[tuple[Any, ...]]:
+        found = seen(session, text, values)
+        if "NOT EXISTS" in text and not taken:
+            taken.append(run.id)
+            taken.extend(ids(other.claim(fast)))
+        return found
+
+    # Without locks, as if the other had come and gone before they were taken.
+    monkeypatch.setattr(_Session, "take", "")
+    monkeypatch.setattr(_Session, "all", overtaken)
+
+    assert journal.claim(slow) == []
+    assert taken == [run.id, run.id]
+    assert ids(journal.runs(RunQuery(keeper="fast"))) == [run.id]
+    other.close()

@@ -18,8 +18,9 @@ import pytest
 from eventflow.errors import JournalError, SettingError
 from eventflow.journal import open_journal, schema
 from eventflow.journal.base import StaleOwnerError
+from eventflow.journal.lines import encode
 from eventflow.journal.rows import DeliveryStatus, RunRow
-from eventflow.journal.sqlite import SqliteJournal
+from eventflow.journal.sqlite import TURNS, SqliteJournal
 from eventflow.states import StateType
 from tests.journal.rows import a_delivery, a_run, an_owner, entering, later, settled
 
@@ -227,6 +228,35 @@ def test_a_lock_is_waited_for_and_then_an_error(journal: SqliteJournal, path: Pa
     other.close()
     journal.commit(entering(run))
     assert journal.run(run.id) == run
+
+
+def test_a_writer_that_holds_up_no_run_waits_longer(
+    journal: SqliteJournal, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is tried again, and is an error only when that goes on and on."""
+    journal.statistics()
+    other = sqlite3.connect(path, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    run = a_run()
+    tries: list[int] = []
+    attempt = journal._try
+
+    def counted(work: Any) -> Any:
+        tries.append(1)
+        if len(tries) == TURNS + 2:
+            other.execute("COMMIT")
+        return attempt(work)
+
+    monkeypatch.setattr(journal, "_try", counted)
+
+    with pytest.raises(JournalError, match="kept by others"):
+        journal.commit_lines([encode(entering(run))])
+    journal.commit_lines([encode(entering(run))])
+
+    assert len(tries) == TURNS + 2
+    assert journal.run(run.id) == run
+    assert SqliteJournal(path, "power")._turns == 1
+    other.close()
 
 
 def test_a_home_that_cannot_be_used_is_an_error_of_the_journal(tmp_path: Path) -> None:

@@ -1,0 +1,240 @@
+"""What the journal costs: runs with it and without, lines on their way, a hook's commit."""
+
+from __future__ import annotations
+
+import sqlite3
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from itertools import cycle
+from pathlib import Path
+from typing import Any, Final
+from unittest.mock import Mock
+
+from benchmarks.calls import hook, work
+from benchmarks.catalogue import Target, paired
+from benchmarks.measure import Pair, Side
+from eventflow import EventBus, flow, task, use_bus
+from eventflow.journal.lines import decode
+from eventflow.journal.recorder import Recorder
+from eventflow.journal.rows import EventRow, RunRow
+from eventflow.journal.spool import Spool
+from eventflow.journal.sqlite import SqliteJournal
+from eventflow.journal.writer import Writer
+from eventflow.settings import Durability, temporary_settings
+from eventflow.wiring import recorder, unwire
+
+WITH_JOURNAL: Final = Target(2.0, issue=3)
+GUARDED: Final = Target(10.0, issue=3)
+THROUGHPUT: Final = Target(2.0, issue=3)
+"""Half as many events a second: twice the time for the same events."""
+
+COMMIT: Final = Target(1.5, issue=3)
+
+LINES: Final = 10_000
+COLUMNS: Final = {"runs": len(RunRow._fields) + 1, "events": len(EventRow._fields)}
+
+
+# -- runs -----------------------------------------------------------------------------------------
+
+
+@contextmanager
+def _calls(body: Callable[[], object], durability: Durability) -> Iterator[Side]:
+    """Give a side that makes calls, on a bus of its own, and has all of it in the journal."""
+    guarded = {"EVENTFLOW_DURABILITY": durability, "EVENTFLOW_GUARDIAN": True}
+    with use_bus(EventBus()) as own, temporary_settings(guarded):
+        # The settings count that are in force at the first run on a bus.
+        body()
+        account = recorder()
+
+    def side(loops: int) -> None:
+        with use_bus(own):
+            for _ in range(loops):
+                body()
+        if account is not None:
+            assert account.flush()
+
+    try:
+        yield side
+    finally:
+        unwire(own)
+
+
+def _with_and_without(
+    ours: Callable[[], object], floor: Callable[[], object], durability: Durability
+) -> Iterator[Pair]:
+    with _calls(ours, durability) as journalled, _calls(floor, "off") as bare:
+        yield Pair(journalled, bare)
+
+
+def _flows() -> tuple[Callable[[], object], Callable[[], object]]:
+    """Give a flow with one hook, which is guarded where there is a journal, and one without."""
+    bare, hooked = flow(work), flow(on_completion=[hook])(work)
+
+    return lambda: hooked(1), lambda: bare(1)
+
+
+@paired("journal.task", "task run, journal on, drained", WITH_JOURNAL, floor="journal off")
+def task_run() -> Iterator[Pair]:
+    """Call a task with no hook; the time includes that all of it is in the journal."""
+    called = task(work)
+    yield from _with_and_without(lambda: called(1), lambda: called(1), "process")
+
+
+@paired("journal.task.power", "task run, durability power, drained", floor="journal off")
+def task_run_with_power() -> Iterator[Pair]:
+    """Call a task with no hook: nobody waits for a commit before the end."""
+    called = task(work)
+    yield from _with_and_without(lambda: called(1), lambda: called(1), "power")
+
+
+@paired("journal.flow", "flow run, one guarded hook", GUARDED, floor="no hook, journal off")
+def guarded_flow_run() -> Iterator[Pair]:
+    """Call a flow whose hook runs whatever happens to the process."""
+    yield from _with_and_without(*_flows(), "process")
+
+
+@paired(
+    "journal.flow.power", "flow run, guarded hook, power", floor="no hook, journal off", rounds=11
+)
+def guarded_flow_run_with_power() -> Iterator[Pair]:
+    """Call a flow whose hook runs whatever happens to the machine: the disk is waited for."""
+    yield from _with_and_without(*_flows(), "power")
+
+
+# -- lines ----------------------------------------------------------------------------------------
+
+
+def _written(count: int, *, hooked: bool) -> list[bytes]:
+    """Give so many lines of real task runs, each of its own."""
+    with use_bus(EventBus()) as own:
+        lines: list[bytes] = []
+        books = Mock(
+            owner="owner", begun=True, waits=False, given_up=frozenset(), soon=lines.append
+        )
+        own.account, own.wired = Recorder(books, own), True
+        called = task(on_running=[hook] if hooked else None)(work)
+        while len(lines) < count:
+            called(1)
+
+    return [one for one in lines if not hooked or b'"deliveries"' in one]
+
+
+@contextmanager
+def _folder() -> Iterator[Path]:
+    with tempfile.TemporaryDirectory(prefix="eventflow-") as name:
+        yield Path(name)
+
+
+def _journal(folder: Path, durability: Durability = "process") -> SqliteJournal:
+    """Begin a journal, with its tables."""
+    journal = SqliteJournal(folder / "journal.db", durability)
+    journal.statistics()
+
+    return journal
+
+
+def _no_trouble(error: Exception | None, lost: int) -> None:
+    raise AssertionError((error, lost))
+
+
+def _through_the_spool(lines: Sequence[bytes]) -> Side:
+    def side(loops: int) -> None:
+        with _folder() as folder:
+            writer = Writer(_journal(folder), _no_trouble, spool=Spool(folder))
+            for line in lines:
+                writer.soon(line)
+            assert writer.close()
+
+    return side
+
+
+def _many(lines: Sequence[bytes]) -> Side:
+    rows = decode(lines)
+    tables: dict[str, list[Any]] = {
+        "runs": list(rows.runs.values()),
+        "events": _rows(rows.events, COLUMNS["events"]),
+    }
+    names = {name: ", ".join(_names(name)) for name in tables}
+
+    def side(loops: int) -> None:
+        with _folder() as folder:
+            journal = _journal(folder)
+            journal.close()
+            connection = _bare(folder, "NORMAL")
+            connection.execute("BEGIN")
+            for name, values in tables.items():
+                marks = ", ".join("?" * COLUMNS[name])
+                text = f"INSERT INTO {name} ({names[name]}) VALUES ({marks})"
+                connection.executemany(text, values)
+            connection.execute("COMMIT")
+            connection.close()
+
+    return side
+
+
+def _rows(values: Sequence[Any], width: int) -> list[Sequence[Any]]:
+    return [values[start : start + width] for start in range(0, len(values), width)]
+
+
+def _names(table: str) -> Sequence[str]:
+    return (*RunRow._fields, "keeper") if table == "runs" else EventRow._fields
+
+
+def _bare(folder: Path, synchronous: str) -> sqlite3.Connection:
+    connection = sqlite3.connect(folder / "journal.db", isolation_level=None)
+    connection.execute("PRAGMA journal_mode = WAL")
+    connection.execute(f"PRAGMA synchronous = {synchronous}")
+
+    return connection
+
+
+@paired(
+    "journal.events",
+    f"{LINES} lines, put and drained",
+    THROUGHPUT,
+    floor="executemany, 1 transaction",
+    rounds=11,
+)
+def events() -> Iterator[Pair]:
+    """Write what task runs leave, each side into a file of its own."""
+    lines = _written(LINES, hooked=False)
+    yield Pair(_through_the_spool(lines), _many(lines), 1)
+
+
+# -- a hook's commit ------------------------------------------------------------------------------
+
+
+def _commits(durability: Durability, synchronous: str) -> Iterator[Pair]:
+    """Compare what is paid before a hook begins to an insert of one row, with its commit."""
+    lines = cycle(_written(20_000, hooked=True))
+    with ExitStack() as stack:
+        ours, theirs = (stack.enter_context(_folder()) for _ in range(2))
+        spool = Spool(ours) if durability == "process" else None
+        writer = Writer(_journal(ours, durability), _no_trouble, spool=spool)
+        stack.callback(writer.close)
+        connection = _bare(theirs, synchronous)
+        stack.callback(connection.close)
+        connection.execute("CREATE TABLE rows (line BLOB)")
+
+        def durable(loops: int) -> None:
+            for _ in range(loops):
+                assert writer.now(next(lines))
+
+        def bare(loops: int) -> None:
+            for _ in range(loops):
+                connection.execute("INSERT INTO rows VALUES (?)", (next(lines),))
+
+        yield Pair(durable, bare)
+
+
+@paired("journal.commit", "a hook's delivery made durable", COMMIT, floor="one-row commit")
+def commit() -> Iterator[Pair]:
+    """Survive the death of the process."""
+    yield from _commits("process", "NORMAL")
+
+
+@paired("journal.commit.power", "the same, against a loss of power", COMMIT, floor="one-row commit")
+def commit_with_power() -> Iterator[Pair]:
+    """Survive a loss of power: both flush the disk."""
+    yield from _commits("power", "FULL")

@@ -1,0 +1,16 @@
+"""The client: reading and steering, from async code, what eventflow has saved and journalled."""
+
+from __future__ import annotations
+
+from eventflow.client.reading import BlockDocument, Client, get_client
+from eventflow.client.records import DeliveryRecord, FlowRunRecord, RunRecord, TaskRunRecord
+
+__all__ = [
+    "BlockDocument",
+    "Client",
+    "DeliveryRecord",
+    "FlowRunRecord",
+    "RunRecord",
+    "TaskRunRecord",
+    "get_client",
+]

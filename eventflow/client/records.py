@@ -1,0 +1,112 @@
+"""What the client gives: runs and deliveries as the journal holds them, frozen and typed."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import Any, Literal
+from uuid import UUID
+
+from pydantic import BaseModel
+
+from eventflow.errorinfo import ErrorInfo
+from eventflow.journal.rows import DeliveryStatus
+from eventflow.runs import RunType
+from eventflow.states import AnyState, StateType
+
+__all__ = ["DeliveryRecord", "FlowRunRecord", "RunRecord", "TaskRunRecord"]
+
+
+class Record(BaseModel, frozen=True, ser_json_timedelta="float"):
+    """Plain data, with times in UTC; `model_dump_json` writes it, durations in seconds."""
+
+
+class RunRecord(Record, frozen=True):
+    """A run as it stood at its last transition.
+
+    `definition` is `module:qualname` of its flow or task; `parameters` is what is kept of them
+    for people, no live value; `keeper` is the process that answers for the run now, and `owner`
+    the one that executes it.
+    """
+
+    run_type: RunType
+    id: UUID
+    name: str
+    definition_name: str
+    definition: str
+    version: str | None
+    tags: tuple[str, ...]
+    parameters: Any
+    parent_run_id: UUID | None
+    flow_run_id: UUID | None
+    root_flow_run_id: UUID | None
+    owner: str
+    created: datetime
+    start_time: datetime | None
+    end_time: datetime | None
+    total_run_time: timedelta
+    run_count: int
+    state: AnyState
+
+    @property
+    def state_type(self) -> StateType:
+        """The type of the state."""
+        return self.state.type
+
+    @property
+    def state_name(self) -> str:
+        """The name of the state."""
+        return self.state.name
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether the run has come to its end."""
+        return self.end_time is not None
+
+
+class FlowRunRecord(RunRecord, frozen=True):
+    """A flow run as it stood at its last transition."""
+
+    run_type: Literal["flow"] = "flow"
+
+    @property
+    def flow_name(self) -> str:
+        """The name of the flow."""
+        return self.definition_name
+
+
+class TaskRunRecord(RunRecord, frozen=True):
+    """A task run as it stood at its last transition."""
+
+    run_type: Literal["task"] = "task"
+
+    @property
+    def task_name(self) -> str:
+        """The name of the task."""
+        return self.definition_name
+
+
+class DeliveryRecord(Record, frozen=True):
+    """One hook owed one event, and what has come of it.
+
+    `hook` is its identity and `ordinal` its place among the hooks of the event; `importable`
+    says whether another process can import it; `attempts` counts those that have begun; `due` is
+    when the next one may; `error` is the last one's. What belongs to the run is None where the
+    journal no longer holds the run.
+    """
+
+    id: UUID
+    hook: str
+    ordinal: int
+    status: DeliveryStatus
+    attempts: int
+    due: datetime | None
+    error: ErrorInfo | str | None
+    updated: datetime | None
+    importable: bool
+    event_id: UUID
+    run_id: UUID
+    run_type: RunType | None
+    run_name: str | None
+    definition_name: str | None
+    state_name: str | None
+    occurred: datetime | None

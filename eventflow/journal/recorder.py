@@ -1,0 +1,265 @@
+"""The journal's place on the bus: every transition is written down before anyone hears of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from contextlib import AbstractContextManager
+from datetime import UTC, datetime
+from typing import Any, Protocol
+from uuid import UUID
+from weakref import WeakKeyDictionary
+
+from eventflow.errors import JournalError
+from eventflow.eventbus import EventBus
+from eventflow.hooks import Hook
+from eventflow.ids import delivery_id
+from eventflow.journal.base import Fence, Journal
+from eventflow.journal.guarding import FOR_ALL
+from eventflow.journal.pages import Page, settlement_line
+from eventflow.journal.reach import reference_of
+from eventflow.journal.rows import DeliveryStatus, Settlement
+from eventflow.logs import get_logger
+from eventflow.runs import Transition
+from eventflow.subscriptions import Phase, Subscription
+
+__all__ = ["Books", "Recorder"]
+
+Key = tuple[UUID, UUID, int]
+"""What tells a delivery from all others: its run, its event, the hook's place among the owed."""
+
+
+class Books(Protocol):
+    """Where lines are written, in the name of an owner."""
+
+    @property
+    def journal(self) -> Journal:
+        """The journal that they go to."""
+        ...
+
+    @property
+    def owner(self) -> str:
+        """The owner in whose name they are written."""
+        ...
+
+    @property
+    def begun(self) -> bool:
+        """Whether the owner is entered."""
+        ...
+
+    @property
+    def given_up(self) -> frozenset[int]:
+        """The runs, by the number of their id, that belong to another owner by now."""
+        ...
+
+    @property
+    def waits(self) -> bool:
+        """Whether a line is durable only after a `wait`."""
+        ...
+
+    def begin(self) -> None:
+        """Enter the owner, before the first line."""
+        ...
+
+    def soon(self, line: bytes) -> None:
+        """Write a line."""
+        ...
+
+    def ring(self) -> None:
+        """Have what is held back asked for soon."""
+        ...
+
+    def enlist(self, recorder: Recorder) -> None:
+        """Ask a recorder for what it holds back before lines are committed."""
+        ...
+
+    def wait(self) -> bool:
+        """Come back when all lines are as durable as they are to be; says whether they are."""
+        ...
+
+    def flush(self) -> bool:
+        """Have all lines in the journal; says whether they are."""
+        ...
+
+    def fence(self) -> Fence:
+        """Give what the owner proves itself with."""
+        ...
+
+    def guard(self, key: str, hooks: Sequence[Hook]) -> None:
+        """Have hooks run even if this process dies; `key` names the definition they belong to."""
+        ...
+
+
+class Recorder:
+    """Keeps account of the transitions on one bus, and of what became of their hooks.
+
+    What cannot be recorded fails no run; it is said in the log.
+    """
+
+    def __init__(self, books: Books, bus: EventBus) -> None:
+        self.books = books
+        self._bus = bus
+        self._for_all = 0
+        self._guarded: WeakKeyDictionary[Any, object] = WeakKeyDictionary()
+        self._guarded_by = ""
+        self._held: dict[int, Transition] = {}
+        books.enlist(self)
+
+    @property
+    def journal(self) -> Journal:
+        """The journal that is written to."""
+        return self.books.journal
+
+    @property
+    def owner_id(self) -> str:
+        """The owner in whose name it is written."""
+        return self.books.owner
+
+    def record(self, fact: Transition, owed: Sequence[Subscription], *, heard: bool) -> bool:
+        """Write a transition down; says whether `wait` has to be called before going on.
+
+        A first one that nobody hears of, of a run without hooks, is held back a moment, and written
+        together with the next: most bodies begin as soon as they are called.
+        """
+        books, number = self.books, fact.run.id.int
+        if books.given_up and number in books.given_up:
+            return False
+        fact.journal = self
+        try:
+            if fact.sequence == 0:
+                self._begin(fact)
+                if not (owed or heard or books.waits or self._may_have_hooks(fact)):
+                    self._held[number] = fact
+                    books.ring()
+                    return False
+            before = self._held.pop(number, None)
+            hooks = [_hook(one) for one in owed] if owed else ()
+            books.soon(self._page(fact).line(fact, hooks, before))
+        except Exception as error:  # noqa: BLE001 - the journal never fails a run
+            fact.journal = None
+            _say("A transition", error)
+            return False
+
+        return books.waits and (bool(owed) or (_is_edge(fact) and self._may_have_hooks(fact)))
+
+    def release(self) -> None:
+        """Write what is held back."""
+        for number, fact in self._held.copy().items():
+            try:
+                if number not in self.books.given_up:
+                    self.books.soon(self._page(fact).line(fact))
+            except Exception as error:  # noqa: BLE001 - the journal never fails a run
+                _say("A transition", error)
+            # Only now: the next one, if it comes meanwhile, must not be written without this one,
+            # and twice in the journal is once.
+            self._held.pop(number, None)
+
+    def forget(self) -> None:
+        """Hold nothing back: in a forked child, it is the parent's to write."""
+        self._held.clear()
+
+    def wait(self) -> None:
+        """Come back when what was recorded is in the journal, or cannot be written now."""
+        self.books.wait()
+
+    def flush(self) -> bool:
+        """Have all that was recorded in the journal; says whether it is."""
+        return self.books.flush()
+
+    def _may_have_hooks(self, fact: Transition) -> bool:
+        return bool(self._bus.hook_count or _declared(fact.run.definition))
+
+    def _begin(self, fact: Transition) -> None:
+        """Be entered as an owner, and see that the hooks which the run may have are safe."""
+        books = self.books
+        if not books.begun:
+            books.begin()
+        declared, for_all = _declared(fact.run.definition), self._bus.hook_count
+        if not declared and not for_all:
+            return
+        if self._guarded_by != books.owner:
+            # A forked child, say, which has a guardian of its own.
+            self._guarded_by = books.owner
+            self._guarded.clear()
+            self._for_all = 0
+        if for_all != self._for_all:
+            self._for_all = for_all
+            books.guard(FOR_ALL, _hooks(self._bus.subscriptions))
+        origin = _origin(fact.run.definition)
+        # Another tuple is the sign that hooks have been added.
+        if self._guarded.get(origin) is not declared:
+            self._guarded[origin] = declared
+            books.guard(reference_of(origin), _hooks(declared))
+
+    def _page(self, fact: Transition) -> Page:
+        page: Page | None = fact.run.journalled
+        if page is None:
+            page = fact.run.journalled = Page(fact.run, self.books.owner)
+
+        return page
+
+    # -- deliveries -------------------------------------------------------------------------
+
+    def settle(
+        self,
+        key: Key,
+        status: DeliveryStatus,
+        attempts: int,
+        error: str | None = None,
+        delay: float = 0.0,
+    ) -> None:
+        """Note an attempt's beginning or outcome."""
+        if key[0].int in self.books.given_up:
+            return
+        try:
+            self.books.soon(settlement_line(key, status, attempts, error, delay))
+        except Exception as problem:  # noqa: BLE001 - the journal never fails a run
+            _say("The outcome of a hook", problem)
+
+    def transaction(self, key: Key, attempts: int) -> AbstractContextManager[Any]:
+        """Give the journal's own transaction, which ends with this delivery's acknowledgement.
+
+        Raises:
+            JournalError: the delivery is not in the journal, or is acknowledged already, or the run
+                was taken over by another process.
+        """
+        run_id, event_id, ordinal = key
+        if run_id.int in self.books.given_up:
+            raise JournalError(f"The run {run_id} was taken over by another process.")
+        self.books.flush()
+        done = Settlement(
+            run_id,
+            delivery_id(event_id, ordinal),
+            DeliveryStatus.DELIVERED,
+            attempts,
+            datetime.now(UTC),
+        )
+
+        return self.journal.transaction(done, self.books.fence())
+
+
+def _origin(definition: Any) -> Any:
+    return getattr(definition, "origin", definition)
+
+
+def _declared(definition: Any) -> tuple[Subscription, ...]:
+    declared: tuple[Subscription, ...] = getattr(_origin(definition), "declared", ())
+
+    return declared
+
+
+def _hooks(subscriptions: Iterable[Subscription]) -> list[Hook]:
+    return [_hook(one) for one in subscriptions if one.phase is Phase.HOOK]
+
+
+def _hook(one: Subscription) -> Hook:
+    hook: Hook = one.receiver.hook  # type: ignore[attr-defined]  # whatever receives for a hook has it
+
+    return hook
+
+
+def _is_edge(fact: Transition) -> bool:
+    return fact.sequence == 0 or fact.run.end_time is not None
+
+
+def _say(what: str, error: Exception) -> None:
+    get_logger("journal").error(f"{what} could not be recorded", exc_info=error)

@@ -1,0 +1,116 @@
+"""From the text of a setting to its value: what each kind of setting may be."""
+
+from __future__ import annotations
+
+import base64
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+from urllib.parse import urlsplit
+
+from eventflow.errors import HomeError
+
+__all__ = [
+    "choice",
+    "fernet_key",
+    "flag",
+    "folder",
+    "journal_url",
+    "positive",
+    "web_url",
+    "whole",
+]
+
+Choice = TypeVar("Choice", bound=str)
+
+
+def choice(*options: Choice) -> Callable[[str], Choice]:
+    """Read one of a few words, in any case."""
+    known = {option.casefold(): option for option in options}
+
+    def parse(text: str) -> Choice:
+        if text.casefold() not in known:
+            raise ValueError
+
+        return known[text.casefold()]
+
+    return parse
+
+
+def flag(text: str) -> bool:
+    """Read a yes or a no."""
+    if text.casefold() in {"true", "1", "yes", "on"}:
+        return True
+
+    if text.casefold() in {"false", "0", "no", "off"}:
+        return False
+
+    raise ValueError
+
+
+def folder(text: str) -> Path:
+    """Read the path of a folder, made absolute; `~` is the user's own.
+
+    Raises:
+        HomeError: the user of a `~user` is not known.
+    """
+    if not text:
+        raise ValueError
+
+    expanded = os.path.expanduser(text)  # noqa: PTH111 - Path.expanduser raises RuntimeError
+    if expanded.startswith("~"):
+        raise HomeError(text, "there is no such user, or the user has no home folder")
+
+    return Path(os.path.abspath(expanded))  # noqa: PTH100 - Path.absolute keeps `..` in place
+
+
+def journal_url(text: str) -> str:
+    """Read the address of a journal."""
+    scheme, separator, rest = text.partition("://")
+    fits = {
+        "memory": rest == "",
+        "sqlite": len(rest) > 1 and rest[0] == "/",
+        "postgresql": rest != "",
+    }
+    if not separator or not fits.get(scheme.casefold(), False):
+        raise ValueError
+
+    return f"{scheme.casefold()}://{rest}"
+
+
+def positive(text: str) -> float:
+    """Read a number that is more than nothing."""
+    number = float(text)
+    if not 0 < number < float("inf"):
+        raise ValueError
+
+    return number
+
+
+def whole(text: str) -> int:
+    """Read a whole number that is more than nothing."""
+    number = int(text)
+    if number <= 0:
+        raise ValueError
+
+    return number
+
+
+def web_url(text: str) -> str:
+    """Read the address of a page, without its last slash."""
+    parts = urlsplit(text)
+    rests = parts.query or parts.fragment or any(character.isspace() for character in text)
+    # Reading the port checks it: urlsplit itself takes anything.
+    if parts.scheme not in {"http", "https"} or not parts.hostname or parts.port == 0 or rests:
+        raise ValueError
+
+    return text.rstrip("/")
+
+
+def fernet_key(text: str) -> str | None:
+    """Read a key of 32 bytes."""
+    if len(base64.b64decode(text, altchars=b"-_", validate=True)) != 32:  # noqa: PLR2004 - by Fernet's definition
+        raise ValueError
+
+    return text

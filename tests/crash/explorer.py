@@ -1,0 +1,248 @@
+"""The crash-point explorer: kills processes at every point, and looks at what is left of them.
+
+`python -m tests.crash.explorer` explores every point of every workload: with the guardian, with
+the guardian killed too, with a recovery by hand, and with that recovery killed. `--random N` kills
+processes at full speed after random moments. A table says what came of it; the exit code is 1 if
+anything was not as it must be.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import sys
+import tempfile
+import time
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Final
+
+from tests.crash.kills import (
+    COMMAND,
+    EAGER,
+    GUARDIAN,
+    LAZY,
+    RECOVERY,
+    TWICE,
+    WAYS,
+    WITHIN_SECONDS,
+    Case,
+    Explorer,
+    Outcome,
+    Point,
+)
+from tests.crash.workloads import OTHERS, WORKLOADS
+
+FIRST_KILLS: Final = (
+    Case(TWICE, "async subflow", Point("body after", 3), LAZY),
+    Case(TWICE, "submitted", Point("hook after", 3), EAGER),
+    Case(TWICE, "retries of a hook", Point("paying before", 1), EAGER),
+    Case(TWICE, "failing flow", Point("spool.write half", 9), LAZY),
+)
+"""What is killed first where the recovery is killed as well: in the middle of a body, of a hook,
+of a hook's own transaction and of a line; with all in the spool, or in the journal."""
+
+POWERFUL: Final = ("flow", "async task", "retries of a hook", "submitted")
+"""What is explored with durability `power` as well, where the publisher commits."""
+
+THOROUGH: Final = ("flow", "submitted", "async subflow")
+"""Where the process is killed at each page that SQLite writes, too."""
+
+COMMANDS: Final = 12
+"""Of how many cases one is recovered by the command, which takes a second."""
+
+AT_ONCE: Final = 4
+"""How many processes at full speed share a journal."""
+
+
+# -- which cases there are -----------------------------------------------------------------------
+
+
+def cases(explorer: Explorer, ways: Iterable[str] = WAYS, only: Collection[str] = ()) -> list[Case]:
+    """Give every case there is, or those of some workloads."""
+    chosen = set(ways)
+    found: list[Case] = []
+    if chosen - {TWICE}:
+        once = list(_once(explorer, set(only or [*WORKLOADS, *OTHERS])))
+        found += _by(chosen, once)
+    if TWICE in chosen:
+        found += _twice(explorer, [one for one in FIRST_KILLS if not only or one.workload in only])
+
+    return found
+
+
+def _by(ways: Collection[str], once: list[Case]) -> Iterator[Case]:
+    """Give cases as they are for each who may finish them."""
+    by_hand = [one for one in once if one.workload in WORKLOADS]
+    if GUARDIAN in ways:
+        # What is in the journal and what in the spool makes no difference to a guardian.
+        guarded = (one for one in once if one.linger == LAZY and one.durability == "process")
+        yield from (replace(one, way=GUARDIAN) for one in guarded)
+    if RECOVERY in ways:
+        yield from by_hand
+    if COMMAND in ways:
+        yield from (replace(one, way=COMMAND) for one in by_hand[::COMMANDS])
+
+
+def _once(explorer: Explorer, chosen: Collection[str]) -> Iterator[Case]:
+    for name, linger in itertools.product([*WORKLOADS, *OTHERS], (LAZY, EAGER)):
+        for point in explorer.points(name, linger) if name in chosen else ():
+            if _is_new(name, linger, point):
+                yield Case(RECOVERY, name, point, linger)
+    for name in POWERFUL:
+        for point in explorer.points(name, LAZY, "power") if name in chosen else ():
+            if _is_new(name, EAGER, point):
+                yield Case(RECOVERY, name, point, LAZY, "power")
+
+
+def _is_new(workload: str, linger: float, point: Point) -> bool:
+    """Say whether a point of the journal's thread is not much the same in other workloads."""
+    if linger == LAZY:
+        # Nothing is committed before all is over.
+        return not point.name.startswith("sqlite") or workload == "flow"
+    if "write to" in point.name or "CREATE" in point.name:
+        return workload in THOROUGH
+
+    return True
+
+
+def _twice(explorer: Explorer, firsts: Iterable[Case]) -> Iterator[Case]:
+    for first in firsts:
+        for second in explorer.points_of_recovery(first):
+            if "write to" not in second.name or first is FIRST_KILLS[0]:
+                yield replace(first, second=second)
+
+
+def spread(every: Sequence[Case], count: int) -> list[Case]:
+    """Give so many of the cases, always the same, with each kind of point among them."""
+    kinds: defaultdict[str, list[Case]] = defaultdict(list)
+    for one in every:
+        kinds[(one.second or one.point).name].append(one)
+    turns = itertools.zip_longest(*map(_far_apart, kinds.values()))
+
+    return [one for turn in turns for one in turn if one is not None][:count]
+
+
+def _far_apart(of_a_kind: Sequence[Case]) -> Iterator[Case]:
+    """Give them so that whoever takes a few only has taken from everywhere."""
+    count = len(of_a_kind)
+    # The golden section: each step falls into the widest gap that is left.
+    order = sorted(range(count), key=lambda n: (n * 0.6180339887 + 0.3) % 1.0)
+
+    return (of_a_kind[place] for place in order)
+
+
+# -- what came of them ---------------------------------------------------------------------------
+
+
+@dataclass(slots=True)
+class Row:
+    """One line of the table."""
+
+    cases: int = 0
+    kills: int = 0
+    late: int = 0
+    violations: int = 0
+    total: float = 0.0
+    slowest: float = 0.0
+
+    def add(self, outcome: Outcome) -> None:
+        """Count one more."""
+        self.cases += 1
+        self.kills += outcome.kills
+        self.late += outcome.seconds > WITHIN_SECONDS
+        self.violations += bool(outcome.violations)
+        self.total += outcome.seconds
+        self.slowest = max(self.slowest, outcome.seconds)
+
+    def __str__(self) -> str:
+        mean = self.total / self.cases if self.cases else 0.0
+
+        return (
+            f"{self.cases:7} {self.kills:7} {mean:9.2f} {self.slowest:9.2f} {self.late:6}"
+            f" {self.violations:11}"
+        )
+
+
+def table(rows: dict[tuple[str, str], Row]) -> str:
+    """Give the table: by who finishes it, and by workload."""
+    head = f"{'':20} {'':20} {'points':>7} {'kills':>7} {'seconds':>9} {'slowest':>9}"
+    lines = [f"{head} {f'> {WITHIN_SECONDS:g} s':>6} {'violations':>11}"]
+    lines += [f"{way:20} {workload:20} {row}" for (way, workload), row in rows.items()]
+    every = Row(
+        sum(one.cases for one in rows.values()),
+        sum(one.kills for one in rows.values()),
+        sum(one.late for one in rows.values()),
+        sum(one.violations for one in rows.values()),
+        sum(one.total for one in rows.values()),
+        max((one.slowest for one in rows.values()), default=0.0),
+    )
+
+    return "\n".join([*lines, f"{'all':41} {every}"])
+
+
+def explore(explorer: Explorer, every: Sequence[Case]) -> bool:
+    """Go through cases, say what is not as it must be, and print the table; says if all is."""
+    rows: defaultdict[tuple[str, str], Row] = defaultdict(Row)
+    began = time.monotonic()
+    for number, outcome in enumerate(explorer.all(explorer.explore, every), 1):
+        assert outcome.case is not None
+        rows[outcome.case.way, outcome.case.workload].add(outcome)
+        _say(str(outcome.case), outcome)
+        if not number % 100:
+            spent = time.monotonic() - began
+            print(f"… {number} of {len(every)} after {spent:.0f} s", file=sys.stderr)
+    print(table(rows))
+
+    return not any(one.violations for one in rows.values())
+
+
+def kill_at_random(explorer: Explorer, kills: int, seed: int) -> bool:
+    """Kill that many processes after random moments; says if all is as it must be."""
+    seeds = range(seed, seed + -(-kills // AT_ONCE))
+    rows: defaultdict[tuple[str, str], Row] = defaultdict(Row)
+    for one, outcome in zip(seeds, explorer.random(seeds, AT_ONCE), strict=True):
+        rows["random", f"{AT_ONCE} at full speed"].add(outcome)
+        _say(f"random kills with --random {AT_ONCE} --seed {one}", outcome)
+    print(table(rows))
+
+    return not any(one.violations for one in rows.values())
+
+
+def _say(what: str, outcome: Outcome) -> None:
+    for one in outcome.violations:
+        print(f"✗ {what}: {one} [{outcome.home}]", flush=True)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Explore as the command line says; gives 0 if all is as it must be, else 1."""
+    parser = argparse.ArgumentParser(prog="tests.crash.explorer", description=__doc__)
+    parser.add_argument("--way", action="append", choices=WAYS, help="who finishes; default all")
+    parser.add_argument(
+        "--workload", action="append", choices=[*WORKLOADS, *OTHERS], help="default all"
+    )
+    parser.add_argument("--count", type=int, help="explore so many points only, spread evenly")
+    parser.add_argument("--random", type=int, metavar="N", help="kill N at full speed instead")
+    parser.add_argument("--seed", type=int, default=0, help="of the random kills")
+    parser.add_argument("--workers", type=int, default=2, help="how many at once")
+    parser.add_argument(
+        "--within", type=float, help="count as a violation what took longer, on a quiet machine"
+    )
+    given = parser.parse_args(arguments)
+    folder = Path(tempfile.mkdtemp(prefix="eventflow-crash-"))
+    explorer = Explorer(folder, given.workers, given.within)
+    try:
+        if given.random is not None:
+            return 0 if kill_at_random(explorer, given.random, given.seed) else 1
+        every = cases(explorer, given.way or WAYS, given.workload or ())
+        chosen = every if given.count is None else spread(every, given.count)
+        print(f"{len(chosen)} of {len(every)} points", file=sys.stderr)
+        return 0 if explore(explorer, chosen) else 1
+    finally:
+        explorer.close()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,220 @@
+"""Named points in the life of a process, at each of which it can be killed.
+
+Nothing in the package knows of them: its own doors to the outside (the spool's file, the
+connection to SQLite, the pages that SQLite writes) are wrapped, and some of its methods.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import itertools
+import os
+import signal
+import sqlite3
+from collections import defaultdict
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+from typing import Any, NoReturn
+
+from eventflow import recovery, runs
+from eventflow.finishing import Finisher
+from eventflow.journal import owners, recorder, spool, sqlite
+from eventflow.journal.lifeline import Lifeline
+from eventflow.journal.ownership import Ownership
+
+_counts: defaultdict[str, itertools.count[int]] = defaultdict(lambda: itertools.count(1))
+_target: list[tuple[str, int]] = []
+_last_words: list[Callable[[], object]] = []
+
+
+def arm(target: tuple[str, int] | None, last_words: Callable[[], object] | None = None) -> None:
+    """Wrap what is to be wrapped, and die at the target; without one, only count.
+
+    `last_words` are called before.
+    """
+    _target[:] = [] if target is None else [target]
+    _last_words[:] = [] if last_words is None else [last_words]
+    _wrap_methods()
+    vars(spool)["os"] = _Spooling()
+    vars(sqlite)["sqlite3"] = _Databases()
+    _wrap_pages()
+
+
+def counts() -> dict[str, int]:
+    """Give how often each point was passed."""
+    return {name: int(repr(count)[6:-1]) - 1 for name, count in list(_counts.items())}
+
+
+def passing(name: str) -> None:
+    """Be at a point: the end, if this is the target."""
+    if _is_target(name):
+        die()
+
+
+def _is_target(name: str) -> bool:
+    number = next(_counts[name])
+
+    return bool(_target) and _target[0] == (name, number)
+
+
+def die() -> NoReturn:
+    """Kill this process."""
+    for words in _last_words:
+        words()
+    os.kill(os.getpid(), signal.SIGKILL)
+    raise AssertionError("This process is dead.")
+
+
+# -- methods -------------------------------------------------------------------------------------
+
+
+def _wrap_methods() -> None:
+    for owner, name, label in (
+        (runs.Run, "enter", "enter"),
+        (recorder.Recorder, "record", "record"),
+        (owners, "lock", "owner.lock"),
+        (owners, "_write", "owner.describe"),
+        (owners, "_delete", "owner.delete"),
+        (owners.OwnFolder, "end", "owner.end"),
+        (Lifeline, "start", "guardian.start"),
+        (Lifeline, "hand_over", "guardian.hand-over"),
+        (Lifeline, "bye", "guardian.bye"),
+        (Ownership, "close", "close"),
+        (spool.Segment, "drop", "segment.drop"),
+        (recovery, "absorb", "recovery.absorb"),
+        (Finisher, "finish", "recovery.finish"),
+    ):
+        setattr(owner, name, _wrapped(getattr(owner, name), label))
+
+
+def _wrapped(plain: Callable[..., Any], label: str) -> Callable[..., Any]:
+    @functools.wraps(plain)
+    def wrapper(*args: Any, **kwargs: Any) -> Any:
+        passing(f"{label} before")
+        result = plain(*args, **kwargs)
+        passing(f"{label} after")
+        return result
+
+    return wrapper
+
+
+# -- the spool -----------------------------------------------------------------------------------
+
+
+class _Stand:
+    """Stands for a module, with some of its functions changed."""
+
+    def __init__(self, module: ModuleType) -> None:
+        self._module = module
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._module, name)
+
+
+class _Spooling(_Stand):
+    """The module `os` as the spool sees it: a write can end in its middle."""
+
+    def __init__(self) -> None:
+        super().__init__(os)
+
+    def open(self, *args: Any) -> int:
+        passing("spool.open before")
+        descriptor = os.open(*args)
+        passing("spool.open after")
+
+        return descriptor
+
+    def write(self, descriptor: int, data: bytes) -> int:
+        passing("spool.write before")
+        if _is_target("spool.write half"):
+            os.write(descriptor, data[: len(data) // 2])
+            die()
+        if _is_target("spool.write but for the newline"):
+            os.write(descriptor, data[:-1])
+            die()
+        count = os.write(descriptor, data)
+        passing("spool.write after")
+
+        return count
+
+
+# -- SQLite --------------------------------------------------------------------------------------
+
+
+class _Databases(_Stand):
+    """The module `sqlite3` as the journal sees it."""
+
+    def __init__(self) -> None:
+        super().__init__(sqlite3)
+
+    def connect(self, *args: Any, **kwargs: Any) -> sqlite3.Connection:
+        return sqlite3.connect(*args, factory=_Connection, **kwargs)
+
+
+class _Connection(sqlite3.Connection):
+    """A connection that can be cut between two statements of a transaction that writes."""
+
+    _writes = False
+
+    def execute(self, text: str, *args: Any) -> sqlite3.Cursor:
+        what = text.split(maxsplit=1)[0]
+        self._writes = self._writes or text == "BEGIN IMMEDIATE"
+        if self._writes:
+            passing(f"sqlite {what} before")
+        cursor = super().execute(text, *args)
+        if self._writes and what in {"BEGIN", "COMMIT"}:
+            passing(f"sqlite {what} after")
+        self._writes = self._writes and what != "COMMIT"
+
+        return cursor
+
+
+_PWRITE_TAKES = (ctypes.c_int, ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int64)
+_PWRITE = ctypes.CFUNCTYPE(ctypes.c_ssize_t, *_PWRITE_TAKES)
+
+
+class _Vfs(ctypes.Structure):
+    """SQLite's own `struct sqlite3_vfs`, as far as `xSetSystemCall`."""
+
+    _fields_ = (
+        *((name, ctypes.c_int) for name in ("version", "size", "longest")),
+        *((name, ctypes.c_void_p) for name in ("next", "name", "data")),
+        *((f"method_{number}", ctypes.c_void_p) for number in range(13)),
+        (
+            "set_system_call",
+            ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_char_p, ctypes.c_void_p),
+        ),
+    )
+
+
+def _wrap_pages() -> None:
+    """Have SQLite write its pages through us, where its library can be reached."""
+    import _sqlite3
+
+    library = ctypes.CDLL(getattr(_sqlite3, "__file__", None))
+    find = getattr(library, "sqlite3_vfs_find", None)
+    if find is None:
+        return
+    find.restype = ctypes.POINTER(_Vfs)
+    vfs = find(None)
+    # Only one of them is there: that of this system.
+    for name in (b"pwrite", b"pwrite64"):
+        vfs.contents.set_system_call(ctypes.addressof(vfs.contents), name, _write_page)
+
+
+_libc = ctypes.CDLL(None)
+_libc.pwrite.restype = ctypes.c_ssize_t
+_libc.pwrite.argtypes = _PWRITE_TAKES
+
+
+@_PWRITE
+def _write_page(descriptor: int, data: int, length: int, place: int) -> int:
+    suffix = Path(f"/proc/self/fd/{descriptor}").readlink().suffix
+    label = "log" if suffix.endswith("-wal") else "file"
+    if _is_target(f"sqlite write to the {label} half"):
+        _libc.pwrite(descriptor, data, length // 2, place)
+        die()
+
+    return int(_libc.pwrite(descriptor, data, length, place))

@@ -1,0 +1,98 @@
+"""Whatever point a process is killed at, every hook that is owed runs, and every run ends."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from tests.crash.explorer import cases, main, spread
+from tests.crash.kills import (
+    COMMAND,
+    EAGER,
+    GUARDIAN,
+    LAZY,
+    RECOVERY,
+    TWICE,
+    WITHIN_SECONDS,
+    Case,
+    Explorer,
+    Point,
+)
+
+SOME = ("failing flow", "retries of a hook", "async subflow", "submitted")
+"""The workloads of which some points are taken; the tool itself takes all points of all."""
+
+
+@pytest.fixture(scope="module")
+def explorer(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Explorer]:
+    """Give an explorer, whose processes start but once; each case has a home of its own."""
+    made = Explorer(tmp_path_factory.mktemp("crash"))
+    yield made
+    made.close()
+
+
+def wrong(explorer: Explorer, chosen: list[Case]) -> dict[str, list[str]]:
+    """Give what is not as it must be after each of these kills; every one must have happened."""
+    outcomes = list(explorer.all(explorer.explore, chosen))
+    assert sum(one.kills for one in outcomes) >= len(chosen) * 0.8
+
+    return {str(one.case): one.violations for one in outcomes if one.violations}
+
+
+def test_kills_everywhere(explorer: Explorer) -> None:
+    """At points of every kind: all owed hooks run, none twice over, and `verify` is clean."""
+    assert wrong(explorer, spread(cases(explorer, [RECOVERY], SOME), 45)) == {}
+
+
+def test_kills_with_a_guardian(explorer: Explorer) -> None:
+    """The guardian alone finishes what is left, without anybody's doing."""
+    points = [
+        Case(GUARDIAN, "flow", Point("spool.write half", 4)),
+        Case(GUARDIAN, "subflow", Point("body after", 2)),
+        Case(GUARDIAN, "submitted", Point("hook after", 4), EAGER),
+        Case(GUARDIAN, "retries of a hook", Point("paying after", 1), EAGER),
+        Case(GUARDIAN, "async task", Point("hook before", 2)),
+        Case(GUARDIAN, "async submitted", Point("record after", 5), EAGER),
+        Case(GUARDIAN, "hooks by value", Point("body after", 1)),
+        Case(GUARDIAN, "forking", Point("hook after", 4)),
+    ]
+
+    assert wrong(explorer, points) == {}
+
+
+def test_kills_of_guardian_and_owner(explorer: Explorer) -> None:
+    """Where the guardian is killed with its owner, the command `recover` finishes all."""
+    points = [
+        Case(COMMAND, "failing flow", Point("hook after", 2)),
+        Case(COMMAND, "async subflow", Point("body before", 3), EAGER),
+    ]
+
+    assert wrong(explorer, points) == {}
+
+
+def test_kills_of_the_recovery(explorer: Explorer) -> None:
+    """A recovery that is killed itself, anywhere, is finished by the next one."""
+    assert wrong(explorer, spread(cases(explorer, [TWICE], SOME), 16)) == {}
+
+
+def test_all_runs_end_within_two_seconds(explorer: Explorer) -> None:
+    """From the kill to the end of the last run: two seconds, or a few starts of a busy machine."""
+    began = time.monotonic()
+    subprocess.run([sys.executable, "-c", "import eventflow.recovery"], check=True)
+    start = time.monotonic() - began
+    outcome = explorer.explore(Case(GUARDIAN, "subflow", Point("body after", 3), LAZY))
+
+    assert outcome.violations == []
+    assert outcome.kills == 1
+    assert 0 < outcome.seconds < max(WITHIN_SECONDS, 3 * start)
+
+
+def test_command(capsys: pytest.CaptureFixture[str]) -> None:
+    """The tool prints a table, and ends with 0 where all is well."""
+    assert main(["--way", "recovery", "--workload", "flow", "--count", "4"]) == 0
+
+    assert capsys.readouterr().out.splitlines()[-1].split()[:2] == ["all", "4"]

@@ -1,0 +1,190 @@
+"""The lines of a run: what is in them, how much of it, and that they can always be read."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+from uuid import UUID
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import SecretStr
+
+from eventflow import Hook, task
+from eventflow.errorinfo import ErrorInfo
+from eventflow.ids import delivery_id, new_id
+from eventflow.journal.lines import decode
+from eventflow.journal.pages import Page, settlement_line
+from eventflow.journal.rows import Codec, DeliveryStatus, EventRow, RunRow
+from eventflow.runs import TaskRun
+from eventflow.states import Completed, Pending, Running, State, StateType
+
+codec = Codec(UUID)
+
+
+@task
+def work(**values: Any) -> None:
+    """Be a task with parameters."""
+
+
+def a_run(**values: Any) -> TaskRun:
+    """Make a run of it that has not begun."""
+    return TaskRun(work, "work", lambda: values, frozenset(), None)
+
+
+def rows(line: bytes) -> tuple[RunRow, EventRow, list[Any]]:
+    """Read a line back as the journal does."""
+    found = decode([line])
+    assert found.bad == []
+    (run,) = found.runs.values()
+
+    return (
+        codec.run_in(run),
+        codec.event_in(found.events),
+        [codec.delivery_in(one) for one in found.deliveries.values()],
+    )
+
+
+def parameters(**values: Any) -> Any:
+    """Give what a line says of parameters."""
+    run = a_run(**values)
+    page = Page(run, "owner")
+    page.line(run.enter(Pending()))
+    row, _, _ = rows(page.line(run.enter(Running()), ()))
+    assert row.parameters is not None
+    assert len(row.parameters) < 10_000
+
+    return json.loads(row.parameters)
+
+
+def test_plain_parameters_are_as_they_are() -> None:
+    """Numbers, texts, truths and nothing."""
+    given_ = {"a": 1, "b": 1.5, "c": "text", "d": True, "e": None, "f": -(2**63), "g": ""}
+    assert parameters(**given_) == given_
+
+
+class Rude:
+    """Something that does not want to be described."""
+
+    def __repr__(self) -> str:
+        raise RuntimeError
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        ([1, "two"], "[1, 'two']"),
+        (list(range(1000)), "[0, 1, 2, 3, 4, 5, 6, 7, 8, 9, ...]"),
+        ([[[[[1]]]]], "[[[[...]]]]"),
+        (SecretStr("password"), "SecretStr('**********')"),
+        ({"key": SecretStr("password")}, "{'key': SecretStr('**********')}"),
+        (float("nan"), "NaN"),
+        (float("-inf"), "-Infinity"),
+        (10**30, "1" + "0" * 30),
+        pytest.param(10**5000, "<a huge int>", id="huge"),
+        ([10**5000], "[<a huge int>]"),
+        ("\udc80\0", "\\udc80\0"),
+        (["\udc80\0"], "['\\udc80\\x00']"),
+        (b"1" * 3, "b'111'"),
+    ],
+)
+def test_any_other_parameter_is_described(value: object, shown: str) -> None:
+    """Shortly, with what is secret masked, whatever it holds."""
+    assert parameters(value=value) == {"value": shown}
+
+
+@pytest.mark.parametrize("large", [["x" * 10**6], [b"x" * 10**6] * 9, [bytearray(10**6)]])
+def test_a_large_parameter_is_cut(large: Any) -> None:
+    """Whatever its kind."""
+    assert len(parameters(large=large)["large"]) < 3_000
+    assert len(parameters(large=large[0])["large"]) < 1_000
+
+
+def test_what_cannot_be_described_is_named() -> None:
+    """By its class: whatever its `__repr__` raises, or whatever it only looks like."""
+    assert parameters(value=Rude())["value"].startswith("<Rude")
+    assert parameters(value=[Rude()])["value"].startswith("[<Rude")
+    assert "list" in parameters(value=type("list", (), {})())["value"]
+
+
+def test_parameters_that_contain_themselves_are_described() -> None:
+    """Without end they would be."""
+    endless: list[Any] = []
+    endless.append(endless)
+    assert parameters(endless=endless) == {"endless": "[[[[...]]]]"}
+
+
+def test_messages_and_errors_are_cut() -> None:
+    """At ten thousand characters each; what was raised is still told by kind."""
+    run = a_run()
+    page = Page(run, "owner")
+    page.line(run.enter(Pending()))
+    page.line(run.enter(Running()), ())
+    error = ErrorInfo(type="ValueError", message="x" * 100_000, traceback="t")
+    failed = State[Any](type=StateType.FAILED, message="m" * 99_999, error=error)
+    row, event, _ = rows(page.line(run.enter(failed)))
+    assert row.message == event.message == "m" * 10_000
+    assert event.error is not None
+    assert ErrorInfo.model_validate_json(event.error) == error.model_copy(
+        update={"message": "x" * 10_000}
+    )
+
+
+@given(st.text(), st.text(), st.lists(st.text(min_size=1), max_size=3))
+def test_any_text_makes_a_line(name: str, message: str, tags: list[str]) -> None:
+    """One line, that reads back as it was, but for what no encoding has."""
+    run = TaskRun(work, name, dict, frozenset(tags), None)
+    run.name = name
+    line = Page(run, "owner").line(run.enter(Pending(message=message)))
+    assert b"\n" not in line
+    row, event, _ = rows(line)
+    assert row.definition == name.encode(errors="backslashreplace").decode()
+    assert event.message == message.encode(errors="backslashreplace").decode()
+    assert len(row.tags) == len(set(tags))
+
+
+def test_a_page_grows_with_its_run() -> None:
+    """What is known later is in later lines: beginning, parameters, another name, the end."""
+    run = a_run(number=1)
+    fact = run.enter(Pending())
+    page = Page(run, "owner")
+    first, one, _ = rows(page.line(fact, ()))
+    run.name = "renamed"
+    second, two, _ = rows(page.line(run.enter(Running()), ()))
+    third, three, _ = rows(page.line(run.enter(Completed()), ()))
+
+    assert (first.name == "renamed", second.name, third.name) == (False, "renamed", "renamed")
+    assert [one.parameters for one in (first, second, third)] == [None, *['{"number":1}'] * 2]
+    assert [one.started for one in (first, second, third)] == [None, *[run.start_time] * 2]
+    assert [one.ended for one in (first, second, third)] == [None, None, run.end_time]
+    assert [one.sequence for one in (one, two, three)] == [0, 1, 2]
+    assert [one.follows for one in (one, two, three)] == [None, one.id, two.id]
+
+
+def test_what_is_owed_is_in_the_line() -> None:
+    """In order, with ids that follow from the event's."""
+    run = a_run()
+    fact = run.enter(Pending())
+    hooks = [Hook(print, id="\udc80 odd"), Hook(lambda *_: None, id="lambda")]
+    _, event, found = rows(Page(run, "owner").line(fact, hooks))
+    assert [(one.id, one.ordinal, one.hook, one.importable) for one in found] == [
+        (delivery_id(event.id, 0), 0, "\\udc80 odd", True),
+        (delivery_id(event.id, 1), 1, "lambda", False),
+    ]
+    assert {(one.status, one.attempts) for one in found} == {(DeliveryStatus.PENDING, 0)}
+
+
+def test_a_settlement_says_why_and_when() -> None:
+    """When the next attempt may begin, by the delay; the reason is cut."""
+    run_id, event_id = new_id(), new_id()
+    status = DeliveryStatus.FAILED
+    line = settlement_line((run_id, event_id, 3), status, 2, "\udc80" + "x" * 20_000, 1.5)
+    ((key, values),) = decode([line]).settlements.items()
+    found_run, found_id, found_status, attempts, updated, due, error = values
+    assert (found_run, found_id, key) == (run_id.hex, key, delivery_id(event_id, 3).hex)
+    assert (found_status, attempts, due - updated) == ("failed", 2, 1_500_000)
+    assert (error[:7], len(error)) == ("\\udc80x", 10_000)
+    line = settlement_line((run_id, event_id, 0), DeliveryStatus.DELIVERED, 1, None, 0.0)
+    (values,) = decode([line]).settlements.values()
+    assert values[5:] == [None, None]
