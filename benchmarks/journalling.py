@@ -31,6 +31,9 @@ THROUGHPUT: Final = Target(2.0, issue=3)
 
 COMMIT: Final = Target(1.5, issue=3)
 
+TURN: Final = 500
+"""How many runs are made until all of them are in the journal, which writes groups."""
+
 LINES: Final = 10_000
 COLUMNS: Final = {"runs": len(RunRow._fields) + 1, "events": len(EventRow._fields)}
 
@@ -64,7 +67,7 @@ def _with_and_without(
     ours: Callable[[], object], floor: Callable[[], object], durability: Durability
 ) -> Iterator[Pair]:
     with _calls(ours, durability) as journalled, _calls(floor, "off") as bare:
-        yield Pair(journalled, bare)
+        yield Pair(journalled, bare, TURN)
 
 
 def _flows() -> tuple[Callable[[], object], Callable[[], object]]:
@@ -74,28 +77,36 @@ def _flows() -> tuple[Callable[[], object], Callable[[], object]]:
     return lambda: hooked(1), lambda: bare(1)
 
 
-@paired("journal.task", "task run, journal on, drained", WITH_JOURNAL, floor="journal off")
+@paired(
+    "journal.task", "task run, journal on, drained", WITH_JOURNAL, floor="journal off", rounds=21
+)
 def task_run() -> Iterator[Pair]:
     """Call a task with no hook; the time includes that all of it is in the journal."""
     called = task(work)
     yield from _with_and_without(lambda: called(1), lambda: called(1), "process")
 
 
-@paired("journal.task.power", "task run, durability power, drained", floor="journal off")
+@paired("journal.task.power", "task run, durability power, drained", floor="journal off", rounds=11)
 def task_run_with_power() -> Iterator[Pair]:
     """Call a task with no hook: nobody waits for a commit before the end."""
     called = task(work)
     yield from _with_and_without(lambda: called(1), lambda: called(1), "power")
 
 
-@paired("journal.flow", "flow run, one guarded hook", GUARDED, floor="no hook, journal off")
+@paired(
+    "journal.flow",
+    "flow run, one guarded hook",
+    GUARDED,
+    floor="no hook, journal off",
+    rounds=21,
+)
 def guarded_flow_run() -> Iterator[Pair]:
     """Call a flow whose hook runs whatever happens to the process."""
     yield from _with_and_without(*_flows(), "process")
 
 
 @paired(
-    "journal.flow.power", "flow run, guarded hook, power", floor="no hook, journal off", rounds=11
+    "journal.flow.power", "flow run, guarded hook, power", floor="no hook, journal off", rounds=5
 )
 def guarded_flow_run_with_power() -> Iterator[Pair]:
     """Call a flow whose hook runs whatever happens to the machine: the disk is waited for."""

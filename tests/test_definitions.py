@@ -383,7 +383,7 @@ def test_run_name_templates(decorate: Any, eventflow_events: list[Event]) -> Non
         (lambda: 1 / 0, ZeroDivisionError, "division"),
         ("{day.nothing}", AttributeError, "nothing"),
     ],
-    ids=str,
+    ids=lambda value: None if callable(value) else str(value),
 )
 def test_run_names_that_cannot_be_made(
     decorate: Any,

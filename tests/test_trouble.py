@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
@@ -24,6 +25,8 @@ from eventflow.events import JournalEvent, JournalFailed, JournalRecovered
 from eventflow.journal import open_journal, postgres
 from eventflow.journal.base import DeliveryQuery, RunQuery
 from eventflow.journal.locks import is_free
+from eventflow.journal.owners import describe
+from eventflow.journal.postgres import PostgresJournal, _Session
 from eventflow.journal.rows import DeliveryStatus
 from eventflow.journal.sqlite import SqliteJournal
 from eventflow.settings import EVENTFLOW_JOURNAL_URL, temporary_settings
@@ -545,3 +548,58 @@ def test_a_network_that_is_cut_is_waited_for(
         work.run(20)
 
         assert work.is_complete()
+
+
+def test_who_stands_still_in_a_transaction_holds_up_nobody(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A machine that is frozen, or gone, with a lock in its hands: the server takes it from it."""
+    monkeypatch.setattr(postgres, "IDLE_SECONDS", 1)
+    still, other = open_journal(server.url()), open_journal(server.url())
+    assert isinstance(still, PostgresJournal)
+    owner = describe()
+    still.register(owner)
+    has_it, ended = threading.Event(), threading.Event()
+
+    def stand_still(session: Any) -> list[Any]:
+        found: list[Any] = session.all("SELECT id FROM @owners WHERE ended IS NULL FOR UPDATE")
+        has_it.set()
+        assert ended.wait(PATIENCE)
+        return [*session.all("SELECT 1"), *found]
+
+    with ThreadPoolExecutor() as pool:
+        standing = pool.submit(still.transact, stand_still)
+        assert has_it.wait(PATIENCE)
+        assert other.end(owner.id, "silent")
+        ended.set()
+        # What it did before is undone, and done again by what is there now.
+        assert standing.result(PATIENCE) == [(1,)]
+    still.close()
+    other.close()
+
+
+def test_two_that_come_first_make_the_tables_once(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both find none and both want to make them; whoever is second finds what the first made."""
+    with psycopg.connect(server.url(), autocommit=True) as connection:
+        connection.execute("CREATE SCHEMA first")
+    both = threading.Barrier(2)
+    looked = threading.local()
+    version = _Session.version
+
+    def together(session: _Session) -> int:
+        found = version(session)
+        if not getattr(looked, "once", False):
+            looked.once = True
+            both.wait(PATIENCE)
+        return found
+
+    monkeypatch.setattr(_Session, "version", together)
+    journals = [open_journal(server.url("first")) for _ in range(2)]
+    with ThreadPoolExecutor() as pool:
+        found = list(pool.map(lambda one: one.statistics().runs, journals))
+
+    assert found == [0, 0]
+    for one in journals:
+        one.close()

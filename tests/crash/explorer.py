@@ -1,9 +1,9 @@
 """The crash-point explorer: kills processes at every point, and looks at what is left of them.
 
 `python -m tests.crash.explorer` explores every point of every workload: with the guardian, with
-the guardian killed too, with a recovery by hand, and with that recovery killed. `--random N` kills
-processes at full speed after random moments. A table says what came of it; the exit code is 1 if
-anything was not as it must be.
+the guardian killed too, with a recovery by hand, and with that recovery killed, to be finished by
+hand or by its own guardian. `--random N` kills processes at full speed after random moments. A
+table says what came of it; the exit code is 1 if anything was not as it must be.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from tests.crash.kills import (
     COMMAND,
     EAGER,
     GUARDIAN,
+    ITS_OWN,
     LAZY,
     RECOVERY,
     TWICE,
@@ -50,6 +51,9 @@ POWERFUL: Final = ("flow", "async task", "retries of a hook", "submitted")
 THOROUGH: Final = ("flow", "submitted", "async subflow")
 """Where the process is killed at each page that SQLite writes, too."""
 
+WHEN_GUARDED: Final = ("enter after", "record after", "hook before", "hook after")
+"""The points of a recovery at which it has certainly begun to run hooks, under a guardian."""
+
 COMMANDS: Final = 12
 """Of how many cases one is recovered by the command, which takes a second."""
 
@@ -64,11 +68,15 @@ def cases(explorer: Explorer, ways: Iterable[str] = WAYS, only: Collection[str] 
     """Give every case there is, or those of some workloads."""
     chosen = set(ways)
     found: list[Case] = []
-    if chosen - {TWICE}:
+    if chosen - {TWICE, ITS_OWN}:
         once = list(_once(explorer, set(only or [*WORKLOADS, *OTHERS])))
         found += _by(chosen, once)
+    firsts = [one for one in FIRST_KILLS if not only or one.workload in only]
     if TWICE in chosen:
-        found += _twice(explorer, [one for one in FIRST_KILLS if not only or one.workload in only])
+        found += _twice(explorer, firsts)
+    if ITS_OWN in chosen:
+        again = (replace(one, way=ITS_OWN) for one in _twice(explorer, firsts[:1]))
+        found += [one for one in again if one.second and one.second.name in WHEN_GUARDED]
 
     return found
 

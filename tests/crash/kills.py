@@ -42,7 +42,8 @@ GUARDIAN: Final = "guardian"
 RECOVERY: Final = "recovery"
 COMMAND: Final = "guardian killed too"
 TWICE: Final = "recovery killed"
-WAYS: Final = (GUARDIAN, RECOVERY, COMMAND, TWICE)
+ITS_OWN: Final = "its own guardian"
+WAYS: Final = (GUARDIAN, RECOVERY, COMMAND, TWICE, ITS_OWN)
 
 
 class Point(NamedTuple):
@@ -197,8 +198,9 @@ class Explorer:
             outcome.violations.append(f"hung: {_said(home)}")
         if end.status > 0:
             outcome.violations.append(f"ended with {end.status}: {_said(home)}")
-        if case.way == TWICE:
-            (second,) = zygote.run(replace(order, target=case.second))
+        if case.second is not None:
+            guarded = order_for(home, case.durability, guardian=case.way == ITS_OWN)
+            (second,) = zygote.run(replace(guarded, target=case.second))
             outcome.kills += int(second.status < 0)
         if case.way == COMMAND:
             _command(order)
