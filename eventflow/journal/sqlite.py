@@ -183,6 +183,11 @@ class SqliteJournal(SqlJournal):
                 with suppress(sqlite3.Error):
                     session.connection.close()
 
+    def __del__(self) -> None:
+        # A journal that nobody has any more needs no closing by hand.
+        with suppress(Exception):
+            self.close()
+
     def before_fork(self) -> None:
         """Close the file: its locks and SQLite's own state must not reach a child."""
         self._lock.acquire()

@@ -54,8 +54,8 @@ THOROUGH: Final = ("flow", "submitted", "async subflow")
 WHEN_GUARDED: Final = ("enter after", "record after", "hook before", "hook after")
 """The points of a recovery at which it has certainly begun to run hooks, under a guardian."""
 
-COMMANDS: Final = 12
-"""Of how many cases one is recovered by the command, which takes a second."""
+COMMANDS: Final = 40
+"""Of how many cases one is recovered by the command, which takes seconds."""
 
 AT_ONCE: Final = 4
 """How many processes at full speed share a journal."""

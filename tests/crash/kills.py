@@ -204,8 +204,9 @@ class Explorer:
             outcome.kills += int(second.status < 0)
         if case.way == COMMAND:
             _command(order)
-        if case.way in {RECOVERY, TWICE} or not _lines_left(home):
-            _recover(zygote, replace(order, environment=_without_guardian(order)))
+        unguarded = order_for(home, case.durability, guardian=False)
+        if case.way in {RECOVERY, TWICE} or _nothing_written(home):
+            _recover(zygote, unguarded)
         self._judge(outcome, end.at)
 
         return outcome
@@ -235,6 +236,8 @@ class Explorer:
             order = order_for(home, "process", guardian=True)
             ends = zygote.run(replace(order, kills=moments, seed=chance.randrange(2**32)))
             outcome = Outcome(None, sum(one.status < 0 for one in ends), home=home)
+            if _nothing_written(home):
+                _recover(zygote, order_for(home, "process", guardian=False))
             self._judge(outcome, max(one.at for one in ends))
 
         return outcome
@@ -259,10 +262,6 @@ def order_for(home: Path, durability: str, *, guardian: bool) -> Order:
             TOLD: str(home / "told"),
         },
     )
-
-
-def _without_guardian(order: Order) -> dict[str, str]:
-    return {**order.environment, "EVENTFLOW_GUARDIAN": "false"}
 
 
 def _command(order: Order) -> None:
@@ -308,9 +307,19 @@ def _has_lines(folder: Path) -> bool:
     return False
 
 
-def _lines_left(home: Path) -> bool:
-    """Whether anything was written down: then there is a guardian too."""
-    return (home / "told").exists() or any(map(_has_lines, _owners(home)))
+def _nothing_written(home: Path) -> bool:
+    """Whether the owners that are left had not written anything: then they have no guardian."""
+    told = home / "told"
+    pids = {json.loads(line)[-1] for line in told.read_text().splitlines()} if told.exists() else ()
+
+    return not any(_has_lines(one) or _pid(one) in pids for one in _owners(home))
+
+
+def _pid(folder: Path) -> int:
+    try:
+        return int(json.loads((folder / "owner.json").read_bytes())["pid"])
+    except (OSError, ValueError):
+        return 0
 
 
 def _quiet(home: Path) -> bool:

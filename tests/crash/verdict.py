@@ -74,8 +74,8 @@ def _complaints(home: Path) -> list[str]:
         try:
             entry = json.loads(line)
         except ValueError:
-            # But for what the command `recover` says of each owner.
-            found += [] if line.startswith("✓ ") else [line]
+            # But for what the command `recover` says, of each owner or where there is none.
+            found += [] if line.startswith(("✓ ", "No dead process ")) else [line]
             continue
         # What hooks raised is the runs' own.
         if entry["level"] in {"warning", "error"} and not entry["logger"].endswith("_runs"):

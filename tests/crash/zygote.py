@@ -15,7 +15,7 @@ import time
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from eventflow import recovery
 from eventflow.journal import writer
@@ -138,15 +138,20 @@ def _recover() -> int:
 def _kill_guardian() -> None:
     """Kill the guardian of this process: that whose command names a folder of this home."""
     home = os.environ["EVENTFLOW_HOME"].encode()
-    for entry in Path("/proc").iterdir():
-        if not entry.name.isdecimal():
-            continue
-        with suppress(OSError):
-            command: list[Any] = (entry / "cmdline").read_bytes().split(b"\0")
-            if any(one.endswith(b"/guardian.py") for one in command) and any(
-                home in one for one in command
-            ):
-                os.kill(int(entry.name), signal.SIGKILL)
+    # Again and again: it may just be forking.
+    while guardians := [one for one in Path("/proc").glob("[0-9]*") if _guards(one, home)]:
+        for one in guardians:
+            with suppress(ProcessLookupError):
+                os.kill(int(one.name), signal.SIGKILL)
+
+
+def _guards(process: Path, home: bytes) -> bool:
+    try:
+        command = (process / "cmdline").read_bytes()
+    except OSError:
+        return False
+
+    return b"/guardian.py\0" in command and home in command
 
 
 if __name__ == "__main__":

@@ -233,10 +233,13 @@ def parted() -> None:
 
 def kill_guardian(line: Lifeline) -> None:
     """Kill the process that has the note of a lifeline open, which is not this one."""
-    note = os.fstat(line._note).st_ino
+    # With its device: on another one, anybody may have a file of that number open.
+    stat = os.fstat(line._note)
+    note = stat.st_dev, stat.st_ino
     for one in Path("/proc").glob("[0-9]*"):
         with suppress(OSError):  # it may have ended meanwhile
-            held = {fd.stat().st_ino for fd in (one / "fd").iterdir()}
+            stats = [fd.stat() for fd in (one / "fd").iterdir()]
+            held = {(found.st_dev, found.st_ino) for found in stats}
             if note in held and one.name != str(os.getpid()):
                 os.kill(int(one.name), 9)
 
