@@ -184,9 +184,12 @@ class SqliteJournal(SqlJournal):
                     session.connection.close()
 
     def __del__(self) -> None:
-        # A journal that nobody has any more needs no closing by hand.
-        with suppress(Exception):
+        # A journal that nobody has any more needs no closing by hand. At the end of the interpreter
+        # what this leans on may be gone already: then the kernel closes the file.
+        try:  # noqa: SIM105
             self.close()
+        except Exception:  # noqa: BLE001, S110
+            pass
 
     def before_fork(self) -> None:
         """Close the file: its locks and SQLite's own state must not reach a child."""
