@@ -34,7 +34,7 @@ COMMIT: Final = Target(1.5, issue=3)
 TURN: Final = 500
 """How many runs are made until all of them are in the journal, which writes groups."""
 
-LINES: Final = 10_000
+RUNS: Final = 4_000
 COLUMNS: Final = {"runs": len(RunRow._fields) + 1, "events": len(EventRow._fields)}
 
 
@@ -116,17 +116,17 @@ def guarded_flow_run_with_power() -> Iterator[Pair]:
 # -- lines ----------------------------------------------------------------------------------------
 
 
-def _written(count: int, *, hooked: bool) -> list[bytes]:
-    """Give so many lines of real task runs, each of its own."""
+def _written(runs: int, *, hooked: bool) -> list[bytes]:
+    """Give the lines of so many task runs; with a hook, of the transitions owed to it."""
     with use_bus(EventBus()) as own:
         lines: list[bytes] = []
-        books = Mock(
-            owner="owner", begun=True, waits=False, given_up=frozenset(), soon=lines.append
-        )
-        own.account, own.wired = Recorder(books, own), True
+        books = Mock(owner="owner", begun=True, waits=False, given_up=frozenset(), put=lines.append)
+        account = Recorder(books, own)
+        own.account, own.wired = account, True
         called = task(on_running=[hook] if hooked else None)(work)
-        while len(lines) < count:
+        for _ in range(runs):
             called(1)
+        account.release()
 
     return [one for one in lines if not hooked or b'"deliveries"' in one]
 
@@ -202,14 +202,14 @@ def _bare(folder: Path, synchronous: str) -> sqlite3.Connection:
 
 @paired(
     "journal.events",
-    f"{LINES} lines, put and drained",
+    f"events of {RUNS} runs, put and drained",
     THROUGHPUT,
     floor="executemany, 1 transaction",
     rounds=11,
 )
 def events() -> Iterator[Pair]:
     """Write what task runs leave, each side into a file of its own."""
-    lines = _written(LINES, hooked=False)
+    lines = _written(RUNS, hooked=False)
     yield Pair(_through_the_spool(lines), _many(lines), 1)
 
 

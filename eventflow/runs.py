@@ -223,10 +223,11 @@ class Run:
     @property
     def parameters(self) -> Mapping[str, Any]:
         """What the body is called with, by parameter name; empty if it could not be bound."""
-        if callable(self._parameters):
-            self._parameters = self._parameters()
+        given = self._parameters
+        if callable(given):
+            given = self._parameters = given()
 
-        return self._parameters
+        return given
 
     @parameters.setter
     def parameters(self, parameters: Mapping[str, Any] | Callable[[], Mapping[str, Any]]) -> None:

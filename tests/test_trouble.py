@@ -22,7 +22,7 @@ import pytest
 from eventflow import flow, task
 from eventflow.eventbus import bus
 from eventflow.events import JournalEvent, JournalFailed, JournalRecovered
-from eventflow.journal import open_journal, postgres
+from eventflow.journal import open_journal, postgres, writer
 from eventflow.journal.base import DeliveryQuery, RunQuery
 from eventflow.journal.locks import is_free
 from eventflow.journal.owners import describe
@@ -331,10 +331,17 @@ def test_a_home_that_is_deleted_takes_nothing_with_it(
     assert not is_free(folder / "lock")
 
 
+@pytest.fixture
+def unhurried(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the background thread leave all lines in the spool, until they are asked for."""
+    monkeypatch.setattr(writer, "LINGER_SECONDS", 3600.0)
+
+
+@pytest.mark.usefixtures("unhurried")
 def test_a_journal_that_is_deleted_is_begun_anew(
     work: Work, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Of the run in force nothing is missing, though its beginning was in the file that is gone."""
+    """Nothing is missing of what was not in it yet."""
     work.run(5)
     assert work.is_complete()
 
@@ -349,6 +356,7 @@ def test_a_journal_that_is_deleted_is_begun_anew(
     assert [one.getMessage() for one in caplog.records] == []
 
 
+@pytest.mark.usefixtures("unhurried")
 def test_a_damaged_journal_is_set_aside(
     work: Work, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

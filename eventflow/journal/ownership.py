@@ -60,7 +60,7 @@ class Gathered(Protocol):
         ...
 
     def forget(self) -> None:
-        """Hold nothing back any more: it is another process's to write."""
+        """Have nothing held back any more: it is another process's to write."""
         ...
 
 
@@ -195,12 +195,12 @@ class Ownership:
 
         return self._writer
 
-    def soon(self, line: bytes) -> None:
-        """Write a line."""
-        (self._writer or self.writer).soon(line)
+    def put(self, line: bytes) -> None:
+        """Write a line; calls nothing else, so that it may be called under a lock."""
+        (self._writer or self.writer).put(line)
 
     def ring(self) -> None:
-        """Have what is held back asked for soon."""
+        """Have what is put, or held back, in the journal within a moment."""
         (self._writer or self.writer).ring()
 
     def wait(self) -> bool:
@@ -253,6 +253,8 @@ class Ownership:
             if owner != self.owner:
                 return
             self.given_up |= frozenset(live)
+            for one in self._gathered:
+                one.forget()
             folder, guarding, writer = self._folder, self._guarding, self.writer
             self._enter()
         # What it has still to write is refused from now on.

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import reprlib
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from functools import lru_cache
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 from uuid import UUID
 
 from pydantic_core import to_json
@@ -22,99 +22,141 @@ from eventflow.ids import delivery_number
 from eventflow.journal.reach import reference_of, unreachable
 from eventflow.journal.rows import DeliveryStatus, micros
 from eventflow.runs import Run, Transition
+from eventflow.states import StateType
 
-__all__ = ["Page", "settlement_line"]
+__all__ = ["Entry", "Page", "line", "page_of", "settlement_line"]
 
 LONGEST: Final = 10_000
 """How many characters of a message, or of what a hook failed with, are kept."""
 
 NULL: Final = "null"
 
+Row: TypeAlias = tuple[int | str, float, int, int, str, str, str]
+"""What changes in the row of a run: its end, seconds, attempts, the last transition's number, the
+state's id, what it is, its message."""
+
+Entry: TypeAlias = "tuple[Page, str, Row]"
+"""A transition put down: where, its own row, the row of the run."""
+
+# Python 3.11 looks a member up by calling Python code.
+_RUNNING: Final = StateType.RUNNING
+
 
 class Page:
     """What the journal knows of one run so far; kept with the run."""
 
-    __slots__ = ("_begun", "_fixed", "_head", "_name", "_started", "_tail", "key")
+    __slots__ = (
+        "_begun",
+        "_created",
+        "_head",
+        "_last",
+        "_last_key",
+        "_name",
+        "_parameters",
+        "_started",
+        "_tail",
+        "key",
+    )
 
     def __init__(self, run: Run, owner: str) -> None:
         self.key = f"{run.id.int:032x}"
         self._begun = False
-        self._started = _moment(run.start_time)
+        self._created = self._started = self._parameters = NULL
         self._name: str | None = None
         self._head = ""
-        above = ",".join(map(_id, (run.parent_run_id, run.flow_run_id, run.root_flow_run_id)))
-        self._tail = f"{above},{_known_text(owner)},"
-        self._fixed = ""
+        self._tail = f"{_above(run)},{_known_text(owner)}"
+        self._last: UUID | None = None
+        self._last_key = NULL
 
-    def _fix(self, run: Run, parameters: str, created: int) -> None:
-        """Put together what stays as it is from one transition to the next."""
+    def _keep_up(self, run: Run) -> None:
+        """Take note of what is new: the name and parameters are final when the body begins."""
+        if run.run_count or run.end_time is not None:
+            self._begun = True
+            self._parameters = _text(_parameters(run.parameters))
         name = run.name
         if name != self._name:
             self._name = name
-            self._head = f'"{self.key}","{run.run_type}",{_text(name)},{_of_definition(run)},'
-        self._fixed = f"{self._head}{parameters},{self._tail}{created}"
+            self._head = f'"{self.key}","{run.run_type}",{_text(name)},{_of_definition(run)}'
 
-    def _keep_up(self, fact: Transition, at: int) -> None:
-        """Take note of what is new: the name and parameters are final when the body begins."""
-        run = fact.run
-        if run.run_count or run.end_time is not None:
-            self._begun = True
-            self._fix(
-                run,
-                _text(_parameters(run.parameters)),
-                at if run.created is None else micros(run.created),
-            )
-            if self._started is NULL:
-                self._started = _moment(run.start_time)
-        elif not self._fixed:
-            self._fix(run, NULL, at)
-
-    def line(
-        self, fact: Transition, hooks: Sequence[Hook] = (), before: Transition | None = None
-    ) -> bytes:
-        """Make the line of a transition, and of the deliveries that it owes to these hooks.
-
-        `before` is the transition before it, where that has no line of its own.
-        """
+    def entry(self, fact: Transition) -> Entry:
+        """Put down a transition, with the row of the run as of it."""
         run, state = fact.run, fact.to_state
-        at = micros(state.timestamp)
         if not self._begun:
-            self._keep_up(fact, at)
-        key = f"{state.id.int:032x}"
-        message = NULL if state.message is None else _text(state.message[:LONGEST])
+            self._keep_up(run)
+        at = micros(state.timestamp)
+        if self._created is NULL:
+            # A run that another process has begun is older than its first line here.
+            self._created = _moment(None if fact.sequence == 0 else run.created, at)
+        if self._started is NULL and fact.run_count:
+            self._started = _moment(None if state.type is _RUNNING else run.start_time, at)
+        follows = self._last_key if fact.follows is self._last else _id(fact.follows)
+        key = f'"{state.id.int:032x}"'
+        self._last, self._last_key = state.id, key
         what = f'"{state.type._value_}",{_known_text(state.name)},{at}'
-        ended = NULL if run.end_time is None else at
-        events = self._event(fact, key, what, message)
-        if before is not None:
-            events = f"{self._past(before)},{events}"
-        line = (
-            f'{{"runs":[[{self._fixed},{self._started},{ended},{run.seconds:.6f},'
-            f'{fact.run_count},{fact.sequence},"{key}",{what},{message}]],"events":[{events}]'
-        )
-        if hooks:
-            owed = ",".join(
-                f'["{_delivery(state.id, place)}","{key}","{self.key}",{place},{_owed(hook)}]'
-                for place, hook in enumerate(hooks)
-            )
-            line += f',"deliveries":[{owed}]'
-
-        return (line + "}").encode()
-
-    def _past(self, fact: Transition) -> str:
-        state = fact.to_state
         message = NULL if state.message is None else _text(state.message[:LONGEST])
-        what = f'"{state.type._value_}",{_known_text(state.name)},{micros(state.timestamp)}'
+        told = NULL if state.error is None else _text(_bounded(state.error).model_dump_json())
+        ended = NULL if run.end_time is None else at
+        event = (
+            f'[{key},"{self.key}",{fact.sequence},{what},{fact.run_count},{message},'
+            f"{told},{follows}]"
+        )
+        row = (ended, run.seconds, fact.run_count, fact.sequence, key, what, message)
 
-        return self._event(fact, f"{state.id.int:032x}", what, message)
+        return self, event, row
 
-    def _event(self, fact: Transition, key: str, what: str, message: str) -> str:
-        error = fact.to_state.error
-        told = NULL if error is None else _text(_bounded(error).model_dump_json())
+    def row(self, row: Row) -> str:
+        """Give the row of the run as of an entry."""
+        ended, seconds, count, sequence, key, what, message = row
 
         return (
-            f'["{key}","{self.key}",{fact.sequence},{what},{fact.run_count},{message},{told},'
-            f"{_id(fact.follows)}]"
+            f"[{self._head},{self._parameters},{self._tail},{self._created},{self._started},{ended},"
+            f"{seconds:.6f},{count},{sequence},{key},{what},{message}]"
         )
+
+    def deliveries(self, fact: Transition, hooks: Iterable[Hook]) -> str:
+        """Give the rows of what a transition owes to hooks."""
+        state = fact.to_state.id
+
+        return ",".join(
+            f'["{_delivery(state, place)}","{state.int:032x}","{self.key}",{place},{_owed(hook)}]'
+            for place, hook in enumerate(hooks)
+        )
+
+
+def line(entries: Iterable[Entry], deliveries: str = "") -> bytes:
+    """Make one line of some entries, and of what the last of them owes to hooks.
+
+    Those of one run must be in their order.
+    """
+    events = []
+    rows: dict[Page, Row] = {}
+    for page, event, row in entries:
+        events.append(event)
+        rows[page] = row
+    runs = ",".join([page.row(row) for page, row in rows.items()])
+    owed = f',"deliveries":[{deliveries}]' if deliveries else ""
+
+    return f'{{"runs":[{runs}],"events":[{",".join(events)}]{owed}}}'.encode()
+
+
+def page_of(run: Run, owner: str) -> Page:
+    """Give the page of a run, which it keeps from its first on."""
+    page: Page | None = run.journalled
+    if page is None:
+        page = run.journalled = Page(run, owner)
+
+    return page
+
+
+def _above(run: Run) -> str:
+    """Give the ids of the run above, of its flow run and of the first flow run."""
+    above = run.parent_run_id
+    if above is run.flow_run_id is run.root_flow_run_id:
+        # A task of a flow that nobody called.
+        key = _id(above)
+        return f"{key},{key},{key}"
+
+    return ",".join(map(_id, (above, run.flow_run_id, run.root_flow_run_id)))
 
 
 def _of_definition(run: Run) -> str:
@@ -167,8 +209,8 @@ def _id(key: UUID | None) -> str:
     return NULL if key is None else f'"{key.int:032x}"'
 
 
-def _moment(moment: datetime | None) -> str:
-    return NULL if moment is None else str(micros(moment))
+def _moment(moment: datetime | None, otherwise: int) -> str:
+    return str(otherwise if moment is None else micros(moment))
 
 
 def _text(text: str) -> str:

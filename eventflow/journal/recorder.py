@@ -1,11 +1,16 @@
-"""The journal's place on the bus: every transition is written down before anyone hears of it."""
+"""The journal's place on the bus: every transition is written down before anyone hears of it.
+
+What nobody hears of, and no hook can be owed, is written a moment later, together with others.
+"""
 
 from __future__ import annotations
 
+import threading
+from collections import deque
 from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager
 from datetime import UTC, datetime
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 from uuid import UUID
 from weakref import WeakKeyDictionary
 
@@ -15,7 +20,7 @@ from eventflow.hooks import Hook
 from eventflow.ids import delivery_id
 from eventflow.journal.base import Fence, Journal
 from eventflow.journal.guarding import FOR_ALL
-from eventflow.journal.pages import Page, settlement_line
+from eventflow.journal.pages import Entry, line, page_of, settlement_line
 from eventflow.journal.reach import reference_of
 from eventflow.journal.rows import DeliveryStatus, Settlement
 from eventflow.logs import get_logger
@@ -23,6 +28,9 @@ from eventflow.runs import Transition
 from eventflow.subscriptions import Phase, Subscription
 
 __all__ = ["Books", "Recorder"]
+
+MANY: Final = 32
+"""How many transitions are held back at most."""
 
 Key = tuple[UUID, UUID, int]
 """What tells a delivery from all others: its run, its event, the hook's place among the owed."""
@@ -60,12 +68,12 @@ class Books(Protocol):
         """Enter the owner, before the first line."""
         ...
 
-    def soon(self, line: bytes) -> None:
-        """Write a line."""
+    def put(self, line: bytes) -> None:
+        """Write a line; calls nothing else, so that it may be called under a lock."""
         ...
 
     def ring(self) -> None:
-        """Have what is held back asked for soon."""
+        """Have what is put, or held back, in the journal within a moment."""
         ...
 
     def enlist(self, recorder: Recorder) -> None:
@@ -101,7 +109,7 @@ class Recorder:
         self._for_all = 0
         self._guarded: WeakKeyDictionary[Any, object] = WeakKeyDictionary()
         self._guarded_by = ""
-        self._held: dict[int, Transition] = {}
+        self.forget()
         books.enlist(self)
 
     @property
@@ -117,23 +125,22 @@ class Recorder:
     def record(self, fact: Transition, owed: Sequence[Subscription], *, heard: bool) -> bool:
         """Write a transition down; says whether `wait` has to be called before going on.
 
-        A first one that nobody hears of, of a run without hooks, is held back a moment, and written
-        together with the next: most bodies begin as soon as they are called.
+        What nobody hears of is held back for a moment, and written together with what comes
+        after: the first transition of a run, and all of those that no hook can be owed.
         """
-        books, number = self.books, fact.run.id.int
-        if books.given_up and number in books.given_up:
+        books = self.books
+        if books.given_up and fact.run.id.int in books.given_up:
             return False
         fact.journal = self
         try:
             if fact.sequence == 0:
                 self._begin(fact)
-                if not (owed or heard or books.waits or self._may_have_hooks(fact)):
-                    self._held[number] = fact
-                    books.ring()
-                    return False
-            before = self._held.pop(number, None)
-            hooks = [_hook(one) for one in owed] if owed else ()
-            books.soon(self._page(fact).line(fact, hooks, before))
+            quiet = not (owed or heard or books.waits)
+            if quiet and (fact.sequence == 0 or not self._may_have_hooks(fact)):
+                self._hold(fact)
+            else:
+                self._write(fact, owed)
+            books.ring()
         except Exception as error:  # noqa: BLE001 - the journal never fails a run
             fact.journal = None
             _say("A transition", error)
@@ -141,21 +148,37 @@ class Recorder:
 
         return books.waits and (bool(owed) or (_is_edge(fact) and self._may_have_hooks(fact)))
 
-    def release(self) -> None:
-        """Write what is held back."""
-        for number, fact in self._held.copy().items():
-            try:
-                if number not in self.books.given_up:
-                    self.books.soon(self._page(fact).line(fact))
-            except Exception as error:  # noqa: BLE001 - the journal never fails a run
-                _say("A transition", error)
-            # Only now: the next one, if it comes meanwhile, must not be written without this one,
-            # and twice in the journal is once.
-            self._held.pop(number, None)
+    def _hold(self, fact: Transition) -> None:
+        """Put a transition down, to be written within a moment, or sooner if there are many."""
+        with self._lock:
+            self._held.append(page_of(fact.run, self.books.owner).entry(fact))
+            if len(self._held) >= MANY:
+                self.release()
+
+    def _write(self, fact: Transition, owed: Sequence[Subscription]) -> None:
+        """Write a transition, behind those that are held back, and what is owed."""
+        with self._lock:
+            page = page_of(fact.run, self.books.owner)
+            entry = page.entry(fact)
+            self.release([entry], page.deliveries(fact, map(_hook, owed)) if owed else "")
+
+    def release(self, more: Sequence[Entry] = (), deliveries: str = "") -> None:
+        """Write what is held back, then more, and what the last of it owes."""
+        with self._lock:
+            held = [*self._held]
+            if held or more:
+                self.books.put(line([*held, *more], deliveries))
+            # Only now: what interrupted this must not write later ones without these, and twice in
+            # the journal is once. It may have written, and let go of, some of these itself.
+            for one in held:
+                if self._held and self._held[0] is one:
+                    self._held.popleft()
 
     def forget(self) -> None:
         """Hold nothing back: in a forked child, it is the parent's to write."""
-        self._held.clear()
+        self._held: deque[Entry] = deque()
+        # Reentrant: a signal handler or a finalizer may run flows.
+        self._lock = threading.RLock()
 
     def wait(self) -> None:
         """Come back when what was recorded is in the journal, or cannot be written now."""
@@ -190,13 +213,6 @@ class Recorder:
             self._guarded[origin] = declared
             books.guard(reference_of(origin), _hooks(declared))
 
-    def _page(self, fact: Transition) -> Page:
-        page: Page | None = fact.run.journalled
-        if page is None:
-            page = fact.run.journalled = Page(fact.run, self.books.owner)
-
-        return page
-
     # -- deliveries -------------------------------------------------------------------------
 
     def settle(
@@ -211,7 +227,8 @@ class Recorder:
         if key[0].int in self.books.given_up:
             return
         try:
-            self.books.soon(settlement_line(key, status, attempts, error, delay))
+            self.books.put(settlement_line(key, status, attempts, error, delay))
+            self.books.ring()
         except Exception as problem:  # noqa: BLE001 - the journal never fails a run
             _say("The outcome of a hook", problem)
 

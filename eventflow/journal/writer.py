@@ -107,13 +107,13 @@ class Writer:
 
     def soon(self, line: bytes) -> None:
         """Have a line written within a moment. With a spool it is durable already."""
-        self._put(line)
-        if not self._rung:
-            self._ring()
+        self.put(line)
+        self.ring()
 
     def ring(self) -> None:
-        """Have the thread come, for what `before` is going to put."""
-        self._ring()
+        """Have the thread come, or, where there can be none, write at once."""
+        if not self._rung and not self._summon() and not self._is_hindered():
+            self.flush()
 
     def now(self, line: bytes) -> bool:
         """Have a line written, after all that came before; says whether it is durable.
@@ -122,9 +122,9 @@ class Writer:
         is kept, and written later by the background thread.
         """
         lost = self.lost
-        safe = self._put(line)
+        safe = self.put(line)
         if not self._rung and (safe or not self._waits):
-            self._ring()
+            self.ring()
 
         return safe or (self.wait() and self.lost == lost)
 
@@ -137,7 +137,7 @@ class Writer:
         if self._is_spooled():
             return True
         if not self._waits or self._error is not None:
-            self._ring()
+            self.ring()
             return False
 
         return self._flush(patient=False) or self._is_spooled()
@@ -145,8 +145,8 @@ class Writer:
     def _is_spooled(self) -> bool:
         return self.spool is not None and not self._backlog.lines
 
-    def _put(self, line: bytes) -> bool:
-        """Keep a line; says whether it is in the spool."""
+    def put(self, line: bytes) -> bool:
+        """Keep a line, for when the thread comes next; says whether it is in the spool."""
         with self._putting:
             spool = self.spool
             # What waits in memory came before.
@@ -166,7 +166,7 @@ class Writer:
             except BaseException:
                 # Interrupted from outside. Twice in the journal is once, but lost is lost.
                 self._keep(line)
-                self._ring()
+                self.ring()
                 raise
             finally:
                 self._midway = midway
@@ -317,11 +317,6 @@ class Writer:
             self._troubled(error, self.lost)
 
     # -- the background thread --------------------------------------------------------------
-
-    def _ring(self) -> None:
-        """Have the thread come, or, where there can be none, write at once."""
-        if not self._rung and not self._summon() and not self._is_hindered():
-            self.flush()
 
     def _summon(self) -> bool:
         self._rung = True

@@ -397,7 +397,7 @@ def test_what_waits_to_be_written_is_not_written_under_another_name(own: Isolate
     assert lines == []
     work()
     assert account().flush()
-    assert len(lines) >= 2
+    assert lines
 
 
 # -- duties --------------------------------------------------------------------------------------

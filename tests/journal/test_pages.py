@@ -15,9 +15,9 @@ from eventflow import Hook, task
 from eventflow.errorinfo import ErrorInfo
 from eventflow.ids import delivery_id, new_id
 from eventflow.journal.lines import decode
-from eventflow.journal.pages import Page, settlement_line
+from eventflow.journal.pages import Page, line, settlement_line
 from eventflow.journal.rows import Codec, DeliveryStatus, EventRow, RunRow
-from eventflow.runs import TaskRun
+from eventflow.runs import TaskRun, Transition
 from eventflow.states import Completed, Pending, Running, State, StateType
 
 codec = Codec(UUID)
@@ -31,6 +31,11 @@ def work(**values: Any) -> None:
 def a_run(**values: Any) -> TaskRun:
     """Make a run of it that has not begun."""
     return TaskRun(work, "work", lambda: values, frozenset(), None)
+
+
+def written(page: Page, fact: Transition, *hooks: Hook) -> bytes:
+    """Make the line of one transition."""
+    return line([page.entry(fact)], page.deliveries(fact, hooks))
 
 
 def rows(line: bytes) -> tuple[RunRow, EventRow, list[Any]]:
@@ -50,8 +55,8 @@ def parameters(**values: Any) -> Any:
     """Give what a line says of parameters."""
     run = a_run(**values)
     page = Page(run, "owner")
-    page.line(run.enter(Pending()))
-    row, _, _ = rows(page.line(run.enter(Running()), ()))
+    written(page, run.enter(Pending()))
+    row, _, _ = rows(written(page, run.enter(Running())))
     assert row.parameters is not None
     assert len(row.parameters) < 10_000
 
@@ -119,11 +124,11 @@ def test_messages_and_errors_are_cut() -> None:
     """At ten thousand characters each; what was raised is still told by kind."""
     run = a_run()
     page = Page(run, "owner")
-    page.line(run.enter(Pending()))
-    page.line(run.enter(Running()), ())
+    written(page, run.enter(Pending()))
+    written(page, run.enter(Running()))
     error = ErrorInfo(type="ValueError", message="x" * 100_000, traceback="t")
     failed = State[Any](type=StateType.FAILED, message="m" * 99_999, error=error)
-    row, event, _ = rows(page.line(run.enter(failed)))
+    row, event, _ = rows(written(page, run.enter(failed)))
     assert row.message == event.message == "m" * 10_000
     assert event.error is not None
     assert ErrorInfo.model_validate_json(event.error) == error.model_copy(
@@ -136,9 +141,9 @@ def test_any_text_makes_a_line(name: str, message: str, tags: list[str]) -> None
     """One line, that reads back as it was, but for what no encoding has."""
     run = TaskRun(work, name, dict, frozenset(tags), None)
     run.name = name
-    line = Page(run, "owner").line(run.enter(Pending(message=message)))
-    assert b"\n" not in line
-    row, event, _ = rows(line)
+    made = written(Page(run, "owner"), run.enter(Pending(message=message)))
+    assert b"\n" not in made
+    row, event, _ = rows(made)
     assert row.definition == name.encode(errors="backslashreplace").decode()
     assert event.message == message.encode(errors="backslashreplace").decode()
     assert len(row.tags) == len(set(tags))
@@ -149,10 +154,10 @@ def test_a_page_grows_with_its_run() -> None:
     run = a_run(number=1)
     fact = run.enter(Pending())
     page = Page(run, "owner")
-    first, one, _ = rows(page.line(fact, ()))
+    first, one, _ = rows(written(page, fact))
     run.name = "renamed"
-    second, two, _ = rows(page.line(run.enter(Running()), ()))
-    third, three, _ = rows(page.line(run.enter(Completed()), ()))
+    second, two, _ = rows(written(page, run.enter(Running())))
+    third, three, _ = rows(written(page, run.enter(Completed())))
 
     assert (first.name == "renamed", second.name, third.name) == (False, "renamed", "renamed")
     assert [one.parameters for one in (first, second, third)] == [None, *['{"number":1}'] * 2]
@@ -162,12 +167,23 @@ def test_a_page_grows_with_its_run() -> None:
     assert [one.follows for one in (one, two, three)] == [None, one.id, two.id]
 
 
+def test_transitions_of_several_runs_are_one_line() -> None:
+    """With one row for each run, as of its last transition, and all events in their order."""
+    first, second = a_run(), a_run()
+    pages = {one: Page(one, "owner") for one in (first, second)}
+    states = [(first, Pending()), (second, Pending()), (first, Running()), (first, Completed())]
+    entries = [pages[run].entry(run.enter(state)) for run, state in states]
+    found = decode([line(entries)])
+    assert [codec.run_in(one).state_name for one in found.runs.values()] == ["Completed", "Pending"]
+    assert found.events[:: len(EventRow._fields)] == [state.id.hex for _, state in states]
+
+
 def test_what_is_owed_is_in_the_line() -> None:
     """In order, with ids that follow from the event's."""
     run = a_run()
     fact = run.enter(Pending())
     hooks = [Hook(print, id="\udc80 odd"), Hook(lambda *_: None, id="lambda")]
-    _, event, found = rows(Page(run, "owner").line(fact, hooks))
+    _, event, found = rows(written(Page(run, "owner"), fact, *hooks))
     assert [(one.id, one.ordinal, one.hook, one.importable) for one in found] == [
         (delivery_id(event.id, 0), 0, "\\udc80 odd", True),
         (delivery_id(event.id, 1), 1, "lambda", False),
@@ -179,12 +195,12 @@ def test_a_settlement_says_why_and_when() -> None:
     """When the next attempt may begin, by the delay; the reason is cut."""
     run_id, event_id = new_id(), new_id()
     status = DeliveryStatus.FAILED
-    line = settlement_line((run_id, event_id, 3), status, 2, "\udc80" + "x" * 20_000, 1.5)
-    ((key, values),) = decode([line]).settlements.items()
+    made = settlement_line((run_id, event_id, 3), status, 2, "\udc80" + "x" * 20_000, 1.5)
+    ((key, values),) = decode([made]).settlements.items()
     found_run, found_id, found_status, attempts, updated, due, error = values
     assert (found_run, found_id, key) == (run_id.hex, key, delivery_id(event_id, 3).hex)
     assert (found_status, attempts, due - updated) == ("failed", 2, 1_500_000)
     assert (error[:7], len(error)) == ("\\udc80x", 10_000)
-    line = settlement_line((run_id, event_id, 0), DeliveryStatus.DELIVERED, 1, None, 0.0)
-    (values,) = decode([line]).settlements.values()
+    made = settlement_line((run_id, event_id, 0), DeliveryStatus.DELIVERED, 1, None, 0.0)
+    (values,) = decode([made]).settlements.values()
     assert values[5:] == [None, None]

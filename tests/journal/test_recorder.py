@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import contextvars
 import itertools
 import threading
-from collections.abc import AsyncIterator, Callable, Generator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
 import pytest
@@ -28,18 +27,17 @@ from eventflow import (
 from eventflow.errors import EventflowError, JournalError
 from eventflow.eventbus import current_bus
 from eventflow.ids import delivery_id
-from eventflow.jobs import Job
 from eventflow.journal.base import DeliveryQuery, Fence, RunQuery
 from eventflow.journal.lines import decode
 from eventflow.journal.memory import MemoryJournal
-from eventflow.journal.recorder import Recorder
+from eventflow.journal.recorder import MANY, Recorder
 from eventflow.journal.rows import DeliveryStatus, EventRow, RunRow
 from eventflow.settings import (
     EVENTFLOW_DURABILITY,
     EVENTFLOW_JOURNAL_URL,
     temporary_settings,
 )
-from eventflow.states import Cancelled, Pending, Running
+from eventflow.states import Cancelled
 from eventflow.testing import capture_events, isolated
 from tests.journal.reading import account, owed, statuses, the_run, told_alike, written
 
@@ -528,7 +526,7 @@ class Books:
     def begin(self) -> None:
         """Be there already."""
 
-    def soon(self, line: bytes) -> None:
+    def put(self, line: bytes) -> None:
         """Note a line."""
         self.lines.append(line)
         self.did.append("settlement" if b"settlements" in line else "line")
@@ -579,12 +577,12 @@ def test_before_the_first_hook_is_waited_where_lines_are_not_durable_at_once(boo
         name="main", on_completion=[lambda *_: seen_at.append(books.did.count("wait"))]
     )(lambda: 1)
     declared()
-    did = [one for one in books.did if not one.startswith("guard")]
+    did = [one for one in books.did if not one.startswith(("guard", "ring"))]
     assert did == ["line", "wait", "line", "line", "wait", "settlement", "settlement"]
     assert seen_at == [2]
     books.did.clear()
     double(1)
-    assert books.did == ["line"] * 3
+    assert books.did == ["line", "ring"] * 3
 
 
 def test_async_code_waits_without_blocking_its_loop(books: Books) -> None:
@@ -651,95 +649,81 @@ def test_of_a_run_that_others_took_over_nothing_is_recorded(books: Books) -> Non
     assert books.did == []
 
 
-def test_a_first_transition_that_nobody_hears_of_is_held_back(books: Books) -> None:
-    """It is written with the next, in one line, unless it is asked for before that."""
+EVENT = len(EventRow._fields)
+
+
+def _account() -> Recorder:
+    found = current_bus().account
+    assert isinstance(found, Recorder)
+
+    return found
+
+
+def _events(line: bytes) -> list[str]:
+    """Give the names of the states in a line."""
+    return decode([line]).events[4::EVENT]
+
+
+def test_what_nobody_hears_of_is_held_back(books: Books) -> None:
+    """It is written when it is asked for, all in one line, with one row for each run."""
     books.waits = False
     double(1)
-    assert books.did == ["ring", "line", "line"]
-    assert [len(decode([line]).events) // EVENT for line in books.lines] == [2, 1]
-    books.did.clear()
-    books.lines.clear()
-    own = current_bus().account
-    assert isinstance(own, Recorder)
-
-    def key(*_: Any) -> None:
-        own.release()
-        own.release()
-
-    task(name="asked", cache_key_fn=key)(lambda: 1)()
-    assert books.did == ["ring", "line", "line", "line"]
-    bus.subscribe(seen, state="Pending")
-    books.did.clear()
-    double(1)
-    assert books.did == ["line"] * 3
+    double(2)
+    assert books.did == ["ring"] * 6
+    _account().release()
+    _account().release()
+    assert [_events(line) for line in books.lines] == [["Pending", "Running", "Completed"] * 2]
+    assert len(decode(books.lines).runs) == 2
 
 
-def test_what_is_asked_for_while_the_next_comes_is_never_behind_it(books: Books) -> None:
-    """Then it is written twice, which is once in the journal: at no time one is missing."""
+def test_many_that_are_held_back_are_not_waited_with(books: Books) -> None:
+    """However many runs there are before anybody asks, few of them are in memory only."""
     books.waits = False
-    own = current_bus().account
-    assert isinstance(own, Recorder)
-    soon = books.soon
+    for number in range(MANY):
+        double(number)
+    assert [len(_events(line)) for line in books.lines] == [MANY] * 3
+
+
+def test_what_a_run_with_hooks_enters_is_written_before_its_body_begins(books: Books) -> None:
+    """Its first transition with the next; what was held back before is in that line too."""
+    books.waits = False
+    double(1)
+    seen_at: list[list[str]] = []
+    task(on_completion=[seen])(lambda: seen_at.extend(map(_events, books.lines)))()
+    assert seen_at == [["Pending", "Running", "Completed", "Pending", "Running"]]
+    assert [_events(line) for line in books.lines[1:]] == [["Completed"], [], []]
+
+
+def test_what_is_heard_is_written_first(books: Books) -> None:
+    """A listener that tells the world of a run finds it in the journal."""
+    books.waits = False
+    bus.subscribe(seen, state="Running")
+    double(1)
+    assert books.did == ["ring", "line", "ring", "ring"]
+    assert [_events(line) for line in books.lines] == [["Pending", "Running"]]
+
+
+def test_what_interrupts_a_line_loses_none_of_it(books: Books) -> None:
+    """A signal handler may run a task while a line is written; twice in the journal is once."""
+    books.waits = False
+    put = books.put
 
     def interrupted(line: bytes) -> None:
-        books.soon = soon  # type: ignore[method-assign]
-        thread = threading.Thread(target=context.run, args=(course.send, None))
-        # Its Running comes while its Pending is being written.
-        thread.start()
-        thread.join()
-        soon(line)
+        books.put = put  # type: ignore[method-assign]
+        double.with_options(on_completion=[seen])(2)
+        put(line)
 
-    @task
-    def body() -> None:
-        """Be called later."""
-
-    job = Job(body, (), {})
-    context = contextvars.copy_context()
-    course = _published(job)
-    next(course)
-    books.soon = interrupted  # type: ignore[method-assign]
-    own.release()
-    first = decode(books.lines[:1])
-    assert [first.events[place * EVENT + 2] for place in range(2)] == [0, 1]
-    assert len(decode(books.lines).runs) == 1
-    assert next(iter(decode(books.lines).runs.values()))[SEQUENCE] == 1
-    own.release()
-    assert len(books.lines) == 2
+    double(1)
+    books.put = interrupted  # type: ignore[method-assign]
+    double.with_options(on_completion=[seen])(3)
+    _account().release()
+    rows = decode(books.lines)
+    assert len({*rows.events[::EVENT]}) == 9
+    assert {one[SEQUENCE] for one in rows.runs.values()} == {2}
+    assert len(rows.deliveries) == 2
 
 
-EVENT = len(EventRow._fields)
 SEQUENCE = RunRow._fields.index("sequence")
-
-
-def _published(job: Job) -> Generator[None, None, None]:
-    for state in (Pending(), Running()):
-        job.bus.publish_transition(job.run.enter(state))
-        yield
-
-
-def test_what_cannot_be_released_holds_up_nothing(
-    books: Books, caplog: pytest.LogCaptureFixture
-) -> None:
-    """It is said, once, and forgotten; of what others took over nothing is released."""
-    books.waits = False
-    own = current_bus().account
-    assert isinstance(own, Recorder)
-    for _ in range(2):
-        next(_published(Job(task(name="held")(seen), (), {})))
-    given_up = Job(task(name="given up")(seen), (), {})
-    next(_published(given_up))
-    books.given_up = frozenset({given_up.run.id.int})
-
-    def broken(line: bytes) -> None:
-        books.soon = soon  # type: ignore[method-assign]
-        raise ValueError("broken")
-
-    soon = books.soon
-    books.soon = broken  # type: ignore[method-assign]
-    own.release()
-    own.release()
-    assert caplog.text.count("A transition could not be recorded") == 1
-    assert len(books.lines) == 1
 
 
 # -- a random history -----------------------------------------------------------------------------

@@ -345,7 +345,7 @@ def test_a_line_that_gets_from_memory_into_the_spool_is_durable(
     """Whatever the journal says: it is asked for no more than that."""
     disk.fault = "full"
     with writer._committing:
-        writer._put(b"line-0")
+        writer.put(b"line-0")
     disk.fault = ""
     journal.error = JournalError("locked")
 
@@ -596,7 +596,7 @@ def test_where_there_can_be_no_thread_the_publisher_writes(
 
 def test_what_cannot_wait_is_written_by_its_publisher(plain: Writer, journal: Ledger) -> None:
     """It is durable on return, with all that came before, and no other thread was needed."""
-    plain._put(b"line-0")
+    plain.put(b"line-0")
 
     assert plain.now(b"line-1")
 
@@ -726,7 +726,7 @@ def test_a_line_that_cannot_be_stored_keeps_no_other_out(
     journal.bad = {b"line-300", b"line-301", b"line-777"}
     with either._committing:
         for line in lines(1000):
-            either._put(line)
+            either.put(line)
 
     assert not either.flush()
 
@@ -775,7 +775,7 @@ def test_an_interrupt_within_a_commit_loses_nothing(either: Writer, journal: Led
         journal.hold = lambda: None
         raise KeyboardInterrupt
 
-    either._put(b"line-0")
+    either.put(b"line-0")
     journal.hold = interrupt
     with pytest.raises(KeyboardInterrupt):
         either.flush()
@@ -795,7 +795,7 @@ def test_publishing_from_within_a_commit_does_not_wait_for_itself(
         either.now(b"line-1")
         inner.append(either.flush())
 
-    either._put(b"line-0")
+    either.put(b"line-0")
     journal.hold = finalizer
     assert either.flush()
 
@@ -875,7 +875,7 @@ def test_a_forked_child_leaves_the_parents_lines_to_it(tmp_path: Path, told: Tol
     writer = Writer(open_journal(url), told)
     ours, theirs = a_run(), a_run()
     writer.now(entered(a_run()))
-    writer._put(entered(ours))
+    writer.put(entered(ours))
 
     def child() -> bool:
         cursor = writer.journal.cursor()  # type: ignore[attr-defined]
