@@ -218,7 +218,7 @@ def events() -> Iterator[Pair]:
 
 def _commits(durability: Durability, synchronous: str) -> Iterator[Pair]:
     """Compare what is paid before a hook begins to an insert of one row, with its commit."""
-    lines = cycle(_written(20_000, hooked=True))
+    lines = cycle(_written(2_000, hooked=True))
     with ExitStack() as stack:
         ours, theirs = (stack.enter_context(_folder()) for _ in range(2))
         spool = Spool(ours) if durability == "process" else None

@@ -3,17 +3,34 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from pathlib import Path
 
 import pytest
 
 from eventflow import settings
+from eventflow.errorinfo import printable
 from eventflow.settings import SETTINGS
 
 ROOT = Path(settings.__file__).parents[1]
+
+
+def pytest_configure() -> None:
+    """Take notice of Ctrl-C: pytest-xdist's processes do not, and so would none that they start."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Have reports that can be sent to another process: some tests log lone surrogates."""
+    report = yield
+    report.sections = [(name, printable(text)) for name, text in report.sections]
+
+    return report
 
 
 @pytest.fixture(autouse=True)

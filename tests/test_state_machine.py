@@ -16,6 +16,7 @@ from itertools import pairwise
 from typing import Any, Final, Literal, TypeAlias
 from uuid import UUID
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -407,6 +408,11 @@ SETTINGS: Final = settings(
 )
 
 
+# An interrupt may arrive in the callback of a weak reference of Python's own (asyncio has one for
+# each task), where Python ignores it and says so. The run is then stopped by whoever relieves it.
+@pytest.mark.filterwarnings(
+    r"ignore:Exception ignored in. <function WeakSet:pytest.PytestUnraisableExceptionWarning"
+)
 @SETTINGS
 @given(root=nodes(), in_main_thread=st.booleans())
 def test_every_run_of_any_tree_keeps_to_the_model(root: Node, in_main_thread: bool) -> None:

@@ -12,6 +12,7 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
+from itertools import takewhile
 from pathlib import Path
 from typing import Any, TypeVar
 from uuid import UUID
@@ -266,7 +267,7 @@ def test_a_home_that_cannot_be_written_is_waited_for(tmp_path: Path) -> None:
     child = _as_nobody(home)
     assert child.stdin is not None
     assert child.stdout is not None
-    said = iter(child.stdout.readline, "done\n")
+    said = list(takewhile(lambda line: line != "done\n", child.stdout))
     assert sorted(said) == ["JournalFailed\n", "heard\n", "heard\n", "heard\n"]
     home.chmod(0o777)
     child.stdin.write("go on\n")
@@ -294,7 +295,7 @@ def test_a_home_that_can_never_be_written_harms_nobody(tmp_path: Path) -> None:
 
 
 def _as_nobody(home: Path) -> subprocess.Popen[str]:
-    for folder in (home, *home.parents[:3]):
+    for folder in (home, *home.parents):
         # Those between belong to pytest, which lets nobody else in.
         if folder.owner() == "root" and not folder.stat().st_mode & 0o001:
             folder.chmod(folder.stat().st_mode | 0o011)

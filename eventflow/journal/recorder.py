@@ -126,7 +126,7 @@ class Recorder:
         """Write a transition down; says whether `wait` has to be called before going on.
 
         What nobody hears of is held back for a moment, and written together with what comes
-        after: the first transition of a run, and all of those that no hook can be owed.
+        after: the first transition of a run, and all those of a task run that can have no hooks.
         """
         books = self.books
         if books.given_up and fact.run.id.int in books.given_up:
@@ -136,7 +136,7 @@ class Recorder:
             if fact.sequence == 0:
                 self._begin(fact)
             quiet = not (owed or heard or books.waits)
-            if quiet and (fact.sequence == 0 or not self._may_have_hooks(fact)):
+            if quiet and (fact.sequence == 0 or self._is_minor(fact)):
                 self._hold(fact)
             else:
                 self._write(fact, owed)
@@ -187,6 +187,9 @@ class Recorder:
     def flush(self) -> bool:
         """Have all that was recorded in the journal; says whether it is."""
         return self.books.flush()
+
+    def _is_minor(self, fact: Transition) -> bool:
+        return fact.run_type == "task" and not self._may_have_hooks(fact)
 
     def _may_have_hooks(self, fact: Transition) -> bool:
         return bool(self._bus.hook_count or _declared(fact.run.definition))

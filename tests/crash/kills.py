@@ -224,7 +224,8 @@ class Explorer:
         if self._within is not None and outcome.seconds > self._within:
             outcome.violations.append(f"late: the last run ended after {outcome.seconds:.1f} s")
         if not outcome.violations:
-            shutil.rmtree(home)
+            # Whoever recovered it may not have left yet.
+            shutil.rmtree(home, ignore_errors=True)
 
     # -- random kills -----------------------------------------------------------------------------
 

@@ -23,6 +23,14 @@ if not Path("/proc/self/environ").exists():
 _ahead: Final[dict[str, Future[None]]] = {}
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keep the tests of this folder together, where several processes share the work."""
+    for one in items:
+        if HERE in one.path.parents:
+            one.add_marker(pytest.mark.xdist_group("guarantee"))
+
+
 @pytest.fixture
 def stage() -> None:
     """Stand for the stage that each test here is given when it begins, ahead of its turn."""

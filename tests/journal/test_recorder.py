@@ -694,6 +694,15 @@ def test_what_a_run_with_hooks_enters_is_written_before_its_body_begins(books: B
     assert [_events(line) for line in books.lines[1:]] == [["Completed"], [], []]
 
 
+def test_a_flow_is_in_the_journal_before_its_body_begins(books: Books) -> None:
+    """Whoever asks what became of a killed process finds it, though nobody heard of it."""
+    books.waits = False
+    seen_at: list[list[str]] = []
+    flow(name="main")(lambda: seen_at.extend(map(_events, books.lines)))()
+    assert seen_at == [["Pending", "Running"]]
+    assert [_events(line) for line in books.lines[1:]] == [["Completed"]]
+
+
 def test_what_is_heard_is_written_first(books: Books) -> None:
     """A listener that tells the world of a run finds it in the journal."""
     books.waits = False
