@@ -29,12 +29,13 @@ from eventflow.journal.rows import (
     sound,
 )
 
-__all__ = ["Rows", "Values", "decode", "encode", "plain"]
+__all__ = ["Line", "Rows", "Tables", "Values", "decode", "encode", "plain"]
 
 Values: TypeAlias = list[Any]
 """What a row consists of, as the database takes it."""
 
-Line: TypeAlias = dict[str, list[Values]]
+Tables: TypeAlias = dict[str, list[Values]]
+"""The rows of a line by the name of their table."""
 
 _WIDTHS: Final = {
     "runs": len(RunRow._fields),
@@ -42,7 +43,7 @@ _WIDTHS: Final = {
     "deliveries": len(DeliveryRow._fields),
     "settlements": len(Settlement._fields),
 }
-CHUNK: Final = 50
+CHUNK: Final = 25
 """How many lines are read at a time: what they are made of is let go before it is much, so that
 the garbage collector is not called to look through it."""
 
@@ -52,6 +53,20 @@ _STATUS: Final = DeliveryRow._fields.index("status")
 _SETTLED_ID: Final = Settlement._fields.index("delivery_id")
 _SETTLED_STATUS: Final = Settlement._fields.index("status")
 _DELIVERED: Final = str(DeliveryStatus.DELIVERED)
+
+
+class Line(bytes):
+    """A line that still knows its rows, so that nobody has to read it in the process it is of."""
+
+    rows: Tables
+
+    @classmethod
+    def of(cls, rows: Tables) -> Line:
+        """Make the line of some rows, in the form that a line has them in."""
+        made = cls(to_json(rows))
+        made.rows = rows
+
+        return made
 
 
 @dataclass(slots=True)
@@ -71,14 +86,17 @@ class Rows:
     def __bool__(self) -> bool:
         return bool(self.runs or self.events or self.deliveries or self.settlements)
 
-    def add(self, line: Line) -> None:
-        """Take in the rows of a line that comes after all that were taken in before."""
+    def add(self, line: Tables) -> None:
+        """Take in the rows of a line that comes after all that were taken in before.
+
+        They are left as they are: the line may have to be committed again.
+        """
         for run in line.get("runs", ()):
             self._add_run(run)
         for event in line.get("events", ()):
             self.events += event
         for delivery in line.get("deliveries", ()):
-            self.deliveries.setdefault(delivery[0], delivery)
+            self.deliveries.setdefault(delivery[0], [*delivery])
         for settlement in line.get("settlements", ()):
             self._settle(settlement)
 
@@ -86,8 +104,7 @@ class Rows:
         before = self.runs.get(run[0])
         if before is None or run[_SEQUENCE] >= before[_SEQUENCE]:
             # Its keeper, in the last column, is at first the owner that executes it.
-            run.append(run[_OWNER])
-            self.runs[run[0]] = run
+            self.runs[run[0]] = [*run, run[_OWNER]]
 
     def _settle(self, settlement: Values) -> None:
         key = settlement[_SETTLED_ID]
@@ -111,7 +128,7 @@ def encode(batch: Batch) -> bytes:
         return to_json({key: [sound(row) for row in rows] for key, rows in line.items()})
 
 
-def _line(batch: Batch) -> Line:
+def _line(batch: Batch) -> Tables:
     line = {
         "runs": [[*run_out(row)] for row in batch.runs.values()],
         "events": [[*event_out(row)] for row in batch.events],
@@ -135,9 +152,12 @@ def decode(lines: Iterable[bytes]) -> Rows:
     rows = Rows()
     coming = iter(lines)
     while some := list(islice(coming, CHUNK)):
-        for line, read in zip(some, _read(some), strict=True):
-            if _is_good(read):
-                rows.add(read)
+        read = iter(_read([line for line in some if line.__class__ is not Line]))
+        for line in some:
+            if isinstance(line, Line):
+                rows.add(line.rows)
+            elif _is_good(found := next(read)):
+                rows.add(found)
             else:
                 rows.bad.append(line)
 

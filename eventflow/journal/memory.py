@@ -34,8 +34,9 @@ class MemoryJournal(SqliteJournal):
 
     def _connect(self) -> sqlite3.Connection:
         connection = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
-        # The memory lasts as long as the journal itself, which nobody else can close it for.
-        finalize(self, connection.close)
+        # The memory lasts as long as the journal itself, which nobody else can close it for; and
+        # not only until the end of the process begins, when the last lines are written.
+        finalize(self, connection.close).atexit = False
 
         return connection
 

@@ -1,7 +1,7 @@
 """The page of one run: what the lines of its transitions have in common, and how they are made.
 
-The lines are those of `eventflow.journal.lines`, put together as text here: this is on the way of
-every transition, and nearly all that is in them is numbers and ids.
+The rows are those of `eventflow.journal.lines`. This is on the way of every transition: what stays
+as it is from one to the next is made once.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ from __future__ import annotations
 import reprlib
 import time
 from collections.abc import Iterable, Mapping
-from datetime import datetime
 from functools import lru_cache
 from typing import Any, Final, TypeAlias
 from uuid import UUID
@@ -19,8 +18,9 @@ from pydantic_core import to_json
 from eventflow.errorinfo import ErrorInfo, printable
 from eventflow.hooks import Hook
 from eventflow.ids import delivery_number
+from eventflow.journal.lines import Line, Values
 from eventflow.journal.reach import reference_of, unreachable
-from eventflow.journal.rows import DeliveryStatus, micros
+from eventflow.journal.rows import DeliveryStatus, RunRow, micros
 from eventflow.runs import Run, Transition
 from eventflow.states import StateType
 
@@ -29,114 +29,114 @@ __all__ = ["Entry", "Page", "line", "page_of", "settlement_line"]
 LONGEST: Final = 10_000
 """How many characters of a message, or of what a hook failed with, are kept."""
 
-NULL: Final = "null"
-
-Row: TypeAlias = tuple[int | str, float, int, int, str, str, str]
-"""What changes in the row of a run: its end, seconds, attempts, the last transition's number, the
-state's id, what it is, its message."""
-
-Entry: TypeAlias = "tuple[Page, str, Row]"
-"""A transition put down: where, its own row, the row of the run."""
+Entry: TypeAlias = "tuple[Page, Values, Values]"
+"""A transition put down: where, its own row, and the end of the row of its run."""
 
 # Python 3.11 looks a member up by calling Python code.
 _RUNNING: Final = StateType.RUNNING
+
+_NAME: Final = RunRow._fields.index("name")
+
+_PENDING: Final = (str(DeliveryStatus.PENDING), 0, None, None, None)
+"""What a delivery's row ends with, from its status on, before the first attempt."""
 
 
 class Page:
     """What the journal knows of one run so far; kept with the run."""
 
     __slots__ = (
+        "_above",
         "_begun",
         "_created",
         "_head",
         "_last",
         "_last_key",
-        "_name",
         "_parameters",
         "_started",
-        "_tail",
         "key",
     )
 
     def __init__(self, run: Run, owner: str) -> None:
         self.key = f"{run.id.int:032x}"
+        self._above: Values = [*_above(run), owner]
         self._begun = False
-        self._created = self._started = self._parameters = NULL
-        self._name: str | None = None
-        self._head = ""
-        self._tail = f"{_above(run)},{_known_text(owner)}"
+        self._parameters: str | None = None
+        self._created: int | None = None
+        self._started: int | None = None
+        self._head: Values = []
         self._last: UUID | None = None
-        self._last_key = NULL
+        self._last_key: str | None = None
 
     def _keep_up(self, run: Run) -> None:
         """Take note of what is new: the name and parameters are final when the body begins."""
         if run.run_count or run.end_time is not None:
             self._begun = True
-            self._parameters = _text(_parameters(run.parameters))
-        name = run.name
-        if name != self._name:
-            self._name = name
-            self._head = f'"{self.key}","{run.run_type}",{_text(name)},{_of_definition(run)}'
+            self._parameters = _parameters(run.parameters)
+        name = printable(run.name)
+        if not self._head:
+            self._head = [self.key, run.run_type, name, *_of_definition(run)]
+        elif name != self._head[_NAME]:
+            self._head = [*self._head[:_NAME], name, *self._head[_NAME + 1 :]]
 
     def entry(self, fact: Transition) -> Entry:
-        """Put down a transition, with the row of the run as of it."""
+        """Put down a transition, with what the row of the run is as of it."""
         run, state = fact.run, fact.to_state
         if not self._begun:
             self._keep_up(run)
         at = micros(state.timestamp)
-        if self._created is NULL:
+        count, sequence = fact.run_count, fact.sequence
+        if self._created is None:
             # A run that another process has begun is older than its first line here.
-            self._created = _moment(None if fact.sequence == 0 else run.created, at)
-        if self._started is NULL and fact.run_count:
-            self._started = _moment(None if state.type is _RUNNING else run.start_time, at)
+            self._created = at if sequence == 0 or run.created is None else micros(run.created)
+        if self._started is None and count:
+            before = None if state.type is _RUNNING else run.start_time
+            self._started = at if before is None else micros(before)
         follows = self._last_key if fact.follows is self._last else _id(fact.follows)
-        key = f'"{state.id.int:032x}"'
-        self._last, self._last_key = state.id, key
-        what = f'"{state.type._value_}",{_known_text(state.name)},{at}'
-        message = NULL if state.message is None else _text(state.message[:LONGEST])
-        told = NULL if state.error is None else _text(_bounded(state.error).model_dump_json())
-        ended = NULL if run.end_time is None else at
-        event = (
-            f'[{key},"{self.key}",{fact.sequence},{what},{fact.run_count},{message},'
-            f"{told},{follows}]"
-        )
-        row = (ended, run.seconds, fact.run_count, fact.sequence, key, what, message)
-
-        return self, event, row
-
-    def row(self, row: Row) -> str:
-        """Give the row of the run as of an entry."""
-        ended, seconds, count, sequence, key, what, message = row
+        self._last = state.id
+        self._last_key = key = f"{state.id.int:032x}"
+        kind, name = state.type._value_, printable(state.name)
+        message = None if state.message is None else printable(state.message[:LONGEST])
+        told = None if state.error is None else _bounded(state.error).model_dump_json()
+        ended = None if run.end_time is None else at
 
         return (
-            f"[{self._head},{self._parameters},{self._tail},{self._created},{self._started},{ended},"
-            f"{seconds:.6f},{count},{sequence},{key},{what},{message}]"
+            self,
+            [key, self.key, sequence, kind, name, at, count, message, told, follows],
+            [ended, round(run.seconds, 6), count, sequence, key, kind, name, at, message],
         )
 
-    def deliveries(self, fact: Transition, hooks: Iterable[Hook]) -> str:
+    def row(self, end: Values) -> Values:
+        """Give the row of the run as of an entry."""
+        head, above = self._head, self._above
+
+        return [*head, self._parameters, *above, self._created, self._started, *end]
+
+    def deliveries(self, fact: Transition, hooks: Iterable[Hook]) -> list[Values]:
         """Give the rows of what a transition owes to hooks."""
-        state = fact.to_state.id
+        event = fact.to_state.id
+        key = f"{event.int:032x}"
 
-        return ",".join(
-            f'["{_delivery(state, place)}","{state.int:032x}","{self.key}",{place},{_owed(hook)}]'
+        return [
+            [_delivery(event, place), key, self.key, place, *_identity(hook), *_PENDING]
             for place, hook in enumerate(hooks)
-        )
+        ]
 
 
-def line(entries: Iterable[Entry], deliveries: str = "") -> bytes:
+def line(entries: Iterable[Entry], owed: list[Values] | None = None) -> Line:
     """Make one line of some entries, and of what the last of them owes to hooks.
 
     Those of one run must be in their order.
     """
-    events = []
-    rows: dict[Page, Row] = {}
-    for page, event, row in entries:
+    events: list[Values] = []
+    last: dict[Page, Values] = {}
+    for page, event, end in entries:
         events.append(event)
-        rows[page] = row
-    runs = ",".join([page.row(row) for page, row in rows.items()])
-    owed = f',"deliveries":[{deliveries}]' if deliveries else ""
+        last[page] = end
+    rows = {"runs": [page.row(end) for page, end in last.items()], "events": events}
+    if owed:
+        rows["deliveries"] = owed
 
-    return f'{{"runs":[{runs}],"events":[{",".join(events)}]{owed}}}'.encode()
+    return Line.of(rows)
 
 
 def page_of(run: Run, owner: str) -> Page:
@@ -148,27 +148,28 @@ def page_of(run: Run, owner: str) -> Page:
     return page
 
 
-def _above(run: Run) -> str:
+def _above(run: Run) -> Values:
     """Give the ids of the run above, of its flow run and of the first flow run."""
     above = run.parent_run_id
     if above is run.flow_run_id is run.root_flow_run_id:
         # A task of a flow that nobody called.
-        key = _id(above)
-        return f"{key},{key},{key}"
+        return [_id(above)] * 3
 
-    return ",".join(map(_id, (above, run.flow_run_id, run.root_flow_run_id)))
+    return [_id(above), _id(run.flow_run_id), _id(run.root_flow_run_id)]
 
 
-def _of_definition(run: Run) -> str:
+def _of_definition(run: Run) -> Values:
     """Give what a run's row says of its definition, and the tags behind it."""
     definition = run.definition
     version = getattr(definition, "version", None)
-    tags = '"[]"' if not run.labels else _text(to_json([*map(printable, run.tags)]).decode())
+    tags = "[]" if not run.labels else to_json([*map(printable, run.tags)]).decode()
 
-    return (
-        f"{_known_text(run.definition_name)},{_known_text(reference_of(definition))},"
-        f"{NULL if version is None else _text(str(version))},{tags}"
-    )
+    return [
+        printable(run.definition_name),
+        printable(reference_of(definition)),
+        None if version is None else printable(str(version)),
+        tags,
+    ]
 
 
 def _bounded(error: ErrorInfo) -> ErrorInfo:
@@ -184,7 +185,7 @@ def settlement_line(
     attempts: int,
     error: str | None,
     delay: float,
-) -> bytes:
+) -> Line:
     """Make the line that says what came of an attempt, or that it begins.
 
     `key` is the run, the event and the hook's place; `delay` is in how many seconds the next
@@ -192,43 +193,25 @@ def settlement_line(
     """
     run_id, event_id, place = key
     now = time.time_ns() // 1000
-    due = now + int(delay * 1e6) if delay else NULL
-    why = NULL if error is None else _text(printable(error)[:LONGEST])
+    due = now + int(delay * 1e6) if delay else None
+    why = None if error is None else printable(error)[:LONGEST]
+    delivery = _delivery(event_id, place)
+    row = [_id(run_id), delivery, status._value_, attempts, now, due, why]
 
-    return (
-        f'{{"settlements":[["{run_id.int:032x}","{_delivery(event_id, place)}",'
-        f'"{status._value_}",{attempts},{now},{due},{why}]]}}'
-    ).encode()
+    return Line.of({"settlements": [row]})
 
 
 def _delivery(event_id: UUID, place: int) -> str:
     return f"{delivery_number(event_id.int, place):032x}"
 
 
-def _id(key: UUID | None) -> str:
-    return NULL if key is None else f'"{key.int:032x}"'
-
-
-def _moment(moment: datetime | None, otherwise: int) -> str:
-    return str(otherwise if moment is None else micros(moment))
-
-
-def _text(text: str) -> str:
-    if text.isascii() and text.isprintable() and '"' not in text and "\\" not in text:
-        return f'"{text}"'
-
-    return to_json(printable(text)).decode()
-
-
-_known_text: Final = lru_cache(maxsize=1024)(_text)
+def _id(key: UUID | None) -> str | None:
+    return None if key is None else f"{key.int:032x}"
 
 
 @lru_cache(maxsize=1024)
-def _owed(hook: Hook) -> str:
-    """Give what a delivery to this hook begins with, from its identity on."""
-    importable = int(unreachable(hook) is None)
-
-    return f'{_text(hook.id)},{importable},"{DeliveryStatus.PENDING}",0,null,null,null'
+def _identity(hook: Hook) -> tuple[str, int]:
+    return printable(hook.id), int(unreachable(hook) is None)
 
 
 # -- parameters ----------------------------------------------------------------------------------

@@ -20,6 +20,7 @@ from eventflow.hooks import Hook
 from eventflow.ids import delivery_id
 from eventflow.journal.base import Fence, Journal
 from eventflow.journal.guarding import FOR_ALL
+from eventflow.journal.lines import Values
 from eventflow.journal.pages import Entry, line, page_of, settlement_line
 from eventflow.journal.reach import reference_of
 from eventflow.journal.rows import DeliveryStatus, Settlement
@@ -160,14 +161,14 @@ class Recorder:
         with self._lock:
             page = page_of(fact.run, self.books.owner)
             entry = page.entry(fact)
-            self.release([entry], page.deliveries(fact, map(_hook, owed)) if owed else "")
+            self.release([entry], page.deliveries(fact, map(_hook, owed)) if owed else None)
 
-    def release(self, more: Sequence[Entry] = (), deliveries: str = "") -> None:
+    def release(self, more: Sequence[Entry] = (), owed: list[Values] | None = None) -> None:
         """Write what is held back, then more, and what the last of it owes."""
         with self._lock:
             held = [*self._held]
             if held or more:
-                self.books.put(line([*held, *more], deliveries))
+                self.books.put(line([*held, *more], owed))
             # Only now: what interrupted this must not write later ones without these, and twice in
             # the journal is once. It may have written, and let go of, some of these itself.
             for one in held:

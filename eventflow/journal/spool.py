@@ -30,6 +30,9 @@ GROUP: Final = 10_000
 GROUP_BYTES: Final = 8 * 2**20
 """How many bytes of lines are read together, unless a single line is longer."""
 
+KNOWN_BYTES: Final = 2**20
+"""Up to which size of a file it is remembered what is in its lines."""
+
 _PREFIX: Final = "spool-"
 _SUFFIX: Final = ".jsonl"
 _NEW: Final = os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_APPEND
@@ -41,7 +44,7 @@ class Segment:
     `size` is how many bytes of whole lines there are; whatever comes behind was never finished.
     """
 
-    __slots__ = ("_fd", "_next", "_place", "number", "path", "size")
+    __slots__ = ("_fd", "_first", "_known", "_next", "_peeked", "_place", "number", "path", "size")
 
     def __init__(self, path: Path, number: int, fd: int, size: int = 0) -> None:
         self.path = path
@@ -50,6 +53,10 @@ class Segment:
         self._fd = fd
         self._place = 0
         self._next = 0
+        # All of its lines, unless that is too many, or some are those of a process that is gone.
+        self._known: list[bytes] | None = None if size else []
+        self._first = 0
+        self._peeked = 0
 
     @property
     def fd(self) -> int:
@@ -64,6 +71,8 @@ class Segment:
         """
         if self._fd < 0:
             return []
+        if self._known is not None:
+            return self._peek_known(self._known, count)
         data = self._whole_lines()
         lines = data.split(b"\n", count)
         # Behind the last newline: nothing, or what is left for the next time.
@@ -71,6 +80,22 @@ class Segment:
         self._next = self._place + len(data) - len(rest)
 
         return lines
+
+    def _peek_known(self, known: list[bytes], count: int) -> list[bytes]:
+        lines = known[self._first : self._first + count]
+        self._peeked = len(lines)
+        self._next = self._place + sum(map(len, lines)) + len(lines)
+
+        return lines
+
+    def know(self, line: bytes | None) -> None:
+        """Remember the line that was written last; None: it is not known."""
+        if self._known is not None:
+            if line is None or self.size > KNOWN_BYTES:
+                # What was committed already is behind `_place`.
+                self._known = None
+            else:
+                self._known.append(line)
 
     def _whole_lines(self) -> bytes:
         length = GROUP_BYTES
@@ -84,6 +109,8 @@ class Segment:
     def advance(self) -> None:
         """Go past the lines that were given last."""
         self._place = self._next
+        self._first += self._peeked
+        self._peeked = 0
 
     def groups(self) -> Iterator[list[bytes]]:
         """Give what is left, group by group, each to be committed before the next is asked for.
@@ -156,8 +183,10 @@ class Spool:
         self._current: Segment | None = None
         self._closed: deque[Segment] = deque()
 
-    def append(self, data: bytes) -> None:
+    def append(self, data: bytes, line: bytes | None = None) -> None:
         """Append whole lines, each with its newline: all of them, or none.
+
+        `line` is what is to be given for it, if it is a single one, instead of reading it again.
 
         Raises:
             OSError: they could not be written, or too much waits already; nothing is there.
@@ -175,6 +204,7 @@ class Spool:
             self._abandon(current)
             raise
         current.size += length
+        current.know(line)
         self.size += length
 
     def _begin(self) -> Segment:

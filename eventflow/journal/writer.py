@@ -158,7 +158,7 @@ class Writer:
                 if midway:
                     # This interrupted another one: who knows how far that came in its file?
                     spool.turn()
-                spool.append(line + b"\n")
+                spool.append(line + b"\n", line)
             except OSError as error:
                 self._keep(line)
                 self._spool_failed(error)

@@ -7,7 +7,7 @@ import json
 from hypothesis import given, settings
 
 from eventflow.journal.base import Batch
-from eventflow.journal.lines import CHUNK, decode, encode, plain
+from eventflow.journal.lines import CHUNK, Line, decode, encode, plain
 from eventflow.journal.rows import DeliveryRow, DeliveryStatus, EventRow, RunRow
 from eventflow.states import StateType
 from tests.journal.rows import a_delivery, a_run, an_event, entering, later, settled
@@ -52,6 +52,21 @@ def test_a_strange_character_does_not_keep_a_row_out() -> None:
 
     (row,) = read.runs.values()
     assert row[RunRow._fields.index("message")] == "a \ufffd\ufffd\ufffd b"
+
+
+def test_a_line_that_knows_its_rows_may_be_committed_again() -> None:
+    """It gives what anybody reads from it, between lines that must be read, and keeps its rows."""
+    run = a_run()
+    batch = entering(run, a_delivery(run))
+    done = Batch(None, {}, [], [], [settled(a_delivery(run), D.DELIVERED)])
+    tables = json.loads(encode(batch))
+    line = Line.of(tables)
+    assert line == encode(batch)
+    for _ in range(2):
+        assert decode([b"no line", line, encode(done)]) == decode(
+            [b"no line", encode(batch), encode(done)]
+        )
+    assert json.loads(encode(batch)) == tables
 
 
 def test_of_a_run_only_the_last_row_counts() -> None:

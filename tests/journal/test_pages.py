@@ -35,7 +35,11 @@ def a_run(**values: Any) -> TaskRun:
 
 def written(page: Page, fact: Transition, *hooks: Hook) -> bytes:
     """Make the line of one transition."""
-    return line([page.entry(fact)], page.deliveries(fact, hooks))
+    made = line([page.entry(fact)], page.deliveries(fact, hooks))
+    # It says the same to who reads it and to who still has its rows.
+    assert decode([bytes(made)]) == decode([made])
+
+    return bytes(made)
 
 
 def rows(line: bytes) -> tuple[RunRow, EventRow, list[Any]]:

@@ -8,10 +8,13 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from eventflow.journal import spool as spool_module
 from eventflow.journal.spool import Segment, Spool, segments
@@ -127,6 +130,45 @@ def test_lines_are_given_again_until_one_goes_on(spool: Spool) -> None:
     assert segment.peek() == [b"two", b"three"]
     segment.advance()
     assert segment.peek() == []
+
+
+def test_lines_that_are_remembered_are_not_read_again(spool: Spool, spooled: Path) -> None:
+    """Who commits in the process that wrote them gets the very same; others find them in files."""
+    lines = [b"one", b"two", b"three"]
+    for line in lines:
+        spool.append(line + b"\n", line)
+    assert left(spooled) == lines
+    segment = oldest(spool)
+    assert segment.peek(2)[1] is lines[1]
+    segment.advance()
+    assert segment.peek()[0] is lines[2]
+
+
+@given(
+    lines=st.lists(
+        st.tuples(st.binary(max_size=9).filter(lambda one: b"\n" not in one), st.booleans())
+    ),
+    at_a_time=st.integers(1, 5),
+    most=st.integers(0, 60),
+)
+def test_it_makes_no_difference_what_is_remembered(
+    lines: list[tuple[bytes, bool]], at_a_time: int, most: int
+) -> None:
+    """Whichever lines are, up to whichever size of a file, they are given once, and in order."""
+    with tempfile.TemporaryDirectory() as name, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(spool_module, "KNOWN_BYTES", most)
+        spool = Spool(Path(name), segment_bytes=20)
+        for line, known in lines:
+            spool.append(line + b"\n", line if known else None)
+        found: list[bytes] = []
+        while (segment := spool.oldest(ANY)) is not None:
+            while some := segment.peek(at_a_time):
+                found += some
+                segment.advance()
+            segment.drop()
+            spool.forget(segment)
+        spool.close()
+        assert found == [line for line, _ in lines]
 
 
 def test_files_have_an_end(spooled: Path) -> None:
