@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
@@ -37,6 +38,9 @@ from tests.journal.server import Server
 
 ROOT = Path(__file__).parents[1]
 News = TypeVar("News", bound=JournalEvent)
+KEPT_SECONDS = 10 if os.environ.get("FULL_SIZE") else 1
+"""How long somebody else keeps the file."""
+
 PATIENCE = 60
 """How many seconds are waited for what comes by itself, before a test gives up."""
 
@@ -444,6 +448,22 @@ def test_a_journal_that_others_keep_is_not_waited_for(
     assert work.is_complete()
     assert "was kept by others for 1.2 s" in failed.error.message
     assert_said(caplog, failed)
+
+
+def test_a_journal_that_others_keep_for_ten_seconds(
+    work: Work, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Nobody notices: the runs go on at full speed, and all of them are in it afterwards."""
+    work.run(5)
+    assert work.is_complete()
+    the_journal().close()
+    with kept(tmp_path / "home" / "journal.db"):
+        let_go = time.monotonic() + KEPT_SECONDS
+        while time.monotonic() < let_go:
+            work.run(10)
+
+    assert work.is_complete()
+    assert [work.news, caplog.records] == [[], []]
 
 
 # -- PostgreSQL -----------------------------------------------------------------------------------

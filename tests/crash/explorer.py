@@ -51,7 +51,10 @@ POWERFUL: Final = ("flow", "async task", "retries of a hook", "submitted")
 THOROUGH: Final = ("flow", "submitted", "async subflow")
 """Where the process is killed at each page that SQLite writes, too."""
 
-WHEN_GUARDED: Final = ("enter after", "record after", "hook before", "hook after")
+WHEN_GUARDED: Final = (
+    *("enter after", "record after", "hook before", "hook after"),
+    *("paying before", "paying after"),
+)
 """The points of a recovery at which it has certainly begun to run hooks, under a guardian."""
 
 COMMANDS: Final = 40
@@ -75,7 +78,7 @@ def cases(explorer: Explorer, ways: Iterable[str] = WAYS, only: Collection[str] 
     if TWICE in chosen:
         found += _twice(explorer, firsts)
     if ITS_OWN in chosen:
-        again = (replace(one, way=ITS_OWN) for one in _twice(explorer, firsts[:1]))
+        again = (replace(one, way=ITS_OWN) for one in _twice(explorer, firsts[:3]))
         found += [one for one in again if one.second and one.second.name in WHEN_GUARDED]
 
     return found
