@@ -5,14 +5,13 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager
 from datetime import UTC, datetime
 from typing import Any, Final, NamedTuple, Protocol
 from uuid import UUID
 
-from pydantic import ValidationError
-
 from eventflow.attempts import Ledger
+from eventflow.client.archive import state_of
 from eventflow.context import RunContext, current_run
 from eventflow.definitions import Definition
 from eventflow.delivery import HookReceiver, redeliver
@@ -25,7 +24,7 @@ from eventflow.journal.rows import OWED, DeliveryRow, DeliveryStatus, EventRow, 
 from eventflow.logs import get_logger, take_prints
 from eventflow.references import remember
 from eventflow.runs import FlowRun, Run, TaskRun, Transition
-from eventflow.states import AnyState, Crashed, ErrorInfo, State
+from eventflow.states import AnyState, Crashed
 from eventflow.tasks import Task
 
 __all__ = ["Account", "Finder", "Finisher", "Tally", "at_most", "stand_in"]
@@ -181,7 +180,7 @@ class Finisher:
         above = None if row.parent_run_id is None else self._journal.run(row.parent_run_id)
         parent = None if above is None else above.flow_run_id
         definition = self._definition(row, [one.hook for one in deliveries])
-        run = self._restored(row, definition, parent, _state_of(row, events.get(row.state_id)))
+        run = self._restored(row, definition, parent, state_of(events.get(row.state_id) or row))
         flow_run = run if isinstance(run, FlowRun) else self._flow_run(row)
         log_prints = bool(definition.log_prints)
 
@@ -194,7 +193,7 @@ class Finisher:
         found = None if row.flow_run_id is None else self._journal.run(row.flow_run_id)
         if found is None or found.run_type != "flow":
             return None
-        run = self._restored(found, self._definition(found, ()), None, _state_of(found, None))
+        run = self._restored(found, self._definition(found, ()), None, state_of(found))
 
         return run if isinstance(run, FlowRun) else None
 
@@ -265,7 +264,7 @@ class Finisher:
             started=row.started if event.run_count else None,
             ended=row.ended if last else None,
         )
-        state = _state(event)
+        state = state_of(event)
         run = self._restored(then, case.definition, case.parent_flow_run_id, state)
 
         return Transition.past(run, event.follows)
@@ -360,32 +359,3 @@ def _parameters(text: str | None) -> dict[str, Any]:
     found = None if text is None else json.loads(text)
 
     return found if isinstance(found, dict) else {}
-
-
-def _state(event: EventRow) -> AnyState:
-    error = None
-    if event.error is not None:
-        with suppress(ValidationError):
-            error = ErrorInfo.model_validate_json(event.error)
-
-    return State(
-        type=event.state_type,
-        name=event.state_name,
-        id=event.id,
-        timestamp=event.occurred,
-        message=event.message,
-        error=error,
-    )
-
-
-def _state_of(row: RunRow, event: EventRow | None) -> AnyState:
-    if event is not None:
-        return _state(event)
-
-    return State(
-        type=row.state_type,
-        name=row.state_name,
-        id=row.state_id,
-        timestamp=row.state_at,
-        message=row.message,
-    )
