@@ -154,9 +154,8 @@ def decode(lines: Iterable[bytes]) -> Rows:
     while some := list(islice(coming, CHUNK)):
         read = iter(_read([line for line in some if line.__class__ is not Line]))
         for line in some:
-            if isinstance(line, Line):
-                rows.add(line.rows)
-            elif _is_good(found := next(read)):
+            found = line.rows if isinstance(line, Line) else next(read)
+            if _is_good(found):
                 rows.add(found)
             else:
                 rows.bad.append(line)

@@ -252,9 +252,9 @@ class Ownership:
         with self._starting:
             if owner != self.owner:
                 return
+            # To the writer that it was held back for: refused there, it is counted as lost.
+            self._gather()
             self.given_up |= frozenset(live)
-            for one in self._gathered:
-                one.forget()
             folder, guarding, writer = self._folder, self._guarding, self.writer
             self._enter()
         # What it has still to write is refused from now on.

@@ -69,14 +69,15 @@ class Page:
 
     def _keep_up(self, run: Run) -> None:
         """Take note of what is new: the name and parameters are final when the body begins."""
-        if run.run_count or run.end_time is not None:
-            self._begun = True
-            self._parameters = _parameters(run.parameters)
         name = printable(run.name)
         if not self._head:
             self._head = [self.key, run.run_type, name, *_of_definition(run)]
         elif name != self._head[_NAME]:
             self._head = [*self._head[:_NAME], name, *self._head[_NAME + 1 :]]
+        if run.run_count or run.end_time is not None:
+            self._parameters = _parameters(run.parameters)
+            # Last: if anything here cannot be done, it is tried again, and no row is without it.
+            self._begun = True
 
     def entry(self, fact: Transition) -> Entry:
         """Put down a transition, with what the row of the run is as of it."""

@@ -69,6 +69,15 @@ def test_a_line_that_knows_its_rows_may_be_committed_again() -> None:
     assert json.loads(encode(batch)) == tables
 
 
+def test_a_row_of_another_width_is_left_out_also_where_it_is_known() -> None:
+    """In a statement for many rows it would move the values of all that come behind it."""
+    good = json.loads(encode(entering(a_run())))
+    bad = Line.of({"runs": [good["runs"][0][1:]], "events": []})
+
+    assert decode([bad, Line.of(good)]).bad == [bad]
+    assert len(decode([bad, Line.of(good)]).runs) == 1
+
+
 def test_of_a_run_only_the_last_row_counts() -> None:
     """The highest sequence wins in whichever order they come, and every event is kept."""
     first = a_run()
