@@ -154,7 +154,8 @@ def _through_the_spool(lines: Sequence[bytes]) -> Side:
         with _folder() as folder:
             writer = Writer(_journal(folder), _no_trouble, spool=Spool(folder))
             for line in lines:
-                writer.soon(line)
+                writer.put(line)
+                writer.ring()
             assert writer.close()
 
     return side
@@ -230,7 +231,9 @@ def _commits(durability: Durability, synchronous: str) -> Iterator[Pair]:
 
         def durable(loops: int) -> None:
             for _ in range(loops):
-                assert writer.now(next(lines))
+                writer.put(next(lines))
+                writer.ring()
+                assert writer.wait()
 
         def bare(loops: int) -> None:
             for _ in range(loops):

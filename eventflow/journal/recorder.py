@@ -161,9 +161,13 @@ class Recorder:
         with self._lock:
             page = page_of(fact.run, self.books.owner)
             entry = page.entry(fact)
-            self.release([entry], page.deliveries(fact, map(_hook, owed)) if owed else None)
+            self._put([entry], page.deliveries(fact, map(_hook, owed)) if owed else None)
 
-    def release(self, more: Sequence[Entry] = (), owed: list[Values] | None = None) -> None:
+    def release(self) -> None:
+        """Write what is held back."""
+        self._put()
+
+    def _put(self, more: Sequence[Entry] = (), owed: list[Values] | None = None) -> None:
         """Write what is held back, then more, and what the last of it owes."""
         with self._lock:
             held = [*self._held]

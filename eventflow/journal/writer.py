@@ -105,48 +105,11 @@ class Writer:
 
     # -- putting ----------------------------------------------------------------------------
 
-    def soon(self, line: bytes) -> None:
-        """Have a line written within a moment. With a spool it is durable already."""
-        self.put(line)
-        self.ring()
-
-    def ring(self) -> None:
-        """Have the thread come, or, where there can be none, write at once."""
-        if not self._rung and not self._summon() and not self._is_hindered():
-            self.flush()
-
-    def now(self, line: bytes) -> bool:
-        """Have a line written, after all that came before; says whether it is durable.
-
-        It is not if neither spool nor journal can be written, or must not be from here: the line
-        is kept, and written later by the background thread.
-        """
-        lost = self.lost
-        safe = self.put(line)
-        if not self._rung and (safe or not self._waits):
-            self.ring()
-
-        return safe or (self.wait() and self.lost == lost)
-
-    def wait(self) -> bool:
-        """Come back when all that was put is durable; says whether it is.
-
-        With a spool it is already. Where the journal is down, only the background thread tries
-        it: a run must not pay for each attempt.
-        """
-        if self._is_spooled():
-            return True
-        if not self._waits or self._error is not None:
-            self.ring()
-            return False
-
-        return self._flush(patient=False) or self._is_spooled()
-
-    def _is_spooled(self) -> bool:
-        return self.spool is not None and not self._backlog.lines
-
     def put(self, line: bytes) -> bool:
-        """Keep a line, for when the thread comes next; says whether it is in the spool."""
+        """Keep a line until `ring` or `wait`; says whether it is in the spool, and so durable.
+
+        Commits nothing, so that it may be called under a lock.
+        """
         with self._putting:
             spool = self.spool
             # What waits in memory came before.
@@ -172,6 +135,28 @@ class Writer:
                 self._midway = midway
             self._spool_error = None
             return True
+
+    def ring(self) -> None:
+        """Have the thread come, or, where there can be none, write at once."""
+        if not self._rung and not self._summon() and not self._is_hindered():
+            self.flush()
+
+    def wait(self) -> bool:
+        """Come back when all that was put is durable; says whether it is.
+
+        With a spool it is already. Where the journal is down, only the background thread tries
+        it: a run must not pay for each attempt.
+        """
+        if self._is_spooled():
+            return True
+        if not self._waits or self._error is not None:
+            self.ring()
+            return False
+
+        return self._flush(patient=False) or self._is_spooled()
+
+    def _is_spooled(self) -> bool:
+        return self.spool is not None and not self._backlog.lines
 
     def _keep(self, line: bytes) -> None:
         if not self._backlog.put(line):

@@ -13,6 +13,7 @@ import pytest
 
 from eventflow.journal import open_journal
 from eventflow.journal.writer import Writer
+from tests.journal.putting import now
 from tests.journal.rows import a_run, an_owner
 from tests.journal.server import Server
 from tests.journal.test_writer import Told, entered
@@ -24,6 +25,7 @@ from eventflow.journal import open_journal
 from eventflow.journal.lines import encode
 from eventflow.journal.writer import Writer
 from eventflow.states import StateType
+from tests.journal.putting import now, soon
 from tests.journal.rows import a_delivery, a_run, an_owner, entering, later
 
 url, name, count = sys.argv[1], sys.argv[2], int(sys.argv[3])
@@ -40,10 +42,10 @@ def owed(run):
 
 for number in range(count):
     run = a_run(owner=name)
-    assert writer.now(owed(run))
+    assert now(writer, owed(run))
     print(run.id, flush=True)
     run = later(run, StateType.COMPLETED, ends=True)
-    writer.soon(owed(run))
+    soon(writer, owed(run))
 assert writer.close()
 """
 
@@ -130,7 +132,7 @@ def test_a_server_that_is_killed_is_found_again(postgres: Server, postgres_url: 
             postgres.kill()
         if number == 20:
             postgres.start()
-        writer.now(entered(run))
+        now(writer, entered(run))
 
     assert told.again.wait(60)
     assert [error is None for error, _ in told.said] == [False, True]

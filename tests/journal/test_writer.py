@@ -28,6 +28,7 @@ from eventflow.journal.memory import MemoryJournal
 from eventflow.journal.rows import DeliveryStatus, RunRow
 from eventflow.journal.spool import Spool, segments
 from eventflow.journal.writer import Writer
+from tests.journal.putting import now, soon
 from tests.journal.rows import a_delivery, a_run, entering, settled
 
 ROOT = Path(__file__).parent.parent.parent
@@ -209,10 +210,10 @@ def test_a_line_is_durable_at_once(writer: Writer, journal: Ledger, spooled: Pat
     """It is in the spool before the journal knows of it, and nobody has waited for a commit."""
     begun, go_on = held_up(journal)
 
-    assert writer.now(b"line-0")
+    assert now(writer, b"line-0")
     assert begun.wait(60)
-    assert writer.now(b"line-1")
-    writer.soon(b"line-2")
+    assert now(writer, b"line-1")
+    soon(writer, b"line-2")
     assert not writer.waits
     assert writer.wait()
 
@@ -228,7 +229,7 @@ def test_the_spool_is_empty_when_the_journal_has_it_all(
 ) -> None:
     """Nothing is left to be recovered, and no file either."""
     for line in lines(1000):
-        writer.soon(line)
+        soon(writer, line)
 
     assert writer.flush()
 
@@ -239,10 +240,10 @@ def test_the_spool_is_empty_when_the_journal_has_it_all(
 def test_groups_are_large(writer: Writer, journal: Ledger) -> None:
     """What gathers while one group is committed is one group, up to 10,000 lines."""
     begun, go_on = held_up(journal)
-    writer.now(b"line-0")
+    now(writer, b"line-0")
     assert begun.wait(60)
     for line in lines(12_000, 1):
-        writer.soon(line)
+        soon(writer, line)
     go_on.set()
 
     assert writer.flush()
@@ -269,7 +270,7 @@ def test_nothing_is_done_while_there_is_nothing_to_do(
             bell.put(item)
 
     monkeypatch.setattr(writer, "_bell", Bell())
-    writer.soon(b"line-0")
+    soon(writer, b"line-0")
     assert asleep.wait(60)
 
     assert waits[0] is None
@@ -282,10 +283,10 @@ def test_a_journal_that_fails_leaves_all_in_the_spool(
 ) -> None:
     """Lines are as durable as before; they are written in their order when it is well again."""
     journal.error = JournalError("locked")
-    writer.soon(b"line-0")
+    soon(writer, b"line-0")
     assert told.trouble.wait(60)
 
-    assert all(writer.now(line) for line in lines(50, 1))
+    assert all(now(writer, line) for line in lines(50, 1))
     assert not writer.flush()
     assert writer.down
     assert len(writer._backlog.lines) == 0
@@ -304,7 +305,7 @@ def test_any_error_of_the_journal_is_trouble_and_not_the_end(
 ) -> None:
     """A mistake in the journal's own code keeps lines waiting; the thread lives on."""
     journal.error = ZeroDivisionError("mistake")
-    writer.soon(b"line-0")
+    soon(writer, b"line-0")
     assert told.trouble.wait(60)
     journal.error = None
 
@@ -316,12 +317,12 @@ def test_a_full_disk_is_told_once_and_lines_wait_in_memory(
     writer: Writer, journal: Ledger, told: Told, disk: Disk, spooled: Path
 ) -> None:
     """With the journal on the same disk nothing is durable; all is there when there is room."""
-    assert writer.now(b"line-0")
+    assert now(writer, b"line-0")
     assert writer.flush()
     disk.fault = "full"
     journal.error = JournalError("disk full")
 
-    assert not any(writer.now(line) for line in lines(10, 1))
+    assert not any(now(writer, line) for line in lines(10, 1))
     assert writer.down
     assert len(told.said) == 1
     assert len(writer._backlog.lines) == 10
@@ -331,7 +332,7 @@ def test_a_full_disk_is_told_once_and_lines_wait_in_memory(
     # The journal is not well yet, but the lines are safe again.
     assert not writer.flush()
     assert left(spooled) == lines(10, 1)
-    assert writer.now(b"line-11")
+    assert now(writer, b"line-11")
     journal.error = None
     assert told.again.wait(60)
     assert writer.flush()
@@ -349,7 +350,7 @@ def test_a_line_that_gets_from_memory_into_the_spool_is_durable(
     disk.fault = ""
     journal.error = JournalError("locked")
 
-    assert writer.now(b"line-1")
+    assert now(writer, b"line-1")
     assert left(spooled) == lines(2)
 
 
@@ -360,14 +361,14 @@ def test_without_a_spool_the_publisher_commits_itself(
     """A spool that cannot be written makes lines slower, not less durable, and is told once."""
     disk.fault = fault
 
-    assert all(writer.now(line) for line in lines(5))
+    assert all(now(writer, line) for line in lines(5))
 
     assert journal.lines == lines(5)
     assert set(journal.committers) == {name()}
     assert [error is None for error, _ in told.said] == [False]
     assert writer.down
     disk.fault = ""
-    assert writer.now(b"line-5")
+    assert now(writer, b"line-5")
     assert told.again.wait(60)
     assert not writer.down
 
@@ -377,11 +378,11 @@ def test_what_waits_in_memory_does_not_overtake_the_spool(
 ) -> None:
     """Not even if the disk is full just now, in the middle of a commit."""
     begun, go_on = held_up(journal)
-    writer.soon(b"line-0")
+    soon(writer, b"line-0")
     assert begun.wait(60)
-    assert writer.now(b"line-1")
+    assert now(writer, b"line-1")
     disk.fault = "full"
-    writer.soon(b"line-2")
+    soon(writer, b"line-2")
     go_on.set()
 
     assert writer.flush()
@@ -393,18 +394,18 @@ def test_a_folder_that_is_gone_is_not_missed_for_long(
 ) -> None:
     """Not a line is lost that was in it, the next ones go to the journal; then as before."""
     journal.error = JournalError("locked")
-    assert writer.now(b"line-0")
+    assert now(writer, b"line-0")
     shutil.rmtree(spooled)
-    assert writer.now(b"line-1")
+    assert now(writer, b"line-1")
     assert not writer.flush()
-    assert not writer.now(b"line-2")
+    assert not now(writer, b"line-2")
     journal.error = None
 
     assert writer.flush()
-    assert writer.now(b"line-3")
+    assert now(writer, b"line-3")
     assert journal.lines == lines(4)
     spooled.mkdir()
-    assert writer.now(b"line-4")
+    assert now(writer, b"line-4")
     assert told.again.wait(60)
 
 
@@ -415,7 +416,7 @@ def test_a_spool_that_is_full_gives_way_to_memory_and_memory_to_loss(
     writer = Writer(journal, told, spool=Spool(spooled, limit=14), capacity=12)
     journal.error = JournalError("gone")
     for line in lines(6):
-        writer.now(line)
+        now(writer, line)
     writer.flush()
     journal.error = None
 
@@ -424,7 +425,7 @@ def test_a_spool_that_is_full_gives_way_to_memory_and_memory_to_loss(
     assert "2 are lost" in caplog.text
     assert writer.flush()
     assert journal.view == lines(4)
-    writer.now(b"line-6")
+    now(writer, b"line-6")
     assert writer.close()
     assert journal.view == [*lines(4), b"line-6"]
 
@@ -433,13 +434,13 @@ def test_an_interrupt_within_an_append_loses_nothing(
     writer: Writer, journal: Ledger, disk: Disk
 ) -> None:
     """Neither the line nor those before and behind; the line may come twice."""
-    writer.now(b"line-0")
+    now(writer, b"line-0")
     disk.fault = "interrupted"
     with pytest.raises(KeyboardInterrupt):
-        writer.now(b"line-1")
+        now(writer, b"line-1")
     disk.fault = ""
 
-    writer.now(b"line-2")
+    now(writer, b"line-2")
 
     assert writer.flush()
     assert journal.view == lines(3)
@@ -453,18 +454,18 @@ def test_a_handler_that_comes_within_an_append_does_not_wait_for_itself(
 
     def handler() -> None:
         disk.on_write = lambda: None
-        found.append(writer.now(b"line-1"))
+        found.append(now(writer, b"line-1"))
         found.append(writer.flush())
         found.append(writer.close())
         assert b"line-1" in left(spooled)
         go_on.set()
 
     begun, go_on = held_up(journal)
-    writer.soon(b"line-0")
+    soon(writer, b"line-0")
     # The thread is within a commit and will want the lock that the handler's thread holds.
     assert begun.wait(60)
     disk.on_write = handler
-    writer.soon(b"line-2")
+    soon(writer, b"line-2")
 
     assert found == [True, False, False]
     assert writer.flush()
@@ -478,16 +479,16 @@ def test_a_fork_leaves_the_spool_to_the_parent(
     """The child has no spool, no fence and no lines; its own are written by its own thread."""
     begun, go_on = held_up(journal)
     writer.fence = Fence("parent", 1)
-    writer.soon(b"line-0")
+    soon(writer, b"line-0")
     assert begun.wait(60)
-    writer.soon(b"line-1")
+    soon(writer, b"line-1")
 
     def child() -> bool:
         fresh = (writer.forked, writer.fence, writer.spool) == (True, None, None)
         journal.groups.clear()
         journal.fences.clear()
         journal.hold = lambda: None
-        writer.soon(b"line-2")
+        soon(writer, b"line-2")
         journal.wait_for(b"line-2")
         return fresh and journal.lines == [b"line-2"] and journal.fences == [None]
 
@@ -507,10 +508,10 @@ def test_a_child_may_have_a_spool_of_its_own(
 
     def child() -> bool:
         journal.error = JournalError("locked")
-        writer.now(b"line-0")
+        now(writer, b"line-0")
         (spooled / "child").mkdir()
         writer.spool = Spool(spooled / "child")
-        return not writer.flush() and writer.now(b"line-1")
+        return not writer.flush() and now(writer, b"line-1")
 
     assert in_a_fork(child)
     assert left(spooled / "child") == lines(2)
@@ -535,6 +536,7 @@ import sys, threading
 from pathlib import Path
 from eventflow.journal.spool import Spool
 from eventflow.journal.writer import Writer
+from tests.journal.putting import soon
 
 class Journal:
     def commit_lines(self, lines, fence=None):
@@ -545,11 +547,11 @@ class Journal:
 folder = sys.argv[1] if len(sys.argv) > 1 else None
 writer = Writer(Journal(), print, spool=Spool(Path(folder)) if folder else None)
 for number in range(3):
-    writer.soon(b"line-%d" % number)
+    soon(writer, b"line-%d" % number)
 
 class Late:
     def __del__(self):
-        writer.soon(b"late")
+        soon(writer, b"late")
 
 late = Late()
 """
@@ -581,13 +583,13 @@ def test_where_there_can_be_no_thread_the_publisher_writes(
         raise RuntimeError("can't start new thread")
 
     monkeypatch.setattr(threading.Thread, "start", refuse)
-    either.soon(b"line-0")
+    soon(either, b"line-0")
     assert journal.lines == lines(1)
 
     journal.error = JournalError("gone")
-    either.soon(b"line-1")
+    soon(either, b"line-1")
     journal.error = None
-    either.soon(b"line-2")
+    soon(either, b"line-2")
     assert journal.lines == lines(3)
 
 
@@ -598,7 +600,7 @@ def test_what_cannot_wait_is_written_by_its_publisher(plain: Writer, journal: Le
     """It is durable on return, with all that came before, and no other thread was needed."""
     plain.put(b"line-0")
 
-    assert plain.now(b"line-1")
+    assert now(plain, b"line-1")
 
     assert journal.groups == [lines(2)]
     assert journal.committers == [name()]
@@ -606,7 +608,7 @@ def test_what_cannot_wait_is_written_by_its_publisher(plain: Writer, journal: Le
 
 def test_what_can_wait_is_written_soon(plain: Writer, journal: Ledger) -> None:
     """A thread in the background does it, without being asked again."""
-    plain.soon(b"line-0")
+    soon(plain, b"line-0")
 
     journal.wait_for(b"line-0")
     assert journal.committers == ["eventflow-journal"]
@@ -617,7 +619,7 @@ def test_publishers_share_a_commit(plain: Writer, journal: Ledger) -> None:
     begun, go_on = held_up(journal)
     durable: list[bool] = []
     threads = [
-        threading.Thread(target=lambda line=line: durable.append(plain.now(line)))
+        threading.Thread(target=lambda line=line: durable.append(now(plain, line)))
         for line in lines(9)
     ]
     threads[0].start()
@@ -640,7 +642,7 @@ def test_publishers_do_not_try_a_journal_that_just_failed(plain: Writer, journal
     journal.error = JournalError("locked for long")
     durable: list[bool] = []
     threads = [
-        threading.Thread(target=lambda line=line: durable.append(plain.now(line)))
+        threading.Thread(target=lambda line=line: durable.append(now(plain, line)))
         for line in lines(5)
     ]
     threads[0].start()
@@ -663,7 +665,7 @@ def test_trouble_is_told_once_and_so_is_its_end(plain: Writer, journal: Ledger, 
     """Lines are kept in their order, and written by the thread when that works again."""
     journal.error = JournalError("disk full")
 
-    assert not any(plain.now(line) for line in lines(5))
+    assert not any(now(plain, line) for line in lines(5))
     assert not plain.wait()
     assert plain.down
     journal.error = None
@@ -671,7 +673,7 @@ def test_trouble_is_told_once_and_so_is_its_end(plain: Writer, journal: Ledger, 
     assert told.again.wait(60)
     assert [str(error) for error, _ in told.said] == ["disk full", "None"]
     assert journal.lines == lines(5)
-    assert plain.now(b"line-5")
+    assert now(plain, b"line-5")
 
 
 def test_memory_has_an_end(journal: Ledger, told: Told) -> None:
@@ -679,7 +681,7 @@ def test_memory_has_an_end(journal: Ledger, told: Told) -> None:
     writer = Writer(journal, told, capacity=18)
     journal.error = JournalError("gone")
     for line in lines(5):
-        writer.now(line)
+        now(writer, line)
     journal.error = None
 
     assert told.again.wait(60)
@@ -692,7 +694,7 @@ def test_with_durability_off_nobody_waits(journal: Ledger, told: Told) -> None:
     """A publisher goes on at once; the background thread writes."""
     writer = Writer(journal, told, waits=False)
 
-    assert not writer.now(b"line-0")
+    assert not now(writer, b"line-0")
 
     journal.wait_for(b"line-0")
     assert journal.committers == ["eventflow-journal"]
@@ -708,7 +710,7 @@ def test_within_a_hooks_transaction_lines_are_kept(told: Told) -> None:
     journal.commit(entering(run, delivery))
 
     with journal.transaction(settled(delivery, DeliveryStatus.DELIVERED)):
-        assert not writer.now(entered(other))
+        assert not now(writer, entered(other))
         assert not writer.down
 
     assert writer.flush()
@@ -743,7 +745,7 @@ def test_a_stale_owner_is_told_so(either: Writer, journal: Ledger, told: Told) -
     either.fence = Fence("owner", 1)
     journal.error = StaleOwnerError("owner", 1)
 
-    either.now(b"line-0")
+    now(either, b"line-0")
     either.flush()
 
     assert told.trouble.wait(60)
@@ -751,7 +753,7 @@ def test_a_stale_owner_is_told_so(either: Writer, journal: Ledger, told: Told) -
     assert either.lost == 1
     journal.error = None
     either.fence = Fence("owner", 2)
-    assert either.now(b"line-1")
+    assert now(either, b"line-1")
     assert either.flush()
     assert journal.lines == [b"line-1"]
     assert journal.fences == [Fence("owner", 2)]
@@ -760,7 +762,7 @@ def test_a_stale_owner_is_told_so(either: Writer, journal: Ledger, told: Told) -
 def test_a_commit_of_unknown_outcome_is_repeated(either: Writer, journal: Ledger) -> None:
     """Until the journal says that it was done."""
     journal.late = JournalError("connection lost")
-    either.now(b"line-0")
+    now(either, b"line-0")
     assert not either.flush()
     journal.late = None
 
@@ -792,7 +794,7 @@ def test_publishing_from_within_a_commit_does_not_wait_for_itself(
 
     def finalizer() -> None:
         journal.hold = lambda: None
-        either.now(b"line-1")
+        now(either, b"line-1")
         inner.append(either.flush())
 
     either.put(b"line-0")
@@ -812,24 +814,24 @@ def test_a_listener_that_fails_does_not_end_the_thread(journal: Ledger) -> None:
 
     writer = Writer(journal, fail)
     journal.error = JournalError("gone")
-    writer.soon(b"line-0")
+    soon(writer, b"line-0")
     while journal.tries == 0:
         pass
     journal.error = None
 
     journal.wait_for(b"line-0")
-    writer.soon(b"line-1")
+    soon(writer, b"line-1")
     journal.wait_for(b"line-1")
     writer.close()
 
 
 def test_closing_writes_what_is_left(either: Writer, journal: Ledger) -> None:
     """It may be repeated, and what comes afterwards is written at once."""
-    either.soon(b"line-0")
+    soon(either, b"line-0")
 
     assert either.close()
     assert either.close()
-    either.soon(b"line-1")
+    soon(either, b"line-1")
 
     assert journal.lines == lines(2)
 
@@ -837,7 +839,7 @@ def test_closing_writes_what_is_left(either: Writer, journal: Ledger) -> None:
 def test_closing_says_if_something_is_left_behind(either: Writer, journal: Ledger) -> None:
     """A journal that is down at the end is tried once more, and no longer."""
     journal.error = JournalError("gone")
-    either.soon(b"line-0")
+    soon(either, b"line-0")
 
     assert not either.close()
 
@@ -849,9 +851,9 @@ def test_many_threads_lose_nothing_and_keep_their_order(either: Writer, journal:
         for place in range(300):
             line = b"line-%d-%03d" % (number, place)
             if place % 50 == 7:
-                assert either.now(line)
+                assert now(either, line)
             else:
-                either.soon(line)
+                soon(either, line)
 
     threads = [threading.Thread(target=put, args=(number,)) for number in range(6)]
     for thread in threads:
@@ -874,12 +876,12 @@ def test_a_forked_child_leaves_the_parents_lines_to_it(tmp_path: Path, told: Tol
     url = f"sqlite:///{tmp_path}/journal.db"
     writer = Writer(open_journal(url), told)
     ours, theirs = a_run(), a_run()
-    writer.now(entered(a_run()))
+    now(writer, entered(a_run()))
     writer.put(entered(ours))
 
     def child() -> bool:
         cursor = writer.journal.cursor()  # type: ignore[attr-defined]
-        writer.soon(entered(theirs))
+        soon(writer, entered(theirs))
         journal = open_journal(url)
         return journal.wait(cursor, 60) and journal.run(ours.id) is None
 
@@ -952,24 +954,24 @@ class Troubles(RuleBasedStateMachine):
     @rule(count=st.integers(1, 5))
     def soon(self, count: int) -> None:
         for _ in range(count):
-            self.writer.soon(self._next())
+            soon(self.writer, self._next())
 
     @rule()
     def now(self) -> None:
         line = self._next()
-        if self.writer.now(line):
+        if now(self.writer, line):
             self.durable.add(line)
 
     @rule()
     def bad(self) -> None:
         self.journal.bad.add(self._next())
-        self.writer.soon(self.put[-1])
+        soon(self.writer, self.put[-1])
 
     @rule()
     def interrupted(self) -> None:
         fault, self.disk.fault = self.disk.fault, "interrupted"
         with suppress(KeyboardInterrupt):
-            self.writer.soon(self._next())
+            soon(self.writer, self._next())
         self.disk.fault = fault
 
     @rule()
@@ -982,7 +984,7 @@ class Troubles(RuleBasedStateMachine):
         self.disk.on_write = handler
         last = len(self.put)
         line = b"line-%04d-late" % last
-        self.writer.soon(line)
+        soon(self.writer, line)
         self.disk.on_write = lambda: None
         # Neither of the two came first.
         self.rank[line] = last
