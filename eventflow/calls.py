@@ -99,9 +99,10 @@ class CallableDefinition(Definition[P, R]):
             return _generate(self, make, return_state=return_state)
         if self.is_async:
             return _acall(make, return_state=return_state)
-        state = drive(make())
+        job = make()
+        final = drive(job)
 
-        return state if return_state else state.result()
+        return job.run.state if return_state else final.result()
 
     @abstractmethod
     def _job(self, args: tuple[Any, ...], kwargs: dict[str, Any], waits_for: WaitsFor) -> Job:
@@ -123,6 +124,7 @@ def _generate(
 
 
 async def _acall(make: Callable[[], Job], *, return_state: bool) -> Any:
-    state = await adrive(make())
+    job = make()
+    final = await adrive(job)
 
-    return state if return_state else state.result()
+    return job.run.state if return_state else final.result()

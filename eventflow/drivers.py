@@ -10,13 +10,13 @@ from typing import Any, cast
 
 from eventflow.context import RunContext, current_run
 from eventflow.control import Gate, gate, live
+from eventflow.drafts import Entered
 from eventflow.engine import Life, carry_on, life, throw
 from eventflow.jobs import Job
 from eventflow.logs import run_logger
 from eventflow.relief import relieve, settled
 from eventflow.runs import Transition
 from eventflow.signals import cause, guard
-from eventflow.states import AnyState
 from eventflow.steps import Call, Relieved, acall, call, shielded, timed
 
 __all__ = ["adrive", "adrive_generator", "drive", "drive_generator"]
@@ -25,28 +25,30 @@ __all__ = ["adrive", "adrive_generator", "drive", "drive_generator"]
 class _Room:
     """The engine's room: while inside, this run is the one in force and nothing interrupts."""
 
-    __slots__ = ("_before", "_job", "_put_back", "_token")
+    __slots__ = ("_before", "_gate", "_job", "_put_back", "_token")
 
     def __init__(self, job: Job) -> None:
         self._job = job
 
     def __enter__(self) -> None:
-        here = gate()
+        job, run = self._job, self._job.run
+        here = self._gate = gate()
         self._before = here.inside
         here.enter_engine()
-        self._put_back = guard() if self._job.run.parent_run_id is None else None
-        self._token: Token[RunContext | None] = current_run.set(self._job.context)
-        live[self._job.run.id.int] = self._job.run.control
+        self._put_back = guard() if run.parent_run_id is None else None
+        self._token: Token[RunContext | None] = current_run.set(job.context)
+        live[run.number] = run.control
 
     def __exit__(self, *raised: object) -> None:
-        if self._job.run.control.closed:
-            live.pop(self._job.run.id.int, None)
+        run = self._job.run
+        if run.control.closed:
+            live.pop(run.number, None)
         _reset(self._token)
         try:
             if self._put_back is not None:
                 self._put_back()
         finally:
-            gate().leave_engine(self._before)
+            self._gate.leave_engine(self._before)
 
 
 def _reset(token: Token[RunContext | None]) -> None:
@@ -56,7 +58,7 @@ def _reset(token: Token[RunContext | None]) -> None:
         pass
 
 
-def drive(job: Job) -> AnyState:
+def drive(job: Job) -> Entered:
     """Execute a run from sync code; gives the state in which it ended.
 
     Raises:
@@ -82,7 +84,7 @@ def _do(job: Job, step: Any) -> Any:
     return step.run(job)
 
 
-async def adrive(job: Job) -> AnyState:
+async def adrive(job: Job) -> Entered:
     """Execute a run from async code; gives the state in which it ended.
 
     Raises:
@@ -94,20 +96,21 @@ async def adrive(job: Job) -> AnyState:
         try:
             while True:
                 try:
-                    told = await _ado(job, step)
+                    left = _ado(job, step)
+                    told = None if left is None else await left
                 except GeneratorExit as error:
                     # This coroutine is being closed and must not await any more.
                     _raise_if_relieved(job, error)
                     return carry_on(job, course, throw(course, error))
                 except Relieved as relieved:
-                    return cast("AnyState", await relieved.relief.asettle(relieved.error))
+                    return cast("Entered", await relieved.relief.asettle(relieved.error))
                 except BaseException as error:  # noqa: BLE001 - the life decides
                     step = throw(course, cause(error))
                 else:
                     step = course.send(told)
         except StopIteration as end:
-            state: AnyState = end.value
-            return state
+            final: Entered = end.value
+            return final
 
 
 def _raise_if_relieved(job: Job, error: GeneratorExit) -> None:
@@ -116,12 +119,14 @@ def _raise_if_relieved(job: Job, error: GeneratorExit) -> None:
         raise error
 
 
-async def _ado(job: Job, step: Any) -> Any:
+def _ado(job: Job, step: Any) -> Awaitable[Any] | None:
+    """Do a step as far as that goes without awaiting; gives what is left to be awaited."""
     if type(step) is Transition:
         left = job.bus.begin_transition(step)
-        return None if left is None else await shielded(left)
+        return None if left is None else shielded(left)
+    doing: Awaitable[Any] = step.arun(job)
 
-    return await step.arun(job)
+    return doing
 
 
 class _AsyncRoom:
@@ -142,13 +147,13 @@ class _AsyncRoom:
             self._gate.take_in(self._task)
             self._put_back = guard()
         self._token: Token[RunContext | None] = current_run.set(self._job.context)
-        live[run.id.int] = run.control
+        live[run.number] = run.control
 
     def __exit__(self, *raised: object) -> None:
         control = self._job.run.control
         control.end_task()
         if control.closed:
-            live.pop(self._job.run.id.int, None)
+            live.pop(self._job.run.number, None)
         _reset(self._token)
         try:
             if self._put_back is not None:
@@ -167,7 +172,7 @@ class _Course:
         self._life = _begun(job)
         self._room = room
         self.step: Any = None
-        self.state: AnyState | None = None
+        self.state: Entered | None = None
 
     def tell(self, told: Any = None, error: BaseException | None = None) -> None:
         """Tell what came of the last step; there is another one, or a state to end with."""
@@ -283,7 +288,7 @@ def drive_generator(make: Callable[[], Job], *, return_state: bool) -> Generator
                 items.send(sent)
         course.tell(items.result, items.error)
 
-    return course.state if return_state else course.state.result()
+    return job.run.state if return_state else course.state.result()
 
 
 def _outcome(job: Job, room: _Room | _AsyncRoom, step: Any) -> tuple[Any, BaseException | None]:
@@ -393,6 +398,7 @@ async def adrive_generator(make: Callable[[], Job]) -> AsyncGenerator[Any, Any]:
 async def _aoutcome(job: Job, room: _AsyncRoom, step: Any) -> tuple[Any, BaseException | None]:
     try:
         with room:
-            return await _ado(job, step), None
+            left = _ado(job, step)
+            return None if left is None else await left, None
     except BaseException as error:  # noqa: BLE001 - the life decides
         return None, cause(error)

@@ -12,10 +12,12 @@ from collections.abc import Callable, Generator
 from typing import Any, Final, TypeAlias, cast
 
 from eventflow.caches import MISSING, results
-from eventflow.control import Interrupted, Reason, gate
+from eventflow.control import Control, Interrupted, Reason, gate
+from eventflow.drafts import Draft, Entered
 from eventflow.jobs import Job
 from eventflow.logs import run_logger
-from eventflow.outcomes import state_of
+from eventflow.outcomes import NOTHING, state_of
+from eventflow.runners import Scope
 from eventflow.runs import Transition
 from eventflow.settings import EVENTFLOW_CANCEL_SECONDS
 from eventflow.states import (
@@ -27,17 +29,14 @@ from eventflow.states import (
     Crashed,
     Failed,
     NotReady,
-    Pending,
-    Retrying,
-    Running,
     StateType,
     TimedOut,
 )
-from eventflow.steps import Abandon, Ask, Call, Linger, Relieved, Settle, Sleep, Step
+from eventflow.steps import CALL, Abandon, Ask, Linger, Relieved, Settle, Sleep, Step
 
 __all__ = ["Life", "Overstayed", "carry_on", "life", "throw"]
 
-Life: TypeAlias = Generator[Transition | Step, Any, AnyState]
+Life: TypeAlias = Generator[Transition | Step, Any, Entered]
 """What a driver carries out; it returns the state in which the run ended."""
 
 
@@ -63,7 +62,7 @@ def throw(course: Life, error: BaseException) -> Transition | Step:
 
 def carry_on(
     job: Job, course: Life, step: Any, publish: Callable[[Transition], None] | None = None
-) -> AnyState:
+) -> Entered:
     """Do, from sync code, what a life asks for, to its end; gives the state it ends in.
 
     Raises:
@@ -75,18 +74,21 @@ def carry_on(
             try:
                 told = publish(step) if type(step) is Transition else step.run(job)
             except Relieved as relieved:
-                return cast("AnyState", relieved.relief.settle(relieved.error))
+                return cast("Entered", relieved.relief.settle(relieved.error))
             except BaseException as error:  # noqa: BLE001 - the life decides
                 step = throw(course, error)
             else:
                 step = course.send(told)
     except StopIteration as end:
-        return cast("AnyState", end.value)
+        return cast("Entered", end.value)
 
 
 # Python 3.11 looks a member up by calling Python code, which is too slow for every run.
 _CANCELLED: Final = Reason.CANCELLED
 _TIMED_OUT: Final = Reason.TIMED_OUT
+_PENDING: Final = StateType.PENDING
+_RUNNING: Final = StateType.RUNNING
+_CANCELLED_STATE: Final = StateType.CANCELLED
 _CANCELLING: Final = frozenset({StateType.CANCELLING, StateType.CANCELLED})
 _STOPPED: Final = (Interrupted, asyncio.CancelledError)
 
@@ -101,33 +103,50 @@ def life(job: Job) -> Life:
     run = job.run
     late: list[BaseException] = []
     try:
-        if run.state is None:
-            yield run.enter(Pending())
-        final = yield from _work(job)
+        if run.entered is None:
+            yield run.enter(Draft(_PENDING, "Pending"))
+        final = _early_end(job) or (yield from _work(job))
     except Overstayed:
         final = yield from _outlive(job, late)
     except BaseException as error:  # noqa: BLE001 - raised again at the end
         final = _broken_off(job, error, late)
     scope = job.scope
-    if scope is not None and not scope.close():
-        yield from _surely(Abandon(scope), late)
-        scope.close()
-    relieved = run.control.relief is not None  # then it is Cancelling already
-    if run.control.close() and final.type not in _CANCELLING and not relieved:
-        final = Cancelled(message="The run was cancelled.")
-    if final.type in _CANCELLING and not relieved:
-        name = final.name if final.is_cancelled else "Cancelled"
-        yield from _surely(run.enter(Cancelling(message=final.message)), late)
-        # Made only now: a state begins when it is entered.
-        final = Cancelled(name=name, message=final.message)
-    yield from _surely(run.enter(final), late)
+    if scope is not None:
+        yield from _close(scope, late)
+    if run.control.close() or final.type in _CANCELLING:
+        final = yield from _cancelled(job, final, late)
+    try:
+        yield run.enter(final)
+    except BaseException as error:  # noqa: BLE001 - raised when the run has been closed
+        late.append(_seen(error))
     if late:
         raise late[0]
 
     return final
 
 
-def _outlive(job: Job, late: list[BaseException]) -> Generator[Any, Any, AnyState]:
+def _close(scope: Scope, late: list[BaseException]) -> Generator[Any, Any, None]:
+    """Let nothing more be submitted, and nothing outlive its flow."""
+    if not scope.close():
+        yield from _surely(Abandon(scope), late)
+        scope.close()
+
+
+def _cancelled(job: Job, final: Entered, late: list[BaseException]) -> Generator[Any, Any, Entered]:
+    """Enter Cancelling, for a run that was cancelled or says so; gives the state to end in."""
+    run = job.run
+    if run.control.relief is not None:  # then it is Cancelling already
+        return final
+    if final.type not in _CANCELLING:
+        final = Cancelled(message="The run was cancelled.")
+    name = final.name if final.type is _CANCELLED_STATE else "Cancelled"
+    yield from _surely(run.enter(Cancelling(message=final.message)), late)
+
+    # Made only now: a state begins when it is entered.
+    return Cancelled(name=name, message=final.message)
+
+
+def _outlive(job: Job, late: list[BaseException]) -> Generator[Any, Any, Entered]:
     """End a run whose cancelled body goes on, if need be before the body does."""
     yield from _surely(job.run.enter(Cancelling(message="The run was cancelled.")), late)
     scope = job.scope
@@ -145,12 +164,15 @@ def _surely(step: Transition | Step, late: list[BaseException]) -> Generator[Any
     try:
         yield step
     except BaseException as error:  # noqa: BLE001 - raised when the run has been closed
-        late.append(error.error if isinstance(error, _Closed) else error)
+        late.append(_seen(error))
 
 
-def _broken_off(job: Job, error: BaseException, late: list[BaseException]) -> AnyState:
-    if isinstance(error, _Closed):
-        error = error.error
+def _seen(error: BaseException) -> BaseException:
+    return error.error if isinstance(error, _Closed) else error
+
+
+def _broken_off(job: Job, error: BaseException, late: list[BaseException]) -> Entered:
+    error = _seen(error)
     control = job.run.control
     others = control.take_back()
     if control.reason is _CANCELLED:
@@ -172,8 +194,8 @@ def _described(error: BaseException) -> str:
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 
-def _work(job: Job) -> Life:
-    """Do what lies between Pending and the end; gives the state to end in."""
+def _early_end(job: Job) -> Entered | None:
+    """Give the state of a run that ends before anything of it is done."""
     if job.refused is not None:
         raise job.refused
     control = job.run.control
@@ -181,15 +203,30 @@ def _work(job: Job) -> Life:
         return Cancelled(message="The run was cancelled before it began.")
     if control.parent is not None and control.parent.relief is not None:
         return Cancelled(message="The run around this one goes on without its body.")
-    waited_for = job.upstream()
-    if waited_for:
-        yield Settle(waited_for)
-    reason = job.not_ready()
-    if reason is not None:
-        return NotReady(message=reason)
+
+    return None
+
+
+def _work(job: Job) -> Life:
+    """Do what lies between Pending and the end; gives the state to end in."""
+    if job.needs is not NOTHING:
+        waited_for = job.upstream()
+        if waited_for:
+            yield Settle(waited_for)
+        reason = job.not_ready()
+        if reason is not None:
+            return NotReady(message=reason)
     definition = job.definition
     job.prepare(validate=definition.validate_parameters)
-    kept = _kept(job)
+    if definition.cache_key_fn is None:
+        return (yield from _attempts(job))
+
+    return (yield from _kept_or_made(job, definition.cache_key_fn))
+
+
+def _kept_or_made(job: Job, key_fn: Callable[..., object]) -> Life:
+    definition = job.definition
+    kept = job.cached(key_fn, refresh=definition.refresh_cache)
     if kept is not MISSING:
         return Cached(data=kept)
     final = yield from _attempts(job)
@@ -199,61 +236,67 @@ def _work(job: Job) -> Life:
     return final
 
 
-def _kept(job: Job) -> Any:
-    key_fn = job.definition.cache_key_fn
-    if key_fn is None:
-        return MISSING
-
-    return job.cached(key_fn, refresh=job.definition.refresh_cache)
-
-
 def _attempts(job: Job) -> Life:
-    run = job.run
-    begin: Callable[[], AnyState] = Running
+    run, control = job.run, job.run.control
+    name = "Running"
     while True:
-        if run.control.reason is _CANCELLED:
+        if control.reason is _CANCELLED:
             return Cancelled(message="The run was cancelled before its body began.")
-        yield run.enter(begin())
-        final = yield from _attempt(job)
+        yield run.enter(Draft(_RUNNING, name))
+        try:
+            final = state_of((yield CALL))
+        except Overstayed:
+            raise
+        except BaseException as error:  # noqa: BLE001 - any Exception fails the run
+            final = yield from _broken(job, error)
+        if control.reason is not None:
+            final = _stopped(control, final)
         if not final.is_failed or not (yield from _wants_retry(job, final)):
             return final
-        delay = job.definition.retry.delay(run.run_count)
-        message = f"Attempt {run.run_count} failed; the next begins in {delay:g} s."
-        yield run.enter(AwaitingRetry(message=message, error=final.error))
-        if delay:
-            yield Sleep(delay)
-        begin = Retrying
+        yield from _await_retry(job, final)
+        name = "Retrying"
 
 
-def _attempt(job: Job) -> Life:
-    """Call the body once; gives the state that it ends in."""
-    control = job.run.control
-    try:
-        final = state_of((yield Call()))
-    except Overstayed:
-        raise
-    except Exception as error:  # noqa: BLE001 - any Exception fails the run
-        yield from _abandon(job)
-        message = f"The body raised {_described(error)}"
-        final = _timed_out(job) or Failed(message=message, data=error)
-    except BaseException as error:
-        yield from _abandon(job)
-        if not isinstance(error, _STOPPED):
-            raise
-        # Our own timeout is behind it, unless somebody else stops the task as well.
-        others = control.reason is _TIMED_OUT and control.take_back()
-        state = None if others else _timed_out(job)
-        if state is None:
-            raise
-        final = state
+def _stopped(control: Control, final: Entered) -> Entered:
+    """Give the state in which an attempt ends that was told to stop."""
     if control.reason is _CANCELLED:
         return Cancelled(message="The run was cancelled.")
-    if control.reason is not None:
-        # A body that ended in spite of its timeout, or of its interrupt, was in time.
-        control.take_timeout()
-        control.take_back()
+    # A body that ended in spite of its timeout, or of its interrupt, was in time.
+    control.take_timeout()
+    control.take_back()
 
     return final
+
+
+def _broken(job: Job, error: BaseException) -> Life:
+    """Give the state in which an attempt ends whose body was broken off, or raise again.
+
+    Raises:
+        BaseException: what ends the run from outside.
+    """
+    yield from _abandon(job)
+    control = job.run.control
+    if isinstance(error, Exception):
+        message = f"The body raised {_described(error)}"
+        return _timed_out(job) or Failed(message=message, data=error)
+    if not isinstance(error, _STOPPED):
+        raise error
+    # Our own timeout is behind it, unless somebody else stops the task as well.
+    others = control.reason is _TIMED_OUT and control.take_back()
+    state = None if others else _timed_out(job)
+    if state is None:
+        raise error
+
+    return state
+
+
+def _await_retry(job: Job, final: Entered) -> Generator[Any, Any, None]:
+    run = job.run
+    delay = job.definition.retry.delay(run.run_count)
+    message = f"Attempt {run.run_count} failed; the next begins in {delay:g} s."
+    yield run.enter(AwaitingRetry(message=message, error=final.error))
+    if delay:
+        yield Sleep(delay)
 
 
 def _abandon(job: Job) -> Generator[Any, Any, None]:
@@ -274,7 +317,7 @@ def _timed_out(job: Job) -> AnyState | None:
     return TimedOut(message=message, data=TimeoutError(message))
 
 
-def _wants_retry(job: Job, final: AnyState) -> Generator[Any, Any, bool]:
+def _wants_retry(job: Job, final: Entered) -> Generator[Any, Any, bool]:
     run, definition = job.run, job.definition
     if run.run_count > definition.retry.retries or job.closed_early:
         return False

@@ -11,9 +11,10 @@ from fnmatch import fnmatchcase
 from typing import Any, Final, Literal, TypeAlias, TypedDict
 from uuid import UUID
 
+from eventflow.drafts import Entered
 from eventflow.events import Event, StateTransition
 from eventflow.runs import RunType
-from eventflow.states import KNOWN_NAMES, AnyState, State, StateType
+from eventflow.states import KNOWN_NAMES, State, StateType
 
 __all__ = [
     "Check",
@@ -275,7 +276,7 @@ def _in_state(attribute: str, wanted: tuple[str, ...]) -> Callable[[Any], bool]:
     names = {one for one in wanted if not isinstance(one, StateType)}
 
     def admits(subject: Any) -> bool:
-        state: AnyState | None = _get(subject, attribute)
+        state: Entered | None = _get(subject, attribute)
         return state is not None and (state.type in types or state.name in names)
 
     return admits
@@ -341,7 +342,7 @@ def class_topics(kind: type[Event]) -> Iterator[str]:
     return (class_topic(base) for base in kind.__mro__ if issubclass(base, Event))
 
 
-def transition_topics(kind: type[StateTransition], name: str, state: AnyState) -> Iterator[str]:
+def transition_topics(kind: type[StateTransition], name: str, state: Entered) -> Iterator[str]:
     """Give the keys under which subscriptions to it are kept, but those of its single run."""
     yield f"name:{name}"
     yield f"state:{state.name}"

@@ -211,16 +211,16 @@ class Finisher:
     ) -> Run:
         kind = FlowRun if row.run_type == "flow" else TaskRun
         facts: dict[str, object] = {
-            "id": row.id,
+            "number": row.id.int,
             "name": row.name,
             "labels": frozenset(row.tags),
             "parameters": _parameters(row.parameters),
             "parent_run_id": row.parent_run_id,
             "flow_run_id": row.flow_run_id,
             "root_flow_run_id": row.root_flow_run_id,
-            "expected_start_time": row.created,
-            "start_time": row.started,
-            "end_time": row.ended,
+            "created_at": row.created,
+            "started_at": row.started,
+            "ended_at": row.ended,
             "run_count": row.run_count,
             "transitions": row.sequence + 1,
             "_seconds": row.seconds,

@@ -7,7 +7,7 @@ from uuid import UUID, SafeUUID
 
 import uuid_utils
 
-__all__ = ["delivery_id", "delivery_number", "new_id"]
+__all__ = ["delivery_id", "delivery_number", "id_of", "new_id", "new_number"]
 
 _new: Final = object.__new__
 _set: Final = object.__setattr__
@@ -17,10 +17,18 @@ _unknown: Final = SafeUUID.unknown
 
 def new_id() -> UUID:
     """Make an id, without the checks of UUID's own constructor, which cost three times as much."""
-    return _made(_uuid7().int)
+    return id_of(_uuid7().int)
 
 
-def _made(number: int) -> UUID:
+def new_number() -> int:
+    """Make an id that is not wanted as a UUID yet."""
+    number: int = _uuid7().int
+
+    return number
+
+
+def id_of(number: int) -> UUID:
+    """Give the id that is this number."""
     made = _new(UUID)
     _set(made, "int", number)
     _set(made, "is_safe", _unknown)
@@ -34,7 +42,7 @@ def delivery_id(event_id: UUID, ordinal: int) -> UUID:
     Version 8, which RFC 9562 leaves to the maker: the event's id with another version, and the
     ordinal added in the last 16 bits, which differ at random from event to event.
     """
-    return _made(delivery_number(event_id.int, ordinal))
+    return id_of(delivery_number(event_id.int, ordinal))
 
 
 def delivery_number(event: int, ordinal: int) -> int:

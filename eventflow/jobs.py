@@ -15,7 +15,7 @@ from eventflow.errors import CacheKeyError
 from eventflow.eventbus import EventBus
 from eventflow.futures import Future, allow_failure, unmapped
 from eventflow.logs import take_prints
-from eventflow.outcomes import NOTHING, Needs, needs, without_futures
+from eventflow.outcomes import NOTHING, PLAIN, Needs, needs, without_futures
 from eventflow.parameters import Parameters
 from eventflow.runners import Scope
 from eventflow.runs import FlowRun, Run, TaskRun
@@ -47,7 +47,11 @@ class Job:
         "refused",
         "relieved_by",
         "run",
+        "scope",
     )
+
+    scope: Scope | None
+    """The scope of the tasks that this run itself submits, if it is a flow run."""
 
     # Set by who drives the run: its life, which stands still while the body is executed; what takes
     # it over meanwhile; and the context of the body.
@@ -86,8 +90,8 @@ class Job:
         return needs((self.args, self.kwargs, () if waits_for is None else _listed(waits_for)))
 
     def _may_need(self) -> bool:
-        for value in (*self.args, *self.kwargs.values()):  # noqa: SIM110 - for each run
-            if isinstance(value, _MAY_HOLD):
+        for value in (*self.args, *self.kwargs.values()):
+            if type(value) not in PLAIN and isinstance(value, _MAY_HOLD):
                 return True
 
         return False
@@ -106,6 +110,7 @@ class Job:
     def _make_context(self, above: RunContext | None, scope: Scope | None) -> RunContext:
         run, log_prints = self.run, self.definition.log_prints
         flow_run = run if isinstance(run, FlowRun) else None
+        self.scope = scope if flow_run is not None else None
         if above is not None:
             flow_run = flow_run or above.flow_run
             scope = scope or above.scope
@@ -123,11 +128,6 @@ class Job:
             self.problem = error
         else:
             self.run.name = name or self.run.name
-
-    @property
-    def scope(self) -> Scope | None:
-        """The scope of the tasks that this run itself submits, if it is a flow run."""
-        return self.context.scope if isinstance(self.run, FlowRun) else None
 
     def relieve(self, below: list[Control]) -> None:
         """Have the run go on without its body."""

@@ -6,13 +6,22 @@ from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any, Final, NamedTuple
 
+from eventflow.drafts import Draft, Entered
 from eventflow.futures import Future, allow_failure, unmapped
 from eventflow.ids import new_id
-from eventflow.states import AnyState, Completed, Failed, State, aggregate
+from eventflow.states import AnyState, Failed, State, StateType, aggregate
 
-__all__ = ["NOTHING", "Needs", "needs", "state_of", "without_futures"]
+__all__ = ["NOTHING", "PLAIN", "Needs", "needs", "state_of", "without_futures"]
 
 _COLLECTIONS: Final = (list, tuple, set, frozenset, dict)
+_MEANINGFUL: Final = (State, Future, *_COLLECTIONS)
+"""What may say more, being returned, than that the run has completed."""
+
+PLAIN: Final = frozenset({bool, bytes, float, int, str, type(None)})
+"""The types of values that are surely none of these; to look at the others takes longer."""
+
+# Python 3.11 looks a member up by calling Python code, which is too slow for every run.
+_COMPLETED: Final = StateType.COMPLETED
 
 
 class Needs(NamedTuple):
@@ -80,23 +89,23 @@ def _remade(value: Any, inner: list[Any]) -> Any:
     return kind(inner)
 
 
-def state_of(returned: Any) -> AnyState:
+def state_of(returned: Any) -> Entered:
     """Give the state that a body's return value amounts to.
 
     A state is that state. Futures and states, alone or in a collection of nothing else, are
     summed up, and their results take their places. Anything else completes the run.
     """
+    if type(returned) in PLAIN or not isinstance(returned, _MEANINGFUL):
+        return Draft(_COMPLETED, "Completed", None, returned)
     if isinstance(returned, State):
         return _returned_state(returned)
-    if not isinstance(returned, (Future, *_COLLECTIONS)):
-        return Completed(data=returned)
     leaves: list[Future[Any] | AnyState] = []
     for leaf in _leaves(returned):
         if not isinstance(leaf, Future | State):
-            return Completed(data=returned)
+            return Draft(_COMPLETED, "Completed", None, returned)
         leaves.append(leaf)
     if not leaves:
-        return Completed(data=returned)
+        return Draft(_COMPLETED, "Completed", None, returned)
     states = [leaf.state if isinstance(leaf, Future) else leaf for leaf in leaves]
     results = {
         id(leaf): state.result(raise_on_failure=False)

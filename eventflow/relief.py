@@ -9,12 +9,12 @@ from time import monotonic
 from typing import Final
 
 from eventflow.control import GRACE_SECONDS, Control, Interrupted, gate, live
+from eventflow.drafts import Entered
 from eventflow.engine import Overstayed, carry_on, throw
 from eventflow.jobs import Job
 from eventflow.logs import run_logger
 from eventflow.runs import Transition
 from eventflow.settings import EVENTFLOW_CANCEL_SECONDS
-from eventflow.states import AnyState
 from eventflow.steps import Relieved, shielded
 
 __all__ = ["Relief", "relieve", "settled"]
@@ -47,7 +47,7 @@ class Relief:
         self._below = [one.relief for one in below if one.relief is not None]
         self._body_ended = threading.Event()
         self.overdue = False
-        self._outcome: Future[AnyState] = Future()
+        self._outcome: Future[Entered] = Future()
         self._outcome.set_running_or_notify_cancel()
 
     def begin(self) -> None:
@@ -64,7 +64,7 @@ class Relief:
             self._outcome.set_result(carry_on(job, job.course, step, self._publish))
         except BaseException as error:  # noqa: BLE001 - raised by the body's own driver
             self._outcome.set_exception(error)
-        live.pop(job.run.id.int, None)
+        live.pop(job.run.number, None)
         if job.future is not None:
             job.future.finish()
         while not self._body_ended.wait(INSIST_SECONDS):
@@ -105,7 +105,7 @@ class Relief:
         if isinstance(error, Exception):
             run_logger(self._job.run).debug("The body that was given up ended", exc_info=error)
 
-    def settle(self, error: BaseException | None) -> AnyState:
+    def settle(self, error: BaseException | None) -> Entered:
         """Give the state that the run ended in, to the driver whose body has ended at last.
 
         Raises:
@@ -118,7 +118,7 @@ class Relief:
 
         return state
 
-    async def asettle(self, error: BaseException | None) -> AnyState:
+    async def asettle(self, error: BaseException | None) -> Entered:
         """Do what `settle` does, on an event loop."""
         self.end_body(error)
         control = self._job.run.control

@@ -163,7 +163,7 @@ class Router:
             known = fact.run.routes = self._known(fact.run.definition)
         if not known.declared and not self._topics:
             return NOWHERE
-        to, left = fact.to_state, fact.from_state
+        to, left = fact.entered, fact.left
         key: _Key = (to.name, to.type)
         if left is not None and self._origins_watched:
             key += (left.name, left.type)
@@ -187,7 +187,7 @@ class Router:
 
     def _compile(self, fact: Transition, known: _Known, key: _Key) -> Route:
         kind = _kind(fact)
-        topics = transition_topics(kind, fact.definition_name, fact.to_state)
+        topics = transition_topics(kind, fact.definition_name, fact.entered)
         routes = known.routes
         with self._lock:
             every = (*known.declared, *self._at(topics))

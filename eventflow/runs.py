@@ -9,9 +9,10 @@ from typing import Any, ClassVar, Final, Literal, Self, TypeAlias
 from uuid import UUID
 
 from eventflow.control import Control, Reason
+from eventflow.drafts import Draft, Entered
 from eventflow.errorinfo import printable
 from eventflow.errors import IllegalTransition
-from eventflow.ids import new_id
+from eventflow.ids import id_of, new_number
 from eventflow.names import two_words
 from eventflow.states import LEGAL, TERMINAL, AnyState, StateType
 
@@ -19,6 +20,9 @@ __all__ = ["FlowRun", "Run", "RunType", "TaskRun", "Transition"]
 
 RunType: TypeAlias = Literal["flow", "task"]
 """What kind of definition a run executes."""
+
+Moment: TypeAlias = Entered | datetime | None
+"""When something was: as a run of another process tells it, or when a state was entered."""
 
 
 # Python 3.11 looks a member up by calling Python code, which is too slow for every transition.
@@ -28,30 +32,31 @@ _RUNNING: Final = StateType.RUNNING
 class Transition:
     """The fact that a run entered a state: all that an event of it is made from.
 
-    `journal` is what keeps account of the hooks that are owed it; `handed` counts to how many of
-    them it has been handed.
+    `entered` and `left` are what there is of the two states before anyone looks. `journal` is what
+    keeps account of the hooks that are owed it; `handed` counts to how many of them it has been
+    handed.
     """
 
     __slots__ = (
-        "follows",
-        "from_state",
+        "_follows",
+        "entered",
         "handed",
         "journal",
+        "left",
         "run",
         "run_count",
         "sequence",
-        "to_state",
     )
 
-    def __init__(self, run: Run, from_state: AnyState | None, to_state: AnyState) -> None:
+    def __init__(self, run: Run, left: Entered | None, entered: Entered) -> None:
         self.run = run
-        self.from_state = from_state
-        self.to_state = to_state
+        self.left = left
+        self.entered = entered
         self.sequence = run.transitions
-        self.follows = None if from_state is None else from_state.id
         self.run_count = run.run_count
         self.journal: Any = None
         self.handed = 0
+        self._follows: UUID | None = None
 
     @classmethod
     def past(cls, run: Run, follows: UUID | None) -> Self:
@@ -59,9 +64,29 @@ class Transition:
         assert run.state is not None  # noqa: S101 - it was restored in one
         made = cls(run, None, run.state)
         made.sequence = run.transitions - 1
-        made.follows = follows
+        made._follows = follows
 
         return made
+
+    @property
+    def from_state(self) -> AnyState | None:
+        """The state that was left; None for the first transition."""
+        return None if self.left is None else _state(self.left)
+
+    @property
+    def to_state(self) -> AnyState:
+        """The state that was entered."""
+        return _state(self.entered)
+
+    @property
+    def follows(self) -> UUID | None:
+        """The id of the run's transition before."""
+        return self._follows if self.left is None else id_of(_number(self.left))
+
+    @property
+    def number(self) -> int:
+        """The id of the entered state, as a number."""
+        return _number(self.entered)
 
     @property
     def definition(self) -> Any:
@@ -89,30 +114,43 @@ class Transition:
         return self.run.labels
 
 
+def _state(entered: Entered) -> AnyState:
+    return entered.state if isinstance(entered, Draft) else entered
+
+
+def _time(moment: Moment) -> datetime | None:
+    return moment if moment is None or isinstance(moment, datetime) else moment.timestamp
+
+
+def _number(entered: Entered) -> int:
+    return entered.number if isinstance(entered, Draft) else entered.id.int
+
+
 class Run:
     """One execution. Only the engine changes it, and only by having it enter a state."""
 
     __slots__ = (
         "__weakref__",
+        "_id",
         "_name",
         "_parameters",
         "_running_since",
         "_seconds",
         "control",
+        "created_at",
         "definition",
         "definition_name",
-        "end_time",
-        "expected_start_time",
+        "ended_at",
+        "entered",
         "flow_run_id",
-        "id",
         "journalled",
         "labels",
+        "number",
         "parent_run_id",
         "root_flow_run_id",
         "routes",
         "run_count",
-        "start_time",
-        "state",
+        "started_at",
         "transitions",
     )
 
@@ -126,7 +164,8 @@ class Run:
         labels: frozenset[str],
         above: Run | None,
     ) -> None:
-        self.id: UUID = new_id()
+        self.number = new_number()
+        self._id: UUID | None = None
         self.definition = definition
         self.definition_name = name
         self.labels = labels
@@ -134,14 +173,14 @@ class Run:
         self.flow_run_id: UUID | None = None if above is None else above.flow_run_id
         self.root_flow_run_id: UUID | None = None if above is None else above.root_flow_run_id
         self.control: Control = Control(None if above is None else above.control)
-        self.state: AnyState | None = None
+        self.entered: Entered | None = None
         self.routes: Any = None  # what the bus remembers of whom this run's transitions go to
         self.journalled: Any = None  # its page in the journal
         self.transitions: int = 0
         self.run_count: int = 0
-        self.start_time: datetime | None = None
-        self.end_time: datetime | None = None
-        self.expected_start_time: datetime | None = None
+        self.created_at: Moment = None
+        self.started_at: Moment = None
+        self.ended_at: Moment = None
         self._name: str | None = None
         self._parameters: Callable[[], Mapping[str, Any]] | Mapping[str, Any] = parameters
         self._running_since: float | None = None
@@ -156,30 +195,31 @@ class Run:
         `name` is the definition's; `facts` are the run's attributes by name.
         """
         run = cls(definition, name, dict, frozenset(), None)
-        run.state = state
+        run.entered = state
         for attribute, value in facts.items():
             setattr(run, attribute, value)
-        run.control.closed = run.end_time is not None
+        run._id = None  # that of the run which was made to hold these facts
+        run.control.closed = run.ended_at is not None
 
         return run
 
-    def enter(self, state: AnyState) -> Transition:
+    def enter(self, state: Entered) -> Transition:
         """Enter a state; what comes out is the fact to publish.
 
         Raises:
             IllegalTransition: the present state does not lead there.
         """
-        present = self.state
+        present = self.entered
         if state.type not in LEGAL[None if present is None else present.type]:
             raise self._illegal(state)
         self._keep_time(state)
         transition = Transition(self, present, state)
         self.transitions += 1
-        self.state = state
+        self.entered = state
 
         return transition
 
-    def _keep_time(self, state: AnyState) -> None:
+    def _keep_time(self, state: Entered) -> None:
         kind = state.type
         if self._running_since is not None:
             self._seconds += perf_counter() - self._running_since
@@ -187,21 +227,35 @@ class Run:
         if kind is _RUNNING:
             self.run_count += 1
             self._running_since = perf_counter()
-            if self.start_time is None:
-                self.start_time = state.timestamp
+            if self.started_at is None:
+                self.started_at = state
         elif kind in TERMINAL or state.name == "NotReady":
-            self.end_time = state.timestamp
+            self.ended_at = state
             self.control.closed = True
-        elif self.expected_start_time is None:
-            self.expected_start_time = state.timestamp
+        elif self.created_at is None:
+            self.created_at = state
 
-    def _illegal(self, state: AnyState) -> IllegalTransition:
-        present = None if self.state is None else self.state.type
-        name = "without a state" if self.state is None else self.state.name
+    def _illegal(self, state: Entered) -> IllegalTransition:
+        present = None if self.entered is None else self.entered.type
+        name = "without a state" if self.entered is None else self.entered.name
 
         return IllegalTransition(
             f"The {self.run_type} run {self.name!r}", name, state.name, LEGAL[present]
         )
+
+    @property
+    def id(self) -> UUID:
+        """The id, a UUID of version 7."""
+        if self._id is None:
+            # Whoever comes twice makes two that are equal.
+            self._id = id_of(self.number)
+
+        return self._id
+
+    @property
+    def state(self) -> AnyState | None:
+        """The present state; None before the first."""
+        return None if self.entered is None else _state(self.entered)
 
     @property
     def name(self) -> str:
@@ -236,17 +290,32 @@ class Run:
     @property
     def state_type(self) -> StateType | None:
         """The type of the present state."""
-        return None if self.state is None else self.state.type
+        return None if self.entered is None else self.entered.type
 
     @property
     def state_name(self) -> str | None:
         """The name of the present state."""
-        return None if self.state is None else self.state.name
+        return None if self.entered is None else self.entered.name
 
     @property
     def created(self) -> datetime | None:
         """When the run entered its first state."""
-        return self.expected_start_time
+        return _time(self.created_at)
+
+    @property
+    def expected_start_time(self) -> datetime | None:
+        """When the run was to begin: when it entered its first state."""
+        return _time(self.created_at)
+
+    @property
+    def start_time(self) -> datetime | None:
+        """When the first attempt began; None before."""
+        return _time(self.started_at)
+
+    @property
+    def end_time(self) -> datetime | None:
+        """When the run ended; None before."""
+        return _time(self.ended_at)
 
     @property
     def seconds(self) -> float:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from enum import StrEnum
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, Generic, Self, TypeVar
@@ -222,19 +222,34 @@ def _made(
     data: Any = None,
     error: ErrorInfo | None = None,
 ) -> AnyState:
+    if type(name) is str and (message is None or type(message) is str):
+        return stated(kind, name, message, data, error, key=new_id(), timestamp=datetime.now(UTC))
+
+    return State(type=kind, name=name, message=message, error=error, data=data)
+
+
+def stated(
+    kind: StateType,
+    name: str,
+    message: str | None,
+    data: Any,
+    error: ErrorInfo | None = None,
+    *,
+    key: UUID,
+    timestamp: datetime,
+) -> AnyState:
+    """Make a state of values that are known to be valid."""
     values = {
         "type": kind,
         "name": name,
-        "id": new_id(),
-        "timestamp": datetime.now(UTC),
+        "id": key,
+        "timestamp": timestamp,
         "message": message,
         "error": error,
         "data": data,
     }
-    if type(name) is str and (message is None or type(message) is str):
-        return record(State, values, _FIELDS)
 
-    return State(**values)
+    return record(State, values, _FIELDS)
 
 
 def _ended(kind: StateType, name: str, message: str | None, data: Any) -> AnyState:
@@ -376,8 +391,3 @@ def aggregate(states: Iterable[AnyState], data: Any = None) -> AnyState:
     first = next(state for state in states if not state.is_completed)
 
     return Failed(message=tally, data=first.result(raise_on_failure=False))
-
-
-def after(seconds: float) -> datetime:
-    """Give the moment that lies so many seconds ahead, in UTC."""
-    return datetime.now(UTC) + timedelta(seconds=seconds)

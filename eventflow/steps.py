@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import inspect
+import sys
 import types
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Coroutine, Generator, Iterator
 from contextvars import copy_context
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 from eventflow.control import Control
 from eventflow.futures import Future, wait
@@ -18,6 +19,7 @@ from eventflow.runners import Scope
 from eventflow.signals import notice
 
 __all__ = [
+    "CALL",
     "Abandon",
     "Ask",
     "Call",
@@ -168,8 +170,14 @@ class Call(Step):
 
     async def arun(self, job: Job) -> Any:
         """Await an async body."""
-        with timed(job, job.definition.timeout_seconds):
+        timeout = job.definition.timeout_seconds
+        if timeout is None:
             return await acall(job, job.definition.fn(*job.args, **job.kwargs), joins=True)
+        with timed(job, timeout):
+            return await acall(job, job.definition.fn(*job.args, **job.kwargs), joins=True)
+
+
+CALL: Final = Call()
 
 
 class Sleep(Step):
@@ -282,11 +290,11 @@ async def shielded(awaitable: Any) -> Any:
     Raises:
         asyncio.CancelledError: this task was cancelled meanwhile.
     """
-    task = asyncio.ensure_future(_outcome(awaitable))
+    task = _task(_outcome(awaitable))
     cancelled: asyncio.CancelledError | None = None
     while not task.done():
         try:
-            await asyncio.wait([task])
+            await asyncio.shield(task)
         except asyncio.CancelledError as error:
             cancelled = error
     result, raised = task.result()
@@ -296,6 +304,14 @@ async def shielded(awaitable: Any) -> Any:
         raise cancelled
 
     return result
+
+
+def _task(work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+    """Begin a task of its own, and where Python can do so at once: then it may have ended."""
+    if sys.version_info >= (3, 12):
+        return asyncio.eager_task_factory(asyncio.get_running_loop(), work)
+
+    return asyncio.create_task(work)
 
 
 async def _outcome(awaitable: Any) -> tuple[Any, BaseException | None]:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import threading
 from collections.abc import Awaitable, Callable, Iterable
 from contextvars import Context, copy_context
-from typing import Any
+from typing import Any, Final
 
 from eventflow.context import current_run
 from eventflow.control import gate, live
 from eventflow.definitions import Definition
+from eventflow.drafts import Draft
 from eventflow.drivers import adrive, drive
 from eventflow.errors import MissingContextError
 from eventflow.futures import Future
@@ -20,10 +21,13 @@ from eventflow.reloading import refuse, reloading
 from eventflow.runners import Scope, TaskRunner
 from eventflow.runners.loop import spawn
 from eventflow.runs import TaskRun
-from eventflow.states import Pending
+from eventflow.states import StateType
 from eventflow.steps import shielded
 
 __all__ = ["submit"]
+
+# Python 3.11 looks a member up by calling Python code, which is too slow for every run.
+_PENDING: Final = StateType.PENDING
 
 
 def submit(
@@ -56,7 +60,7 @@ def _submit(job: Job, scope: Scope) -> Future[Any]:
     future: Future[Any] = Future(run)
     job.future = future
     scope.add(future)
-    live[run.id.int] = run.control
+    live[run.number] = run.control
     token = current_run.set(job.context)
     try:
         left = _announce(job, scope)
@@ -78,7 +82,7 @@ def _submit(job: Job, scope: Scope) -> Future[Any]:
 
 def _announce(job: Job, scope: Scope) -> Awaitable[None] | None:
     """Publish that the run is Pending; gives what its own loop is to wait for first."""
-    fact = job.run.enter(Pending())
+    fact = job.run.enter(Draft(_PENDING, "Pending"))
     try:
         if scope.loop is not None and running_loop() is scope.loop:
             return job.bus.begin_transition(fact)

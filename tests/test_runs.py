@@ -9,7 +9,9 @@ import pytest
 
 from eventflow import flow, task
 from eventflow.errors import IllegalTransition
+from eventflow.ids import new_id
 from eventflow.runs import FlowRun, Run, TaskRun
+from eventflow.settings import temporary_settings
 from eventflow.states import Completed, Failed, NotReady, Pending, Running, Scheduled
 from eventflow.testing import Isolated
 
@@ -155,3 +157,22 @@ def test_the_state_of_a_real_run_is_seen_by_its_hooks(eventflow_isolated: Isolat
     outer()
 
     assert [(ended, name) for ended, _, name in seen] == [(True, "Completed")] * 2
+
+
+def test_a_run_that_nobody_looks_at_makes_no_states(
+    eventflow_isolated: Isolated, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without subscribers and journal, a completed call leaves its states as drafts."""
+    made: list[object] = []
+    monkeypatch.setattr("eventflow.drafts.stated", lambda *args, **kwargs: made.append(args))
+    with temporary_settings({"EVENTFLOW_DURABILITY": "off"}):
+        assert task(lambda: 7)() == 7
+    assert made == []
+
+
+def test_a_restored_run_has_the_id_that_it_had() -> None:
+    """Of a flow run too, which knows its own id from the first on: the facts are another's."""
+    key = new_id()
+    facts = {"number": key.int, "flow_run_id": key}
+    run = FlowRun.restored(DEFINITION, "it", Running(), facts)
+    assert (run.id, run.flow_run_id) == (key, key)

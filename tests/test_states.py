@@ -156,8 +156,3 @@ def test_no_text_of_an_exception_breaks_its_state(text: str) -> None:
     state = Failed(message=text, data=ValueError(text))
 
     assert State.model_validate_json(state.model_dump_json()) == state.detached()
-
-
-def test_a_moment_ahead_is_in_the_future() -> None:
-    """`after` counts seconds from now, in UTC."""
-    assert states.after(60) > Completed().timestamp

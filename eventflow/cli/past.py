@@ -41,12 +41,12 @@ class Past:
         before = event.from_state
         run.transitions = event.sequence
         run.run_count = event.run_count
-        run.state = event.to_state
-        if event.to_state.type is StateType.RUNNING and run.start_time is None:
-            run.start_time = event.occurred
+        run.entered = event.to_state
+        if event.to_state.type is StateType.RUNNING and run.started_at is None:
+            run.started_at = event.occurred
         row = self._row(event.run_id)
         if event.to_state.is_final or (row.ended is not None and row.state_id == event.id):
-            run.end_time = event.occurred
+            run.ended_at = event.occurred
             run._seconds = row.seconds  # noqa: SLF001 - nobody else may say how long it took
         fact = Transition(run, before, event.to_state)
         run.transitions += 1
@@ -82,14 +82,14 @@ class Past:
     def _brought_back(self, row: RunRow, state: AnyState) -> Run:
         above = None if row.parent_run_id is None else self._archive.row(row.parent_run_id)
         facts: dict[str, object] = {
-            "id": row.id,
+            "number": row.id.int,
             "name": row.name,
             "labels": frozenset(row.tags),
             "parameters": _parameters(row.parameters),
             "parent_run_id": row.parent_run_id,
             "flow_run_id": row.flow_run_id,
             "root_flow_run_id": row.root_flow_run_id,
-            "expected_start_time": row.created,
+            "created_at": row.created,
         }
         if row.run_type == "task":
             return self._closed(
