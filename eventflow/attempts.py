@@ -217,17 +217,25 @@ class Delivery:
 
     async def acall(self) -> None:
         """Call the hook's function on an event loop and await what it gives."""
-        with self._in_force():
-            async with self.limit():
-                result = self.hook.fn(self.run.definition, self.run, self.state)
-                if inspect.isawaitable(result):
-                    await result
+        token = current_hook.set(self)
+        try:
+            result = self.hook.fn(self.run.definition, self.run, self.state)
+            if inspect.isawaitable(result):
+                await self._limited(result)
+        finally:
+            current_hook.reset(token)
 
     async def finish(self, left: Awaitable[object]) -> None:
         """Await what a plain function gave, as if it were part of it."""
         with self._in_force():
-            async with self.limit():
-                await left
+            await self._limited(left)
+
+    def _limited(self, left: Awaitable[object]) -> Awaitable[object]:
+        return left if self.hook.timeout_seconds is None else self._within_limit(left)
+
+    async def _within_limit(self, left: Awaitable[object]) -> None:
+        async with self.limit():
+            await left
 
     @contextlib.asynccontextmanager
     async def limit(self) -> AsyncIterator[None]:
