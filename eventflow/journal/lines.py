@@ -3,7 +3,8 @@
 A line is an object with the keys `runs`, `events`, `deliveries` and `settlements`, each absent
 where it would be empty. Each holds lists of plain values in the order of the fields of `RunRow`,
 `EventRow`, `DeliveryRow` and `Settlement`: ids are 32 hex digits, times whole microseconds since
-1970, tuples JSON texts.
+1970, tuples JSON texts. The first line of a spool has only the key `owners`, and says whose it is;
+the journal is told that otherwise, and passes over it.
 """
 
 from __future__ import annotations
@@ -29,7 +30,17 @@ from eventflow.journal.rows import (
     sound,
 )
 
-__all__ = ["Line", "Rows", "Tables", "Values", "decode", "encode", "plain"]
+__all__ = [
+    "Line",
+    "Rows",
+    "Tables",
+    "Values",
+    "decode",
+    "encode",
+    "owner_in",
+    "owner_line",
+    "plain",
+]
 
 Values: TypeAlias = list[Any]
 """What a row consists of, as the database takes it."""
@@ -42,6 +53,7 @@ _WIDTHS: Final = {
     "events": len(EventRow._fields),
     "deliveries": len(DeliveryRow._fields),
     "settlements": len(Settlement._fields),
+    "owners": 1,
 }
 CHUNK: Final = 25
 """How many lines are read at a time: what they are made of is let go before it is much, so that
@@ -137,6 +149,19 @@ def _line(batch: Batch) -> Tables:
     }
 
     return {key: rows for key, rows in line.items() if rows}
+
+
+def owner_line(description: str) -> Line:
+    """Give the line that says whose a spool is."""
+    return Line.of({"owners": [[description]]})
+
+
+def owner_in(line: bytes) -> str:
+    """Give the description in such a line; of any other, nothing."""
+    found = _read_one(line)
+    owners = found.get("owners") if _is_good(found) else None
+
+    return str(owners[0][0]) if owners else ""
 
 
 def plain(batch: Batch) -> Rows:

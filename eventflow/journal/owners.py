@@ -2,7 +2,7 @@
 
     <owners>/<id>/lock           held by the owner, or by who recovers it
                   owner.json     who it is and how it was started
-                  spool-*.jsonl  lines that are not in the journal yet
+                  spool-*.jsonl  lines that are not in the journal yet; first, who it is once more
 
 A folder appears under its name at once with all that belongs to it, and disappears likewise:
 whatever has a dot before its name is on its way, and litter if it stays. Neither a process id nor
@@ -22,9 +22,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
 
+from eventflow.journal.lines import owner_in
 from eventflow.journal.locks import Lock, is_free, lock
 from eventflow.journal.origin import boot_id, describe, host_id, recovery_program
 from eventflow.journal.rows import OwnerRow
+from eventflow.journal.spool import segments
 from eventflow.settings import EVENTFLOW_HOME
 
 __all__ = [
@@ -73,8 +75,10 @@ class OwnFolder:
     nothing: all it does with the folder of its parent is without effect.
     """
 
-    def __init__(self, path: Path, lock: Lock) -> None:
+    def __init__(self, path: Path, lock: Lock, description: str = "") -> None:
         self.path = path
+        self.description = description
+        """What is in its file of that name, if it was made here."""
         self._lock = lock
 
     @classmethod
@@ -99,14 +103,15 @@ class OwnFolder:
         if held is None:
             raise FileNotFoundError(f"{made} was taken for litter")
         try:
-            _write(made / DESCRIPTION, owner)
+            description = _description(owner)
+            _write(made / DESCRIPTION, description)
             made.rename(path)
         except BaseException:
             _delete(made)
             held.let_go()
             raise
 
-        return cls(path, held)
+        return cls(path, held, description)
 
     @property
     def id(self) -> str:
@@ -154,8 +159,9 @@ begin: Final = OwnFolder.begin
 class DeadOwner:
     """The folder of an owner that was found dead.
 
-    `owner` is None if the description cannot be read (after a loss of power it may be empty);
-    the journal may know it. `program` is the owner's own `recovery_program`.
+    `owner` is None if its description cannot be read (after a loss of power the file may be
+    empty) and its spool does not say either who it was; then the journal knows it, or nobody.
+    `program` is the owner's own `recovery_program`.
     """
 
     path: Path
@@ -170,15 +176,17 @@ class DeadOwner:
     @classmethod
     def read(cls, path: Path) -> DeadOwner:
         """Read the folder of an owner, dead or not."""
-        try:
-            found = json.loads((path / DESCRIPTION).read_bytes())
-            owner = _row(found)
-            program = tuple(str(one) for one in found["program"])
-        except (OSError, ValueError, TypeError, KeyError):
-            return cls(path, None)
+        for find in (_described, _spooled):
+            try:
+                found = json.loads(find(path))
+                owner = _row(found)
+                program = tuple(str(one) for one in found["program"])
+            except (OSError, ValueError, TypeError, KeyError):
+                continue
+            # A copy of a folder describes somebody else.
+            return cls(path, owner if owner.id == path.name else None, program)
 
-        # A copy of a folder describes somebody else.
-        return cls(path, owner if owner.id == path.name else None, program)
+        return cls(path, None)
 
     def take(self) -> OwnFolder | None:
         """Take the lock, for a `with` block over the whole recovery; None: another is at it.
@@ -232,15 +240,32 @@ def _folders(owners: Path) -> list[Path]:
 # -- what is in a folder -------------------------------------------------------------------------
 
 
-def _write(path: Path, owner: OwnerRow) -> None:
+def _description(owner: OwnerRow) -> str:
     fields: dict[str, Any] = owner._asdict()
     described = {name: fields[name] for name in OwnerRow._fields[:10]}
     # In plain ASCII: paths and arguments may be no text at all, and come back as they were.
-    text = json.dumps(
+    return json.dumps(
         {**described, "started": owner.started.isoformat(), "program": recovery_program()}
     )
+
+
+def _write(path: Path, description: str) -> None:
     with open(os.open(path, os.O_CREAT | os.O_TRUNC | os.O_WRONLY, 0o600), "w") as file:  # noqa: PTH123 - private from the beginning
-        file.write(text)
+        file.write(description)
+
+
+def _described(path: Path) -> str:
+    return (path / DESCRIPTION).read_text("ascii")
+
+
+def _spooled(path: Path) -> str:
+    """Give what the spool says of its owner, in its first line, until that is in the journal."""
+    found = segments(path)
+    try:
+        return owner_in(next(found[0].lines(), b"")) if found else ""
+    finally:
+        for one in found:
+            one.close()
 
 
 def _row(found: dict[str, Any]) -> OwnerRow:

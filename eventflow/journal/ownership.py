@@ -23,6 +23,7 @@ from eventflow.journal.attendance import Attendance
 from eventflow.journal.base import DeliveryQuery, Fence, RunQuery, StaleOwnerError
 from eventflow.journal.guarding import Guarding
 from eventflow.journal.lifeline import start_recovery
+from eventflow.journal.lines import owner_line
 from eventflow.journal.locks import is_free
 from eventflow.journal.owners import RECOVERING, OwnFolder, dead, describe, owners_folder
 from eventflow.journal.reach import note_call
@@ -151,6 +152,9 @@ class Ownership:
             spool=spool,
             before=self._gather,
         )
+        if spool is not None and self._folder is not None:
+            # As long as the journal does not know the owner, its lines say whose they are.
+            self._writer.put(owner_line(self._folder.description))
 
     def enlist(self, recorder: Gathered) -> None:
         """Ask a recorder for what it holds back before lines are committed."""
@@ -288,10 +292,8 @@ class Ownership:
         if self.sweeps:
             self._sweep()
         days = timedelta(days=min(EVENTFLOW_RETENTION_DAYS.value(), FOR_EVER))
-        size = EVENTFLOW_RETENTION_BYTES.value()
-        self.journal.prune_if_due(
-            older_than=datetime.now(UTC) - days, max_bytes=size, every=PRUNE_EVERY
-        )
+        since, size = datetime.now(UTC) - days, EVENTFLOW_RETENTION_BYTES.value()
+        self.journal.prune_if_due(older_than=since, max_bytes=size, every=PRUNE_EVERY)
 
     def _sweep(self) -> None:
         """Have dead owners recovered; many look, and a recovery for each would stop them all."""

@@ -96,13 +96,6 @@ def test_who_lives_is_not_taken_for_dead(stage: Stage) -> None:
     stage.assert_clean()
 
 
-def test_a_description_that_was_lost_with_the_power(stage: Stage) -> None:
-    """The journal has the owner too, if it came to that."""
-    left(stage)
-    description(stage).write_bytes(bytes(512))
-    assert_done(stage)
-
-
 # -- clocks -----------------------------------------------------------------------------------
 
 AHEAD = """
@@ -169,6 +162,16 @@ def test_a_retry_that_is_due_tomorrow_because_the_clock_was_set_back(stage: Stag
 # -- spools -----------------------------------------------------------------------------------
 
 
+COMMITTED = """
+def until_all_is_committed():
+    from eventflow.wiring import recorder
+
+    while not recorder().flush():
+        pass
+"""
+"""Has what was told of a run up to now in the journal, as it is a moment later anyway."""
+
+
 @contextmanager
 def nothing_committed(stage: Stage) -> Iterator[None]:
     """Keep the journal locked, so that all is in the spool within the block."""
@@ -187,6 +190,26 @@ def spool(stage: Stage) -> Path:
     (path,) = folder.glob("spool-*.jsonl")
 
     return path
+
+
+def test_a_description_that_was_lost_when_all_is_in_the_journal(stage: Stage) -> None:
+    """A loss of power can leave zeros of it; the journal knows the owner before its first line."""
+    left(stage, ETL.replace("hold()", "until_all_is_committed(); hold()"), head=HEAD + COMMITTED)
+    assert not any(one.stat().st_size for one in description(stage).parent.glob("spool-*"))
+    (known,) = stage.journal.owners()
+    assert known.id == description(stage).parent.name
+    description(stage).write_bytes(bytes(512))
+    assert_done(stage)
+
+
+def test_a_description_that_was_lost_when_nothing_is_in_the_journal(stage: Stage) -> None:
+    """The spool says whose its lines are until they are committed."""
+    stage.home.mkdir()
+    with nothing_committed(stage):
+        left(stage)
+        description(stage).write_bytes(bytes(512))
+    assert stage.journal.owners() == []
+    assert_done(stage)
 
 
 @pytest.mark.parametrize(

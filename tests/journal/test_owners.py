@@ -15,6 +15,7 @@ import pytest
 
 from eventflow.journal import locks
 from eventflow.journal import owners as module
+from eventflow.journal.lines import decode, owner_line
 from eventflow.journal.origin import recovery_program
 from eventflow.journal.owners import (
     DeadOwner,
@@ -222,10 +223,10 @@ def test_a_process_that_stood_still_over_its_folder_begins_again(
             assert dead(root) == []
         return real_lock(path)
 
-    def slow_write(path: Path, row: OwnerRow) -> None:
+    def slow_write(path: Path, description: str) -> None:
         os.utime(path.parent, (LONG_AGO, LONG_AGO))
         assert dead(root) == []
-        real_write(path, row)
+        real_write(path, description)
 
     monkeypatch.setattr(module, "lock", slow_lock)
     monkeypatch.setattr(module, "_write", slow_write)
@@ -284,6 +285,25 @@ def test_lines_count_even_if_nothing_tells_whose_they_are(root: Path) -> None:
     os.utime(litter, (LONG_AGO, LONG_AGO))
     assert [(one.path, one.owner) for one in dead(root)] == [(emptied, None), (bare, None)]
     assert not litter.exists()
+
+
+@pytest.mark.parametrize("left", [None, b"", bytes(512), b'{"program":[]}'])
+def test_the_first_line_of_the_spool_says_whose_it_is(root: Path, left: bytes | None) -> None:
+    """Where the description is gone, or no more than a loss of power has left of it."""
+    row = an_owner("one")._replace(argv=("odd \udc80",))
+    with begin(root, row) as folder:
+        line = owner_line(folder.description)
+    described = folder.path / "owner.json"
+    (whole,) = dead(root)
+    described.unlink()
+    if left is not None:
+        described.write_bytes(left)
+    (folder.path / "spool-2.jsonl").write_bytes(line + b'\n{"half')
+    (folder.path / "spool-10.jsonl").write_bytes(b'{"runs":[]}\n')
+    assert dead(root) == [whole]
+    assert whole.owner == row
+    assert decode([line]).bad == []
+    assert not decode([bytes(line)])
 
 
 def test_a_copied_folder_is_not_taken_for_the_owner(root: Path) -> None:
