@@ -47,7 +47,7 @@ PRUNE_EVERY: Final = timedelta(hours=1)
 """How often, at most, what is too old is looked for."""
 
 SWEEP_SECONDS: Final = 60.0
-"""How often, at most, the recovery of one and the same owner is started."""
+"""How often, at most, a recovery is started because of one and the same owner."""
 
 FOR_EVER: Final = 365_000
 """How many days are as good as no end: no date is longer ago."""
@@ -296,19 +296,18 @@ class Ownership:
         self.journal.prune_if_due(older_than=since, max_bytes=size, every=PRUNE_EVERY)
 
     def _sweep(self) -> None:
-        """Have dead owners recovered; many look, and a recovery for each would stop them all."""
+        """Have dead owners recovered, all by one: many may look, and find the same many dead."""
         root = owners_folder(self.url)
         for one in dead(root) if root is not None else ():
             if time.monotonic() - self._swept.get(one.id, -SWEEP_SECONDS) >= SWEEP_SECONDS:
                 self._swept[one.id] = time.monotonic()
-                start_recovery(one.path, self.url)
-        if self.lease_seconds is None:
-            return
-        lapsed = [one.id for one in self.journal.owners(lapsed=True) if one.id != self.owner]
-        # Only one can end an owner, and it is for that one to have it recovered.
-        for one_id in lapsed:
-            if self.journal.end(one_id, "silent", only_lapsed=True):
                 self._recovery_due = True
+        lapsed = [] if self.lease_seconds is None else self.journal.owners(lapsed=True)
+        # Only one can end an owner, and it is for that one to have it recovered.
+        for silent in lapsed:
+            if silent.id != self.owner and self.journal.end(silent.id, "silent", only_lapsed=True):
+                self._recovery_due = True
+        # Whoever is at it may have looked before the last one died: then it stays due.
         if self._recovery_due and (root is None or is_free(root / RECOVERING)):
             self._recovery_due = False
             start_recovery(None, self.url)

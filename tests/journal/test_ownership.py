@@ -21,7 +21,8 @@ from eventflow.eventbus import current_bus
 from eventflow.events import JournalFailed
 from eventflow.journal import open_journal
 from eventflow.journal.base import RunQuery
-from eventflow.journal.owners import dead, describe, owners_folder
+from eventflow.journal.locks import lock
+from eventflow.journal.owners import RECOVERING, dead, describe, owners_folder
 from eventflow.journal.ownership import Ownership
 from eventflow.settings import (
     EVENTFLOW_DURABILITY,
@@ -60,7 +61,7 @@ def recovered(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     told: list[str] = []
     monkeypatch.setattr(
         "eventflow.journal.ownership.start_recovery",
-        lambda folder, _url: told.append("lapsed" if folder is None else folder.name),
+        lambda folder, _url: told.append("all" if folder is None else folder.name),
     )
 
     return told
@@ -431,23 +432,44 @@ def _forget_pruning(journal: Any) -> None:
 
 
 def test_dead_owners_are_recovered(own: Isolated, recovered: list[str]) -> None:
-    """Those whose lock is free, and those whose lease has run out; not if another process does."""
+    """Those whose lock is free, and those whose lease has run out: by one process for all."""
     work()
     alone()
     written()
     root = owners_folder(EVENTFLOW_JOURNAL_URL.value())
     assert root is not None
-    left = root / "left"
-    left.mkdir()
-    (left / "spool-1.jsonl").write_text("{}\n")
-    assert [one.id for one in dead(root)] == ["left"]
-    books().look_after()
-    assert recovered == ["left"]
+    for name in ("left", "too"):
+        (root / name).mkdir()
+        (root / name / "spool-1.jsonl").write_text("{}\n")
+    assert [one.id for one in dead(root)] == ["left", "too"]
+    for _ in range(3):
+        books().look_after()
+    assert recovered == ["all"]
     if books().lease_seconds is not None:
         books().journal.register(describe(), -1)
         for _ in range(3):
             books().look_after()
-    assert recovered == ["left", "lapsed"][: 1 if books().lease_seconds is None else 2]
+    assert recovered == ["all"] * (1 if books().lease_seconds is None else 2)
+
+
+def test_no_recovery_is_started_beside_another(own: Isolated, recovered: list[str]) -> None:
+    """Who comes upon one at work looks again: it may not have seen the last that died."""
+    work()
+    alone()
+    written()
+    root = owners_folder(EVENTFLOW_JOURNAL_URL.value())
+    assert root is not None
+    (root / "left").mkdir()
+    (root / "left" / "spool-1.jsonl").write_text("{}\n")
+    at_it = lock(root / RECOVERING)
+    assert at_it is not None
+    for _ in range(3):
+        books().look_after()
+    assert recovered == []
+    at_it.let_go()
+    for _ in range(3):
+        books().look_after()
+    assert recovered == ["all"]
 
 
 def test_a_lease_is_prolonged(postgres_url: str, tmp_path: Path, recovered: list[str]) -> None:
