@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections import OrderedDict
 from collections.abc import Iterator
@@ -60,9 +61,22 @@ class ResultCache:
         with self._lock:
             self._kept.clear()
 
+    def unlock(self) -> None:
+        """Be free in a forked child: whoever had the lock in the parent is not here."""
+        self._lock = Lock()
+
 
 _process: Final = ResultCache()
 _in_force: Final[list[ResultCache]] = [_process]
+
+
+def _after_fork() -> None:
+    for cache in _in_force:
+        cache.unlock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
 
 
 def results() -> ResultCache:

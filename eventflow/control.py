@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import inspect
+import os
 import threading
 from collections.abc import Callable
 from enum import Enum
@@ -52,7 +53,16 @@ _ENGINE: Final = Inside.ENGINE
 _BODY: Final = Inside.BODY
 
 # Reentrant: a signal handler of the program's own may cancel a run.
-_lock: Final = threading.RLock()
+_lock = threading.RLock()
+
+
+def _after_fork() -> None:
+    global _lock  # noqa: PLW0603 - the parent's may be held by a thread that is not here
+    _lock = threading.RLock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
 
 
 def _is_current(task: asyncio.Task[Any]) -> bool:

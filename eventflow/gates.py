@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ctypes
+import os
 import signal
 import threading
 from collections.abc import Iterator
@@ -122,6 +123,10 @@ class Gate:
         self._turned: asyncio.AbstractEventLoop | None = None
         self._knocked = False
         self.signalled = False
+        self.forget()
+
+    def forget(self) -> None:
+        """Be where nobody knocks: in a forked child, a thread that did is not there any more."""
         # Reentrant: a signal handler of the program's own, in this thread, may cancel a run.
         self._lock = threading.RLock()
 
@@ -295,6 +300,14 @@ _local: Final = _Local()
 def gate() -> Gate:
     """Give the gate of this thread."""
     return _local.gate
+
+
+def _after_fork() -> None:
+    gate().forget()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
 
 
 def _wakes(signum: int) -> bool:

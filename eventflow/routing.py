@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Iterable, Sequence
 from typing import Any, Final, NamedTuple
-from weakref import WeakKeyDictionary, ref
+from weakref import WeakKeyDictionary, WeakSet, ref
 
 import blinker
 
@@ -79,6 +80,18 @@ class Explanation(NamedTuple):
     reason: str
 
 
+_routers: Final[WeakSet[Router]] = WeakSet()
+
+
+def _after_fork() -> None:
+    for router in _routers:
+        router.unlock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
+
+
 class Router:
     """Finds the subscriptions for an event by topics, and remembers what it found.
 
@@ -88,7 +101,7 @@ class Router:
     """
 
     def __init__(self) -> None:
-        self._lock = threading.RLock()
+        self.unlock()
         self._topics = blinker.Namespace()
         self._runs_watched = 0
         self._tags_watched = 0
@@ -96,6 +109,11 @@ class Router:
         self.hooks = 0
         """How many hooks there are for whatever run matches."""
         self._forget()
+        _routers.add(self)
+
+    def unlock(self) -> None:
+        """Be free in a forked child: whoever had the lock in the parent is not here."""
+        self._lock = threading.RLock()
 
     def _forget(self) -> None:
         self._routes: WeakKeyDictionary[Any, _Known] = WeakKeyDictionary()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import os
 import threading
 from collections.abc import Awaitable, Callable, Sequence
 from enum import IntEnum
@@ -117,12 +118,24 @@ class Account(Protocol):
         ...
 
 
+# Of all, as it is held for a moment only.
+_lock = threading.Lock()
+
+
+def _after_fork() -> None:
+    global _lock  # noqa: PLW0603 - the parent's may be held by a thread that is not here
+    _lock = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
+
+
 class Subscription:
     """A listener's place on a bus. Cancel it, or use it as a context manager."""
 
     __slots__ = (
         "_claimed",
-        "_lock",
         "_on_cancel",
         "active",
         "delivered",
@@ -161,7 +174,6 @@ class Subscription:
         self.active = True
         self.delivered = 0
         self._claimed = False
-        self._lock = threading.Lock()
         self._on_cancel = on_cancel
 
     @property
@@ -189,7 +201,7 @@ class Subscription:
         return True
 
     def _claim(self) -> bool:
-        with self._lock:
+        with _lock:
             if self._claimed:
                 return False
             self._claimed = True
@@ -198,7 +210,7 @@ class Subscription:
 
     def after(self) -> None:
         """Count an event; a `once` ends with its first."""
-        with self._lock:
+        with _lock:
             self.delivered += 1
         if self.once:
             self._leave()
@@ -210,7 +222,7 @@ class Subscription:
         self.receiver.close()
 
     def _leave(self) -> None:
-        with self._lock:
+        with _lock:
             active, self.active = self.active, False
         if active and self._on_cancel is not None:
             self._on_cancel(self)

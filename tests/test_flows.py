@@ -297,3 +297,78 @@ def test_a_forked_process_runs_flows() -> None:
         assert codes == [0] * 5, codes
     """)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.skipif(not hasattr(__import__("os"), "fork"), reason="the platform has no fork")
+@pytest.mark.parametrize(
+    "lock",
+    [
+        "control._lock",
+        "gates.gate()._lock",
+        "caches.results()._lock",
+        "logs._lock",
+        "subscriptions._lock",
+        "bus._router._lock",
+        "wiring._lock",
+        "flow_portal._lock",
+        "runners.threads.default._lock",
+        "journal.locks._mutex",
+        "wiring.recorder()._lock",
+        "wiring.recorder().books._starting",
+        "wiring.recorder().books.writer._putting",
+        "wiring.recorder().books.writer._committing",
+    ],
+)
+def test_a_forked_process_waits_for_no_thread_of_its_parent(lock: str) -> None:
+    """Whoever holds a lock while the process is forked is not there in the child to let it go."""
+    done = run_alone(f"""
+        import os, signal, threading
+        from eventflow import EventBus, bus, caches, control, flow, gates, journal, logs, runners
+        from eventflow import subscriptions, task, use_bus, wiring
+        from eventflow.portal import background as flow_portal
+
+        @task(cache_key_fn=lambda *_: "one")
+        def once(): return 1
+
+        async def hook(flow, run, state): seen.append(state.name)
+
+        seen = []
+
+        @flow(timeout_seconds=30, log_prints=True, on_completion=[hook])
+        def main():
+            return once.submit().result()
+
+        def everything():
+            with bus.subscribe(lambda event: seen.append(event.type), run_type="flow"):
+                assert main() == 1
+            with use_bus(EventBus()):
+                assert main() == 1
+            flow(lambda: None, log_prints=True)()
+            assert seen[-1] == "Completed" and "eventflow.flow-run.Completed" in seen
+
+        main()
+        lock, held, over = {lock}, threading.Event(), threading.Event()
+
+        def hold():
+            with lock:
+                held.set()
+                over.wait()
+
+        thread = threading.Thread(target=hold)
+        thread.start()
+        held.wait()
+        pid = os.fork()
+        if pid == 0:
+            signal.alarm(30)
+            code = 1
+            try:
+                everything()
+                code = 0
+            finally:
+                os._exit(code)
+        code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+        over.set()
+        thread.join()
+        assert code == 0, code
+    """)
+    assert (done.returncode, done.stderr) == (0, "")

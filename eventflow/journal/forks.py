@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+import threading
 from typing import Final, Protocol
-from weakref import WeakSet
+from weakref import WeakValueDictionary
 
 __all__ = ["Forkable", "watch"]
 
@@ -21,24 +22,35 @@ class Forkable(Protocol):
         ...
 
 
-_watched: Final[WeakSet[Forkable]] = WeakSet()
-_prepared: Final[list[Forkable]] = []
+class _Local(threading.local):
+    """What a thread has prepared for its own fork: others may be about to fork as well."""
+
+    def __init__(self) -> None:
+        self.prepared: list[Forkable] = []
+
+
+_watched: Final[WeakValueDictionary[int, Forkable]] = WeakValueDictionary()
+_local: Final = _Local()
 
 
 def watch(one: Forkable) -> None:
     """Have something prepared for every fork as long as it exists."""
-    _watched.add(one)
+    _watched[id(one)] = one
 
 
 def _before() -> None:
-    for one in list(_watched):
-        one.before_fork()
-        _prepared.append(one)
+    # A snapshot: another thread may just begin to have something watched.
+    for reference in _watched.valuerefs():
+        one = reference()
+        if one is not None:
+            one.before_fork()
+            _local.prepared.append(one)
 
 
 def _after(*, child: bool) -> None:
-    while _prepared:
-        _prepared.pop().after_fork(child=child)
+    prepared = _local.prepared
+    while prepared:
+        prepared.pop().after_fork(child=child)
 
 
 if hasattr(os, "register_at_fork"):
