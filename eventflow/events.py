@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from functools import partial
 from typing import Annotated, Any, Final, Literal, Self
 from uuid import UUID
 
@@ -59,7 +60,7 @@ class Event(BaseModel, frozen=True):
     """
 
     id: UUID = Field(default_factory=new_id)
-    occurred: datetime = Field(default_factory=lambda: datetime.now(UTC))
+    occurred: datetime = Field(default_factory=partial(datetime.now, UTC))
     follows: UUID | None = None
 
     @computed_field  # type: ignore[prop-decorator]  # pydantic documents this order
