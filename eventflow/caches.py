@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections import OrderedDict
 from collections.abc import Iterator
@@ -10,6 +9,8 @@ from contextlib import contextmanager
 from datetime import timedelta
 from threading import Lock
 from typing import Any, Final, NamedTuple
+
+from eventflow.atfork import in_children
 
 __all__ = ["MISSING", "ResultCache", "fresh", "results"]
 
@@ -75,8 +76,7 @@ def _after_fork() -> None:
         cache.unlock()
 
 
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork)
+in_children(_after_fork)
 
 
 def results() -> ResultCache:

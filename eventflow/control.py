@@ -8,13 +8,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import inspect
-import os
 import threading
 from collections.abc import Callable
 from enum import Enum
 from time import monotonic
 from typing import Any, Final, Protocol, TypeVar
 
+from eventflow.atfork import renewed
 from eventflow.gates import Bell, Gate, Inside, Interrupted, gate, wait
 from eventflow.portal import watchdog
 
@@ -54,15 +54,7 @@ _BODY: Final = Inside.BODY
 
 # Reentrant: a signal handler of the program's own may cancel a run.
 _lock = threading.RLock()
-
-
-def _after_fork() -> None:
-    global _lock  # noqa: PLW0603 - the parent's may be held by a thread that is not here
-    _lock = threading.RLock()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork)
+renewed(globals(), "_lock", threading.RLock)
 
 
 def _is_current(task: asyncio.Task[Any]) -> bool:

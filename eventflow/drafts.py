@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 from time import time_ns
 from typing import Any, ClassVar, Final, TypeAlias
 
+from eventflow.atfork import renewed
 from eventflow.ids import id_of, new_number
 from eventflow.states import AnyState, StateType, stated
 
@@ -17,7 +18,8 @@ _COMPLETED: Final = StateType.COMPLETED
 _EPOCH: Final = datetime.fromtimestamp(0, UTC)
 
 # Reentrant: a finalizer may look at a run while another state is being made.
-_making: Final = threading.RLock()
+_making = threading.RLock()
+renewed(globals(), "_making", threading.RLock)
 
 
 class Draft:

@@ -165,14 +165,15 @@ class EventBus:
             BaseException: whatever other than an Exception a listener raised, once all others
                 have run.
         """
-        event = _following(event, follows)
         route = self._router.of_event(event)
+        if follows is not None:
+            event = _following(event, follows)
         if route is NOWHERE:
             return event
-        round_ = Round(event, self._listener_failed)
-        round_.listeners(route.admitted_listeners(event))
+        round_ = Round(event, self._listener_failed, event)
+        round_.listeners(route.listeners)
         if route.hooks:
-            round_.hooks(route.admitted_hooks(event))
+            round_.hooks(route.owed(event))
         round_.end()
 
         return event
@@ -184,13 +185,18 @@ class EventBus:
             TypeError: it is no event.
             BaseException: as `publish`.
         """
-        event = _following(event, follows)
         route = self._router.of_event(event)
+        if follows is not None:
+            event = _following(event, follows)
         if route is NOWHERE:
             return event
-        round_ = Round(event, self._listener_failed)
-        round_.begin(route.admitted_listeners(event))
-        await round_.finish(route.admitted_hooks(event))
+        round_ = Round(event, self._listener_failed, event)
+        left = round_.begin(route.listeners)
+        owed = route.owed(event)
+        if left or owed:
+            await round_.finish(owed)
+        else:
+            round_.end()
 
         return event
 
@@ -342,14 +348,7 @@ class EventBus:
         return f"<EventBus with {len(self.subscriptions)} subscriptions>"
 
 
-def _following(event: E, follows: Event | None) -> E:
-    if not isinstance(event, Event):
-        raise TypeError(
-            f"Only events can be published, but got {event!r}; "
-            "subclass eventflow.Event for facts of your own."
-        )
-    if follows is None:
-        return event
+def _following(event: E, follows: Event) -> E:
     if not isinstance(follows, Event):
         raise TypeError(f"follows must be the event that led to this one, but is {follows!r}.")
 

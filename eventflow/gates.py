@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ctypes
-import os
 import signal
 import threading
 from collections.abc import Iterator
@@ -17,6 +16,8 @@ from contextvars import Context
 from enum import Enum
 from time import monotonic
 from typing import Any, Final, Protocol
+
+from eventflow.atfork import in_children
 
 __all__ = ["WAKE", "Bell", "Body", "Gate", "Inside", "Interrupted", "gate", "on_wake", "wait"]
 
@@ -302,12 +303,7 @@ def gate() -> Gate:
     return _local.gate
 
 
-def _after_fork() -> None:
-    gate().forget()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork)
+in_children(lambda: gate().forget())
 
 
 def _wakes(signum: int) -> bool:

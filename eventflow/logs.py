@@ -13,6 +13,7 @@ from typing import Any, Final
 
 import structlog
 
+from eventflow.atfork import renewed
 from eventflow.context import current_hook, current_run
 from eventflow.errors import MissingContextError
 from eventflow.runs import FlowRun, Run, TaskRun
@@ -36,6 +37,7 @@ Logger = structlog.stdlib.BoundLogger
 _RESERVED: Final = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime"}
 _CONTEXT: Final = "_eventflow"
 _lock = threading.Lock()
+renewed(globals(), "_lock", threading.Lock)
 
 
 def _to_logging(_logger: object, _method: str, event: MutableMapping[str, Any]) -> dict[str, Any]:
@@ -135,15 +137,6 @@ def take_prints() -> None:
         if not _print:
             _print.append(builtins.print)
             builtins.print = _print_or_log
-
-
-def _after_fork() -> None:
-    global _lock  # noqa: PLW0603 - the parent's may be held by a thread that is not here
-    _lock = threading.Lock()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork)
 
 
 @functools.wraps(print)

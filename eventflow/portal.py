@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import threading
 from collections.abc import Awaitable, Callable, Coroutine
 from concurrent.futures import Future
 from contextvars import copy_context
 from typing import Any, Final, TypeAlias, TypeVar
+
+from eventflow.atfork import in_children
 
 __all__ = ["Outcome", "Portal", "background", "in_thread", "running_loop", "unpacked", "watchdog"]
 
@@ -150,6 +151,5 @@ background: Final = Portal("eventflow-loop")
 watchdog: Final = Portal("eventflow-watchdog")
 """Where timers run; no user code does, so nothing makes them late."""
 
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=background.forget)
-    os.register_at_fork(after_in_child=watchdog.forget)
+in_children(background.forget)
+in_children(watchdog.forget)

@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import atexit
 import contextlib
-import os
 import threading
 import time
 from collections.abc import Awaitable, Callable
 from contextvars import Context, copy_context
 from typing import Any, Final
 
+from eventflow.atfork import in_children
 from eventflow.events import Event
 from eventflow.mailbox import Mailbox, Overflow, reading
 from eventflow.portal import background, running_loop
@@ -232,5 +232,4 @@ def _after_fork() -> None:
 
 
 atexit.register(_catch_up)
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork)
+in_children(_after_fork)

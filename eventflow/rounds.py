@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Awaitable, Callable, Iterator, Sequence
-from typing import Final, TypeAlias
+from typing import Final, TypeAlias, cast
 
 from eventflow.events import Event, ListenerFailed, transition_event
 from eventflow.logs import get_logger
@@ -21,47 +21,58 @@ Failed: TypeAlias = Callable[[object, Event, BaseException], object]
 
 
 class _Local(threading.local):
-    round: Round | None = None
+    def __init__(self) -> None:
+        self.rounds: list[Round] = []
 
 
-_local: Final = _Local()
+_under_way: Final = _Local()
+"""The rounds in this thread, the innermost last."""
 
 
 class Round:
     """One event, or a transition whose event is built for the first who wants it, on its way.
 
-    What a listener raises is told to `failed` and stops nobody else. What is no Exception
+    `event` is the subject once more, where that is one already. What a listener raises is told to
+    `failed` and stops nobody else. What is no Exception
     (Ctrl-C, an exit) is kept until all have been served.
     """
 
-    __slots__ = ("_failed", "_rest", "_stop", "_subject", "_waits", "event")
+    # What most rounds never change: to make one without slots, and with little in it, is faster.
+    _rest: Iterator[Subscription]
+    _stop: BaseException | None = None
+    _waits: list[tuple[Subscription, Awaitable[None]]] | None = None
 
-    def __init__(self, subject: Event | Transition, failed: Failed) -> None:
-        self.event = subject if isinstance(subject, Event) else None
+    def __init__(
+        self, subject: Event | Transition, failed: Failed, event: Event | None = None
+    ) -> None:
         self._subject = subject
         self._failed = failed
-        self._rest: Iterator[Subscription] = iter(())
-        self._stop: list[BaseException] = []
-        self._waits: list[tuple[Subscription, Awaitable[None]]] | None = None
+        self._event = event
 
     def listeners(self, listeners: tuple[Subscription, ...]) -> None:
         """Serve listeners from sync code."""
         # Who publishes while an event is on its round speaks of what follows from it: the rest
         # hear of the cause first.
-        outer = _local.round
-        if outer is not None:
-            outer._serve()  # noqa: SLF001 - one of its own kind
+        rounds = _under_way.rounds
+        if rounds:
+            rounds[-1]._serve()  # noqa: SLF001 - one of its own kind
+        if len(listeners) == 1:  # and there is no rest to be served by anyone else
+            self._offer(listeners[0])
+            return
         self._rest = iter(listeners)
-        _local.round = self
+        rounds.append(self)
         try:
             self._serve()
         finally:
-            _local.round = outer
+            rounds.pop()
 
     def _serve(self) -> None:
         for one in self._rest:
-            if one.takes(self._subject):
-                self._hand(one, self._made())
+            self._offer(one)
+
+    def _offer(self, one: Subscription) -> None:
+        if one.takes(self._subject):
+            self._hand(one, self._made() if self._event is None else self._event)
 
     def hooks(self, hooks: Sequence[Subscription]) -> None:
         """Run hooks that have taken the subject, from sync code, one after the other."""
@@ -78,20 +89,22 @@ class Round:
                     self._waits.append((one, left))
         except BaseException as error:  # noqa: BLE001 - a listener may do anything
             self._caught(one, error)
-        one.after()
+        one.tally.count()
+        if one.once:
+            one.used_up()
 
     def _made(self) -> Event:
-        if self.event is None:
-            subject = self._subject
-            self.event = subject if isinstance(subject, Event) else transition_event(subject)
+        """Give the event; of a transition it is built for the first who wants it."""
+        if self._event is None:
+            self._event = transition_event(cast("Transition", self._subject))
 
-        return self.event
+        return self._event
 
     def _caught(self, one: Subscription, error: BaseException) -> None:
         if isinstance(error, Exception):
             self._failed(one.listener, self._made(), error)
-        else:
-            self._stop.append(error)
+        elif self._stop is None:
+            self._stop = error
 
     def begin(self, listeners: tuple[Subscription, ...]) -> bool:
         """Serve listeners from async code; says whether something is left to `finish`."""
@@ -129,8 +142,8 @@ class Round:
         Raises:
             BaseException: whatever other than an Exception a listener or hook raised.
         """
-        if self._stop:
-            raise self._stop[0]
+        if self._stop is not None:
+            raise self._stop
 
 
 def failure_of(

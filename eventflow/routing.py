@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import Iterable, Sequence
 from typing import Any, Final, NamedTuple
@@ -10,6 +9,7 @@ from weakref import WeakKeyDictionary, WeakSet, ref
 
 import blinker
 
+from eventflow.atfork import in_children
 from eventflow.events import Event, FlowRunTransition, StateTransition, TaskRunTransition
 from eventflow.filters import class_topics, run_topic, tag_topic, transition_topics
 from eventflow.runs import Transition
@@ -26,18 +26,16 @@ class Route(NamedTuple):
 
     listeners: tuple[Subscription, ...]
     hooks: tuple[Subscription, ...]
+    conditional: bool = False
+    """Whether there are conditions left that each event has to meet."""
 
-    def owed(self, fact: Transition) -> Sequence[Subscription]:
-        """Give the hooks that a transition is owed to, decided before anyone hears of it."""
-        return [one for one in self.hooks if one.takes(fact)] if self.hooks else ()
+    def owed(self, subject: Event | Transition) -> Sequence[Subscription]:
+        """Give the hooks that take an event or a transition, which is owed to them from now on."""
+        return [one for one in self.hooks if one.takes(subject)] if self.hooks else ()
 
-    def admitted_listeners(self, event: Event) -> tuple[Subscription, ...]:
-        """Give the listeners whose conditions an event meets that is there already."""
-        return tuple(one for one in self.listeners if one.filter.admits(event))
-
-    def admitted_hooks(self, event: Event) -> list[Subscription]:
-        """Give the hooks that take an event that is there already."""
-        return [one for one in self.hooks if one.filter.admits(event) and one.takes(event)]
+    def narrowed(self, event: Event) -> Route:
+        """Give those alone whose conditions the event meets."""
+        return _route(one for one in (*self.listeners, *self.hooks) if one.filter.admits(event))
 
 
 NOWHERE: Final = Route((), ())
@@ -63,13 +61,16 @@ def _in_order(subscriptions: Iterable[Subscription]) -> list[Subscription]:
     return sorted(dict.fromkeys(subscriptions), key=lambda one: one.order)
 
 
-def _route(subscriptions: Iterable[Subscription]) -> Route:
+def _route(subscriptions: Iterable[Subscription], *, conditional: bool = False) -> Route:
     listeners: list[Subscription] = []
     hooks: list[Subscription] = []
     for one in _in_order(subscriptions):
         (hooks if one.phase is Phase.HOOK else listeners).append(one)
 
-    return Route(tuple(listeners), tuple(hooks)) if listeners or hooks else NOWHERE
+    if not listeners and not hooks:
+        return NOWHERE
+
+    return Route(tuple(listeners), tuple(hooks), conditional)
 
 
 class Explanation(NamedTuple):
@@ -88,8 +89,7 @@ def _after_fork() -> None:
         router.unlock()
 
 
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork)
+in_children(_after_fork)
 
 
 class Router:
@@ -227,19 +227,42 @@ class Router:
         return _route([*route.hooks, *route.listeners, *found]) if found else route
 
     def of_event(self, event: Event) -> Route:
-        """Give who may receive an event that is there already; all conditions are to be asked."""
+        """Give who receives an event that is there already.
+
+        Raises:
+            TypeError: it is no event.
+        """
+        route = self._kinds.get(type(event))
+        if route is None:
+            route = self._among_all(event)
+
+        return route.narrowed(event) if route.conditional else route
+
+    def _among_all(self, event: Event) -> Route:
+        if not isinstance(event, Event):
+            raise TypeError(
+                f"Only events can be published, but got {event!r}; "
+                "subclass eventflow.Event for facts of your own."
+            )
         if not isinstance(event, StateTransition):
             return self.of_kind(type(event))
         topics = transition_topics(type(event), event.definition_name, event.to_state)
+        found = self._at([*topics, run_topic(event.run_id), *map(tag_topic, event.tags)])
 
-        return _route(self._at([*topics, run_topic(event.run_id), *map(tag_topic, event.tags)]))
+        return _route(found, conditional=True)
 
     def of_kind(self, kind: type[Event]) -> Route:
         """Give who may receive events of a class other than transitions."""
-        route = self._kinds.get(kind)
-        if route is None:
-            with self._lock:
-                route = self._kinds[kind] = _route(self._at(class_topics(kind)))
+        return self._kinds.get(kind) or self._compile_kind(kind)
+
+    def _compile_kind(self, kind: type[Event]) -> Route:
+        with self._lock:
+            # Classes of one name share a topic: each call of a function may define one.
+            at = self._at(class_topics(kind))
+            found = [one for one in at if issubclass(kind, one.filter.event_type)]
+            route = _route(found, conditional=any(one.filter.checks for one in found))
+            if not issubclass(kind, StateTransition):  # the class is not all that decides there
+                self._kinds[kind] = route
 
         return route
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-import os
+import itertools
 import threading
 from collections.abc import Awaitable, Callable, Sequence
 from enum import IntEnum
@@ -11,6 +11,7 @@ from functools import partial
 from types import TracebackType
 from typing import Any, Final, Protocol, Self, TypeAlias
 
+from eventflow.atfork import renewed
 from eventflow.events import Event
 from eventflow.filters import Filter
 from eventflow.runs import Transition
@@ -120,15 +121,26 @@ class Account(Protocol):
 
 # Of all, as it is held for a moment only.
 _lock = threading.Lock()
+renewed(globals(), "_lock", threading.Lock)
 
 
-def _after_fork() -> None:
-    global _lock  # noqa: PLW0603 - the parent's may be held by a thread that is not here
-    _lock = threading.Lock()
+class Tally:
+    """Counts for many threads without a lock on their way: a step of `count` is a single one."""
 
+    __slots__ = ("_looks", "_steps", "count")
 
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork)
+    def __init__(self) -> None:
+        self._steps = itertools.count()
+        self.count: Callable[[], int] = self._steps.__next__
+        self._looks = 0
+
+    def total(self) -> int:
+        """Give what has been counted; each look is a step too, and taken off again."""
+        with _lock:
+            total = next(self._steps) - self._looks
+            self._looks += 1
+
+        return total
 
 
 class Subscription:
@@ -138,7 +150,6 @@ class Subscription:
         "_claimed",
         "_on_cancel",
         "active",
-        "delivered",
         "filter",
         "late",
         "listener",
@@ -148,6 +159,7 @@ class Subscription:
         "priority",
         "receiver",
         "serial",
+        "tally",
     )
 
     def __init__(
@@ -172,9 +184,14 @@ class Subscription:
         self.order = (phase, -priority, serial)
         self.once = once
         self.active = True
-        self.delivered = 0
+        self.tally = Tally()
         self._claimed = False
         self._on_cancel = on_cancel
+
+    @property
+    def delivered(self) -> int:
+        """How many events the listener was given; an async one may not have come to them yet."""
+        return self.tally.total()
 
     @property
     def dropped(self) -> int:
@@ -188,17 +205,13 @@ class Subscription:
 
     def takes(self, subject: object) -> bool:
         """Say whether an event about this run is wanted now; a `once` is used up by it."""
-        return self.wants(subject) and (not self.once or self._claim())
-
-    def wants(self, subject: object) -> bool:
-        """Say whether an event about this run would be wanted."""
-        if not self.active:
+        if not self.active or (self.late and not self._meets(subject)):
             return False
-        for check in self.late:  # noqa: SIM110 - on the way of every event, where all() is slow
-            if not check.admits(subject):
-                return False
 
-        return True
+        return not self.once or self._claim()
+
+    def _meets(self, subject: object) -> bool:
+        return all(check.admits(subject) for check in self.late)
 
     def _claim(self) -> bool:
         with _lock:
@@ -208,13 +221,10 @@ class Subscription:
 
         return True
 
-    def after(self) -> None:
-        """Count an event; a `once` ends with its first."""
-        with _lock:
-            self.delivered += 1
-        if self.once:
-            self._leave()
-            self.receiver.end()
+    def used_up(self) -> None:
+        """End a `once`, whose event it has been given."""
+        self._leave()
+        self.receiver.end()
 
     def cancel(self) -> None:
         """End the subscription; events that still wait for it are dropped. May be repeated."""

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 from threading import Lock
 from typing import Final
 
+from eventflow.atfork import renewed
 from eventflow.eventbus import EventBus, current_bus
 from eventflow.journal.ownership import Ownership
 from eventflow.journal.recorder import Recorder
@@ -16,6 +16,7 @@ from eventflow.settings import EVENTFLOW_DURABILITY, EVENTFLOW_JOURNAL_URL
 __all__ = ["recorder", "unwire", "wired_bus"]
 
 _lock = Lock()
+renewed(globals(), "_lock", Lock)
 _configured: Final[list[bool]] = []
 _ownerships: Final[dict[tuple[str, str], Ownership]] = {}
 _users: Final[Counter[tuple[str, str]]] = Counter()
@@ -67,15 +68,6 @@ def _account(bus: EventBus) -> Recorder | None:
     _ownerships[key].buses.add(bus)
 
     return Recorder(_ownerships[key], bus)
-
-
-def _after_fork() -> None:
-    global _lock  # noqa: PLW0603 - the parent's may be held by a thread that is not here
-    _lock = Lock()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork)
 
 
 def recorder() -> Recorder | None:

@@ -51,6 +51,25 @@ def test_what_a_listener_publishes_comes_after_its_cause() -> None:
     assert seen == {name: [0, 1, 2, 3] for name in ("first", "second", "third")}
 
 
+def test_the_order_holds_through_an_event_of_one_listener() -> None:
+    """An effect of an effect comes after what caused both, whoever is between them."""
+    own, seen = EventBus(), list[str]()
+
+    class Middle(Event): ...
+
+    class Last(Event): ...
+
+    own.subscribe(lambda event: own.publish(Middle()), event_type=Fact)
+    own.subscribe(lambda event: own.publish(Last()), event_type=Middle)
+    own.subscribe(lambda event: seen.append("first of Last"), event_type=Last)
+    own.subscribe(lambda event: seen.append("second of Fact"), event_type=Fact)
+    own.subscribe(lambda event: seen.append("second of Last"), event_type=Last)
+    own.publish(Fact())
+    own.publish(Middle())
+
+    assert seen == ["second of Fact", *["first of Last", "second of Last"] * 2]
+
+
 def test_a_run_within_a_listener_comes_after_its_cause(eventflow_isolated: Isolated) -> None:
     """Also where the listener runs a task of its own."""
     types: list[str] = []

@@ -9,6 +9,7 @@ from uuid import uuid4
 import pytest
 
 from eventflow import Event, EventBus, bus, task
+from eventflow.events import HookFailed
 from eventflow.routing import ROUTES_PER_DEFINITION
 from eventflow.runs import TaskRun
 from eventflow.states import Completed, Pending, Running, State, StateType
@@ -41,14 +42,13 @@ def others(kind: str, number: int) -> dict[str, Any]:
 def test_who_does_not_match_costs_nothing(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """However many others there are, a publish looks at the one subscription that matches."""
     looked: Counter[str] = Counter()
-    for what in ("wants", "takes"):
-        real = getattr(Subscription, what)
+    takes = Subscription.takes
 
-        def counted(self: Subscription, subject: object, real: Any = real, what: str = what) -> Any:
-            looked[what] += 1
-            return real(self, subject)
+    def counted(self: Subscription, subject: object) -> bool:
+        looked["takes"] += 1
+        return takes(self, subject)
 
-        monkeypatch.setattr(Subscription, what, counted)
+    monkeypatch.setattr(Subscription, "takes", counted)
     counts = []
     for many in (10, 10_000 if kind in {"name", "run_id", "tags"} else 500):
         own, seen = EventBus(), list[Event]()
@@ -62,7 +62,7 @@ def test_who_does_not_match_costs_nothing(kind: str, monkeypatch: pytest.MonkeyP
         counts.append(dict(looked))
         assert len(seen) == 2
 
-    assert counts == [{"wants": 1, "takes": 1}] * 2
+    assert counts == [{"takes": 1}] * 2
 
 
 def test_watchers_of_runs_and_tags_take_their_place_among_others() -> None:
@@ -144,3 +144,63 @@ def test_the_bus_in_force_lists_its_subscriptions(eventflow_isolated: Isolated) 
     high = bus.subscribe(print, priority=3)
 
     assert bus.subscriptions == [high, low]
+
+
+def test_classes_of_one_name_are_not_confused() -> None:
+    """A function that defines a class defines another one each time it is called."""
+    own, seen = EventBus(), list[Event]()
+
+    def define() -> type[Event]:
+        class Fact(Event): ...
+
+        return Fact
+
+    one, other = define(), define()
+    own.subscribe(seen.append, event_type=one)
+    own.publish(other())
+    mine = own.publish(one())
+
+    assert seen == [mine]
+
+
+def test_conditions_are_asked_of_each_event_of_a_class() -> None:
+    """The class finds who may want the event; what is in it decides."""
+    own, seen = EventBus(), list[str]()
+
+    def failed_hook(kind: str) -> HookFailed:
+        return HookFailed.model_validate(HOOK_FAILED | {"run_type": kind})
+
+    for kind in ("flow", "task"):
+        own.subscribe(
+            lambda event, kind=kind: seen.append(kind), event_type=HookFailed, run_type=kind
+        )
+    for kind in ("task", "flow", "task"):
+        own.publish(failed_hook(kind))
+
+    assert seen == ["task", "flow", "task"]
+
+
+HOOK_FAILED = {
+    "hook": "module:name",
+    "delivery_id": uuid4(),
+    "attempt": 1,
+    "duration": 0.1,
+    "run_type": "task",
+    "run_id": uuid4(),
+    "run_name": "calm-otter",
+    "definition_name": "it",
+    "flow_run_id": None,
+    "state_name": "Completed",
+    "error": {"type": "ValueError", "message": "no"},
+}
+
+
+def test_asking_for_a_class_of_transitions_remembers_no_route() -> None:
+    """Theirs depend on more than the class."""
+    own, seen = EventBus(), list[Event]()
+    with own.subscribe(seen.append, name="it") as listening:
+        own.publish_transition(begun().enter(Pending()))
+        assert not own.listens_for(type(seen[0]))
+        own.publish(seen[0])
+
+    assert listening.delivered == len(seen) == 2

@@ -15,6 +15,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
+from eventflow.atfork import in_children
 from eventflow.journal import files
 
 __all__ = ["Lock", "is_free", "lock"]
@@ -138,5 +139,4 @@ def _forget() -> None:
     _held.clear()
 
 
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_forget)
+in_children(_forget)

@@ -9,6 +9,8 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 
+from eventflow.atfork import in_children
+
 __all__ = ["ThreadPoolTaskRunner", "default"]
 
 _runners: Final[weakref.WeakSet[ThreadPoolTaskRunner]] = weakref.WeakSet()
@@ -75,5 +77,4 @@ def _after_fork() -> None:
         runner.forget()
 
 
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork)
+in_children(_after_fork)
