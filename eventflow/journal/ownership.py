@@ -395,5 +395,4 @@ class _As:
         return self._ownership.journal.engaged()
 
     def close(self) -> None:
-        """Let go of files and connections."""
-        self._ownership.journal.close()
+        """Leave files and connections open: the ownership has leave to take, and closes them."""
