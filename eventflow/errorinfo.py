@@ -5,7 +5,7 @@ from __future__ import annotations
 import traceback
 from typing import Final, Self
 
-from pydantic import BaseModel, ConfigDict
+from eventflow.records import Deferred, record
 
 __all__ = ["ErrorInfo", "printable"]
 
@@ -13,10 +13,8 @@ TRACEBACK_LIMIT: Final = 16_384
 """How many characters of a traceback an ErrorInfo keeps, counted from its end."""
 
 
-class ErrorInfo(BaseModel):
+class ErrorInfo(Deferred, frozen=True):
     """What is kept of an exception: plain data, no live object."""
-
-    model_config = ConfigDict(frozen=True)
 
     type: str
     message: str
@@ -29,14 +27,19 @@ class ErrorInfo(BaseModel):
         text = "".join(traceback.format_exception(error))
         name = kind.__qualname__ if kind.__module__ == "builtins" else _qualified(kind)
 
-        return cls(
-            type=name,
-            message=printable(_text(error)),
-            traceback=printable(text[-TRACEBACK_LIMIT:]),
-        )
+        values = {
+            "type": name,
+            "message": printable(_text(error)),
+            "traceback": printable(text[-TRACEBACK_LIMIT:]),
+        }
+        # Not validated, for it may be the end of all files or of the memory that is told here.
+        return record(cls, values, _FIELDS)
 
     def __str__(self) -> str:
         return f"{self.type}: {self.message}" if self.message else self.type
+
+
+_FIELDS: Final = set(ErrorInfo.model_fields)
 
 
 def printable(text: str) -> str:

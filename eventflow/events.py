@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from functools import partial
-from typing import Annotated, Any, Final, Literal, Self
+from typing import Annotated, Any, Final, Literal, Self, TypeVar
 from uuid import UUID
 
 from pydantic import (
-    BaseModel,
+    ConfigDict,
     Field,
     GetJsonSchemaHandler,
     PlainSerializer,
@@ -19,7 +19,7 @@ from pydantic.json_schema import JsonSchemaMode, JsonSchemaValue, models_json_sc
 from pydantic_core import CoreSchema
 
 from eventflow.ids import new_id
-from eventflow.records import record
+from eventflow.records import Deferred, record
 from eventflow.runs import Run, RunType, TaskRun, Transition
 from eventflow.states import AnyState, ErrorInfo
 
@@ -38,6 +38,7 @@ __all__ = [
     "StateTransition",
     "TaskRunTransition",
     "catalogue",
+    "fact",
     "parse",
     "schema",
     "transition_event",
@@ -46,7 +47,7 @@ __all__ = [
 Tags = Annotated[frozenset[str], PlainSerializer(sorted, return_type=list[str], when_used="json")]
 
 
-class Event(BaseModel, frozen=True):
+class Event(Deferred, frozen=True):
     """A published fact. It never changes, and its JSON form gives it back.
 
     Subclass it for facts of your own:
@@ -89,7 +90,11 @@ class Event(BaseModel, frozen=True):
         return hash(self.id)
 
 
-class StateTransition(Event, frozen=True):
+# What is wrong with an event of a user's own is to be said where that is defined.
+Event.model_config["defer_build"] = False
+
+
+class StateTransition(Event, frozen=True, defer_build=True):
     """A run entered a state. The id is the entered state's."""
 
     __slots__ = ("_run",)
@@ -156,7 +161,7 @@ class TaskRunTransition(StateTransition, frozen=True):
     run_type: Literal["task"] = "task"
 
 
-class HookOutcome(Event, frozen=True):
+class HookOutcome(Event, frozen=True, defer_build=True):
     """What came of one attempt to run a hook; `follows` is the transition it was owed.
 
     `duration` is in seconds; `attempt` counts from 1.
@@ -200,7 +205,7 @@ class HookDeadLettered(HookOutcome, frozen=True):
     error: ErrorInfo
 
 
-class ListenerFailed(Event, frozen=True):
+class ListenerFailed(Event, frozen=True, defer_build=True):
     """A listener raised; `follows` is the event it was given."""
 
     listener: str
@@ -218,7 +223,7 @@ class ListenerFailed(Event, frozen=True):
         return {"const": f"eventflow.listener.{cls.__name__}"}
 
 
-class JournalEvent(Event, frozen=True):
+class JournalEvent(Event, frozen=True, defer_build=True):
     """Whether the journal can be written; `lost` counts what will never be in it, in lines.
 
     Listeners hear of it in whatever thread finds it out.
@@ -248,6 +253,19 @@ class JournalRecovered(JournalEvent, frozen=True):
 
 
 _FIELDS: Final = set(StateTransition.model_fields)
+
+E = TypeVar("E", bound=Event)
+
+
+def fact(kind: type[E], follows: UUID | None = None, /, **values: Any) -> E:
+    """Make an event of values that are valid, named in the order of the fields.
+
+    Where there is trouble to tell of, pydantic may be unable to build the schema that validates:
+    it opens files for that.
+    """
+    every = {"id": new_id(), "occurred": datetime.now(UTC), "follows": follows, **values}
+
+    return record(kind, every, set(kind.model_fields))
 
 
 def transition_event(fact: Transition) -> StateTransition:
@@ -305,7 +323,8 @@ def schema() -> dict[str, Any]:
 
 
 _transition: Final = TypeAdapter(
-    Annotated[FlowRunTransition | TaskRunTransition, Field(discriminator="run_type")]
+    Annotated[FlowRunTransition | TaskRunTransition, Field(discriminator="run_type")],
+    config=ConfigDict(defer_build=True),
 )
 
 

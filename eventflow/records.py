@@ -1,16 +1,42 @@
-"""Making frozen records of values that are known to be valid, without validating them again."""
+"""Records: frozen models, and making them of values that are known to be valid already."""
 
 from __future__ import annotations
 
+from threading import RLock
 from typing import Any, Final, TypeVar
 
 from pydantic import BaseModel
 
-__all__ = ["record"]
+__all__ = ["Deferred", "record"]
 
 M = TypeVar("M", bound=BaseModel)
 
 _set: Final = object.__setattr__
+_building: Final = RLock()
+
+
+class Deferred(BaseModel, defer_build=True):
+    """A model whose schema is built when the first instance is validated or serialised.
+
+    Building one takes longer than importing all of eventflow, and most programs need none: a run's
+    states and events are made by `record`.
+    """
+
+    @classmethod
+    def model_rebuild(
+        cls, *, force: bool = False, _parent_namespace_depth: int = 2, **options: Any
+    ) -> bool | None:
+        """Build the schema, one thread at a time; see pydantic's own.
+
+        Before pydantic 2.14, two threads that both need it could take away each other's.
+        """
+        with _building:
+            return super().model_rebuild(
+                force=force,
+                # Names are looked up where the caller is, and this method stands in between.
+                _parent_namespace_depth=_parent_namespace_depth + 1,
+                **options,
+            )
 
 
 def record(kind: type[M], values: dict[str, Any], fields: set[str]) -> M:

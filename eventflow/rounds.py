@@ -6,7 +6,7 @@ import threading
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from typing import Final, TypeAlias, cast
 
-from eventflow.events import Event, ListenerFailed, transition_event
+from eventflow.events import Event, ListenerFailed, fact, transition_event
 from eventflow.logs import get_logger
 from eventflow.runs import Transition
 from eventflow.states import ErrorInfo
@@ -156,6 +156,10 @@ def failure_of(
     if isinstance(event, ListenerFailed) or not wanted:
         return None
 
-    return ListenerFailed(
-        listener=name, event_type=event.type, error=ErrorInfo.of(error), follows=event.id
+    return fact(
+        ListenerFailed,
+        event.id,
+        listener=name,
+        event_type=event.type,
+        error=ErrorInfo.of(error),
     )

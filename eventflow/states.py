@@ -9,12 +9,12 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, Generic, Self, TypeVar
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from eventflow.errorinfo import ErrorInfo, printable
 from eventflow.errors import CancelledRun, CrashedRun, FailedRun, UnfinishedRun
 from eventflow.ids import new_id
-from eventflow.records import record
+from eventflow.records import Deferred, record
 
 __all__ = [
     "KNOWN_NAMES",
@@ -76,14 +76,12 @@ TERMINAL: Final = frozenset(
 )
 
 
-class State(BaseModel, Generic[R]):
+class State(Deferred, Generic[R], frozen=True):
     """One thing a run was, is or will be: a type, a name and when it began.
 
     `State(type=StateType.FAILED)` is enough; name, id and timestamp follow. `data` is the live
     result or exception; it stays in the process and is never serialised.
     """
-
-    model_config = ConfigDict(frozen=True)
 
     type: StateType
     name: str = Field(default_factory=lambda given: _title(given["type"]))

@@ -6,17 +6,16 @@ from datetime import datetime, timedelta
 from typing import Any, Literal
 from uuid import UUID
 
-from pydantic import BaseModel
-
 from eventflow.errorinfo import ErrorInfo
 from eventflow.journal.rows import DeliveryStatus
+from eventflow.records import Deferred
 from eventflow.runs import RunType
 from eventflow.states import AnyState, StateType
 
 __all__ = ["DeliveryRecord", "FlowRunRecord", "RunRecord", "TaskRunRecord"]
 
 
-class Record(BaseModel, frozen=True, ser_json_timedelta="float"):
+class Record(Deferred, frozen=True, ser_json_timedelta="float"):
     """Plain data, with times in UTC; `model_dump_json` writes it, durations in seconds."""
 
 

@@ -16,7 +16,7 @@ from weakref import WeakSet
 from eventflow.control import live
 from eventflow.errors import JournalError
 from eventflow.eventbus import EventBus
-from eventflow.events import ErrorInfo, Event, JournalFailed, JournalRecovered
+from eventflow.events import ErrorInfo, Event, JournalFailed, JournalRecovered, fact
 from eventflow.hooks import Hook
 from eventflow.journal import forks, open_journal
 from eventflow.journal.attendance import Attendance
@@ -239,13 +239,13 @@ class Ownership:
         log = get_logger("journal")
         if error is None:
             log.warning("The journal can be written again.", lost=lost)
-            self._publish(JournalRecovered(lost=lost))
+            self._publish(fact(JournalRecovered, lost=lost))
         elif isinstance(error, StaleOwnerError):
             self._given_up(owner, error, lost)
         else:
             self._restore_folder()
             log.warning("%s The runs go on; what happens is kept until then.", error, lost=lost)
-            self._publish(JournalFailed(error=ErrorInfo.of(error), lost=lost))
+            self._publish(fact(JournalFailed, lost=lost, error=ErrorInfo.of(error)))
 
     def _publish(self, event: Event) -> None:
         for bus in list(self.buses):
@@ -271,7 +271,7 @@ class Ownership:
             "This process was silent for too long: others took it for dead, and its runs over. "
             "What becomes of these runs here is not recorded."
         )
-        self._publish(JournalFailed(error=ErrorInfo.of(error), lost=lost))
+        self._publish(fact(JournalFailed, lost=lost, error=ErrorInfo.of(error)))
 
     # -- duties -----------------------------------------------------------------------------
 
