@@ -8,13 +8,22 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks import calls, journalling, processes, publishing, submitted
+from benchmarks import (
+    calls,
+    flowruns,
+    growing,
+    journalling,
+    processes,
+    publishing,
+    submitted,
+    subscriptions,
+)
 from benchmarks.catalogue import Plan, UnknownName, chosen, every
 from benchmarks.report import HEAD, document, line
 
 __all__ = ["WORK", "main"]
 
-WORK = (calls, submitted, publishing, journalling, processes)
+WORK = (calls, flowruns, submitted, publishing, subscriptions, journalling, processes, growing)
 """The modules that enter workloads into the catalogue when they are imported."""
 
 

@@ -1,19 +1,38 @@
-"""Task and flow calls, against the floor of a run."""
+"""Task calls, against the floor of a run: with and without hooks, journal and a flow around."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterator
-from typing import Any
+from functools import partial
+from itertools import product
+from typing import Any, Final
 
 from benchmarks import floors
-from benchmarks.catalogue import Target, paired
+from benchmarks.catalogue import BOOKS, Plan, Target, paired
 from benchmarks.measure import Pair, again, on_loop
 from eventflow import flow, task
 
-ONE_HOOK = (Target(2.0, issue=2), Target(1.5, issue=4))
-NO_HOOK = (Target(1.0, issue=4),)
-TASKS = 1_000
+__all__ = ["HOOKS", "ahook", "ahooks", "awork", "hook", "hooks", "hooks_in_words", "work"]
+
+HOOKS: Final = (0, 1, 10)
+"""With how many hooks a task is measured."""
+
+TARGETS: Final = {
+    "task.sync.0.off": (Target(1.0, issue=4),),
+    "task.sync.1.off": (Target(2.0, issue=2), Target(1.5, issue=4)),
+    "task.sync.1.on": (Target(2.0, issue=4),),
+    "task.in-flow.0.off": (Target(1.0, issue=4),),
+    "task.in-flow.1.off": (Target(2.0, issue=2), Target(1.5, issue=4)),
+}
+SELDOM: Final = frozenset(
+    {
+        *(f"task.async.{count}.on" for count in (0, 10)),
+        *(f"task.{kind}.{count}.power" for kind in ("sync", "async") for count in HOOKS),
+    }
+    - {"task.sync.1.power"}
+)
+"""What is measured only by name."""
 
 
 def work(number: int) -> int:
@@ -34,8 +53,8 @@ async def ahook(definition: object, run: object, state: object) -> None:
     """Take what a hook takes."""
 
 
-def ten_hooks() -> list[Callable[..., object]]:
-    """Make ten hooks, each a function of its own."""
+def hooks(count: int) -> list[Callable[..., object]]:
+    """Make hooks, each a function of its own; a single one is the floor's callback."""
 
     def make() -> Callable[..., object]:
         def one(definition: object, run: object, state: object) -> None:
@@ -43,50 +62,36 @@ def ten_hooks() -> list[Callable[..., object]]:
 
         return one
 
-    return [make() for _ in range(10)]
+    return [hook] if count == 1 else [make() for _ in range(count)]
 
 
-@paired("task.sync.0", "task call, sync, no hook", *NO_HOOK)
-def task_without_hooks() -> Iterator[Pair]:
-    """Call a task that nobody listens to."""
-    yield Pair(again(task(work), 1), again(floors.run, work, 1, hook))
+def ahooks(count: int) -> list[Callable[..., object]]:
+    """Make async hooks, each a function of its own; a single one is the floor's callback."""
+
+    def make() -> Callable[..., object]:
+        async def one(definition: object, run: object, state: object) -> None:
+            pass
+
+        return one
+
+    return [ahook] if count == 1 else [make() for _ in range(count)]
 
 
-@paired("task.sync.1", "task call, sync, one hook", *ONE_HOOK)
-def task_with_one_hook() -> Iterator[Pair]:
-    """Call a task with one hook, on its own."""
-    yield Pair(again(task(on_completion=[hook])(work), 1), again(floors.run, work, 1, hook))
+def hooks_in_words(count: int) -> str:
+    """Say with how many hooks something is measured."""
+    return {0: "no hook", 1: "one hook"}.get(count, f"{count} hooks")
 
 
-@paired("task.sync.10", "task call, sync, ten hooks")
-def task_with_ten_hooks() -> Iterator[Pair]:
-    """Call a task with ten hooks; the floor still calls one."""
-    called = task(on_completion=ten_hooks())(work)
+def _sync(count: int, _plan: Plan) -> Iterator[Pair]:
+    """Call a task on its own; the floor has one callback, however many hooks there are."""
+    called = task(on_completion=hooks(count))(work)
     yield Pair(again(called, 1), again(floors.run, work, 1, hook))
 
 
-def _inside_a_flow(body: Callable[[int], object]) -> Pair:
-    @flow(validate_parameters=False)
-    def around(loops: int) -> None:
-        for _ in range(loops):
-            body(1)
+def _async(count: int, _plan: Plan) -> Iterator[Pair]:
+    """Await an async task with async hooks."""
+    called: Callable[[int], Any] = task(on_completion=ahooks(count))(awork)
 
-    return Pair(around, again(floors.run, work, 1, hook))
-
-
-@paired("task.in-flow.0", "task call inside a flow, no hook", *NO_HOOK)
-def task_inside_a_flow_without_hooks() -> Iterator[Pair]:
-    """Call a task that nobody listens to, from a flow that is running."""
-    yield _inside_a_flow(task(work))
-
-
-@paired("task.in-flow.1", "task call inside a flow, one hook", *ONE_HOOK)
-def task_inside_a_flow() -> Iterator[Pair]:
-    """Call a task with one hook, from a flow that is running."""
-    yield _inside_a_flow(task(on_completion=[hook])(work))
-
-
-def _async(called: Callable[[int], Any]) -> Iterator[Pair]:
     async def ours(loops: int) -> None:
         for _ in range(loops):
             await called(1)
@@ -100,36 +105,40 @@ def _async(called: Callable[[int], Any]) -> Iterator[Pair]:
         yield Pair(on_loop(loop, ours), on_loop(loop, floor))
 
 
-@paired("task.async.0", "task call, async, no hook", floor="async floor")
-def async_task_without_hooks() -> Iterator[Pair]:
-    """Await an async task that nobody listens to."""
-    yield from _async(task(awork))
+def _in_a_flow(count: int, _plan: Plan) -> Iterator[Pair]:
+    """Call a task from a flow that is running."""
+    called = task(on_completion=hooks(count))(work)
+
+    @flow(validate_parameters=False)
+    def around(loops: int) -> None:
+        for _ in range(loops):
+            called(1)
+
+    yield Pair(around, again(floors.run, work, 1, hook))
 
 
-@paired("task.async.1", "task call, async, one async hook", floor="async floor")
-def async_task_with_one_hook() -> Iterator[Pair]:
-    """Await an async task with one async hook."""
-    yield from _async(task(on_completion=[ahook])(awork))
+def _enter(kind: str, sides: Callable[[int, Plan], Iterator[Pair]], floor: str) -> None:
+    for journal, count in product(BOOKS, HOOKS):
+        name = f"task.{kind}.{count}.{journal}"
+        paired(
+            name,
+            f"task call, {kind}, {hooks_in_words(count)}, journal {journal}",
+            *TARGETS.get(name, ()),
+            floor=floor,
+            books=BOOKS[journal],
+            usual=name not in SELDOM,
+        )(partial(sides, count))
 
 
-@paired("flow.empty", "flow call, empty, one hook")
-def empty_flow() -> Iterator[Pair]:
-    """Call a flow that does nothing; its parameter is validated."""
-    yield Pair(again(flow(on_completion=[hook])(work), 1), again(floors.run, work, 1, hook))
+_enter("sync", _sync, "floor")
+_enter("async", _async, "async floor")
 
-
-@paired("flow.1000", "flow with 1,000 task calls, one hook each", floor="1,001 floors", rounds=15)
-def flow_of_tasks() -> Iterator[Pair]:
-    """Call a flow that calls a thousand tasks."""
-    called = task(on_completion=[hook])(work)
-
-    @flow(on_completion=[hook])
-    def many(count: int) -> None:
-        for number in range(count):
-            called(number)
-
-    def by_hand(count: int) -> None:
-        for number in range(count):
-            floors.run(work, number, hook)
-
-    yield Pair(again(many, TASKS), again(floors.run, by_hand, TASKS, hook), loops=1)
+for _journal, _count in product(("off", "on"), (0, 1)):
+    _name = f"task.in-flow.{_count}.{_journal}"
+    paired(
+        _name,
+        f"task call inside a flow, {hooks_in_words(_count)}, journal {_journal}",
+        *TARGETS.get(_name, ()),
+        books=BOOKS[_journal],
+        usual=_journal == "off",
+    )(partial(_in_a_flow, _count))

@@ -6,12 +6,36 @@ import difflib
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Final, Literal, TypeAlias
+from typing import Final, Literal, NamedTuple, TypeAlias
 
-from benchmarks.measure import ROUNDS, Pair, Reading, measure
+from benchmarks.measure import ROUNDS, Pair, Reading, Side, measure
+from eventflow.settings import (
+    EVENTFLOW_DURABILITY,
+    EVENTFLOW_GUARDIAN,
+    Durability,
+    temporary_settings,
+)
 from eventflow.testing import isolated
+from eventflow.wiring import recorder
 
-__all__ = ["Plan", "Target", "UnknownName", "Workload", "chosen", "every", "paired", "workload"]
+__all__ = [
+    "BOOKS",
+    "OFF",
+    "ON",
+    "POWER",
+    "Books",
+    "Plan",
+    "Target",
+    "Unit",
+    "UnknownName",
+    "Workload",
+    "chosen",
+    "drained",
+    "every",
+    "kept",
+    "paired",
+    "workload",
+]
 
 Unit: TypeAlias = Literal["x", "MB", "KB"]
 """`x`: times the floor."""
@@ -27,10 +51,35 @@ class Target:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """How much is to be measured; no number of rounds stands for the workload's own."""
+    """How much is to be measured; no number of rounds stands for the workload's own.
+
+    `crowd` bounds how many subscriptions, listeners, concurrent tasks or processes there are;
+    `events` is how many a large journal holds.
+    """
 
     rounds: int | None = None
     task_runs: int = 1_000_000
+    crowd: int = 100_000
+    events: int = 10_000_000
+
+
+class Books(NamedTuple):
+    """What is recorded of the runs of a workload, and how a turn is cut for that.
+
+    `loops` is how many runs are made until all of them are in the journal, which writes groups;
+    None where nothing is recorded, and a turn lasts as long as the clock needs.
+    """
+
+    durability: Durability
+    loops: int | None
+    rounds: int
+
+
+OFF: Final = Books("off", None, ROUNDS)
+ON: Final = Books("process", 500, 21)
+POWER: Final = Books("power", 100, 7)
+BOOKS: Final = {"off": OFF, "on": ON, "power": POWER}
+"""By the last part of a workload's name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,24 +125,51 @@ def workload(
 
 
 def paired(
-    name: str, about: str, *targets: Target, floor: str = "floor", rounds: int = ROUNDS
-) -> Callable[[Callable[[], Iterator[Pair]]], Callable[[], Iterator[Pair]]]:
+    name: str,
+    about: str,
+    *targets: Target,
+    floor: str = "floor",
+    rounds: int | None = None,
+    books: Books = OFF,
+    usual: bool = True,
+) -> Callable[[Callable[[Plan], Iterator[Pair]]], Callable[[Plan], Iterator[Pair]]]:
     """Enter a generator that sets two sides up, yields them, and clears up.
 
-    It runs with a bus and a home of its own.
+    It runs with a bus and a home of its own. With a journal our side's time includes that all of
+    it is in the journal, and hooks are guarded.
     """
 
-    def enter(sides: Callable[[], Iterator[Pair]]) -> Callable[[], Iterator[Pair]]:
+    def enter(sides: Callable[[Plan], Iterator[Pair]]) -> Callable[[Plan], Iterator[Pair]]:
         prepared = contextmanager(sides)
 
         def run(plan: Plan) -> Reading:
-            with isolated(), prepared() as pair:
-                return measure(pair, rounds=plan.rounds or rounds)
+            with isolated(), kept(books), prepared(plan) as pair:
+                cut = pair._replace(ours=drained(pair.ours), loops=pair.loops or books.loops)
+                return measure(cut, rounds=plan.rounds or rounds or books.rounds)
 
-        workload(name, about, *targets, floor=floor)(run)
+        workload(name, about, *targets, floor=floor, usual=usual)(run)
         return sides
 
     return enter
+
+
+@contextmanager
+def kept(books: Books) -> Iterator[None]:
+    """Have the runs of a block recorded like that, and their hooks guarded if they are at all."""
+    guarded = books.durability != "off"
+    with temporary_settings({EVENTFLOW_DURABILITY: books.durability, EVENTFLOW_GUARDIAN: guarded}):
+        yield
+
+
+def drained(side: Side) -> Side:
+    """Make a side that ends when all that it left is in the journal, if there is one."""
+
+    def turn(loops: int) -> None:
+        side(loops)
+        account = recorder()
+        assert account is None or account.flush()
+
+    return turn
 
 
 def every() -> list[Workload]:

@@ -6,7 +6,7 @@ floor of a run is three states, three events, one callback and one call of the f
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime
 from typing import Any, Literal
 from uuid import UUID
@@ -16,7 +16,7 @@ from uuid_utils.compat import uuid7
 
 from eventflow.states import StateType
 
-__all__ = ["FloorEvent", "FloorOwnEvent", "FloorState", "arun", "publish", "run"]
+__all__ = ["FloorEvent", "FloorOwnEvent", "FloorState", "arun", "enter", "publish", "run"]
 
 
 class FloorError(BaseModel):
@@ -130,6 +130,16 @@ async def arun(
     return result
 
 
-def publish(number: int, listener: Callable[[Any], object]) -> None:
-    """Do by hand what publishing an event of one's own to one listener does."""
-    listener(FloorOwnEvent(number=number))
+def enter(listeners: Sequence[Callable[[Any], object]]) -> None:
+    """Do by hand what it takes to make a run, have it enter a state, and tell listeners."""
+    pending = FloorState(type=StateType.PENDING, name="Pending")
+    event = _enter(uuid7(), None, pending, 0)
+    for listener in listeners:
+        listener(event)
+
+
+def publish(number: int, listeners: Sequence[Callable[[Any], object]]) -> None:
+    """Do by hand what publishing an event of one's own to listeners does."""
+    event = FloorOwnEvent(number=number)
+    for listener in listeners:
+        listener(event)

@@ -5,15 +5,17 @@ from __future__ import annotations
 import sqlite3
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
-from itertools import cycle
+from functools import partial
+from itertools import cycle, repeat
 from pathlib import Path
 from typing import Any, Final
 from unittest.mock import Mock
 
 from benchmarks.calls import hook, work
-from benchmarks.catalogue import Target, paired
-from benchmarks.measure import Pair, Side
+from benchmarks.catalogue import OFF, ON, POWER, Books, Plan, Target, kept, paired
+from benchmarks.measure import Pair, Side, again
 from eventflow import EventBus, flow, task, use_bus
 from eventflow.journal.lines import decode
 from eventflow.journal.recorder import Recorder
@@ -21,18 +23,20 @@ from eventflow.journal.rows import EventRow, RunRow
 from eventflow.journal.spool import Spool
 from eventflow.journal.sqlite import SqliteJournal
 from eventflow.journal.writer import Writer
-from eventflow.settings import Durability, temporary_settings
-from eventflow.wiring import recorder, unwire
+from eventflow.settings import Durability
+from eventflow.wiring import unwire
 
-WITH_JOURNAL: Final = Target(2.0, issue=3)
-GUARDED: Final = Target(10.0, issue=3)
-THROUGHPUT: Final = Target(2.0, issue=3)
-"""Half as many events a second: twice the time for the same events."""
+THROUGHPUT: Final = (Target(2.0, issue=3), Target(1.67, issue=4))
+"""60 % as many events a second: 1.67 times the time for the same events."""
 
 COMMIT: Final = Target(1.5, issue=3)
 
-TURN: Final = 500
-"""How many runs are made until all of them are in the journal, which writes groups."""
+MANY: Final = Target(0.05, issue=4)
+"""20 times as many commits a second."""
+
+PUBLISHERS: Final = 64
+COMMITS: Final = 256
+"""How many commits a turn has."""
 
 RUNS: Final = 4_000
 COLUMNS: Final = {"runs": len(RunRow._fields) + 1, "events": len(EventRow._fields)}
@@ -42,20 +46,16 @@ COLUMNS: Final = {"runs": len(RunRow._fields) + 1, "events": len(EventRow._field
 
 
 @contextmanager
-def _calls(body: Callable[[], object], durability: Durability) -> Iterator[Side]:
-    """Give a side that makes calls, on a bus of its own, and has all of it in the journal."""
-    guarded = {"EVENTFLOW_DURABILITY": durability, "EVENTFLOW_GUARDIAN": True}
-    with use_bus(EventBus()) as own, temporary_settings(guarded):
+def _without(body: Callable[[], object]) -> Iterator[Side]:
+    """Give a side that makes calls on a bus of its own, of which nothing is recorded."""
+    with use_bus(EventBus()) as own, kept(OFF):
         # The settings count that are in force at the first run on a bus.
         body()
-        account = recorder()
 
     def side(loops: int) -> None:
         with use_bus(own):
-            for _ in range(loops):
+            for _ in repeat(None, loops):
                 body()
-        if account is not None:
-            assert account.flush()
 
     try:
         yield side
@@ -63,54 +63,38 @@ def _calls(body: Callable[[], object], durability: Durability) -> Iterator[Side]
         unwire(own)
 
 
-def _with_and_without(
-    ours: Callable[[], object], floor: Callable[[], object], durability: Durability
-) -> Iterator[Pair]:
-    with _calls(ours, durability) as journalled, _calls(floor, "off") as bare:
-        yield Pair(journalled, bare, TURN)
-
-
-def _flows() -> tuple[Callable[[], object], Callable[[], object]]:
-    """Give a flow with one hook, which is guarded where there is a journal, and one without."""
-    bare, hooked = flow(work), flow(on_completion=[hook])(work)
-
-    return lambda: hooked(1), lambda: bare(1)
-
-
-@paired(
-    "journal.task", "task run, journal on, drained", WITH_JOURNAL, floor="journal off", rounds=21
-)
-def task_run() -> Iterator[Pair]:
-    """Call a task with no hook; the time includes that all of it is in the journal."""
-    called = task(work)
-    yield from _with_and_without(lambda: called(1), lambda: called(1), "process")
-
-
-@paired("journal.task.power", "task run, durability power, drained", floor="journal off", rounds=11)
-def task_run_with_power() -> Iterator[Pair]:
+def _task(_plan: Plan) -> Iterator[Pair]:
     """Call a task with no hook: nobody waits for a commit before the end."""
-    called = task(work)
-    yield from _with_and_without(lambda: called(1), lambda: called(1), "power")
+    called = partial(task(work), 1)
+    with _without(called) as bare:
+        yield Pair(again(called), bare)
 
 
-@paired(
-    "journal.flow",
-    "flow run, one guarded hook",
-    GUARDED,
-    floor="no hook, journal off",
-    rounds=21,
-)
-def guarded_flow_run() -> Iterator[Pair]:
-    """Call a flow whose hook runs whatever happens to the process."""
-    yield from _with_and_without(*_flows(), "process")
+def _flow(_plan: Plan) -> Iterator[Pair]:
+    """Call a flow whose hook runs whatever happens; with `power` the disk is waited for."""
+    with _without(partial(flow(work), 1)) as bare:
+        yield Pair(again(flow(on_completion=[hook])(work), 1), bare)
 
 
-@paired(
-    "journal.flow.power", "flow run, guarded hook, power", floor="no hook, journal off", rounds=5
-)
-def guarded_flow_run_with_power() -> Iterator[Pair]:
-    """Call a flow whose hook runs whatever happens to the machine: the disk is waited for."""
-    yield from _with_and_without(*_flows(), "power")
+def _enter(name: str, books: Books, *targets: Target) -> None:
+    what, sides, floor = {
+        "task": ("task run, drained", _task, "journal off"),
+        "flow": ("flow run, one guarded hook", _flow, "no hook, journal off"),
+    }[name]
+    journal = "power" if books is POWER else "on"
+    paired(
+        f"journal.{name}.{journal}",
+        f"{what}, journal {journal}",
+        *targets,
+        floor=floor,
+        books=books,
+    )(sides)
+
+
+_enter("task", ON, Target(2.0, issue=3))
+_enter("task", POWER)
+_enter("flow", ON, Target(10.0, issue=3))
+_enter("flow", POWER)
 
 
 # -- lines ----------------------------------------------------------------------------------------
@@ -204,13 +188,13 @@ def _bare(folder: Path, synchronous: str) -> sqlite3.Connection:
 @paired(
     "journal.events",
     f"events of {RUNS} runs, put and drained",
-    THROUGHPUT,
+    *THROUGHPUT,
     floor="executemany, 1 transaction",
     rounds=11,
 )
-def events() -> Iterator[Pair]:
+def events(plan: Plan) -> Iterator[Pair]:
     """Write what task runs leave, each side into a file of its own."""
-    lines = _written(RUNS, hooked=False)
+    lines = _written(min(RUNS, plan.task_runs), hooked=False)
     yield Pair(_through_the_spool(lines), _many(lines), 1)
 
 
@@ -242,13 +226,40 @@ def _commits(durability: Durability, synchronous: str) -> Iterator[Pair]:
         yield Pair(durable, bare)
 
 
-@paired("journal.commit", "a hook's delivery made durable", COMMIT, floor="one-row commit")
-def commit() -> Iterator[Pair]:
+@paired("journal.commit.on", "a hook's delivery made durable", COMMIT, floor="one-row commit")
+def commit(_plan: Plan) -> Iterator[Pair]:
     """Survive the death of the process."""
     yield from _commits("process", "NORMAL")
 
 
 @paired("journal.commit.power", "the same, against a loss of power", COMMIT, floor="one-row commit")
-def commit_with_power() -> Iterator[Pair]:
+def commit_with_power(_plan: Plan) -> Iterator[Pair]:
     """Survive a loss of power: both flush the disk."""
     yield from _commits("power", "FULL")
+
+
+@paired(
+    "journal.publishers",
+    f"{COMMITS} commits, power, {PUBLISHERS} publishers at once",
+    MANY,
+    floor="one after the other",
+    rounds=7,
+)
+def publishers(plan: Plan) -> Iterator[Pair]:
+    """Have many threads wait for the disk together: one commit serves them all."""
+    count = min(PUBLISHERS, plan.crowd)
+    with _folder() as folder, ThreadPoolExecutor(count) as pool:
+        lines = cycle(_written(2_000, hooked=True))
+        writer = Writer(_journal(folder, "power"), _no_trouble)
+
+        def publish() -> None:
+            writer.put(next(lines))
+            writer.ring()
+            assert writer.wait()
+
+        def together(loops: int) -> None:
+            for done in [pool.submit(publish) for _ in range(loops)]:
+                done.result()
+
+        yield Pair(together, again(publish), COMMITS)
+        writer.close()

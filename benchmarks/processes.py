@@ -1,18 +1,18 @@
-"""What is measured in processes of its own: imports, the start of a script, growth of memory."""
+"""Cold starts, in processes of their own: imports, and a script from its start to its end."""
 
 from __future__ import annotations
 
 import os
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from time import perf_counter_ns
 
 from benchmarks.catalogue import Plan, Target, workload
 from benchmarks.measure import Pair, Reading, measure
 
-__all__ = ["imports", "start"]
+__all__ = ["ROOT", "environment", "imports", "run_python"]
 
 ROOT = Path(__file__).parent.parent
 ROUNDS = 15
@@ -40,17 +40,23 @@ def run_python(*arguments: str, home: str) -> str:
     Raises:
         subprocess.CalledProcessError: it failed.
     """
-    environment = {key: value for key, value in os.environ.items() if _harmless(key)}
     done = subprocess.run(
         [sys.executable, *arguments],
         cwd=ROOT,
-        env={**environment, "PYTHONPATH": str(ROOT), "EVENTFLOW_HOME": home},
+        env=environment(home),
         check=True,
         stdout=subprocess.PIPE,
         text=True,
     )
 
     return done.stdout
+
+
+def environment(home: str) -> dict[str, str]:
+    """Give the environment of a process of ours: this one's, with another home."""
+    ours = {key: value for key, value in os.environ.items() if _harmless(key)}
+
+    return {**ours, "PYTHONPATH": str(ROOT), "EVENTFLOW_HOME": home}
 
 
 def _harmless(variable: str) -> bool:
@@ -92,56 +98,26 @@ class _ReportedClock:
         return self.now
 
 
-@workload(
-    "start",
-    "python hello.py, start to exit",
-    Target(2.0, issue=4),
-    floor="python -c, importing the four",
-)
-def start(plan: Plan) -> Reading:
+def _start(floor: tuple[str, ...], plan: Plan) -> Reading:
     """Run a script with a flow and a task, from its start to its end."""
     with TemporaryDirectory() as home:
         script = Path(home) / "hello.py"
         script.write_text(HELLO)
         pair = Pair(
             ours=lambda _: run_python(str(script), home=home),
-            floor=lambda _: run_python("-c", DEPENDENCIES, home=home),
+            floor=lambda _: run_python(*floor, home=home),
             loops=1,
         )
-        return measure(pair, rounds=plan.rounds or ROUNDS, clock=perf_counter_ns)
+        return measure(pair, rounds=plan.rounds or ROUNDS)
 
 
-def _growth(plan: Plan, way: str) -> Reading:
-    with TemporaryDirectory() as home:
-        grown = run_python("-m", "benchmarks.growth", way, str(plan.task_runs), home=home)
+workload(
+    "start",
+    "python hello.py, start to exit",
+    Target(2.0, issue=4),
+    floor="python -c, importing the four",
+)(partial(_start, ("-c", DEPENDENCIES)))
 
-    return Reading((float(grown),))
-
-
-GROWTH = (Target(50.0, issue=2), Target(20.0, issue=4))
-
-
-@workload(
-    "memory.called",
-    "growth over a million task calls in one flow",
-    *GROWTH,
-    floor="(absolute)",
-    unit="MB",
-    usual=False,
+workload("start.bare", "python hello.py, start to exit", floor="python -c pass")(
+    partial(_start, ("-c", "pass"))
 )
-def growth_of_calls(plan: Plan) -> Reading:
-    """Call so many tasks in one flow."""
-    return _growth(plan, "called")
-
-
-@workload(
-    "memory.submitted",
-    "growth over a million submitted tasks in one flow",
-    *GROWTH,
-    floor="(absolute)",
-    unit="MB",
-    usual=False,
-)
-def growth_of_submitted(plan: Plan) -> Reading:
-    """Submit so many tasks in one flow, each when the one before has ended."""
-    return _growth(plan, "submitted")

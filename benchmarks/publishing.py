@@ -1,20 +1,30 @@
-"""Publishing: an event of one's own, and how much subscriptions cost that do not match."""
+"""Publishing to those who listen: events of one's own and transitions, to sync and async."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import asyncio
+from collections.abc import Awaitable, Callable, Iterator
+from functools import partial
+from typing import Any, Final
 
 from benchmarks import floors
 from benchmarks.calls import work
-from benchmarks.catalogue import Target, paired
-from benchmarks.measure import Pair, Side, again
+from benchmarks.catalogue import Plan, Target, paired
+from benchmarks.measure import Pair, again, on_loop
 from eventflow import Event, EventBus, bus, task
-from eventflow.filters import Selection
-from eventflow.runs import TaskRun, Transition
+from eventflow.runs import TaskRun
 from eventflow.states import Pending
 
-SUBSCRIPTIONS = Target(1.2, issue=2)
-MANY, FEW = 10_000, 10
+__all__ = ["MATCHING", "Counted", "listener"]
+
+MATCHING: Final = (0, 1, 10, 1_000)
+"""How many listeners an event has."""
+
+SUSTAINED: Final = 2_000
+"""How many events are published one after the other until an async listener has had them all:
+more than its queue holds."""
+
+ONE_LISTENER: Final = Target(1.3, issue=4)
 
 
 class Counted(Event):
@@ -27,93 +37,169 @@ def listener(event: object) -> None:
     """Take what a listener takes."""
 
 
-@paired(
-    "publish.own",
-    "publish an own event, one sync listener",
-    Target(1.3, issue=4),
-    floor="pydantic construction + one call",
-)
-def own_event() -> Iterator[Pair]:
-    """Build and publish an event for one listener."""
-    in_force = EventBus()
-    in_force.subscribe(listener, event_type=Counted)
-    yield Pair(
-        again(lambda: in_force.publish(Counted(number=1))), again(floors.publish, 1, listener)
-    )
+def _listeners(count: int) -> list[Callable[[object], None]]:
+    """Make listeners, each a function of its own; a single one is the floor's."""
+
+    def make() -> Callable[[object], None]:
+        def one(event: object) -> None:
+            pass
+
+        return one
+
+    return [listener] if count == 1 else [make() for _ in range(count)]
 
 
-@paired("publish.own.none", "publish an own event, no listener", floor="pydantic construction")
-def own_event_for_nobody() -> Iterator[Pair]:
-    """Build and publish an event that nobody subscribed to, on the bus in force."""
-    yield Pair(
-        again(lambda: bus.publish(Counted(number=1))),
-        again(lambda: floors.FloorOwnEvent(number=1)),
-    )
+def _words(count: int) -> str:
+    return {0: "no listener", 1: "one sync listener"}.get(count, f"{count:,} sync listeners")
 
 
-def _fact() -> Transition:
-    """Make what the engine publishes when a task run begins."""
+# -- events of one's own --------------------------------------------------------------------------
+
+
+def _own(count: int, plan: Plan) -> Iterator[Pair]:
+    """Build and publish an event, on the bus in force."""
+    heard = _listeners(min(count, plan.crowd))
+    for one in heard:
+        bus.subscribe(one, event_type=Counted)
+    yield Pair(again(lambda: bus.publish(Counted(number=1))), again(floors.publish, 1, heard))
+
+
+def _own_from_async(count: int, plan: Plan) -> Iterator[Pair]:
+    """Build and publish an event from async code."""
+    heard = _listeners(min(count, plan.crowd))
+    for one in heard:
+        bus.subscribe(one, event_type=Counted)
+
+    async def ours(loops: int) -> None:
+        for _ in range(loops):
+            await bus.apublish(Counted(number=1))
+
+    with asyncio.Runner() as runner:
+        yield Pair(on_loop(runner.get_loop(), ours), again(floors.publish, 1, heard))
+
+
+for _count in MATCHING:
+    paired(
+        f"publish.own.{_count}",
+        f"publish an own event, {_words(_count)}",
+        *([ONE_LISTENER] if _count == 1 else []),
+        floor=f"pydantic construction, {_count:,} calls",
+    )(partial(_own, _count))
+
+paired(
+    "publish.aown.1",
+    "apublish an own event, one sync listener",
+    floor="pydantic construction, 1 call",
+)(partial(_own_from_async, 1))
+
+
+# -- transitions ----------------------------------------------------------------------------------
+
+
+def _transition(count: int, plan: Plan) -> Iterator[Pair]:
+    """Make a run, have it enter Pending, and publish that, as the engine does."""
     definition = task(name="wanted")(work)
-    run = TaskRun(definition, definition.name, dict, frozenset({"wanted"}), None)
+    heard = _listeners(min(count, plan.crowd))
+    here = EventBus()
+    for one in heard:
+        here.subscribe(one, name="wanted", state="Pending")
+    tags: frozenset[str] = frozenset()
 
-    return run.enter(Pending())
+    def publish() -> None:
+        run = TaskRun(definition, definition.name, dict, tags, None)
+        here.publish_transition(run.enter(Pending()))
 
-
-def _publisher(count: int, other: Callable[[int], Selection], fact: Transition) -> Side:
-    crowd = EventBus()
-    for number in range(count - 1):
-        crowd.subscribe(listener, **other(number))
-    crowd.subscribe(listener, name="wanted", state="Pending")
-
-    return again(crowd.publish_transition, fact)
-
-
-def _compared(other: Callable[[int], Selection]) -> Iterator[Pair]:
-    fact = _fact()
-    yield Pair(_publisher(MANY, other, fact), _publisher(FEW, other, fact))
+    yield Pair(again(publish), again(floors.enter, heard))
 
 
-@paired("subscriptions.name", "10,000 by name, one matches", SUBSCRIPTIONS, floor="10 of them")
-def by_name() -> Iterator[Pair]:
-    """The others select other definitions."""
-    yield from _compared(lambda number: {"name": f"other-{number}"})
+for _count in MATCHING:
+    paired(
+        f"publish.state.{_count}",
+        f"enter and publish a state, {_words(_count)}",
+        floor=f"pydantic state, event, {_count:,} calls",
+    )(partial(_transition, _count))
 
 
-@paired("subscriptions.state", "10,000 by state, one matches", SUBSCRIPTIONS, floor="10 of them")
-def by_state() -> Iterator[Pair]:
-    """The others select other states."""
-    yield from _compared(lambda number: {"state": ("Failed", "Crashed", f"Mine{number}")})
+# -- async listeners ------------------------------------------------------------------------------
 
 
-@paired("subscriptions.glob", "10,000 by pattern, one matches", SUBSCRIPTIONS, floor="10 of them")
-def by_pattern() -> Iterator[Pair]:
-    """The others select other definitions, by patterns."""
-    yield from _compared(lambda number: {"name": f"other-{number}-*"})
+class _Reader:
+    """An async listener that tells when it has had as many events as were expected."""
+
+    def __init__(self) -> None:
+        self.left = 0
+        self.done = asyncio.Event()
+
+    def expect(self, count: int) -> None:
+        """Wait for so many from now on."""
+        self.left = count
+        self.done.clear()
+
+    async def receive(self, event: object) -> None:  # noqa: ARG002 - a listener takes one
+        """Take an event."""
+        self.left -= 1
+        if not self.left:
+            self.done.set()
 
 
-@paired("subscriptions.tag", "10,000 by tag, one matches", SUBSCRIPTIONS, floor="10 of them")
-def by_tag() -> Iterator[Pair]:
-    """The others select other tags."""
-    yield from _compared(lambda number: {"tags": {f"other-{number}"}})
+async def _read(queue: asyncio.Queue[Any], receive: Callable[[Any], Awaitable[None]]) -> None:
+    while True:
+        await receive(await queue.get())
 
 
-@paired("subscriptions.run", "10,000 by run, one matches", SUBSCRIPTIONS, floor="10 of them")
-def by_run() -> Iterator[Pair]:
-    """The others select other runs."""
-    yield from _compared(lambda number: {"run_id": f"00000000-0000-7000-8000-{number:012d}"})
+async def _by_queues(count: int, readers: list[_Reader]) -> None:
+    """Do by hand what publishing to async listeners does: a bounded queue for each."""
+    queues: list[asyncio.Queue[Any]] = [asyncio.Queue(1_000) for _ in readers]
+    tasks = [
+        asyncio.create_task(_read(queue, one.receive))
+        for queue, one in zip(queues, readers, strict=True)
+    ]
+    for one in readers:
+        one.expect(count)
+    for number in range(count):
+        event = floors.FloorOwnEvent(number=number)
+        for queue in queues:
+            await queue.put(event)
+    for one in readers:
+        await one.done.wait()
+    for reading in tasks:
+        reading.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
 
 
-def _own_publisher(count: int) -> Side:
-    crowd = EventBus()
-    for number in range(count - 1):
-        crowd.subscribe(listener, name=f"other-{number}")
-    crowd.subscribe(listener, event_type=Counted)
-    event = Counted(number=1)
+def _sustained(count: int, plan: Plan) -> Iterator[Pair]:
+    """Publish from a coroutine, without a pause, until all listeners have had everything."""
+    count = min(count, plan.crowd)
 
-    return again(crowd.publish, event)
+    async def subscribed() -> list[_Reader]:
+        readers = [_Reader() for _ in range(count)]
+        for one in readers:
+            bus.subscribe(one.receive, event_type=Counted)
+        return readers
+
+    with asyncio.Runner() as runner:
+        # An async listener runs on the loop on which it subscribed.
+        readers, others = runner.run(subscribed()), [_Reader() for _ in range(count)]
+
+        async def ours(loops: int) -> None:
+            for one in readers:
+                one.expect(loops)
+            for number in range(loops):
+                await bus.apublish(Counted(number=number))
+            for one in readers:
+                await one.done.wait()
+
+        async def floor(loops: int) -> None:
+            await _by_queues(loops, others)
+
+        loop = runner.get_loop()
+        yield Pair(on_loop(loop, ours), on_loop(loop, floor), SUSTAINED)
 
 
-@paired("subscriptions.own", "10,000, own event, one matches", SUBSCRIPTIONS, floor="10 of them")
-def own_event_among_many() -> Iterator[Pair]:
-    """The others select transitions."""
-    yield Pair(_own_publisher(MANY), _own_publisher(FEW))
+for _count in (1, 10):
+    paired(
+        f"publish.async.{_count}",
+        f"publish own events to {_count} async listener{'s' if _count > 1 else ''}, sustained",
+        floor="asyncio.Queue and await, each",
+        rounds=15,
+    )(partial(_sustained, _count))

@@ -7,88 +7,138 @@ import gc
 import tracemalloc
 from collections.abc import Callable, Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from functools import partial
+from itertools import product
+from typing import Any, Final
 
 from benchmarks import floors
-from benchmarks.calls import ahook, awork, hook, work
-from benchmarks.catalogue import Plan, Target, paired, workload
+from benchmarks.calls import (
+    HOOKS,
+    ahook,
+    ahooks,
+    awork,
+    hook,
+    hooks,
+    hooks_in_words,
+    work,
+)
+from benchmarks.catalogue import (
+    BOOKS,
+    POWER,
+    Books,
+    Plan,
+    Target,
+    kept,
+    paired,
+    workload,
+)
 from benchmarks.measure import Pair, Reading, on_loop
 from eventflow import flow, task
 from eventflow.runners import ThreadPoolTaskRunner
 from eventflow.testing import isolated
 
-WORKERS = 4
-IN_POOL = 500
-AT_ONCE = 10_000
+__all__ = ["AT_ONCE", "all_at_once"]
 
+WORKERS: Final = 4
+IN_POOL: Final = 500
+AT_ONCE: Final = 10_000
 
-@paired(
-    "submit.sync",
-    "sync task submitted to the pool, one hook",
-    Target(1.5, issue=4),
-    floor="bare submit + floor",
-    rounds=15,
+TARGETS: Final = {
+    "submit.sync.1.off": (Target(1.5, issue=4),),
+    # 60 % of the throughput.
+    "submit.async.1.off": (Target(1.67, issue=4),),
+}
+USUAL: Final = frozenset(
+    f"submit.{kind}.{which}" for kind in ("sync", "async") for which in ("0.off", "1.off", "1.on")
 )
-def sync_tasks() -> Iterator[Pair]:
+
+
+def _sync(count: int, books: Books, _plan: Plan) -> Iterator[Pair]:
     """Submit sync tasks and wait for all their results."""
-    called = task(on_completion=[hook])(work)
+    called = task(on_completion=hooks(count))(work)
 
     @flow(validate_parameters=False, task_runner=ThreadPoolTaskRunner(WORKERS))
-    def ours(count: int) -> None:
-        for future in [called.submit(1) for _ in range(count)]:
+    def ours(loops: int) -> None:
+        for future in [called.submit(1) for _ in range(loops)]:
             future.result()
 
     with ThreadPoolExecutor(WORKERS) as pool:
 
-        def floor(count: int) -> None:
-            for future in [pool.submit(floors.run, work, 1, hook) for _ in range(count)]:
+        def floor(loops: int) -> None:
+            for future in [pool.submit(floors.run, work, 1, hook) for _ in range(loops)]:
                 future.result()
 
-        yield Pair(ours, floor, loops=IN_POOL)
+        yield Pair(ours, floor, books.loops or IN_POOL)
 
 
-@paired(
-    "submit.async",
-    "10,000 async tasks submitted at once, one hook",
-    # 60 % of the throughput.
-    Target(1.67, issue=4),
-    floor="asyncio tasks + floor",
-    rounds=5,
-)
-def async_tasks() -> Iterator[Pair]:
-    """Submit async tasks on the flow's own loop, all before the first begins."""
-    called = task(on_completion=[ahook])(awork)
+def all_at_once(count: int) -> tuple[Callable[[int], Any], Callable[[int], Any]]:
+    """Give a flow that submits so many async tasks with hooks, and the same by hand."""
+    called = task(on_completion=ahooks(count))(awork)
 
     @flow(validate_parameters=False)
-    async def ours(count: int) -> None:
-        for future in [called.submit(1) for _ in range(count)]:
+    async def ours(loops: int) -> None:
+        for future in [called.submit(1) for _ in range(loops)]:
             await future
 
-    async def floor(count: int) -> None:
-        work = [asyncio.create_task(floors.arun(awork, 1, ahook)) for _ in range(count)]
+    async def floor(loops: int) -> None:
+        work = [asyncio.create_task(floors.arun(awork, 1, ahook)) for _ in range(loops)]
         for one in work:
             await one
 
+    return ours, floor
+
+
+def _async(count: int, books: Books, plan: Plan) -> Iterator[Pair]:
+    """Submit async tasks on the flow's own loop, all before the first begins."""
+    ours, floor = all_at_once(count)
+    loops = POWER.loops if books is POWER else min(AT_ONCE, plan.crowd)
     with asyncio.Runner() as runner:
         loop = runner.get_loop()
-        yield Pair(on_loop(loop, ours), on_loop(loop, floor), loops=AT_ONCE)
+        yield Pair(on_loop(loop, ours), on_loop(loop, floor), loops)
 
 
-@workload(
-    "submit.async.memory",
-    "memory of one of 10,000 async tasks that wait",
-    Target(6.0, issue=4),
-    floor="(absolute)",
-    unit="KB",
-)
-def memory_of_async_tasks(plan: Plan) -> Reading:
+def _enter(
+    kind: str,
+    sides: Callable[[int, Books, Plan], Iterator[Pair]],
+    about: str,
+    floor: str,
+    rounds: int,
+) -> None:
+    for journal, count in product(BOOKS, HOOKS):
+        name = f"submit.{kind}.{count}.{journal}"
+        paired(
+            name,
+            f"{about}, {hooks_in_words(count)}, journal {journal}",
+            *TARGETS.get(name, ()),
+            floor=floor,
+            rounds=rounds,
+            books=BOOKS[journal],
+            usual=name in USUAL,
+        )(partial(sides, count, BOOKS[journal]))
+
+
+_enter("sync", _sync, "sync task in the pool", "bare submit + floor", 15)
+_enter("async", _async, "10,000 async tasks at once", "asyncio tasks + floor", 5)
+
+
+def _memory(books: Books, plan: Plan) -> Reading:
     """Let so many submitted tasks wait in their bodies, and see what each holds."""
-    count = min(AT_ONCE, plan.task_runs)
-    with isolated():
+    count = min(AT_ONCE, plan.crowd)
+    with isolated(), kept(books):
         asyncio.run(_held_by_tasks(10))
         held = asyncio.run(_held_by_tasks(count))
 
     return Reading((held / count / 1e3,))
+
+
+for _journal in ("off", "on"):
+    workload(
+        f"submit.memory.{_journal}",
+        f"memory of one of 10,000 waiting tasks, journal {_journal}",
+        Target(6.0, issue=4),
+        floor="(absolute)",
+        unit="KB",
+    )(partial(_memory, BOOKS[_journal]))
 
 
 async def _held_by_tasks(count: int) -> int:
