@@ -49,6 +49,12 @@ MIGRATIONS: Final[Sequence[str]] = (
     CREATE INDEX @deliveries_left ON @deliveries (status, run_id) WHERE status <> 'delivered';
     CREATE TABLE @requests (run_id UUID PRIMARY KEY, asked INT NOT NULL) ROWS;
     """,
+    # What no other run called, among the millions that were called last; and what was set free, of
+    # which there is next to nothing.
+    """
+    CREATE INDEX @runs_top ON @runs (id) WHERE parent_run_id IS NULL;
+    CREATE INDEX @runs_free ON @runs (id) WHERE keeper = '';
+    """,
 )
 """What leads from each version of the schema to the next. Never changed once released."""
 

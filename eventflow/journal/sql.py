@@ -299,6 +299,9 @@ def select_runs(session: Session, codec: Codec, query: RunQuery) -> list[RunRow]
         _add_id_part(conditions, values, "id", query.id_part)
     if query.unfinished:
         conditions.append("ended IS NULL")
+    if query.keeper == "":
+        # In the words of the index, which a `?` cannot match.
+        conditions.append("keeper = ''")
     if query.top:
         conditions.append("parent_run_id IS NULL")
     _add_states(conditions, values, query)

@@ -476,7 +476,10 @@ def test_a_dead_letter_can_be_driven_again(journal: Journal) -> None:
 
     (revived,) = journal.deliveries(DeliveryQuery(statuses=[D.PENDING]))
     assert (revived.id, revived.attempts) == (dead.id, 0)
+    # Free, until somebody answers for it.
+    assert ids(journal.runs(RunQuery(keeper=""))) == [run.id]
     assert ids(journal.claim(heir)) == [run.id]
+    assert journal.runs(RunQuery(keeper="")) == []
 
 
 # -- requests ------------------------------------------------------------------------------------

@@ -7,20 +7,22 @@ import os
 import sqlite3
 import stat
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import pytest
 
 from eventflow.errors import JournalError, SettingError
 from eventflow.journal import open_journal, schema
-from eventflow.journal.base import StaleOwnerError
+from eventflow.journal.base import RunQuery, StaleOwnerError
 from eventflow.journal.lines import encode
 from eventflow.journal.rows import DeliveryStatus, RunRow
 from eventflow.journal.sqlite import TURNS, SqliteJournal
+from eventflow.journal.sqlite_session import SqliteSession
 from eventflow.states import StateType
 from tests.journal.rows import a_delivery, a_run, an_owner, entering, later, settled
 
@@ -79,14 +81,70 @@ def test_an_older_schema_is_brought_up_to_date(
     steps = [*schema.MIGRATIONS, "CREATE TABLE @extra (id UUID); INSERT INTO @extra VALUES (NULL)"]
     monkeypatch.setattr("eventflow.journal.schema.MIGRATIONS", steps)
     for module in ("schema", "database", "sqlite"):
-        monkeypatch.setattr(f"eventflow.journal.{module}.VERSION", 2)
+        monkeypatch.setattr(f"eventflow.journal.{module}.VERSION", len(steps))
 
     assert journal.run(run.id) == run
 
     with sqlite3.connect(path) as other:
         assert other.execute("SELECT count(*) FROM extra").fetchone() == (1,)
-        assert other.execute("SELECT value FROM meta WHERE name = 'schema'").fetchone() == (2,)
+        assert other.execute("SELECT value FROM meta WHERE name = 'schema'").fetchone() == (
+            len(steps),
+        )
     other.close()
+
+
+def test_a_file_of_the_first_schema_is_brought_up_to_date(
+    journal: SqliteJournal, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It holds what it held, and is laid out as a new one is."""
+    run = a_run()
+    with monkeypatch.context() as past:
+        past.setattr("eventflow.journal.schema.MIGRATIONS", schema.MIGRATIONS[:1])
+        for module in ("schema", "database", "sqlite"):
+            past.setattr(f"eventflow.journal.{module}.VERSION", 1)
+        journal.commit(entering(run))
+        assert journal.statistics().runs == 1
+        journal.close()
+
+    assert journal.run(run.id) == run
+    new = SqliteJournal(path.with_name("new.db"))
+    assert journal.statistics().schema == new.statistics().schema == schema.VERSION
+    new.close()
+    assert _layout(path) == _layout(new.path)
+
+
+def _layout(path: Path) -> set[tuple[str, str]]:
+    with closing(sqlite3.connect(path)) as other:
+        return set(other.execute("SELECT name, coalesce(sql, '') FROM sqlite_master"))
+
+
+@pytest.mark.parametrize(
+    ("query", "index"),
+    [
+        (RunQuery(top=True), "runs_top"),
+        (RunQuery(top=True, since=datetime.now(UTC)), "runs_top"),
+        (RunQuery(keeper=""), "runs_free"),
+        (RunQuery(unfinished=True, keeper="someone"), "runs_unfinished"),
+        (RunQuery(state_types=[StateType.FAILED]), "runs_not_completed"),
+        (RunQuery(parent_run_id=uuid4()), "runs_of_parent"),
+    ],
+)
+def test_few_runs_among_many_are_found_by_an_index(
+    journal: SqliteJournal, monkeypatch: pytest.MonkeyPatch, query: RunQuery, index: str
+) -> None:
+    """A journal of millions of runs is not read from its beginning to its end."""
+    plans: list[str] = []
+    plain = SqliteSession.all
+
+    def explained(self: SqliteSession, text: str, values: Sequence[Any] = ()) -> Any:
+        if "FROM @runs" in text:
+            steps = plain(self, f"EXPLAIN QUERY PLAN {text}", values)
+            plans.extend(str(step[3]) for step in steps)
+        return plain(self, text, values)
+
+    monkeypatch.setattr(SqliteSession, "all", explained)
+    assert journal.runs(query) == []
+    assert [index in one for one in plans] == [True]
 
 
 @pytest.mark.parametrize("how", ["garbage", "torn"])
