@@ -1,0 +1,170 @@
+"""A journal of ten million events against a small one: what is done in it must not take longer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from datetime import UTC, datetime, timedelta
+from functools import cache, partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Final
+from uuid import uuid4
+
+from benchmarks.archives import FILE, OWNER, build
+from benchmarks.calls import work
+from benchmarks.catalogue import Plan, paired
+from benchmarks.measure import Pair, Side, again
+from eventflow import EventBus, flow, use_bus
+from eventflow.client.archive import Archive
+from eventflow.journal.base import Journal, RunQuery
+from eventflow.journal.sqlite import SqliteJournal
+from eventflow.recovery import recover
+from eventflow.settings import (
+    EVENTFLOW_DURABILITY,
+    EVENTFLOW_JOURNAL_URL,
+    EVENTFLOW_RETENTION_BYTES,
+    temporary_settings,
+)
+from eventflow.states import StateType
+from eventflow.wiring import recorder, unwire
+
+__all__ = ["QUESTIONS"]
+
+SMALL: Final = 100_000
+"""How many events the small journal has: enough that each question has a whole page of answers."""
+
+PAGE: Final = 26
+"""How many runs `eventflow runs ls` asks for."""
+
+CHUNK: Final = 50
+"""How many events are asked for, of which both journals have as many in the last minutes."""
+
+RECENT: Final = timedelta(minutes=15)
+
+
+def _tail(journal: Journal) -> object:
+    """Begin at the end, and look for what came."""
+    return Archive(journal).events_after(journal.cursor(), CHUNK)
+
+
+def _tail_since(journal: Journal) -> object:
+    """Begin a while ago."""
+    return Archive(journal).events_after(journal.cursor(datetime.now(UTC) - RECENT), CHUNK)
+
+
+def _listing(query: RunQuery) -> Callable[[Journal], object]:
+    return lambda journal: Archive(journal).runs(query)
+
+
+QUESTIONS: Final[dict[str, tuple[str, Callable[[Journal], object]]]] = {
+    "ls": ("runs ls", _listing(RunQuery(top=True, limit=PAGE))),
+    "ls.all": ("runs ls --all", _listing(RunQuery(limit=PAGE))),
+    "ls.flows": ("runs ls --type flow", _listing(RunQuery(run_type="flow", limit=PAGE))),
+    "ls.failed": (
+        "runs ls --state Failed",
+        _listing(RunQuery(state_types=(StateType.FAILED,), limit=PAGE)),
+    ),
+    "ls.unfinished": ("runs ls --unfinished", _listing(RunQuery(unfinished=True, limit=PAGE))),
+    "ls.name": ("runs ls --name etl", _listing(RunQuery(definition="etl", limit=PAGE))),
+    "tail": ("tail", _tail),
+    "tail.since": ("tail --since 15m", _tail_since),
+}
+"""What is asked of an open journal by the commands of those names."""
+
+
+@cache
+def _kept(events: int) -> TemporaryDirectory[str]:
+    """Keep a journal of so many events until the end of this process."""
+    folder = TemporaryDirectory(prefix="eventflow-")
+    build(Path(folder.name), events)
+
+    return folder
+
+
+def _file(events: int) -> Path:
+    return Path(_kept(events).name) / FILE
+
+
+def asked(question: Callable[[Journal], object], file: Path) -> Iterator[Side]:
+    """Give a side that asks an open journal."""
+    with closing(SqliteJournal(file)) as journal:
+        yield again(question, journal)
+
+
+def started(file: Path) -> Iterator[Side]:
+    """Give a side that has a process begin in a journal: its first run, and its leave."""
+    called = flow(work)
+
+    def side(loops: int) -> None:
+        with at(file):
+            for _ in range(loops):
+                with use_bus(EventBus()) as own:
+                    called(1)
+                    account = recorder()
+                    assert account is not None
+                    assert account.flush()
+                    unwire(own)
+
+    yield side
+
+
+def recovered(file: Path) -> Iterator[Side]:
+    """Give a side that looks for what dead processes left, where there is nothing."""
+
+    def side(loops: int) -> None:
+        with at(file):
+            for _ in range(loops):
+                assert recover(EVENTFLOW_JOURNAL_URL.value()) == []
+
+    yield side
+
+
+def claimed(file: Path) -> Iterator[Side]:
+    """Give a side that takes over what a dead owner left, of which there is nothing."""
+    with closing(SqliteJournal(file)) as journal:
+        (gone,) = (one for one in journal.owners() if one.id == OWNER)
+        fence = journal.register(gone._replace(id=uuid4().hex))
+
+        def claim() -> None:
+            assert not journal.claim(fence)
+
+        yield again(claim)
+        journal.end(fence.owner, "ended")
+
+
+@contextmanager
+def at(file: Path) -> Iterator[None]:
+    """Have a journal in force, and nothing deleted from it."""
+    with temporary_settings(
+        {
+            EVENTFLOW_DURABILITY: "process",
+            EVENTFLOW_JOURNAL_URL: f"sqlite:///{file}",
+            EVENTFLOW_RETENTION_BYTES: 2**62,
+        }
+    ):
+        yield
+
+
+def _compared(sides: Callable[[Path], Iterator[Side]], plan: Plan) -> Iterator[Pair]:
+    prepared = contextmanager(sides)
+    large, small = _file(plan.events), _file(min(SMALL, plan.events))
+    with prepared(large) as ours, prepared(small) as floor:
+        yield Pair(ours, floor)
+
+
+def _enter(name: str, about: str, sides: Callable[[Path], Iterator[Side]]) -> None:
+    paired(
+        f"large.{name}",
+        f"{about}, 10,000,000 events",
+        floor=f"journal of {SMALL:,} events",
+        rounds=11,
+        usual=False,
+    )(partial(_compared, sides))
+
+
+_enter("start", "first run of a process and its leave", started)
+_enter("recover", "recover, nothing left to do", recovered)
+_enter("claim", "taking over, nothing left", claimed)
+for _name, (_about, _question) in QUESTIONS.items():
+    _enter(_name, _about, partial(asked, _question))
