@@ -13,17 +13,29 @@ from benchmarks import (
     flowruns,
     growing,
     journalling,
+    large,
     processes,
     publishing,
     submitted,
     subscriptions,
 )
 from benchmarks.catalogue import Plan, UnknownName, chosen, every
+from benchmarks.check import NotCountableError, check, record
 from benchmarks.report import HEAD, document, line
 
 __all__ = ["WORK", "main"]
 
-WORK = (calls, flowruns, submitted, publishing, subscriptions, journalling, processes, growing)
+WORK = (
+    calls,
+    flowruns,
+    submitted,
+    publishing,
+    subscriptions,
+    journalling,
+    processes,
+    growing,
+    large,
+)
 """The modules that enter workloads into the catalogue when they are imported."""
 
 
@@ -34,12 +46,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for one in every():
             print(f"{one.name:21} {one.about}{'' if one.usual else ' (only by name)'}")
         return 0
+    if options.check or options.record:
+        return _guard(anew=options.record)
     try:
         workloads = chosen(options.names)
     except UnknownName as error:
         print(error, file=sys.stderr)
         return 2
-    plan = Plan(options.rounds, options.task_runs)
+    plan = Plan(options.rounds, options.task_runs, events=options.events)
     results = []
     print(HEAD)
     for workload in workloads:
@@ -52,6 +66,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
+def _guard(*, anew: bool) -> int:
+    try:
+        if anew:
+            record()
+            return 0
+        regressions = check()
+    except NotCountableError as error:
+        print(error, file=sys.stderr)
+        return 2
+    for one in regressions:
+        print(one, file=sys.stderr)
+
+    return 1 if regressions else 0
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks",
@@ -62,6 +91,12 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--list", action="store_true", help="list the workloads and stop")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write everything measured there")
+    parser.add_argument(
+        "--check",
+        action="store_true",
+        help="compare some ratios, in instructions, with the recorded ones; fails if one is worse",
+    )
+    parser.add_argument("--record", action="store_true", help="record these ratios anew")
     parser.add_argument("--rounds", type=_positive, metavar="N", help="how often to compare")
     parser.add_argument(
         "--task-runs",
@@ -69,6 +104,13 @@ def _parser() -> argparse.ArgumentParser:
         default=Plan().task_runs,
         metavar="N",
         help="how many task runs the memory workloads make (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--events",
+        type=_positive,
+        default=Plan().events,
+        metavar="N",
+        help="how many events the large journal holds (default: %(default)s)",
     )
 
     return parser

@@ -51,16 +51,17 @@ class Target:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """How much is to be measured; no number of rounds stands for the workload's own.
+    """How much is to be measured, and how; no number of rounds stands for the workload's own.
 
     `crowd` bounds how many subscriptions, listeners, concurrent tasks or processes there are;
-    `events` is how many a large journal holds.
+    `events` is how many a large journal holds; `by` compares two sides in so many rounds.
     """
 
     rounds: int | None = None
     task_runs: int = 1_000_000
     crowd: int = 100_000
     events: int = 10_000_000
+    by: Callable[[Pair, int], Reading] = measure
 
 
 class Books(NamedTuple):
@@ -145,7 +146,7 @@ def paired(
         def run(plan: Plan) -> Reading:
             with isolated(), kept(books), prepared(plan) as pair:
                 cut = pair._replace(ours=drained(pair.ours), loops=pair.loops or books.loops)
-                return measure(cut, rounds=plan.rounds or rounds or books.rounds)
+                return plan.by(cut, plan.rounds or rounds or books.rounds)
 
         workload(name, about, *targets, floor=floor, usual=usual)(run)
         return sides

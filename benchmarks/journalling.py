@@ -34,6 +34,9 @@ COMMIT: Final = Target(1.5, issue=3)
 MANY: Final = Target(0.05, issue=4)
 """20 times as many commits a second."""
 
+LINES: Final = 2_000
+"""How many lines there are to commit, one after the other and from the beginning again."""
+
 PUBLISHERS: Final = 64
 COMMITS: Final = 256
 """How many commits a turn has."""
@@ -201,9 +204,9 @@ def events(plan: Plan) -> Iterator[Pair]:
 # -- a hook's commit ------------------------------------------------------------------------------
 
 
-def _commits(durability: Durability, synchronous: str) -> Iterator[Pair]:
+def _commits(durability: Durability, synchronous: str, plan: Plan) -> Iterator[Pair]:
     """Compare what is paid before a hook begins to an insert of one row, with its commit."""
-    lines = cycle(_written(2_000, hooked=True))
+    lines = cycle(_written(min(LINES, plan.task_runs), hooked=True))
     with ExitStack() as stack:
         ours, theirs = (stack.enter_context(_folder()) for _ in range(2))
         spool = Spool(ours) if durability == "process" else None
@@ -227,15 +230,15 @@ def _commits(durability: Durability, synchronous: str) -> Iterator[Pair]:
 
 
 @paired("journal.commit.on", "a hook's delivery made durable", COMMIT, floor="one-row commit")
-def commit(_plan: Plan) -> Iterator[Pair]:
+def commit(plan: Plan) -> Iterator[Pair]:
     """Survive the death of the process."""
-    yield from _commits("process", "NORMAL")
+    yield from _commits("process", "NORMAL", plan)
 
 
 @paired("journal.commit.power", "the same, against a loss of power", COMMIT, floor="one-row commit")
-def commit_with_power(_plan: Plan) -> Iterator[Pair]:
+def commit_with_power(plan: Plan) -> Iterator[Pair]:
     """Survive a loss of power: both flush the disk."""
-    yield from _commits("power", "FULL")
+    yield from _commits("power", "FULL", plan)
 
 
 @paired(
@@ -249,7 +252,7 @@ def publishers(plan: Plan) -> Iterator[Pair]:
     """Have many threads wait for the disk together: one commit serves them all."""
     count = min(PUBLISHERS, plan.crowd)
     with _folder() as folder, ThreadPoolExecutor(count) as pool:
-        lines = cycle(_written(2_000, hooked=True))
+        lines = cycle(_written(min(LINES, plan.task_runs), hooked=True))
         writer = Writer(_journal(folder, "power"), _no_trouble)
 
         def publish() -> None:

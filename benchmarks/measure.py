@@ -58,8 +58,8 @@ class Reading:
 
 def measure(
     pair: Pair,
-    *,
     rounds: int = ROUNDS,
+    *,
     least: int = SLICE,
     clock: Callable[[], int] = perf_counter_ns,
 ) -> Reading:

@@ -8,7 +8,7 @@ import pytest
 
 from benchmarks.calls import hook, work
 from benchmarks.catalogue import BOOKS, Books, Plan, chosen, drained, kept, paired
-from benchmarks.measure import Pair, again
+from benchmarks.measure import Pair, Reading, again
 from eventflow import task
 from eventflow.settings import EVENTFLOW_DURABILITY, EVENTFLOW_GUARDIAN
 from eventflow.testing import isolated
@@ -53,14 +53,14 @@ def test_a_turn_is_cut_as_the_journal_needs_it(
 
     cut: list[tuple[int | None, int]] = []
 
-    def measure(pair: Pair, *, rounds: int) -> None:
+    def by(pair: Pair, rounds: int) -> Reading:
         cut.append((pair.loops, rounds))
+        return Reading((1.0,))
 
     monkeypatch.setattr("benchmarks.catalogue._workloads", {})
-    monkeypatch.setattr("benchmarks.catalogue.measure", measure)
     paired("some.work", "about", books=books)(sides)
     (found,) = chosen(["some.work"])
-    found.run(Plan())
-    found.run(Plan(rounds=2))
+    found.run(Plan(by=by))
+    found.run(Plan(rounds=2, by=by))
     assert cut == [(books.loops, books.rounds), (3, 2)]
-    assert seen == [Plan(), Plan(rounds=2)]
+    assert [plan.rounds for plan in seen] == [None, 2]

@@ -1,0 +1,34 @@
+"""Running both sides of workloads between marks, where not time but instructions are counted."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from benchmarks import calls, flowruns, journalling, publishing, submitted, subscriptions
+from benchmarks.catalogue import Plan, chosen
+from benchmarks.measure import Pair, Reading
+
+__all__ = ["WORK", "run"]
+
+WORK = (calls, flowruns, submitted, publishing, subscriptions, journalling)
+"""The modules of the workloads that can be counted."""
+
+CROWD = 100
+"""How large crowds are at most: valgrind is slow."""
+
+
+def run(names: Sequence[str], loops: int, mark: Callable[[], object]) -> None:
+    """Have the two sides of each workload do their work so often, with a mark around each."""
+
+    def counted(pair: Pair, rounds: int) -> Reading:
+        for side in (pair.floor, pair.ours):
+            side(loops)
+        mark()
+        for side in (pair.floor, pair.ours):
+            side(loops)
+            mark()
+        return Reading((float(rounds),))
+
+    for name in names:
+        (workload,) = chosen([name])
+        workload.run(Plan(1, task_runs=loops, crowd=CROWD, by=counted))
