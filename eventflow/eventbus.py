@@ -212,8 +212,10 @@ class EventBus:
                 others have run.
         """
         route = self._router.of_transition(fact)
-        owed = route.owed(fact)
         account = self.account
+        if account is None and route is NOWHERE:
+            return
+        owed = route.owed(fact)
         if account is not None and account.record(fact, owed, heard=bool(route.listeners)):
             account.wait()
         if route is NOWHERE:
@@ -232,8 +234,10 @@ class EventBus:
         pays for that only where something has to be waited for. Raises as `publish_transition`.
         """
         route = self._router.of_transition(fact)
-        owed = route.owed(fact)
         account = self.account
+        if account is None and route is NOWHERE:
+            return None
+        owed = route.owed(fact)
         if account is not None and account.record(fact, owed, heard=bool(route.listeners)):
             return self._wait_and_publish(account, fact, route, owed)
 
