@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
+import logging
 import os
 import threading
 import weakref
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from queue import Empty, SimpleQueue
 from typing import Final
 
 from eventflow.atfork import in_children
 
 __all__ = ["ThreadPoolTaskRunner", "default"]
 
+_logger: Final = logging.getLogger("eventflow.runners")
 _runners: Final[weakref.WeakSet[ThreadPoolTaskRunner]] = weakref.WeakSet()
 
 
@@ -26,22 +30,48 @@ class ThreadPoolTaskRunner:
         ValueError: `max_workers` is less than 1.
     """
 
+    _pool: ThreadPoolExecutor | None
+    _waiting: SimpleQueue[Callable[[], object]]
+
     def __init__(self, max_workers: int | None = None) -> None:
         if max_workers is not None and max_workers < 1:
             raise ValueError(f"max_workers must be 1 or more, but is {max_workers}.")
         self.max_workers = max_workers or min(32, (os.cpu_count() or 1) + 4)
-        self._lock = threading.Lock()
-        self._pool: ThreadPoolExecutor | None = None
         self._workers = threading.local()
+        self.forget()
         _runners.add(self)
 
     def submit(self, work: Callable[[], object]) -> None:
         """Have the work done by the next free thread."""
-        pool = self._pool
+        self._waiting.put(work)
+        with self._lock:
+            if self._busy == self.max_workers:
+                return
+            self._busy += 1
         try:
-            (pool if pool is not None else self._start()).submit(work)
+            (self._pool or self._start()).submit(self._work_on)
         except RuntimeError:  # the interpreter is shutting down: no thread may start any more
-            work()
+            self._work_on()
+
+    def _work_on(self) -> None:
+        """Do what waits until nothing does: a busy pool is not asked for a thread for each."""
+        while (work := self._next()) is not None:
+            try:
+                work()
+            except BaseException:  # the thread must go on: there is more work, and this is logged
+                _logger.exception("Submitted work failed")
+
+    def _next(self) -> Callable[[], object] | None:
+        """Give what waits longest; None says that this thread is not busy any more."""
+        with contextlib.suppress(Empty):
+            return self._waiting.get_nowait()
+        with self._lock:
+            # Whoever put something there after the look above finds this thread still busy.
+            with contextlib.suppress(Empty):
+                return self._waiting.get_nowait()
+            self._busy -= 1
+
+        return None
 
     def _start(self) -> ThreadPoolExecutor:
         with self._lock:
@@ -60,9 +90,11 @@ class ThreadPoolTaskRunner:
         return getattr(self._workers, "enrolled", False)
 
     def forget(self) -> None:
-        """Drop a pool whose threads did not survive a fork."""
+        """Have no threads and nothing to do: in a forked child, those were the parent's."""
         self._lock = threading.Lock()
         self._pool = None
+        self._waiting = SimpleQueue()
+        self._busy = 0
 
     def __repr__(self) -> str:
         return f"ThreadPoolTaskRunner(max_workers={self.max_workers})"

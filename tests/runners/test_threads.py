@@ -8,6 +8,8 @@ import sys
 import textwrap
 import threading
 
+import pytest
+
 from eventflow.runners import TaskRunner, ThreadPoolTaskRunner
 
 
@@ -35,6 +37,69 @@ def test_the_pool_is_bounded_and_in_order() -> None:
     assert len(names) == 2
     assert not runner.is_worker()
     assert isinstance(runner, TaskRunner)
+
+
+class Narrow:
+    """A lock that lets a worker in only when it may go on."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.arrived, self.go_on = threading.Event(), threading.Event()
+
+    def __enter__(self) -> None:
+        if threading.current_thread() is not threading.main_thread():
+            self.arrived.set()
+            assert self.go_on.wait(60)
+        self.lock.acquire()
+
+    def __exit__(self, *raised: object) -> None:
+        self.lock.release()
+
+
+def test_what_comes_while_the_last_worker_leaves_is_done() -> None:
+    """It found nothing to do and is about to say so; what is submitted then is not forgotten."""
+    runner = ThreadPoolTaskRunner(1)
+    narrow = Narrow()
+    runner._lock = narrow  # type: ignore[assignment]
+    first, second = threading.Event(), threading.Event()
+    runner.submit(first.set)
+    assert first.wait(60)
+    assert narrow.arrived.wait(60)
+    runner.submit(second.set)
+    narrow.go_on.set()
+    assert second.wait(60)
+
+
+def test_a_crowd_is_done_by_few_threads() -> None:
+    """All of it, once each, and a pool that stood idle begins again."""
+    runner = ThreadPoolTaskRunner(3)
+    for _ in range(2):
+        done = threading.Semaphore(0)
+        seen: list[int] = []
+
+        def work(number: int, done: threading.Semaphore = done, seen: list[int] = seen) -> None:
+            seen.append(number)
+            done.release()
+
+        for number in range(500):
+            runner.submit(functools.partial(work, number))
+        for _ in range(500):
+            assert done.acquire(timeout=60)
+        assert sorted(seen) == list(range(500))
+
+
+def test_work_that_fails_is_logged_and_holds_up_nobody(caplog: pytest.LogCaptureFixture) -> None:
+    """The thread goes on to the next, whatever was raised."""
+    runner = ThreadPoolTaskRunner(1)
+    done = threading.Event()
+
+    def fail() -> None:
+        raise SystemExit(3)
+
+    runner.submit(fail)
+    runner.submit(done.set)
+    assert done.wait(60)
+    assert [record.message for record in caplog.records] == ["Submitted work failed"]
 
 
 def test_a_default_size() -> None:
