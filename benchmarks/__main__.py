@@ -1,4 +1,4 @@
-"""The command line: `python -m benchmarks [NAME...] [--json FILE] [--rounds N]`."""
+"""The command line: `python -m benchmarks [NAME...] [--peers] [--json FILE] [--plot FILE.svg]`."""
 
 from __future__ import annotations
 
@@ -21,6 +21,10 @@ from benchmarks import (
 )
 from benchmarks.catalogue import Plan, UnknownName, chosen, every
 from benchmarks.check import NotCountableError, check, record
+from benchmarks.page import NoMarkers
+from benchmarks.peers.environments import default_folder
+from benchmarks.peers.run import PAGE, Wanted, held
+from benchmarks.peers.works import UnknownPeer
 from benchmarks.report import HEAD, document, line
 
 __all__ = ["WORK", "main"]
@@ -41,13 +45,23 @@ WORK = (
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure what is asked for and print a line for each; gives the exit code."""
-    options = _parser().parse_args(arguments)
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    if options.peers:
+        return _peers(options)
+    if options.plot or options.readme:
+        parser.error("--plot and --readme show the peers: add --peers")
     if options.list:
         for one in every():
-            print(f"{one.name:21} {one.about}{'' if one.usual else ' (only by name)'}")
+            print(f"{one.name:26} {one.about}{'' if one.usual else ' (only by name)'}")
         return 0
     if options.check or options.record:
         return _guard(anew=options.record)
+
+    return _measure(options)
+
+
+def _measure(options: argparse.Namespace) -> int:
     try:
         workloads = chosen(options.names)
     except UnknownName as error:
@@ -79,6 +93,22 @@ def _guard(*, anew: bool) -> int:
         print(one, file=sys.stderr)
 
     return 1 if regressions else 0
+
+
+def _peers(options: argparse.Namespace) -> int:
+    wanted = Wanted(
+        names=tuple(options.names),
+        folder=options.peers_dir or default_folder(),
+        rounds=options.rounds,
+        json=options.json,
+        plot=options.plot,
+        page=PAGE if options.readme else None,
+    )
+    try:
+        return 0 if held(wanted) else 1
+    except (UnknownPeer, NoMarkers) as error:
+        print(error, file=sys.stderr)
+        return 2
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -113,7 +143,27 @@ def _parser() -> argparse.ArgumentParser:
         help="how many events the large journal holds (default: %(default)s)",
     )
 
+    _add_peers(parser.add_argument_group("beside its peers"))
+
     return parser
+
+
+def _add_peers(group: argparse._ArgumentGroup) -> None:
+    group.add_argument(
+        "--peers",
+        action="store_true",
+        help="compare with other systems; NAME is then one of them, or a piece of their work",
+    )
+    group.add_argument("--plot", type=Path, metavar="FILE.svg", help="draw a bar chart there")
+    group.add_argument(
+        "--readme", action="store_true", help="put table and chart into benchmarks/README.md"
+    )
+    group.add_argument(
+        "--peers-dir",
+        type=Path,
+        metavar="DIR",
+        help="where their environments are kept (default: in the user's cache folder)",
+    )
 
 
 def _positive(text: str) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from importlib.metadata import version
 from typing import Any, Final
@@ -13,7 +13,7 @@ from typing import Any, Final
 from benchmarks.catalogue import Target, Workload
 from benchmarks.measure import Reading
 
-__all__ = ["HEAD", "document", "line", "verdict"]
+__all__ = ["HEAD", "document", "line", "summary", "surroundings", "verdict"]
 
 PACKAGES: Final = (
     "eventflow-runtime",
@@ -25,7 +25,7 @@ PACKAGES: Final = (
 )
 
 HEAD: Final = (
-    f"{'name':21} {'work':48} {'floor':32} {'measured':>9}  {'quartiles':>13}  "
+    f"{'name':26} {'work':48} {'floor':32} {'measured':>9}  {'quartiles':>13}  "
     f"{'ours':>9} {'floor':>9}  targets"
 )
 
@@ -43,7 +43,7 @@ def line(workload: Workload, reading: Reading) -> str:
     targets = "; ".join(verdict(target, reading.value) for target in workload.targets)
 
     return (
-        f"{workload.name:21} {workload.about:48} {workload.floor:32} "
+        f"{workload.name:26} {workload.about:48} {workload.floor:32} "
         f"{f'{reading.value:.2f} {workload.unit}':>9}  {f'{low:.2f} - {high:.2f}':>13}  "
         f"{_micros(reading.ours)} {_micros(reading.floor)}  {targets}"
     ).rstrip()
@@ -56,6 +56,14 @@ def _micros(seconds: float | None) -> str:
 def document(results: Iterable[tuple[Workload, Reading]]) -> dict[str, Any]:
     """Give everything that was measured, and on what, as plain data."""
     return {
+        **surroundings(),
+        "results": [_plain(workload, reading) for workload, reading in results],
+    }
+
+
+def surroundings() -> dict[str, Any]:
+    """Say when and on what something was measured."""
+    return {
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "machine": {
             "processors": os.cpu_count(),
@@ -64,8 +72,17 @@ def document(results: Iterable[tuple[Workload, Reading]]) -> dict[str, Any]:
             "python": sys.version.split()[0],
         },
         "versions": {package: version(package) for package in PACKAGES},
-        "results": [_plain(workload, reading) for workload, reading in results],
     }
+
+
+def summary(measured: Mapping[str, Any]) -> str:
+    """Say in one line when and on what it was measured."""
+    machine = measured["machine"]
+
+    return (
+        f"{machine['processors']} processors, {machine['architecture']}, "
+        f"Python {machine['python']}, {measured['date'][:10]}"
+    )
 
 
 def _plain(workload: Workload, reading: Reading) -> dict[str, Any]:
