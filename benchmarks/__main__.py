@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -175,4 +176,6 @@ def _positive(text: str) -> int:
 
 
 if __name__ == "__main__":
+    # Ended like by Ctrl-C: whatever was started for the measuring ends as well.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     sys.exit(main())

@@ -67,6 +67,8 @@ _PREFECT: Final = {
     # Its log lines are left out, as eventflow writes none either.
     "PREFECT_LOGGING_LEVEL": "WARNING",
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+    # A busy machine must not keep it from starting at all.
+    "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",
     "DO_NOT_TRACK": "1",
 }
 
