@@ -67,11 +67,12 @@ def _write(wanted: Wanted, outcomes: list[Outcome], measured: dict[str, Any]) ->
 
 
 def _part(outcomes: list[Outcome], measured: dict[str, Any]) -> str:
-    on_what = f"Measured on {summary(measured)} ({measured['machine']['system']})"
     with_what = _listed(measured["versions"].items())
     picture = f"![Time for one piece of work, each peer beside eventflow]({CHART})"
 
-    return "\n\n".join([f"{on_what}, with {with_what}.", picture, markdown(outcomes)])
+    return "\n\n".join(
+        [f"Measured on {summary(measured)}, with {with_what}.", picture, markdown(outcomes)]
+    )
 
 
 def _listed(versions: Iterable[tuple[str, str]]) -> str:
