@@ -4,58 +4,20 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
-from contextvars import Token
 from functools import partial
 from typing import Any, cast
 
-from eventflow.context import RunContext, current_run
-from eventflow.control import Gate, gate, live
 from eventflow.drafts import Entered
 from eventflow.engine import Life, carry_on, life, throw
 from eventflow.jobs import Job
 from eventflow.logs import run_logger
 from eventflow.relief import relieve, settled
+from eventflow.rooms import AsyncRoom, Room
 from eventflow.runs import Transition
-from eventflow.signals import cause, guard
+from eventflow.signals import cause
 from eventflow.steps import Call, Relieved, acall, call, shielded, timed
 
 __all__ = ["adrive", "adrive_generator", "drive", "drive_generator"]
-
-
-class _Room:
-    """The engine's room: while inside, this run is the one in force and nothing interrupts."""
-
-    __slots__ = ("_before", "_gate", "_job", "_put_back", "_token")
-
-    def __init__(self, job: Job) -> None:
-        self._job = job
-
-    def __enter__(self) -> None:
-        job, run = self._job, self._job.run
-        here = self._gate = gate()
-        self._before = here.inside
-        here.enter_engine()
-        self._put_back = guard() if run.parent_run_id is None else None
-        self._token: Token[RunContext | None] = current_run.set(job.context)
-        live[run.number] = run.control
-
-    def __exit__(self, *raised: object) -> None:
-        run = self._job.run
-        if run.control.closed:
-            live.pop(run.number, None)
-        _reset(self._token)
-        try:
-            if self._put_back is not None:
-                self._put_back()
-        finally:
-            self._gate.leave_engine(self._before)
-
-
-def _reset(token: Token[RunContext | None]) -> None:
-    try:  # noqa: SIM105 - at the end of every run, where suppress() is slow
-        current_run.reset(token)
-    except ValueError:  # a coroutine closed by the garbage collector ends in another context
-        pass
 
 
 def drive(job: Job) -> Entered:
@@ -64,7 +26,7 @@ def drive(job: Job) -> Entered:
     Raises:
         BaseException: what ended the run from outside, or what a hook let through.
     """
-    with _Room(job):
+    with Room(job):
         course = _begun(job)
         return carry_on(job, course, next(course))
 
@@ -90,7 +52,7 @@ async def adrive(job: Job) -> Entered:
     Raises:
         BaseException: what ended the run from outside, or what a hook let through.
     """
-    with _AsyncRoom(job):
+    with AsyncRoom(job):
         course = _begun(job)
         step: Any = next(course)
         try:
@@ -109,8 +71,7 @@ async def adrive(job: Job) -> Entered:
                 else:
                     step = course.send(told)
         except StopIteration as end:
-            final: Entered = end.value
-            return final
+            return cast("Entered", end.value)
 
 
 def _raise_if_relieved(job: Job, error: GeneratorExit) -> None:
@@ -121,46 +82,11 @@ def _raise_if_relieved(job: Job, error: GeneratorExit) -> None:
 
 def _ado(job: Job, step: Any) -> Awaitable[Any] | None:
     """Do a step as far as that goes without awaiting; gives what is left to be awaited."""
-    if type(step) is Transition:
-        left = job.bus.begin_transition(step)
-        return None if left is None else shielded(left)
-    doing: Awaitable[Any] = step.arun(job)
+    if type(step) is not Transition:
+        return cast("Awaitable[Any]", step.arun(job))
+    left = job.bus.begin_transition(step)
 
-    return doing
-
-
-class _AsyncRoom:
-    """What `_Room` is, for runs that are executed by a task of an event loop."""
-
-    __slots__ = ("_gate", "_job", "_put_back", "_task", "_token")
-
-    def __init__(self, job: Job) -> None:
-        self._job = job
-
-    def __enter__(self) -> None:
-        run = self._job.run
-        self._put_back: Callable[[], None] | None = None
-        self._gate: Gate | None = None
-        self._task = asyncio.current_task()
-        if self._task is not None and run.control.begin_task(self._task):
-            self._gate = gate()
-            self._gate.take_in(self._task)
-            self._put_back = guard()
-        self._token: Token[RunContext | None] = current_run.set(self._job.context)
-        live[run.number] = run.control
-
-    def __exit__(self, *raised: object) -> None:
-        control = self._job.run.control
-        control.end_task()
-        if control.closed:
-            live.pop(self._job.run.number, None)
-        _reset(self._token)
-        try:
-            if self._put_back is not None:
-                self._put_back()
-        finally:
-            if self._gate is not None and self._task is not None:
-                self._gate.let_go(self._task)
+    return None if left is None else shielded(left)
 
 
 class _Course:
@@ -168,7 +94,7 @@ class _Course:
 
     __slots__ = ("_life", "_room", "state", "step")
 
-    def __init__(self, job: Job, room: _Room | _AsyncRoom) -> None:
+    def __init__(self, job: Job, room: Room | AsyncRoom) -> None:
         self._life = _begun(job)
         self._room = room
         self.step: Any = None
@@ -200,7 +126,7 @@ class _Items:
 
     __slots__ = ("_body", "_job", "_pull", "_room", "error", "item", "result")
 
-    def __init__(self, job: Job, room: _Room) -> None:
+    def __init__(self, job: Job, room: Room) -> None:
         self._job = job
         self._room = room
         self._body = job.definition.fn(*job.args, **job.kwargs)
@@ -268,7 +194,7 @@ def drive_generator(make: Callable[[], Job], *, return_state: bool) -> Generator
     body, between two items; the retry of a body that failed begins with its first item again.
     """
     job = make()
-    room = _Room(job)
+    room = Room(job)
     course = _Course(job, room)
     course.tell()
     while course.state is None:
@@ -291,7 +217,7 @@ def drive_generator(make: Callable[[], Job], *, return_state: bool) -> Generator
     return job.run.state if return_state else course.state.result()
 
 
-def _outcome(job: Job, room: _Room | _AsyncRoom, step: Any) -> tuple[Any, BaseException | None]:
+def _outcome(job: Job, room: Room | AsyncRoom, step: Any) -> tuple[Any, BaseException | None]:
     try:
         with room:
             return _do(job, step), None
@@ -304,7 +230,7 @@ class _AsyncItems:
 
     __slots__ = ("_body", "_job", "_pull", "_room", "error", "item")
 
-    def __init__(self, job: Job, room: _AsyncRoom) -> None:
+    def __init__(self, job: Job, room: AsyncRoom) -> None:
         self._job = job
         self._room = room
         self._body = job.definition.fn(*job.args, **job.kwargs)
@@ -369,7 +295,7 @@ class _AsyncItems:
 async def adrive_generator(make: Callable[[], Job]) -> AsyncGenerator[Any, Any]:
     """Execute a run whose body is an async generator, as `drive_generator` does."""
     job = make()
-    room = _AsyncRoom(job)
+    room = AsyncRoom(job)
     course = _Course(job, room)
     course.tell()
     while course.state is None:
@@ -395,7 +321,7 @@ async def adrive_generator(make: Callable[[], Job]) -> AsyncGenerator[Any, Any]:
     course.state.result()
 
 
-async def _aoutcome(job: Job, room: _AsyncRoom, step: Any) -> tuple[Any, BaseException | None]:
+async def _aoutcome(job: Job, room: AsyncRoom, step: Any) -> tuple[Any, BaseException | None]:
     try:
         with room:
             left = _ado(job, step)

@@ -235,8 +235,6 @@ class EventBus:
         """
         route = self._router.of_transition(fact)
         account = self.account
-        if account is None and route is NOWHERE:
-            return None
         owed = route.owed(fact)
         if account is not None and account.record(fact, owed, heard=bool(route.listeners)):
             return self._wait_and_publish(account, fact, route, owed)
