@@ -24,8 +24,10 @@ _DIALECT: Final = {
 }
 _WORDS: Final = re.compile(r"@|\bUUID\b|\bROWS\b|\bPLACE\b")
 
-SIZES: Final = (3000, 1000, 250, 64, 16, 4, 1)
-"""How many rows one statement writes; few sizes, for each is a text that SQLite has to keep."""
+SIZES: Final = (512, 256, 128, 64, 32, 16, 8, 4, 2, 1)
+"""How many rows one statement writes. Few sizes, and none of them large: to compile a statement
+takes as long as to write its rows, and it is of use again only where there are as many again.
+"""
 
 
 @lru_cache(maxsize=256)
@@ -69,14 +71,15 @@ class SqliteSession:
     def many(self, text: str, width: int, values: Sequence[Any]) -> None:
         """Run a statement for rows whose values follow each other, with many of them for EACH."""
         # Each step gives up the GIL, and gets it back only after 5 ms where another thread
-        # computes: few steps, therefore, with many rows each.
+        # computes: few steps, therefore. The last row may be written again to fill one up, which
+        # changes nothing: these are rows that were, perhaps, written before.
         most = self.connection.getlimit(sqlite3.SQLITE_LIMIT_VARIABLE_NUMBER) // width
-        left, start = len(values) // width, 0
+        left, start, last = len(values) // width, 0, [*values[-width:]]
         for size in SIZES:
-            while size <= min(most, left):
-                end = start + size * width
-                self._execute(_repeated(text, width, size), values[start:end])
-                left, start = left - size, end
+            while size <= most and left * 4 >= size * 3:
+                some = [*values[start : start + size * width], *last * (size - left)]
+                self._execute(_repeated(text, width, size), some)
+                left, start = left - size, start + size * width
 
     def freeze(self) -> None:
         """Do nothing: a transaction of SQLite sees one moment anyway."""

@@ -18,13 +18,13 @@ import pytest
 
 from eventflow.errors import JournalError, SettingError
 from eventflow.journal import open_journal, schema
-from eventflow.journal.base import RunQuery, StaleOwnerError
+from eventflow.journal.base import START, Batch, DeliveryQuery, RunQuery, StaleOwnerError
 from eventflow.journal.lines import encode
 from eventflow.journal.rows import DeliveryStatus, RunRow
 from eventflow.journal.sqlite import TURNS, SqliteJournal
 from eventflow.journal.sqlite_session import SqliteSession
 from eventflow.states import StateType
-from tests.journal.rows import a_delivery, a_run, an_owner, entering, later, settled
+from tests.journal.rows import a_delivery, a_run, an_event, an_owner, entering, later, settled
 
 
 @pytest.fixture
@@ -55,6 +55,28 @@ def test_a_url_of_no_journal_is_refused() -> None:
     """The error names the schemes there are."""
     with pytest.raises(SettingError, match="sqlite"):
         open_journal("mysql://x")
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 6, 7, 11, 12, 95, 96, 383, 384, 700])
+def test_any_number_of_rows_is_written(journal: SqliteJournal, count: int) -> None:
+    """Each once, whatever numbers of them the statements are for."""
+    runs = [a_run() for _ in range(count)]
+    owed = [a_delivery(run) for run in runs]
+    batch = Batch(
+        runs={run.id: run for run in runs},
+        events=[an_event(run) for run in runs],
+        deliveries=owed,
+    )
+    journal.commit(batch)
+    journal.commit(Batch(settlements=[settled(one, DeliveryStatus.DELIVERED, 2) for one in owed]))
+
+    events, cursor = journal.events_after(START, 2 * count)
+    assert [one.run_id for one in events] == [run.id for run in runs]
+    assert cursor == (0, count)
+    found = journal.deliveries(DeliveryQuery(limit=2 * count))
+    assert {(one.status, one.attempts) for one in found} == {(DeliveryStatus.DELIVERED, 2)}
+    assert {one.id for one in found} == {one.id for one in owed}
+    assert len(journal.runs(RunQuery(limit=2 * count))) == count
 
 
 def test_a_newer_schema_is_refused(journal: SqliteJournal, path: Path) -> None:
