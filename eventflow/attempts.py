@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import inspect
-from collections.abc import AsyncIterator, Awaitable, Generator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Iterator
 from contextlib import AbstractContextManager
 from time import perf_counter
 from typing import Any, Final, Protocol
@@ -48,10 +48,13 @@ class Ledger(Protocol):
         attempts: int,
         error: str | None = None,
         delay: float = 0.0,
+        *,
+        at_once: bool = True,
     ) -> None:
         """Note an attempt's beginning or outcome; `key` is run, event and the hook's ordinal.
 
-        `delay` is in how many seconds the next attempt may begin.
+        `delay` is in how many seconds the next attempt may begin. What need not be written
+        `at_once` may be forgotten if the process dies within a moment.
         """
         ...
 
@@ -72,6 +75,7 @@ class Delivery:
         "bus",
         "follows",
         "hook",
+        "is_counted",
         "ledger",
         "ordinal",
         "run",
@@ -85,6 +89,7 @@ class Delivery:
         self.follows = event_id
         self.ordinal = 0
         self.ledger: Ledger | None = None
+        self.is_counted = False
         self.at_most = hook.policy.retries + 1
         self.bus: EventBus = current_bus()
         self.attempt = 0
@@ -96,9 +101,12 @@ class Delivery:
         return delivery_id(self.follows, self.ordinal)
 
     def begin(self) -> None:
-        """Say that an attempt begins, before it does."""
+        """Say that the next attempt begins, before it does."""
         self.began = perf_counter()
-        self._settle(_RUNNING)
+        if self.is_counted:
+            self.is_counted = False
+        else:
+            self._settle(_RUNNING)
 
     def _settle(self, status: DeliveryStatus, error: str | None = None, delay: float = 0.0) -> None:
         if self.ledger is not None:
@@ -122,28 +130,25 @@ class Delivery:
 
         return self.ledger.transaction(self._key, self.attempt)
 
-    def attempts(self) -> Generator[float, None, None]:
-        """Go through the attempts: each yield asks for one, after so many seconds.
+    def ended(self, error: BaseException | None) -> float | None:
+        """Note what an attempt came to; gives in how many seconds the next is to begin, if any.
 
-        The outcome of an attempt is sent, or thrown, back in.
+        Raises:
+            BaseException: the error, if it is more than the failure of a hook.
         """
-        delay = 0.0
-        while True:
-            self.attempt += 1
-            try:
-                yield delay
-            except BaseException as error:
-                passes = not isinstance(error, Exception) and not _is_own(error)
-                again = self._failed(error, final=passes)
-                if passes:
-                    raise
-                if not again:
-                    return
-                delay = self.hook.policy.delay(self.attempt)
-            else:
-                self._settle(_DELIVERED)
-                self._publish(HookSucceeded)
-                return
+        if error is None:
+            if self.ledger is not None:
+                # While the body is still to execute, a death is to be reckoned with.
+                over = self.run.end_time is not None
+                self.ledger.settle(self._key, _DELIVERED, self.attempt, at_once=not over)
+            self._publish(HookSucceeded)
+            return None
+        passes = not isinstance(error, Exception) and not _is_own(error)
+        again = self._failed(error, final=passes)
+        if passes:
+            raise error
+
+        return self.hook.policy.delay(self.attempt) if again else None
 
     def give_up(self) -> None:
         """Leave it at the attempts there were, none of which came to its end."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import Awaitable, Callable, Generator, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from time import sleep
 from typing import Final, TypeVar
 
@@ -54,21 +54,23 @@ class HookReceiver:
         return None if delivery is None else self._run(delivery)
 
     async def _run(self, delivery: Delivery) -> None:
-        attempts = delivery.attempts()
-        delay: float | None = next(attempts)
+        delay: float | None = 0.0
         while delay is not None:
+            delivery.attempt += 1
             error: BaseException | None = None
             try:
                 await _aattempt(delivery, delay)
             except BaseException as raised:  # noqa: BLE001 - the delivery decides
                 error = raised
-            delay = _told(attempts, error)
+            delay = delivery.ended(error)
 
     def _delivery(self, event: Event | Transition) -> Delivery | None:
         if isinstance(event, Transition):
             delivery = Delivery(self.hook, event.run, event.to_state, event.to_state.id)
             delivery.ledger = event.journal
             delivery.ordinal = event.handed
+            # The row of the first says already that it is begun.
+            delivery.is_counted = event.handed == 0
             event.handed += 1
             return delivery
         # Published again by hand: a hook can be run for it while there is the live run.
@@ -106,23 +108,15 @@ def redeliver(hook: Hook, fact: Transition, ordinal: int, attempts: int, limit: 
 
 
 def _run_to_the_end(delivery: Delivery) -> None:
-    attempts = delivery.attempts()
-    delay: float | None = next(attempts)
+    delay: float | None = 0.0
     while delay is not None:
+        delivery.attempt += 1
         error: BaseException | None = None
         try:
             _attempt_in_hook_gate(delivery, delay)
         except BaseException as raised:  # noqa: BLE001 - the delivery decides
             error = raised
-        delay = _told(attempts, error)
-
-
-def _told(attempts: Generator[float, None, None], error: BaseException | None) -> float | None:
-    """Tell a delivery what came of an attempt; gives the delay of the next, None for no more."""
-    try:
-        return next(attempts) if error is None else attempts.throw(error)
-    except StopIteration:
-        return None
+        delay = delivery.ended(error)
 
 
 def _attempt_in_hook_gate(delivery: Delivery, delay: float) -> None:

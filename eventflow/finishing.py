@@ -89,6 +89,8 @@ class _Surely:
         attempts: int,
         error: str | None = None,
         delay: float = 0.0,
+        *,
+        at_once: bool = True,  # noqa: ARG002 - here nothing is put off
     ) -> None:
         """Note an attempt's beginning or outcome."""
         self.last = status

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -28,14 +29,24 @@ class Ledger:
     """A ledger that notes down what is settled."""
 
     def __init__(self) -> None:
+        self.put_off: list[tuple[str, int]] = []
         self.settled: list[tuple[str, int, str | None, float]] = []
 
     def settle(
-        self, key: Any, status: Any, attempts: int, error: str | None = None, delay: float = 0.0
+        self,
+        key: Any,
+        status: Any,
+        attempts: int,
+        error: str | None = None,
+        delay: float = 0.0,
+        *,
+        at_once: bool = True,
     ) -> None:
         """Note it."""
         assert len(key) == 3
         self.settled.append((str(status), attempts, error, delay))
+        if not at_once:
+            self.put_off.append((str(status), attempts))
 
     def transaction(self, key: Any, attempts: int) -> Any:
         """Give what tells which one it is."""
@@ -80,15 +91,13 @@ def test_a_delivery_is_always_the_same() -> None:
 def test_attempts_that_fail_and_one_that_works() -> None:
     """Each is settled before it begins and when it ends; the delays are those of the hook."""
     made, ledger, events = a_delivery(retries=2, retry_delay_seconds=[1, 5])
-    attempts = made.attempts()
-    assert next(attempts) == 0
-    made.begin()
-    assert attempts.throw(ValueError("first")) == 1
-    made.begin()
-    assert attempts.throw(ValueError()) == 5
-    made.begin()
-    with pytest.raises(StopIteration):
-        next(attempts)
+    delays = []
+    for error in (ValueError("first"), ValueError(), None):
+        made.attempt += 1
+        made.begin()
+        delays.append(made.ended(error))
+
+    assert delays == [1, 5, None]
 
     assert ledger.settled == [
         ("running", 1, None, 0.0),
@@ -101,13 +110,25 @@ def test_attempts_that_fail_and_one_that_works() -> None:
     assert told(events) == [("HookFailed", 1), ("HookFailed", 2), ("HookSucceeded", 3)]
 
 
+def test_only_what_came_of_the_hooks_of_an_ended_run_may_be_put_off() -> None:
+    """As long as its body is to execute, or a hook has failed, all is written at once."""
+    made, ledger, _ = a_delivery(retries=1)
+    for end_time in (None, datetime.now(UTC)):
+        made.run.end_time = end_time
+        for error in (ValueError(), None):
+            made.attempt += 1
+            made.begin()
+            made.ended(error)
+    told = [one[0] for one in ledger.settled]
+    assert told[:4] == ["running", "failed", "running", "delivered"]
+    assert ledger.put_off == [("delivered", 4)]
+
+
 def test_the_last_failure_is_the_end() -> None:
     """The delivery is dead, and both are published."""
     made, ledger, events = a_delivery()
-    attempts = made.attempts()
-    next(attempts)
-    with pytest.raises(StopIteration):
-        attempts.throw(ValueError("only"))
+    made.attempt = 1
+    assert made.ended(ValueError("only")) is None
     assert ledger.settled == [("dead", 1, "ValueError: only", 0.0)]
     assert told(events) == [("HookFailed", 1), ("HookDeadLettered", 1)]
 
@@ -119,10 +140,9 @@ def test_the_last_failure_is_the_end() -> None:
 def test_what_is_no_failure_is_passed_on(error: type[BaseException], status: str) -> None:
     """Whatever attempts were left; what interrupted the process leaves the delivery owed."""
     made, ledger, events = a_delivery(retries=5)
-    attempts = made.attempts()
-    next(attempts)
+    made.attempt = 1
     with pytest.raises(error):
-        attempts.throw(error())
+        made.ended(error())
     assert [(one, attempt) for one, attempt, _, _ in ledger.settled] == [(status, 1)]
     assert [name for name, _ in told(events)] == ["HookFailed", "HookDeadLettered"][
         : 1 if status == "failed" else 2
@@ -133,10 +153,9 @@ def test_without_a_ledger_an_interrupt_is_the_end() -> None:
     """Nobody else would finish it."""
     made, _, events = a_delivery()
     made.ledger = None
-    attempts = made.attempts()
-    next(attempts)
+    made.attempt = 1
     with pytest.raises(KeyboardInterrupt):
-        attempts.throw(KeyboardInterrupt())
+        made.ended(KeyboardInterrupt())
     assert told(events) == [("HookFailed", 1), ("HookDeadLettered", 1)]
 
 
@@ -145,8 +164,7 @@ def test_a_cancellation_from_outside_is_passed_on() -> None:
 
     async def outside() -> None:
         made, ledger, _ = a_delivery(retries=1)
-        attempts = made.attempts()
-        next(attempts)
+        made.attempt = 1
         here = asyncio.current_task()
         assert here is not None
         here.cancel()
@@ -154,21 +172,32 @@ def test_a_cancellation_from_outside_is_passed_on() -> None:
             await asyncio.sleep(0)
         except asyncio.CancelledError as error:
             with pytest.raises(asyncio.CancelledError):
-                attempts.throw(error)
+                made.ended(error)
             here.uncancel()
         assert [one[0] for one in ledger.settled] == ["failed"]
 
     async def own() -> None:
         made, ledger, _ = a_delivery(retries=1)
-        attempts = made.attempts()
-        next(attempts)
-        attempts.throw(asyncio.CancelledError())
-        with pytest.raises(StopIteration):
-            attempts.throw(asyncio.CancelledError())
+        made.attempt = 1
+        assert made.ended(asyncio.CancelledError()) is not None
+        made.attempt = 2
+        assert made.ended(asyncio.CancelledError()) is None
         assert [one[0] for one in ledger.settled] == ["failed", "dead"]
 
     asyncio.run(outside())
     asyncio.run(own())
+
+
+def test_what_is_counted_with_the_transition_is_not_counted_again() -> None:
+    """The first attempt of a first hook; one that comes after it is."""
+    made, ledger, _ = a_delivery(retries=1)
+    made.is_counted = True
+    for error in (ValueError(), None):
+        made.attempt += 1
+        made.begin()
+        made.ended(error)
+    told = [(status, attempt) for status, attempt, _, _ in ledger.settled]
+    assert told == [("failed", 1), ("running", 2), ("delivered", 2)]
 
 
 def test_a_delivery_may_be_given_up(caplog: pytest.LogCaptureFixture) -> None:

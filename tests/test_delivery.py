@@ -460,7 +460,7 @@ class Ledger:
     def __init__(self) -> None:
         self.settled: list[tuple[int, str, int]] = []
 
-    def settle(self, key: Any, status: Any, attempts: int, *_: Any) -> None:
+    def settle(self, key: Any, status: Any, attempts: int, *_: Any, at_once: bool = True) -> None:
         """Note it."""
         self.settled.append((key[2], str(status), attempts))
 

@@ -295,7 +295,7 @@ def test_a_home_that_can_never_be_written_harms_nobody(tmp_path: Path) -> None:
 
     assert child.returncode == 0
     assert sorted(out.splitlines()) == ["JournalFailed", "done", "heard", "heard", "heard"]
-    assert "until the end of this process: 15 lines are lost." in err
+    assert "until the end of this process: 10 lines are lost." in err
     assert list(home.iterdir()) == []
 
 

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import reprlib
 import time
-from collections.abc import Iterable, Mapping
-from functools import lru_cache
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final, TypeAlias
 from uuid import UUID
 
@@ -18,19 +17,22 @@ from pydantic_core import to_json
 from eventflow.errorinfo import ErrorInfo, printable
 from eventflow.hooks import Hook
 from eventflow.ids import delivery_number
-from eventflow.journal.lines import Line, Values
+from eventflow.journal.lines import Line, Tables, Values
 from eventflow.journal.reach import reference_of, unreachable
 from eventflow.journal.rows import DeliveryStatus, RunRow, micros
 from eventflow.runs import Run, Transition
 from eventflow.states import StateType
 
-__all__ = ["Entry", "Page", "line", "page_of", "settlement_line"]
+__all__ = ["Entry", "Page", "line", "page_of", "settlement"]
 
 LONGEST: Final = 10_000
 """How many characters of a message, or of what a hook failed with, are kept."""
 
-Entry: TypeAlias = "tuple[Page, Values, Values]"
-"""A transition put down: where, its own row, and the end of the row of its run."""
+MANY_HOOKS: Final = 1024
+"""Of how many hooks it is remembered what their rows say of them."""
+
+Entry: TypeAlias = "tuple[Page, Values, Run, bool]"
+"""A transition put down: where, its own row, its run, and whether that has ended with it."""
 
 # Python 3.11 looks a member up by calling Python code.
 _RUNNING: Final = StateType.RUNNING
@@ -39,6 +41,9 @@ _NAME: Final = RunRow._fields.index("name")
 
 _PENDING: Final = (str(DeliveryStatus.PENDING), 0, None, None, None)
 """What a delivery's row ends with, from its status on, before the first attempt."""
+
+_BEGUN: Final = (str(DeliveryStatus.RUNNING), 1, None, None)
+"""The same, but for the time, for the first of an event's hooks: its turn is next."""
 
 
 class Page:
@@ -69,18 +74,17 @@ class Page:
 
     def _keep_up(self, run: Run) -> None:
         """Take note of what is new: the name and parameters are final when the body begins."""
-        name = printable(run.name)
-        if not self._head:
-            self._head = [self.key, run.run_type, name, *_of_definition(run)]
-        elif name != self._head[_NAME]:
-            self._head = [*self._head[:_NAME], name, *self._head[_NAME + 1 :]]
+        if self._head:
+            self._head[_NAME] = printable(run.name)
+        else:
+            self._head = [self.key, run.run_type, printable(run.name), *_of_definition(run)]
         if run.run_count or run.end_time is not None:
             self._parameters = _parameters(run.parameters)
             # Last: if anything here cannot be done, it is tried again, and no row is without it.
             self._begun = True
 
     def entry(self, fact: Transition) -> Entry:
-        """Put down a transition, with what the row of the run is as of it."""
+        """Put down a transition, with what the row of the run needs beside it."""
         run, state = fact.run, fact.to_state
         if not self._begun:
             self._keep_up(run)
@@ -98,44 +102,56 @@ class Page:
         kind, name = state.type._value_, printable(state.name)
         message = None if state.message is None else printable(state.message[:LONGEST])
         told = None if state.error is None else _bounded(state.error).model_dump_json()
-        ended = None if run.end_time is None else at
+        event = [key, self.key, sequence, kind, name, at, count, message, told, follows]
 
-        return (
-            self,
-            [key, self.key, sequence, kind, name, at, count, message, told, follows],
-            [ended, round(run.seconds, 6), count, sequence, key, kind, name, at, message],
-        )
+        return self, event, run, run.end_time is not None
 
-    def row(self, end: Values) -> Values:
-        """Give the row of the run as of an entry."""
-        head, above = self._head, self._above
-
-        return [*head, self._parameters, *above, self._created, self._started, *end]
-
-    def deliveries(self, fact: Transition, hooks: Iterable[Hook]) -> list[Values]:
-        """Give the rows of what a transition owes to hooks."""
-        event = fact.to_state.id
-        key = f"{event.int:032x}"
+    def row(self, event: Values, run: Run, *, ended: bool) -> Values:
+        """Give the row of the run as of an entry; how long it has been executed is as of now."""
+        key, _, sequence, kind, name, at, count, message, _, _ = event
 
         return [
-            [_delivery(event, place), key, self.key, place, *_identity(hook), *_PENDING]
+            *(*self._head, self._parameters, *self._above, self._created, self._started),
+            *(at if ended else None, round(run.seconds, 6), count, sequence),
+            *(key, kind, name, at, message),
+        ]
+
+    def deliveries(self, fact: Transition, hooks: Iterable[Hook]) -> list[Values]:
+        """Give the rows of what a transition owes to hooks, the first of which is begun with it."""
+        event = fact.to_state.id
+        key = f"{event.int:032x}"
+        begun = (*_BEGUN, micros(fact.to_state.timestamp))
+
+        return [
+            [
+                *(_delivery(event, place), key, self.key, place, *_identity(hook)),
+                *(_PENDING if place else begun),
+            ]
             for place, hook in enumerate(hooks)
         ]
 
 
-def line(entries: Iterable[Entry], owed: list[Values] | None = None) -> Line:
-    """Make one line of some entries, and of what the last of them owes to hooks.
+def line(
+    entries: Sequence[Entry],
+    owed: list[Values] | None = None,
+    settlements: list[Values] | None = None,
+) -> Line:
+    """Make one line of some entries, of what the last of them owes to hooks, and of settlements.
 
-    Those of one run must be in their order.
+    Those of one run, or of one delivery, must be in their order.
     """
-    events: list[Values] = []
-    last: dict[Page, Values] = {}
-    for page, event, end in entries:
-        events.append(event)
-        last[page] = end
-    rows = {"runs": [page.row(end) for page, end in last.items()], "events": events}
+    rows: Tables = {}
+    # Of each run the last, in the order in which they came first.
+    last = {entry[0]: entry for entry in entries}
+    if last:
+        rows["runs"] = [
+            page.row(event, run, ended=ended) for page, event, run, ended in last.values()
+        ]
+        rows["events"] = [entry[1] for entry in entries]
     if owed:
         rows["deliveries"] = owed
+    if settlements:
+        rows["settlements"] = settlements
 
     return Line.of(rows)
 
@@ -180,14 +196,14 @@ def _bounded(error: ErrorInfo) -> ErrorInfo:
     return error.model_copy(update={"message": error.message[:LONGEST]})
 
 
-def settlement_line(
+def settlement(
     key: tuple[UUID, UUID, int],
     status: DeliveryStatus,
     attempts: int,
     error: str | None,
     delay: float,
-) -> Line:
-    """Make the line that says what came of an attempt, or that it begins.
+) -> Values:
+    """Give the row that says what came of an attempt, or that it begins.
 
     `key` is the run, the event and the hook's place; `delay` is in how many seconds the next
     attempt may begin.
@@ -197,9 +213,8 @@ def settlement_line(
     due = now + int(delay * 1e6) if delay else None
     why = None if error is None else printable(error)[:LONGEST]
     delivery = _delivery(event_id, place)
-    row = [_id(run_id), delivery, status._value_, attempts, now, due, why]
 
-    return Line.of({"settlements": [row]})
+    return [f"{run_id.int:032x}", delivery, status._value_, attempts, now, due, why]
 
 
 def _delivery(event_id: UUID, place: int) -> str:
@@ -210,9 +225,20 @@ def _id(key: UUID | None) -> str | None:
     return None if key is None else f"{key.int:032x}"
 
 
-@lru_cache(maxsize=1024)
+# By the number of the object, which lives as long as it is here: its own hash is slow, and a
+# function that it cannot be made of is no reason to record nothing.
+_identities: Final[dict[int, tuple[Hook, tuple[str, int]]]] = {}
+
+
 def _identity(hook: Hook) -> tuple[str, int]:
-    return printable(hook.id), int(unreachable(hook) is None)
+    known = _identities.get(id(hook))
+    if known is None:
+        if len(_identities) >= MANY_HOOKS:
+            _identities.clear()
+        known = (hook, (printable(hook.id), int(unreachable(hook) is None)))
+        _identities[id(hook)] = known
+
+    return known[1]
 
 
 # -- parameters ----------------------------------------------------------------------------------

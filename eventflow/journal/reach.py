@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import linecache
 import sys
-from functools import lru_cache, partial
+from functools import partial
 from types import FrameType, MethodType, ModuleType
 from typing import Any, Final
 
@@ -34,7 +34,6 @@ def reference_of(definition: Any) -> str:
     return refer(definition).text
 
 
-@lru_cache(maxsize=4096)
 def unreachable(hook: Hook) -> str | None:
     """Say why another process could not import a hook's function; None if it can.
 

@@ -1,6 +1,7 @@
 """The journal's place on the bus: every transition is written down before anyone hears of it.
 
-What nobody hears of, and no hook can be owed, is written a moment later, together with others.
+What nobody hears of, and leaves nothing to do to others if the process dies, is written a moment
+later, together with more.
 """
 
 from __future__ import annotations
@@ -21,17 +22,21 @@ from eventflow.ids import delivery_id
 from eventflow.journal.base import Fence, Journal
 from eventflow.journal.guarding import FOR_ALL
 from eventflow.journal.lines import Values
-from eventflow.journal.pages import Entry, line, page_of, settlement_line
+from eventflow.journal.pages import Entry, line, page_of, settlement
 from eventflow.journal.reach import reference_of
 from eventflow.journal.rows import DeliveryStatus, Settlement
 from eventflow.logs import get_logger
 from eventflow.runs import Transition
+from eventflow.states import StateType
 from eventflow.subscriptions import Phase, Subscription
 
 __all__ = ["Books", "Recorder"]
 
 MANY: Final = 32
-"""How many transitions are held back at most."""
+"""How many transitions, or outcomes of hooks, are held back at most."""
+
+_CRASHED: Final = frozenset({StateType.CRASHED, "Crashed"})
+"""The type and the name of the state that others enter for a run whose process is dead."""
 
 Key = tuple[UUID, UUID, int]
 """What tells a delivery from all others: its run, its event, the hook's place among the owed."""
@@ -127,7 +132,8 @@ class Recorder:
         """Write a transition down; says whether `wait` has to be called before going on.
 
         What nobody hears of is held back for a moment, and written together with what comes
-        after: the first transition of a run, and all those of a task run that can have no hooks.
+        after: the first transition of a run, and all those of a task run whose crash no hook is
+        to hear of.
         """
         books = self.books
         if books.given_up and fact.run.id.int in books.given_up:
@@ -139,8 +145,9 @@ class Recorder:
             quiet = not (owed or heard or books.waits)
             if quiet and (fact.sequence == 0 or self._is_minor(fact)):
                 self._hold(fact)
-            else:
-                self._write(fact, owed)
+                books.ring()
+                return False
+            self._write(fact, owed)
             books.ring()
         except Exception as error:  # noqa: BLE001 - the journal never fails a run
             fact.journal = None
@@ -165,23 +172,23 @@ class Recorder:
 
     def release(self) -> None:
         """Write what is held back."""
-        self._put()
+        with self._lock:
+            if self._held or self._settled:
+                self._put()
 
     def _put(self, more: Sequence[Entry] = (), owed: list[Values] | None = None) -> None:
         """Write what is held back, then more, and what the last of it owes."""
-        with self._lock:
-            held = [*self._held]
-            if held or more:
-                self.books.put(line([*held, *more], owed))
-            # Only now: what interrupted this must not write later ones without these, and twice in
-            # the journal is once. It may have written, and let go of, some of these itself.
-            for one in held:
-                if self._held and self._held[0] is one:
-                    self._held.popleft()
+        held, settled = [*self._held], [*self._settled]
+        self.books.put(line([*held, *more], owed, settled))
+        # Only now: what interrupted this must not write later ones without these, and twice in
+        # the journal is once. It may have written, and let go of, some of these itself.
+        _let_go(self._held, held)
+        _let_go(self._settled, settled)
 
     def forget(self) -> None:
         """Hold nothing back: in a forked child, it is the parent's to write."""
         self._held: deque[Entry] = deque()
+        self._settled: deque[Values] = deque()
         # Reentrant: a signal handler or a finalizer may run flows.
         self._lock = threading.RLock()
 
@@ -194,7 +201,12 @@ class Recorder:
         return self.books.flush()
 
     def _is_minor(self, fact: Transition) -> bool:
-        return fact.run_type == "task" and not self._may_have_hooks(fact)
+        """Whether nobody will miss this transition if the process dies: no hook hears of that."""
+        if fact.run_type != "task" or self._bus.hook_count:
+            return False
+        declared = _declared(fact.run.definition)
+
+        return not declared or not any(map(_hears_of_a_crash, declared))
 
     def _may_have_hooks(self, fact: Transition) -> bool:
         return bool(self._bus.hook_count or _declared(fact.run.definition))
@@ -230,12 +242,22 @@ class Recorder:
         attempts: int,
         error: str | None = None,
         delay: float = 0.0,
+        *,
+        at_once: bool = True,
     ) -> None:
-        """Note an attempt's beginning or outcome."""
+        """Note an attempt's beginning or outcome.
+
+        What need not be written at once is held back for a moment, and written with what comes
+        after: a line for each hook that has ended would cost more than most hooks.
+        """
         if key[0].int in self.books.given_up:
             return
         try:
-            self.books.put(settlement_line(key, status, attempts, error, delay))
+            row = settlement(key, status, attempts, error, delay)
+            with self._lock:
+                self._settled.append(row)
+                if at_once or len(self._settled) >= MANY:
+                    self._put()
             self.books.ring()
         except Exception as problem:  # noqa: BLE001 - the journal never fails a run
             _say("The outcome of a hook", problem)
@@ -282,8 +304,24 @@ def _hook(one: Subscription) -> Hook:
     return hook
 
 
+def _hears_of_a_crash(one: Subscription) -> bool:
+    """Whether a hook may be owed that a run has crashed; in doubt it is."""
+    states = _hook(one).state
+    if states is None:
+        return True
+    several = (states,) if isinstance(states, str) else states
+
+    return not isinstance(several, tuple) or not _CRASHED.isdisjoint(several)
+
+
 def _is_edge(fact: Transition) -> bool:
     return fact.sequence == 0 or fact.run.end_time is not None
+
+
+def _let_go(held: deque[Any], written: Iterable[Any]) -> None:
+    for one in written:
+        if held and held[0] is one:
+            held.popleft()
 
 
 def _say(what: str, error: Exception) -> None:

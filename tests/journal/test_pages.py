@@ -15,7 +15,7 @@ from eventflow import Hook, task
 from eventflow.errorinfo import ErrorInfo
 from eventflow.ids import delivery_id, new_id
 from eventflow.journal.lines import decode
-from eventflow.journal.pages import Page, line, settlement_line
+from eventflow.journal.pages import Page, line, settlement
 from eventflow.journal.rows import Codec, DeliveryStatus, EventRow, RunRow
 from eventflow.runs import TaskRun, Transition
 from eventflow.states import Completed, Pending, Running, State, StateType
@@ -192,19 +192,36 @@ def test_what_is_owed_is_in_the_line() -> None:
         (delivery_id(event.id, 0), 0, "\\udc80 odd", True),
         (delivery_id(event.id, 1), 1, "lambda", False),
     ]
-    assert {(one.status, one.attempts) for one in found} == {(DeliveryStatus.PENDING, 0)}
+    pending = (DeliveryStatus.PENDING, 0)
+    assert [(one.status, one.attempts) for one in found] == [(DeliveryStatus.RUNNING, 1), pending]
+
+
+def test_a_hook_whose_function_has_no_hash_is_owed_as_any_other() -> None:
+    """Such as an object that is compared by what it holds."""
+
+    class Compared:
+        def __eq__(self, other: object) -> bool:
+            return True
+
+        __hash__ = None  # type: ignore[assignment]  # as of a dataclass
+
+        def __call__(self, *_: Any) -> None: ...
+
+    run = a_run()
+    hook = Hook(Compared(), id="compared")
+    _, _, found = rows(written(Page(run, "owner"), run.enter(Pending()), hook))
+    assert [(one.hook, one.importable) for one in found] == [("compared", False)]
 
 
 def test_a_settlement_says_why_and_when() -> None:
     """When the next attempt may begin, by the delay; the reason is cut."""
     run_id, event_id = new_id(), new_id()
     status = DeliveryStatus.FAILED
-    made = settlement_line((run_id, event_id, 3), status, 2, "\udc80" + "x" * 20_000, 1.5)
-    ((key, values),) = decode([made]).settlements.items()
+    row = settlement((run_id, event_id, 3), status, 2, "\udc80" + "x" * 20_000, 1.5)
+    ((key, values),) = decode([bytes(line([], None, [row]))]).settlements.items()
     found_run, found_id, found_status, attempts, updated, due, error = values
     assert (found_run, found_id, key) == (run_id.hex, key, delivery_id(event_id, 3).hex)
     assert (found_status, attempts, due - updated) == ("failed", 2, 1_500_000)
     assert (error[:7], len(error)) == ("\\udc80x", 10_000)
-    made = settlement_line((run_id, event_id, 0), DeliveryStatus.DELIVERED, 1, None, 0.0)
-    (values,) = decode([made]).settlements.values()
-    assert values[5:] == [None, None]
+    row = settlement((run_id, event_id, 0), DeliveryStatus.DELIVERED, 1, None, 0.0)
+    assert row[5:] == [None, None]

@@ -26,18 +26,18 @@ from eventflow import (
 )
 from eventflow.errors import EventflowError, JournalError
 from eventflow.eventbus import current_bus
-from eventflow.ids import delivery_id
+from eventflow.ids import delivery_id, new_id
 from eventflow.journal.base import DeliveryQuery, Fence, RunQuery
 from eventflow.journal.lines import decode
 from eventflow.journal.memory import MemoryJournal
 from eventflow.journal.recorder import MANY, Recorder
-from eventflow.journal.rows import DeliveryStatus, EventRow, RunRow
+from eventflow.journal.rows import DeliveryRow, DeliveryStatus, EventRow, RunRow
 from eventflow.settings import (
     EVENTFLOW_DURABILITY,
     EVENTFLOW_JOURNAL_URL,
     temporary_settings,
 )
-from eventflow.states import Cancelled
+from eventflow.states import Cancelled, StateType
 from eventflow.testing import capture_events, isolated
 from tests.journal.reading import account, owed, statuses, the_run, told_alike, written
 
@@ -580,8 +580,9 @@ def test_before_the_first_hook_is_waited_where_lines_are_not_durable_at_once(boo
     )(lambda: 1)
     declared()
     did = [one for one in books.did if not one.startswith(("guard", "ring"))]
-    assert did == ["line", "wait", "line", "line", "wait", "settlement", "settlement"]
+    assert did == ["line", "wait", "line", "line", "wait"]
     assert seen_at == [2]
+    _account().release()
     books.did.clear()
     double(1)
     assert books.did == ["line", "ring"] * 3
@@ -686,14 +687,93 @@ def test_many_that_are_held_back_are_not_waited_with(books: Books) -> None:
     assert [len(_events(line)) for line in books.lines] == [MANY] * 3
 
 
-def test_what_a_run_with_hooks_enters_is_written_before_its_body_begins(books: Books) -> None:
+@pytest.mark.parametrize("state", [None, "Crashed", StateType.CRASHED, ["Failed", "Crashed"]])
+def test_a_run_whose_crash_is_heard_of_is_written_before_its_body_begins(
+    books: Books, state: Any
+) -> None:
     """Its first transition with the next; what was held back before is in that line too."""
     books.waits = False
     double(1)
     seen_at: list[list[str]] = []
-    task(on_completion=[seen])(lambda: seen_at.extend(map(_events, books.lines)))()
-    assert seen_at == [["Pending", "Running", "Completed", "Pending", "Running"]]
-    assert [_events(line) for line in books.lines[1:]] == [["Completed"], [], []]
+    called = task(hooks=[Hook(seen, state=state, name="called")], name="called")
+    called(lambda: seen_at.extend(map(_events, books.lines)))()
+    before = ["Pending", "Running", "Completed", "Pending"]
+    # Of one that hears of every transition, the first is not held back either, nor its outcome.
+    all_at_once = [before, [], ["Running"], []]
+    assert seen_at == (all_at_once if state is None else [[*before, "Running"]])
+
+
+def test_a_hook_for_all_may_hear_of_any_crash(books: Books) -> None:
+    """Whatever it selects: a run is in the journal before its body begins."""
+    books.waits = False
+    hook(state="Completed")(seen)
+    seen_at: list[list[str]] = []
+    task(lambda: seen_at.extend(map(_events, books.lines)))()
+    assert seen_at == [["Pending", "Running"]]
+
+
+def test_of_a_task_whose_crash_nobody_hears_of_there_is_one_line(books: Books) -> None:
+    """Before its hook runs; the hook is begun with it, and what came of it follows in the next."""
+    books.waits = False
+    called = task(on_completion=[seen], on_failure=[seen])(lambda: books.lines)
+    assert called() == called() == books.lines
+    first, second = (decode([line]) for line in books.lines)
+    assert [_events(line) for line in books.lines] == [["Pending", "Running", "Completed"]] * 2
+    (begun,) = first.deliveries.values()
+    assert begun[STATUS:] == ["running", 1, None, None, first.events[5 + 2 * EVENT]]
+    (done,) = second.settlements.values()
+    assert done[1:4] == [begun[0], "delivered", 1]
+    _account().release()
+    assert len(decode(books.lines[2:]).settlements) == 1
+    assert len(books.lines) == 3
+
+
+def test_of_several_hooks_each_is_begun_when_the_one_before_has_ended(books: Books) -> None:
+    """In one line: what came of the one, and that the next begins."""
+    books.waits = False
+    task(hooks=[Hook(seen, state="Completed", id=one) for one in "abc"])(lambda: 1)()
+    first, *others = (decode([line]) for line in books.lines)
+    assert [one[STATUS] for one in first.deliveries.values()] == ["running", "pending", "pending"]
+    ids = list(first.deliveries)
+    for place, rows in enumerate(others):
+        told = {key: row[2] for key, row in rows.settlements.items()}
+        assert told == {ids[place]: "delivered", ids[place + 1]: "running"}
+    assert len(others) == 2
+
+
+def test_a_failure_is_written_at_once(books: Books) -> None:
+    """With its end, whichever that is: only a success may be forgotten."""
+    books.waits = False
+
+    def broken(*_: Any) -> None:
+        raise ValueError
+
+    task(hooks=[Hook(broken, state="Completed", retries=1)])(lambda: 1)()
+    told = [row[2] for line in books.lines for row in decode([line]).settlements.values()]
+    assert told == ["failed", "running", "dead"]
+
+
+def test_many_outcomes_are_not_held_back(books: Books) -> None:
+    """However many hooks end before anything else is written."""
+    books.waits = False
+    key = (new_id(), new_id(), 0)
+    for _ in range(MANY):
+        assert books.lines == []
+        _account().settle(key, DeliveryStatus.DELIVERED, 1, at_once=False)
+    assert len(books.lines) == 1
+
+
+def test_what_came_of_a_hook_before_the_body_is_written_before_it(books: Books) -> None:
+    """A process that dies in the body must not have such a hook run once more."""
+    books.waits = False
+    told: list[int] = []
+
+    @task(on_running=[seen])
+    def asks() -> None:
+        told.extend(len(decode([line]).settlements) for line in books.lines)
+
+    asks()
+    assert told == [0, 1]
 
 
 def test_a_flow_is_in_the_journal_before_its_body_begins(books: Books) -> None:
@@ -735,6 +815,7 @@ def test_what_interrupts_a_line_loses_none_of_it(books: Books) -> None:
 
 
 SEQUENCE = RunRow._fields.index("sequence")
+STATUS = DeliveryRow._fields.index("status")
 
 
 # -- a random history -----------------------------------------------------------------------------
