@@ -15,7 +15,7 @@ from eventflow.context import current_hook
 from eventflow.control import Interrupted
 from eventflow.errors import HookTimeout, JournalError, TerminationSignal
 from eventflow.eventbus import EventBus, current_bus
-from eventflow.events import HookDeadLettered, HookFailed, HookOutcome, HookSucceeded
+from eventflow.events import HookDeadLettered, HookFailed, HookOutcome, HookSucceeded, fact
 from eventflow.hooks import Hook
 from eventflow.ids import delivery_id
 from eventflow.journal.rows import DeliveryStatus
@@ -139,7 +139,7 @@ class Delivery:
         if error is None:
             if self.ledger is not None:
                 # While the body is still to execute, a death is to be reckoned with.
-                over = self.run.end_time is not None
+                over = self.run.ended_at is not None
                 self.ledger.settle(self._key, _DELIVERED, self.attempt, at_once=not over)
             self._publish(HookSucceeded)
             return None
@@ -155,7 +155,7 @@ class Delivery:
         reason = f"Given up: the process ended in each of {self.attempt} attempts."
         run_logger(self.run).error(f"Hook {self.hook.id}: {reason}", hook=self.hook.id)
         self._settle(_DEAD, reason)
-        info = ErrorInfo(type="eventflow.GivenUp", message=reason)
+        info = ErrorInfo.told("eventflow.GivenUp", reason)
         self._publish(HookDeadLettered, error=info)
 
     def _failed(self, error: BaseException, *, final: bool = False) -> bool:
@@ -182,7 +182,10 @@ class Delivery:
         if not self.bus.listens_for(kind):
             return
         run = self.run
-        outcome = kind(
+        # Not validated: it may be of the end of all files that this tells.
+        outcome = fact(
+            kind,
+            self.follows,
             hook=self.hook.id,
             delivery_id=self.delivery_id,
             attempt=self.attempt,
@@ -193,7 +196,6 @@ class Delivery:
             definition_name=run.definition_name,
             flow_run_id=run.flow_run_id,
             state_name=self.state.name,
-            follows=self.follows,
             **more,
         )
         self.bus.publish(outcome)

@@ -27,13 +27,13 @@ class ErrorInfo(Deferred, frozen=True):
         text = "".join(traceback.format_exception(error))
         name = kind.__qualname__ if kind.__module__ == "builtins" else _qualified(kind)
 
-        values = {
-            "type": name,
-            "message": printable(_text(error)),
-            "traceback": printable(text[-TRACEBACK_LIMIT:]),
-        }
+        return cls.told(name, printable(_text(error)), printable(text[-TRACEBACK_LIMIT:]))
+
+    @classmethod
+    def told(cls, kind: str, message: str, trace: str = "") -> Self:
+        """Give what is known to be printable."""
         # Not validated, for it may be the end of all files or of the memory that is told here.
-        return record(cls, values, _FIELDS)
+        return record(cls, {"type": kind, "message": message, "traceback": trace}, _FIELDS)
 
     def __str__(self) -> str:
         return f"{self.type}: {self.message}" if self.message else self.type

@@ -114,7 +114,7 @@ def test_only_what_came_of_the_hooks_of_an_ended_run_may_be_put_off() -> None:
     """As long as its body is to execute, or a hook has failed, all is written at once."""
     made, ledger, _ = a_delivery(retries=1)
     for end_time in (None, datetime.now(UTC)):
-        made.run.end_time = end_time
+        made.run.ended_at = end_time
         for error in (ValueError(), None):
             made.attempt += 1
             made.begin()

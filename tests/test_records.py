@@ -124,23 +124,27 @@ TROUBLE = """
 from queue import SimpleQueue
 
 from eventflow import bus, flow
-from eventflow.events import JournalFailed, ListenerFailed
+from eventflow.events import HookDeadLettered, HookFailed, JournalFailed, ListenerFailed
 
+expected = {HookDeadLettered, HookFailed, JournalFailed, ListenerFailed}
 told = SimpleQueue()
-bus.subscribe(told.put, event_type=JournalFailed)
-bus.subscribe(told.put, event_type=ListenerFailed)
+for kind in expected:
+    bus.subscribe(told.put, event_type=kind)
 
 @bus.subscribe(run_type="flow")
 def wrong(event):
     raise OSError("no more files")
 
-@flow
-def etl():
-    pass
+def broken(flow, run, state):
+    raise OSError("no more files")
 
-etl()
+@flow(on_failure=[broken])
+def etl():
+    raise OSError("no more files")
+
+etl(return_state=True)
 found = set()
-while found != {JournalFailed, ListenerFailed}:
+while found != expected:
     found.add(type(told.get(timeout=60)))
 """
 

@@ -14,6 +14,7 @@ from uuid import UUID
 
 from pydantic_core import to_json
 
+from eventflow.drafts import Draft, Entered
 from eventflow.errorinfo import ErrorInfo, printable
 from eventflow.hooks import Hook
 from eventflow.ids import delivery_number
@@ -62,14 +63,14 @@ class Page:
     )
 
     def __init__(self, run: Run, owner: str) -> None:
-        self.key = f"{run.id.int:032x}"
+        self.key = f"{run.number:032x}"
         self._above: Values = [*_above(run), owner]
         self._begun = False
         self._parameters: str | None = None
         self._created: int | None = None
         self._started: int | None = None
         self._head: Values = []
-        self._last: UUID | None = None
+        self._last: Entered | None = None
         self._last_key: str | None = None
 
     def _keep_up(self, run: Run) -> None:
@@ -78,17 +79,17 @@ class Page:
             self._head[_NAME] = printable(run.name)
         else:
             self._head = [self.key, run.run_type, printable(run.name), *_of_definition(run)]
-        if run.run_count or run.end_time is not None:
+        if run.run_count or run.ended_at is not None:
             self._parameters = _parameters(run.parameters)
             # Last: if anything here cannot be done, it is tried again, and no row is without it.
             self._begun = True
 
     def entry(self, fact: Transition) -> Entry:
         """Put down a transition, with what the row of the run needs beside it."""
-        run, state = fact.run, fact.to_state
+        run, state = fact.run, fact.entered
         if not self._begun:
             self._keep_up(run)
-        at = micros(state.timestamp)
+        at = _entered_at(state)
         count, sequence = fact.run_count, fact.sequence
         if self._created is None:
             # A run that another process has begun is older than its first line here.
@@ -96,15 +97,16 @@ class Page:
         if self._started is None and count:
             before = None if state.type is _RUNNING else run.start_time
             self._started = at if before is None else micros(before)
-        follows = self._last_key if fact.follows is self._last else _id(fact.follows)
-        self._last = state.id
-        self._last_key = key = f"{state.id.int:032x}"
+        known = fact.left is not None and fact.left is self._last
+        follows = self._last_key if known else _id(fact.follows)
+        self._last = state
+        self._last_key = key = f"{fact.number:032x}"
         kind, name = state.type._value_, printable(state.name)
         message = None if state.message is None else printable(state.message[:LONGEST])
-        told = None if state.error is None else _bounded(state.error).model_dump_json()
+        told = None if state.error is None else _told(state.error)
         event = [key, self.key, sequence, kind, name, at, count, message, told, follows]
 
-        return self, event, run, run.end_time is not None
+        return self, event, run, run.ended_at is not None
 
     def row(self, event: Values, run: Run, *, ended: bool) -> Values:
         """Give the row of the run as of an entry; how long it has been executed is as of now."""
@@ -118,9 +120,9 @@ class Page:
 
     def deliveries(self, fact: Transition, hooks: Iterable[Hook]) -> list[Values]:
         """Give the rows of what a transition owes to hooks, the first of which is begun with it."""
-        event = fact.to_state.id
-        key = f"{event.int:032x}"
-        begun = (*_BEGUN, micros(fact.to_state.timestamp))
+        event = fact.number
+        key = f"{event:032x}"
+        begun = (*_BEGUN, _entered_at(fact.entered))
 
         return [
             [
@@ -189,11 +191,15 @@ def _of_definition(run: Run) -> Values:
     ]
 
 
-def _bounded(error: ErrorInfo) -> ErrorInfo:
-    if len(error.message) <= LONGEST:
-        return error
+def _entered_at(entered: Entered) -> int:
+    return entered.at // 1000 if isinstance(entered, Draft) else micros(entered.timestamp)
 
-    return error.model_copy(update={"message": error.message[:LONGEST]})
+
+def _told(error: ErrorInfo) -> str:
+    """Write an error as its model would, which may be unable to: it opens files the first time."""
+    facts = {**vars(error), "message": error.message[:LONGEST]}
+
+    return to_json(facts).decode()
 
 
 def settlement(
@@ -212,13 +218,13 @@ def settlement(
     now = time.time_ns() // 1000
     due = now + int(delay * 1e6) if delay else None
     why = None if error is None else printable(error)[:LONGEST]
-    delivery = _delivery(event_id, place)
+    delivery = _delivery(event_id.int, place)
 
     return [f"{run_id.int:032x}", delivery, status._value_, attempts, now, due, why]
 
 
-def _delivery(event_id: UUID, place: int) -> str:
-    return f"{delivery_number(event_id.int, place):032x}"
+def _delivery(event: int, place: int) -> str:
+    return f"{delivery_number(event, place):032x}"
 
 
 def _id(key: UUID | None) -> str | None:

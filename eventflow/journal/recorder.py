@@ -136,7 +136,7 @@ class Recorder:
         to hear of.
         """
         books = self.books
-        if books.given_up and fact.run.id.int in books.given_up:
+        if books.given_up and fact.run.number in books.given_up:
             return False
         fact.journal = self
         try:
@@ -315,7 +315,7 @@ def _hears_of_a_crash(one: Subscription) -> bool:
 
 
 def _is_edge(fact: Transition) -> bool:
-    return fact.sequence == 0 or fact.run.end_time is not None
+    return fact.sequence == 0 or fact.run.ended_at is not None
 
 
 def _let_go(held: deque[Any], written: Iterable[Any]) -> None:
