@@ -107,7 +107,8 @@ def _offer(
         future.offer(work)
         _when_ended(needed, lambda: scope.runner.submit(work))
     else:
-        spawn(lambda: _afterwards(job, left, needed, work), scope.loop, context)
+        # In a context of its own: a worker may begin while this task is still in it.
+        spawn(lambda: _afterwards(job, left, needed, work), scope.loop, context.copy())
 
 
 async def _afterwards(

@@ -446,6 +446,36 @@ def test_an_exit_in_a_hook_at_submission(
     assert course(eventflow_events, "work") == ["Pending", "Crashed"]
 
 
+class AtOnce:
+    """A runner whose thread is faster than whoever submits: the work is done on return."""
+
+    def submit(self, work: Callable[[], object]) -> None:
+        thread = threading.Thread(target=work)
+        thread.start()
+        thread.join()
+
+    def is_worker(self) -> bool:
+        return False
+
+
+def test_a_worker_that_begins_at_once(eventflow_events: list[Event]) -> None:
+    """The hooks of Pending are awaited on the loop; the body may begin before that is left."""
+    pending: list[str] = []
+    chosen = task(name="work")(add.fn)
+
+    @chosen.on("Pending")
+    def note(definition: Any, run: Any, state: AnyState) -> None:
+        pending.append(state.name)
+
+    @flow(task_runner=AtOnce())
+    async def main() -> int:
+        return await chosen.submit(1)
+
+    assert asyncio.run(main()) == 2
+    assert pending == ["Pending"]
+    assert course(eventflow_events, "work") == ["Pending", "Running", "Completed"]
+
+
 # -- many ---------------------------------------------------------------------------------------
 
 
