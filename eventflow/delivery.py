@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 from collections.abc import Awaitable, Callable, Iterable
+from concurrent.futures import Future
 from time import sleep
 from typing import Final, TypeVar
 
@@ -20,7 +21,7 @@ from eventflow.events import (
 )
 from eventflow.filters import States
 from eventflow.hooks import Hook, HookFunction
-from eventflow.portal import background, in_thread, unpacked
+from eventflow.portal import Outcome, background, in_thread, unpacked
 from eventflow.retries import Delays
 from eventflow.runs import RunType, Transition
 from eventflow.subscriptions import Phase
@@ -163,10 +164,22 @@ async def _aattempt(delivery: Delivery, delay: float) -> None:
         result = await anyio.to_thread.run_sync(delivery.call, abandon_on_cancel=True)
     else:
         # Not a thread of the pool: one that is never given back would keep the process alive.
-        async with delivery.limit():
-            result = unpacked(await asyncio.wrap_future(in_thread(delivery.call)))
+        future = in_thread(delivery.call)
+        try:
+            async with delivery.limit():
+                result = unpacked(await asyncio.wrap_future(future))
+        except HookTimeout:
+            future.add_done_callback(_leave_unawaited)
+            raise
     if inspect.iscoroutine(result):
         await delivery.finish(result)
+
+
+def _leave_unawaited(late: Future[Outcome[object]]) -> None:
+    """Close what a plain function gives to be awaited when nobody waits any more."""
+    result, _ = late.result()
+    if inspect.iscoroutine(result):
+        result.close()
 
 
 def hook(

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from functools import partial
 from types import SimpleNamespace
 from typing import Any
@@ -257,6 +258,27 @@ def test_a_hanging_hook_is_given_up(kind: str, way: str) -> None:
     assert [one.error.type for one in failures] == ["eventflow.errors.HookTimeout"]
     assert "slow did not end within its timeout of 0.01 s" in failures[0].error.message
     assert calls == [("it", "it", "Completed")]
+
+
+def test_what_a_hook_gives_too_late_is_closed() -> None:
+    """A plain function that hands its coroutine over after its timeout leaves none unawaited."""
+    release = threading.Event()
+    threads: list[threading.Thread] = []
+    left: list[Coroutine[Any, Any, None]] = []
+
+    async def never() -> None:
+        raise AssertionError
+
+    def slow(*args: Any) -> Any:
+        threads.append(threading.current_thread())
+        release.wait(60)
+        left.append(never())
+        return left[0]
+
+    run_of([Hook(slow, state="Completed", timeout_seconds=0.01)], "async")
+    release.set()
+    threads[0].join(60)
+    assert inspect.getcoroutinestate(left[0]) == inspect.CORO_CLOSED
 
 
 @both
