@@ -15,8 +15,8 @@ _set: Final = object.__setattr__
 _building: Final = RLock()
 
 
-class Deferred(BaseModel, defer_build=True):
-    """A model whose schema is built when the first instance is validated or serialised.
+class Deferred(BaseModel, frozen=True, defer_build=True):
+    """A frozen model whose schema is built when the first instance is validated or serialised.
 
     Building one takes longer than importing all of eventflow, and most programs need none: a run's
     states and events are made by `record`.
