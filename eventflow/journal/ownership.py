@@ -92,9 +92,7 @@ class Ownership:
 
     def _lease(self) -> float:
         # A recovery works where there is trouble: taken for dead itself, it would make more of it.
-        seconds = EVENTFLOW_LEASE_SECONDS.value()
-
-        return seconds if self.sweeps else max(seconds, RECOVERY_LEASE_SECONDS)
+        return max(EVENTFLOW_LEASE_SECONDS.value(), 0 if self.sweeps else RECOVERY_LEASE_SECONDS)
 
     def _begin_anew(self) -> None:
         self.owner = ""
@@ -107,6 +105,7 @@ class Ownership:
         self._guarding: Guarding | None = None
         self._attendance: Attendance | None = None
         self._writer: Writer | None = None
+        self._heading: bytes | None = None
 
     @property
     def waits(self) -> bool:
@@ -140,11 +139,13 @@ class Ownership:
         self._row = describe()
         self.owner = self._row.id
         self._guarding = None
-        self._folder = self._own_folder(self._row)
+        folder = self._folder = self._own_folder(self._row)
         spool = None
-        if self._folder is not None:
-            self._guarding = Guarding(self._folder.path, self.url)
-            spool = Spool(self._folder.path) if self._spools else None
+        if folder is not None:
+            self._guarding = Guarding(folder.path, self.url)
+            if self._spools:
+                # As long as the journal does not know the owner, its lines say whose they are.
+                spool, self._heading = Spool(folder.path), owner_line(folder.description)
         self._writer = Writer(
             _As(self.owner, self),
             partial(self._troubled, self.owner),
@@ -152,9 +153,6 @@ class Ownership:
             spool=spool,
             before=self._gather,
         )
-        if spool is not None and self._folder is not None:
-            # As long as the journal does not know the owner, its lines say whose they are.
-            self._writer.put(owner_line(self._folder.description))
 
     def enlist(self, recorder: Gathered) -> None:
         """Ask a recorder for what it holds back before lines are committed."""
@@ -201,7 +199,12 @@ class Ownership:
 
     def put(self, line: bytes) -> None:
         """Write a line; calls nothing else, so that it may be called under a lock."""
-        (self._writer or self.writer).put(line)
+        writer = self._writer or self.writer
+        if self._heading is not None:
+            # Not before: who dies without a line has left nothing to be finished.
+            heading, self._heading = self._heading, None
+            writer.put(heading)
+        writer.put(line)
 
     def ring(self) -> None:
         """Have what is put, or held back, in the journal within a moment."""
@@ -326,10 +329,8 @@ class Ownership:
             self._attendance.stop()
         written = self._writer.close()
         if self._writer.kept:
-            get_logger("journal").error(
-                f"The journal could not be written until the end of this process: "
-                f"{self._writer.kept} lines are lost."
-            )
+            lost = f"{self._writer.kept} lines are lost."
+            get_logger("journal").error(f"The journal could not be written to the end: {lost}")
         try:
             if written and self._is_done():
                 self._leave()
@@ -342,11 +343,11 @@ class Ownership:
         """Whether nothing is left to others."""
         if self._fence is None:
             return True
-        owner = self._fence.owner
+        owner, journal = self._fence.owner, self.journal
 
         return not (
-            self.journal.runs(RunQuery(keeper=owner, unfinished=True, limit=1))
-            or self.journal.deliveries(DeliveryQuery(keeper=owner, statuses=OWED, limit=1))
+            journal.runs(RunQuery(keeper=owner, unfinished=True, limit=1))
+            or journal.deliveries(DeliveryQuery(keeper=owner, statuses=OWED, limit=1))
         )
 
     def _leave(self) -> None:
