@@ -24,7 +24,7 @@ from eventflow.journal.rows import DeliveryStatus, RunRow, micros
 from eventflow.runs import Run, Transition
 from eventflow.states import StateType
 
-__all__ = ["Entry", "Page", "line", "page_of", "settlement"]
+__all__ = ["Entry", "Page", "has_plain_parameters", "line", "page_of", "settlement"]
 
 LONGEST: Final = 10_000
 """How many characters of a message, or of what a hook failed with, are kept."""
@@ -73,8 +73,10 @@ class Page:
         self._last: Entered | None = None
         self._last_key: str | None = None
 
-    def _keep_up(self, run: Run) -> None:
+    def keep_up(self, run: Run) -> None:
         """Take note of what is new: the name and parameters are final when the body begins."""
+        if self._begun:
+            return
         if self._head:
             self._head[_NAME] = printable(run.name)
         else:
@@ -87,8 +89,7 @@ class Page:
     def entry(self, fact: Transition) -> Entry:
         """Put down a transition, with what the row of the run needs beside it."""
         run, state = fact.run, fact.entered
-        if not self._begun:
-            self._keep_up(run)
+        self.keep_up(run)
         at = _entered_at(state)
         count, sequence = fact.run_count, fact.sequence
         if self._created is None:
@@ -106,7 +107,7 @@ class Page:
         told = None if state.error is None else _told(state.error)
         event = [key, self.key, sequence, kind, name, at, count, message, told, follows]
 
-        return self, event, run, run.ended_at is not None
+        return self, event, run, run.ended_at is state
 
     def row(self, event: Values, run: Run, *, ended: bool) -> Values:
         """Give the row of the run as of an entry; how long it has been executed is as of now."""
@@ -250,6 +251,8 @@ def _identity(hook: Hook) -> tuple[str, int]:
 # -- parameters ----------------------------------------------------------------------------------
 
 _PLAIN: Final = frozenset({float, bool, type(None)})
+_UNCHANGED: Final = _PLAIN | {int, str, bytes}
+"""The types of values that nobody can change."""
 _SHORT: Final = 200
 _WORD: Final = 64
 """How many bits of a number are told as a number: longer ones not everybody can read back."""
@@ -277,6 +280,15 @@ class _Brief(reprlib.Repr):
 
 
 _brief: Final = _Brief()
+
+
+def has_plain_parameters(run: Run) -> bool:
+    """Whether no parameter can be changed by the body: then they can be put down later."""
+    for value in run.parameters.values():  # noqa: SIM110 - for each run
+        if type(value) not in _UNCHANGED:
+            return False
+
+    return True
 
 
 def _parameters(values: Mapping[str, Any]) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Iterable, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from datetime import UTC, datetime
 from typing import Any, Final, Protocol
 from uuid import UUID
@@ -22,7 +22,7 @@ from eventflow.ids import delivery_id
 from eventflow.journal.base import Fence, Journal
 from eventflow.journal.guarding import FOR_ALL
 from eventflow.journal.lines import Values
-from eventflow.journal.pages import Entry, line, page_of, settlement
+from eventflow.journal.pages import Entry, has_plain_parameters, line, page_of, settlement
 from eventflow.journal.reach import reference_of
 from eventflow.journal.rows import DeliveryStatus, Settlement
 from eventflow.logs import get_logger
@@ -157,29 +157,54 @@ class Recorder:
         return books.waits and (bool(owed) or (_is_edge(fact) and self._may_have_hooks(fact)))
 
     def _hold(self, fact: Transition) -> None:
-        """Put a transition down, to be written within a moment, or sooner if there are many."""
+        """Keep a transition, to be written within a moment, or sooner if there are many."""
+        if fact.run_count and not has_plain_parameters(fact.run):
+            # As they are now: the body may change them.
+            page_of(fact.run, self.books.owner).keep_up(fact.run)
         with self._lock:
-            self._held.append(page_of(fact.run, self.books.owner).entry(fact))
+            self._held.append(fact)
             if len(self._held) >= MANY:
                 self.release()
 
     def _write(self, fact: Transition, owed: Sequence[Subscription]) -> None:
         """Write a transition, behind those that are held back, and what is owed."""
         with self._lock:
+            # First: they may be of the same run.
+            held = [*self._held]
+            entries = self._entries(held)
             page = page_of(fact.run, self.books.owner)
-            entry = page.entry(fact)
-            self._put([entry], page.deliveries(fact, map(_hook, owed)) if owed else None)
+            entries.append(page.entry(fact))
+            self._put(held, entries, page.deliveries(fact, map(_hook, owed)) if owed else None)
 
     def release(self) -> None:
         """Write what is held back."""
         with self._lock:
             if self._held or self._settled:
-                self._put()
+                held = [*self._held]
+                self._put(held, self._entries(held))
 
-    def _put(self, more: Sequence[Entry] = (), owed: list[Values] | None = None) -> None:
-        """Write what is held back, then more, and what the last of it owes."""
-        held, settled = [*self._held], [*self._settled]
-        self.books.put(line([*held, *more], owed, settled))
+    def _entries(self, held: Iterable[Transition]) -> list[Entry]:
+        """Put transitions down; what cannot be is said, and left out."""
+        entries: list[Entry] = []
+        for fact in held:
+            try:
+                entries.append(page_of(fact.run, self.books.owner).entry(fact))
+            except Exception as error:  # noqa: BLE001 - the journal never fails a run
+                _say("A transition", error)
+                with suppress(ValueError):
+                    self._held.remove(fact)
+
+        return entries
+
+    def _put(
+        self,
+        held: Sequence[Transition],
+        entries: Sequence[Entry],
+        owed: list[Values] | None = None,
+    ) -> None:
+        """Write some transitions, among them those that were held back, and what the last owes."""
+        settled = [*self._settled]
+        self.books.put(line(entries, owed, settled))
         # Only now: what interrupted this must not write later ones without these, and twice in
         # the journal is once. It may have written, and let go of, some of these itself.
         _let_go(self._held, held)
@@ -187,7 +212,7 @@ class Recorder:
 
     def forget(self) -> None:
         """Hold nothing back: in a forked child, it is the parent's to write."""
-        self._held: deque[Entry] = deque()
+        self._held: deque[Transition] = deque()
         self._settled: deque[Values] = deque()
         # Reentrant: a signal handler or a finalizer may run flows.
         self._lock = threading.RLock()
@@ -257,7 +282,7 @@ class Recorder:
             with self._lock:
                 self._settled.append(row)
                 if at_once or len(self._settled) >= MANY:
-                    self._put()
+                    self.release()
             self.books.ring()
         except Exception as problem:  # noqa: BLE001 - the journal never fails a run
             _say("The outcome of a hook", problem)

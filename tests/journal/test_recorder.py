@@ -850,3 +850,16 @@ def test_any_history_leaves_a_clean_journal(
         assert {one.status for one in found} <= {DeliveryStatus.DELIVERED, DeliveryStatus.DEAD}
         assert all(1 <= one.attempts <= retries_ + 1 for one in found)
         assert account().journal.deliveries(DeliveryQuery(statuses=["pending"])) == []  # type: ignore[list-item]
+
+
+def test_what_is_held_back_is_told_as_it_was() -> None:
+    """A body that changes its arguments changes nothing that is written of them later."""
+
+    @task
+    def spoil(words: list[str]) -> None:
+        words.append("spoilt")
+
+    spoil(["fresh"])
+    account().flush()
+    (row,) = written().runs(_named("spoil"))
+    assert row.parameters == '{"words":"[\'fresh\']"}'
