@@ -51,6 +51,13 @@ GENERATION: Final = "EVENTFLOW_RECOVERY_GENERATION"
 GENERATIONS: Final = 100
 """How many recoveries may follow from each other: what ends them all must not go on for ever."""
 
+AT_ONCE: Final = 10
+"""How many of these follow at once: hooks that kill their process each time need no more, and what
+has another cause is not mended by haste."""
+
+PAUSE_SECONDS: Final = 0.5
+"""By how much each of the later ones waits longer than the one before it."""
+
 PATIENCE_SECONDS: Final = 5.0
 """How long runs are waited for that a dead recovery keeps, until it counts as ended."""
 
@@ -192,10 +199,16 @@ def _one(given: argparse.Namespace) -> Report | None:
     try:
         if generation > GENERATIONS:
             raise JournalError(f"it was tried {GENERATIONS} times in vain")
+        time.sleep(_pause(generation))
         with without_runs():
             return _recovered(given)
     except (EventflowError, OSError) as error:
         return Report(given.owner_id or Path(given.owner).name, problem=str(error))
+
+
+def _pause(generation: int) -> float:
+    """Give how many seconds a recovery waits that so many led to, itself included."""
+    return PAUSE_SECONDS * max(0, generation - AT_ONCE)
 
 
 def _tell(descriptor: int | None, report: Report | None) -> None:

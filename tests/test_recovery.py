@@ -15,7 +15,7 @@ from typing import Any, Protocol
 
 import pytest
 
-from eventflow import finishing
+from eventflow import finishing, recovery
 from eventflow.hooks import Hook
 from eventflow.ids import new_id
 from eventflow.journal import open_journal
@@ -415,6 +415,12 @@ def test_a_chain_of_recoveries_has_an_end(
 
     assert "in vain" in (report.problem or "")
     assert len(remains(url)) == 1
+
+
+def test_a_chain_of_recoveries_slows_down() -> None:
+    """The first follow at once; after ten each waits longer, so that a mistake costs little."""
+    assert {recovery._pause(generation) for generation in range(1, 11)} == {0.0}
+    assert [recovery._pause(generation) for generation in (11, 12, 50)] == [0.5, 1.0, 20.0]
 
 
 def test_a_recovery_that_cannot_be_started_is_reported(
