@@ -329,8 +329,8 @@ class Ownership:
             self._attendance.stop()
         written = self._writer.close()
         if self._writer.kept:
-            lost = f"{self._writer.kept} lines are lost."
-            get_logger("journal").error(f"The journal could not be written to the end: {lost}")
+            kept = f"until the end of this process: {self._writer.kept} lines are lost."
+            get_logger("journal").error(f"The journal could not be written {kept}")
         try:
             if written and self._is_done():
                 self._leave()
