@@ -41,7 +41,6 @@ WATCHED: Final = (
     *("submit.sync.1.off", "submit.async.1.off"),
     *("publish.own.1", "publish.own.10", "publish.state.1", "publish.async.1"),
     *("subscriptions.name.1000", "subscriptions.glob.1000"),
-    *("task.sync.0.on", "task.sync.1.on", "flow.empty.on"),
 )
 """What stands for all: few, and small enough for valgrind. The imports are counted as well."""
 
