@@ -119,9 +119,9 @@ class Account(Protocol):
         ...
 
 
-# Of all, as it is held for a moment only.
-_lock = threading.Lock()
-renewed(globals(), "_lock", threading.Lock)
+# Of all, as it is held for a moment only. Reentrant: a signal handler may cancel one, or publish.
+_lock = threading.RLock()
+renewed(globals(), "_lock", threading.RLock)
 
 
 class Tally:

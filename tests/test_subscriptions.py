@@ -7,7 +7,7 @@ from functools import partial
 from typing import Any
 from unittest.mock import AsyncMock, Mock
 
-from eventflow import Event, EventBus, flow, task
+from eventflow import Event, EventBus, flow, subscriptions, task
 from eventflow.filters import Filter
 from eventflow.subscriptions import Inline, Phase, Subscription, is_async, qualified_name
 
@@ -78,3 +78,20 @@ def test_names_of_callables() -> None:
     assert qualified_name(partial(partial(afunction))) == f"{__name__}:afunction"
     assert qualified_name(AsyncCaller()) == f"{__name__}:AsyncCaller"
     assert qualified_name(len) == "builtins:len"
+
+
+def test_a_signal_handler_may_cancel_whatever_it_interrupts() -> None:
+    """It comes in the midst of a count or a cancellation in its own thread, and does not wait."""
+    own = EventBus()
+    subscription = own.subscribe(lambda event: None, once=True)
+    ended = threading.Event()
+
+    def interrupted() -> None:
+        with subscriptions._lock:
+            own.publish(Event())
+            subscription.cancel()
+            assert subscription.delivered == 1
+        ended.set()
+
+    threading.Thread(target=interrupted, daemon=True).start()
+    assert ended.wait(60)
