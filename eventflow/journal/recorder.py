@@ -35,6 +35,8 @@ __all__ = ["Books", "Recorder"]
 MANY: Final = 32
 """How many transitions, or outcomes of hooks, are held back at most."""
 
+# Python 3.11 looks a member up by calling Python code, which is too slow for every transition.
+_RUNNING: Final = StateType.RUNNING
 _CRASHED: Final = frozenset({StateType.CRASHED, "Crashed"})
 """The type and the name of the state that others enter for a run whose process is dead."""
 
@@ -158,7 +160,7 @@ class Recorder:
 
     def _hold(self, fact: Transition) -> None:
         """Keep a transition, to be written within a moment, or sooner if there are many."""
-        if fact.run_count and not has_plain_parameters(fact.run):
+        if fact.entered.type is _RUNNING and not has_plain_parameters(fact.run):
             # As they are now: the body may change them.
             page_of(fact.run, self.books.owner).keep_up(fact.run)
         with self._lock:
