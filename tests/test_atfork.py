@@ -4,22 +4,9 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable
 
 from eventflow.atfork import in_children, renewed
-
-
-def in_a_child(work: Callable[[], bool]) -> bool:
-    """Say what a function says in a forked child."""
-    pid = os.fork()
-    if pid == 0:
-        code = 1
-        try:
-            code = 0 if work() else 1
-        finally:
-            os._exit(code)
-
-    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+from tests.forked import in_a_fork
 
 
 def test_a_child_has_a_lock_of_its_own() -> None:
@@ -36,7 +23,7 @@ def test_a_child_has_a_lock_of_its_own() -> None:
     holder = threading.Thread(target=hold)
     holder.start()
     held.wait(60)
-    assert in_a_child(lambda: space["lock"].acquire(blocking=False))
+    assert in_a_fork(lambda: space["lock"].acquire(blocking=False))
     assert space["lock"] is mine
     assert mine.locked()
     done.set()
@@ -47,5 +34,5 @@ def test_what_is_called_in_a_child_is_called_there_only() -> None:
     """The parent does not hear of it."""
     called: list[int] = []
     in_children(lambda: called.append(os.getpid()))
-    assert in_a_child(lambda: called == [os.getpid()])
+    assert in_a_fork(lambda: called == [os.getpid()])
     assert called == []

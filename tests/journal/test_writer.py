@@ -28,6 +28,7 @@ from eventflow.journal.memory import MemoryJournal
 from eventflow.journal.rows import DeliveryStatus, RunRow
 from eventflow.journal.spool import Spool, segments
 from eventflow.journal.writer import Writer
+from tests.forked import in_a_fork
 from tests.journal.putting import now, soon
 from tests.journal.rows import a_delivery, a_run, entering, settled
 
@@ -516,19 +517,6 @@ def test_a_child_may_have_a_spool_of_its_own(
     assert in_a_fork(child)
     assert left(spooled / "child") == lines(2)
     assert left(spooled) == []
-
-
-def in_a_fork(body: Callable[[], bool]) -> bool:
-    """Say what a body says in a forked child."""
-    child = os.fork()
-    if child == 0:
-        status = 1
-        try:
-            status = 0 if body() else 1
-        finally:
-            os._exit(status)
-
-    return os.waitpid(child, 0)[1] == 0
 
 
 AT_EXIT = """
