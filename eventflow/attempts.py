@@ -141,7 +141,8 @@ class Delivery:
                 # While the body is still to execute, a death is to be reckoned with.
                 over = self.run.ended_at is not None
                 self.ledger.settle(self._key, _DELIVERED, self.attempt, at_once=not over)
-            self._publish(HookSucceeded)
+            if self.bus.listens_for(HookSucceeded):
+                self._publish(HookSucceeded)
             return None
         passes = not isinstance(error, Exception) and not _is_own(error)
         again = self._failed(error, final=passes)
@@ -219,7 +220,7 @@ class Delivery:
     def call_to_the_end(self) -> None:
         """Call the hook's function from sync code; what it leaves to be awaited is awaited."""
         result = self.call()
-        if inspect.iscoroutine(result):
+        if result is not None and inspect.iscoroutine(result):
             background.run(self.finish(result))
 
     async def acall(self) -> None:

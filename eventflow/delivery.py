@@ -114,13 +114,13 @@ def _run_to_the_end(delivery: Delivery) -> None:
         delivery.attempt += 1
         error: BaseException | None = None
         try:
-            _attempt_in_hook_gate(delivery, delay)
+            _attempt(delivery, delay)
         except BaseException as raised:  # noqa: BLE001 - the delivery decides
             error = raised
         delay = delivery.ended(error)
 
 
-def _attempt_in_hook_gate(delivery: Delivery, delay: float) -> None:
+def _attempt(delivery: Delivery, delay: float) -> None:
     here = gate()
     before, bodies = here.inside, here.bodies
     try:
@@ -128,28 +128,28 @@ def _attempt_in_hook_gate(delivery: Delivery, delay: float) -> None:
             # A signal that came before waits on: it must not take the place of the hook. And what
             # stops the bodies around the run is none of the hook's business.
             here.inside, here.bodies = _HOOK, []
-        _attempt(delivery, delay)
+        if delay:
+            sleep(delay)
+        delivery.begin()
+        hook = delivery.hook
+        if hook.is_async:
+            background.run(delivery.acall())
+        elif hook.timeout_seconds is None:
+            delivery.call_to_the_end()
+        else:
+            _call_in_time(delivery, hook.timeout_seconds)
     finally:
         here.inside, here.bodies = before, bodies
 
 
-def _attempt(delivery: Delivery, delay: float) -> None:
-    if delay:
-        sleep(delay)
-    delivery.begin()
-    hook = delivery.hook
-    if hook.is_async:
-        background.run(delivery.acall())
-    elif hook.timeout_seconds is None:
-        delivery.call_to_the_end()
-    else:
-        # Left alone in its thread if it takes too long: nothing can stop it there.
-        future = in_thread(delivery.call_to_the_end)
-        try:
-            outcome = future.result(hook.timeout_seconds)
-        except TimeoutError:
-            raise HookTimeout(hook.id, hook.timeout_seconds) from None
-        unpacked(outcome)
+def _call_in_time(delivery: Delivery, seconds: float) -> None:
+    """Leave it alone in its thread if it takes too long: nothing can stop it there."""
+    future = in_thread(delivery.call_to_the_end)
+    try:
+        outcome = future.result(seconds)
+    except TimeoutError:
+        raise HookTimeout(delivery.hook.id, seconds) from None
+    unpacked(outcome)
 
 
 async def _aattempt(delivery: Delivery, delay: float) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from time import time_ns
 from typing import Any, ClassVar, Final, TypeAlias
 
@@ -15,7 +15,7 @@ __all__ = ["Draft", "Entered"]
 
 # Python 3.11 looks a member up by calling Python code, which is too slow for every run.
 _COMPLETED: Final = StateType.COMPLETED
-_EPOCH: Final = datetime.fromtimestamp(0, UTC)
+_moment: Final = datetime.fromtimestamp
 
 # Reentrant: a finalizer may look at a run while another state is being made.
 _making = threading.RLock()
@@ -62,7 +62,9 @@ class Draft:
         return self._made or self._make()
 
     def _make(self) -> AnyState:
-        key, at = id_of(self.number), _EPOCH + timedelta(microseconds=self.at // 1000)
+        # Exact: half a microsecond is more than what a float this large may be wrong by.
+        at = _moment(self.at // 1000 / 1e6, UTC)
+        key = id_of(self._number or self._draw())
         made = stated(self.type, self.name, self.message, self.data, key=key, timestamp=at)
         with _making:
             if self._made is None:

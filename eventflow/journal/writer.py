@@ -77,6 +77,10 @@ class Writer:
         self._midway = False
         self._committing = threading.RLock()
         self._committer: int | None = None
+        # How many lines were ever kept in memory; up to which of them a commit has come, and a
+        # commit that lost none; and who waits for one.
+        self._placed = self._passed = self._safe = 0
+        self._turns: deque[threading.Lock] = deque()
         self._bell: SimpleQueue[None] = SimpleQueue()
         self._rung = False
         self._thread: threading.Thread | None = None
@@ -153,12 +157,41 @@ class Writer:
             self.ring()
             return False
 
-        return self._flush(patient=False) or self._is_spooled()
+        return self._join() or self._is_spooled()
+
+    def _join(self) -> bool:
+        """Be in the next commit, which one of all who wait makes for the others."""
+        if self._is_hindered():
+            self._summon()
+            return False
+        placed = self._placed
+        while self._passed < placed and self._error is None:
+            turn = threading.Lock()
+            turn.acquire()
+            self._turns.append(turn)
+            # After that: whoever commits lets go first, and then looks who waits.
+            if self._committing.acquire(blocking=False):
+                try:
+                    if self._passed < placed:
+                        self._flush(patient=False)
+                finally:
+                    self._committing.release()
+                    self._wake()
+            turn.acquire()
+
+        return self._safe >= placed
+
+    def _wake(self) -> None:
+        """Have all go on who wait for a commit."""
+        while self._turns:
+            with suppress(IndexError):
+                self._turns.popleft().release()
 
     def _is_spooled(self) -> bool:
         return self.spool is not None and not self._backlog.lines
 
     def _keep(self, line: bytes) -> None:
+        self._placed += 1
         if not self._backlog.put(line):
             self.lost += 1
             self._overflowed = True
@@ -182,20 +215,33 @@ class Writer:
         if self._is_hindered():
             self._summon()
             return False
-        with self._committing:
-            if self._committer is not None or (self._error is not None and not patient):
-                return False
-            self._committer = threading.get_ident()
-            lost = self.lost
-            try:
-                self._before()
-                done = self._write_all()
-            finally:
-                self._committer = None
-        if not done:
+        try:
+            with self._committing:
+                if self._committer is not None or (self._error is not None and not patient):
+                    return False
+                well = self._commit_placed()
+        finally:
+            self._wake()
+        if self._error is not None:
             self._summon()
         self._tell()
-        return done and self.lost == lost
+        return well
+
+    def _commit_placed(self) -> bool:
+        """Commit all that was put before; says whether that worked, and nothing was lost."""
+        self._committer = threading.get_ident()
+        placed, lost = self._placed, self.lost
+        try:
+            self._before()
+            if self._write_all():
+                self._passed = placed
+                if self.lost == lost:
+                    self._safe = placed
+                    return True
+        finally:
+            self._committer = None
+
+        return False
 
     def _is_hindered(self) -> bool:
         """Whether others must commit, as this thread keeps the journal or is at work here."""

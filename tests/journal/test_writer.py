@@ -624,6 +624,46 @@ def test_publishers_share_a_commit(plain: Writer, journal: Ledger) -> None:
     assert [len(group) for group in journal.groups] == [1, 8]
 
 
+def test_who_is_in_the_journal_does_not_wait_for_what_comes_later(
+    plain: Writer, journal: Ledger
+) -> None:
+    """One that goes on and on cannot keep those waiting whose lines are there."""
+    begun, go_on = held_up(journal)
+    served = threading.Semaphore(0)
+
+    def go_on_and_on() -> None:
+        assert now(plain, b"first")
+        journal.hold = hold_all
+        while not over.is_set():
+            now(plain, b"more")
+
+    def hold_all() -> None:
+        # Not the one that serves those who wait, but all after it.
+        if len(journal.groups) > 1:
+            assert over.wait(60)
+
+    def wait_once(line: bytes) -> None:
+        assert now(plain, line)
+        served.release()
+
+    over = threading.Event()
+    busy = threading.Thread(target=go_on_and_on)
+    busy.start()
+    assert begun.wait(60)
+    waiting = [threading.Thread(target=wait_once, args=(line,)) for line in lines(8)]
+    for thread in waiting:
+        thread.start()
+    while len(plain._backlog.lines) < 9:
+        pass
+    go_on.set()
+    try:
+        assert all(served.acquire(timeout=60) for _ in waiting)
+    finally:
+        over.set()
+        for thread in (busy, *waiting):
+            thread.join()
+
+
 def test_publishers_do_not_try_a_journal_that_just_failed(plain: Writer, journal: Ledger) -> None:
     """Those that waited behind the one that saw it fail go on at once."""
     begun, go_on = held_up(journal)
