@@ -16,7 +16,6 @@ import os
 import select
 import subprocess
 import sys
-import tempfile
 import threading
 from collections.abc import Sequence
 from contextlib import suppress
@@ -299,6 +298,8 @@ def _anonymous() -> int:
     if hasattr(os, "memfd_create"):
         note = os.memfd_create("eventflow", os.MFD_CLOEXEC)
     else:
+        import tempfile  # noqa: PLC0415 - slow to import, and only macOS needs it
+
         with tempfile.TemporaryFile() as file:
             note = os.dup(file.fileno())
     note = _above_standard(note)

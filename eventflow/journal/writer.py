@@ -18,6 +18,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from functools import partial
 from queue import Empty, SimpleQueue
 from typing import Final
 
@@ -26,6 +27,7 @@ from eventflow.journal import forks
 from eventflow.journal.backlog import CAPACITY, Backlog, Store, Trouble, commit_all, say
 from eventflow.journal.base import Fence, StaleOwnerError
 from eventflow.journal.spool import Segment, Spool
+from eventflow.journal.turns import Turns
 
 __all__ = ["Trouble", "Writer"]
 
@@ -76,11 +78,10 @@ class Writer:
         self._put_by_me = threading.Condition(self._putting)
         self._midway = False
         self._committing = threading.RLock()
+        self._turns = Turns(self._committing)
         self._committer: int | None = None
-        # How many lines were ever kept in memory; up to which of them a commit has come, and a
-        # commit that lost none; and who waits for one.
-        self._placed = self._passed = self._safe = 0
-        self._turns: deque[threading.Lock] = deque()
+        # How many lines were kept in memory, and how many of them are gone from there.
+        self._placed = self._passed = 0
         self._bell: SimpleQueue[None] = SimpleQueue()
         self._rung = False
         self._thread: threading.Thread | None = None
@@ -157,35 +158,17 @@ class Writer:
             self.ring()
             return False
 
-        return self._join() or self._is_spooled()
-
-    def _join(self) -> bool:
-        """Be in the next commit, which one of all who wait makes for the others."""
         if self._is_hindered():
             self._summon()
             return False
-        placed = self._placed
-        while self._passed < placed and self._error is None:
-            turn = threading.Lock()
-            turn.acquire()
-            self._turns.append(turn)
-            # After that: whoever commits lets go first, and then looks who waits.
-            if self._committing.acquire(blocking=False):
-                try:
-                    if self._passed < placed:
-                        self._flush(patient=False)
-                finally:
-                    self._committing.release()
-                    self._wake()
-            turn.acquire()
+        # Whoever commits does it for all who wait.
+        placed, lost = self._placed, self.lost
+        self._turns.wait(
+            lambda: self._passed >= placed or self._error is not None,
+            partial(self._flush, patient=False),
+        )
 
-        return self._safe >= placed
-
-    def _wake(self) -> None:
-        """Have all go on who wait for a commit."""
-        while self._turns:
-            with suppress(IndexError):
-                self._turns.popleft().release()
+        return (self._passed >= placed and self.lost == lost) or self._is_spooled()
 
     def _is_spooled(self) -> bool:
         return self.spool is not None and not self._backlog.lines
@@ -215,33 +198,24 @@ class Writer:
         if self._is_hindered():
             self._summon()
             return False
+        lost = self.lost
         try:
             with self._committing:
                 if self._committer is not None or (self._error is not None and not patient):
                     return False
-                well = self._commit_placed()
+                self._committer, placed = threading.get_ident(), self._placed
+                try:
+                    self._before()
+                    if done := self._write_all():
+                        self._passed = placed
+                finally:
+                    self._committer = None
         finally:
-            self._wake()
-        if self._error is not None:
+            self._turns.wake()
+        if not done:
             self._summon()
         self._tell()
-        return well
-
-    def _commit_placed(self) -> bool:
-        """Commit all that was put before; says whether that worked, and nothing was lost."""
-        self._committer = threading.get_ident()
-        placed, lost = self._placed, self.lost
-        try:
-            self._before()
-            if self._write_all():
-                self._passed = placed
-                if self.lost == lost:
-                    self._safe = placed
-                    return True
-        finally:
-            self._committer = None
-
-        return False
+        return done and self.lost == lost
 
     def _is_hindered(self) -> bool:
         """Whether others must commit, as this thread keeps the journal or is at work here."""

@@ -629,28 +629,25 @@ def test_who_is_in_the_journal_does_not_wait_for_what_comes_later(
 ) -> None:
     """One that goes on and on cannot keep those waiting whose lines are there."""
     begun, go_on = held_up(journal)
-    served = threading.Semaphore(0)
+    over, served = threading.Event(), threading.Semaphore(0)
+
+    def hold() -> None:
+        # Not the commit that serves those who wait, but all after it.
+        assert len(journal.groups) < 2 or over.wait(60)
 
     def go_on_and_on() -> None:
-        assert now(plain, b"first")
-        journal.hold = hold_all
+        now(plain, b"first")
+        journal.hold = hold
         while not over.is_set():
             now(plain, b"more")
 
-    def hold_all() -> None:
-        # Not the one that serves those who wait, but all after it.
-        if len(journal.groups) > 1:
-            assert over.wait(60)
-
-    def wait_once(line: bytes) -> None:
-        assert now(plain, line)
+    def wait_once() -> None:
+        now(plain, b"one")
         served.release()
 
-    over = threading.Event()
-    busy = threading.Thread(target=go_on_and_on)
+    busy, *waiting = [threading.Thread(target=one) for one in (go_on_and_on, *[wait_once] * 8)]
     busy.start()
     assert begun.wait(60)
-    waiting = [threading.Thread(target=wait_once, args=(line,)) for line in lines(8)]
     for thread in waiting:
         thread.start()
     while len(plain._backlog.lines) < 9:
