@@ -8,6 +8,7 @@ import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Final
 
 from benchmarks import (
     calls,
@@ -20,13 +21,23 @@ from benchmarks import (
     submitted,
     subscriptions,
 )
-from benchmarks.catalogue import Plan, UnknownName, chosen, every
+from benchmarks.catalogue import Plan, UnknownName, Workload, chosen, every
 from benchmarks.check import NotCountableError, check, record
-from benchmarks.page import NoMarkers
+from benchmarks.measure import Reading
+from benchmarks.page import NoMarkers, replaced
 from benchmarks.peers.environments import default_folder
-from benchmarks.peers.run import PAGE, Wanted, held
+from benchmarks.peers.run import Wanted, held
 from benchmarks.peers.works import UnknownPeer
-from benchmarks.report import HEAD, document, line
+from benchmarks.report import (
+    HEAD,
+    document,
+    drawn,
+    line,
+    markdown,
+    provenance,
+    summary,
+    surroundings,
+)
 
 __all__ = ["WORK", "main"]
 
@@ -43,15 +54,16 @@ WORK = (
 )
 """The modules that enter workloads into the catalogue when they are imported."""
 
+PAGE: Final = Path(__file__).with_name("README.md")
+PART: Final = "floors"
+CHART: Final = "floors.svg"
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure what is asked for and print a line for each; gives the exit code."""
-    parser = _parser()
-    options = parser.parse_args(arguments)
+    options = _parser().parse_args(arguments)
     if options.peers:
         return _peers(options)
-    if options.plot or options.readme:
-        parser.error("--plot and --readme show the peers: add --peers")
     if options.list:
         for one in every():
             print(f"{one.name:26} {one.about}{'' if one.usual else ' (only by name)'}")
@@ -65,7 +77,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _measure(options: argparse.Namespace) -> int:
     try:
         workloads = chosen(options.names)
-    except UnknownName as error:
+        if options.readme:
+            replaced(PAGE.read_text(), PART, "")
+    except (UnknownName, NoMarkers) as error:
         print(error, file=sys.stderr)
         return 2
     plan = Plan(options.rounds, options.task_runs, events=options.events)
@@ -75,10 +89,23 @@ def _measure(options: argparse.Namespace) -> int:
         reading = workload.run(plan)
         results.append((workload, reading))
         print(line(workload, reading), flush=True)
-    if options.json is not None:
-        options.json.write_text(json.dumps(document(results), indent=2) + "\n")
+    _write(options, results)
 
     return 0
+
+
+def _write(options: argparse.Namespace, results: list[tuple[Workload, Reading]]) -> None:
+    measured = surroundings()
+    under = f"{summary(measured)}. Log scale; median of all rounds"
+    if options.json is not None:
+        options.json.write_text(json.dumps(document(results), indent=2) + "\n")
+    if options.plot is not None:
+        options.plot.write_text(drawn(results, under))
+    if options.readme:
+        picture = f"![What each piece of work takes, and how often its floor that is]({CHART})"
+        part = "\n\n".join([provenance(measured), picture, markdown(results)])
+        PAGE.with_name(CHART).write_text(drawn(results, under))
+        PAGE.write_text(replaced(PAGE.read_text(), PART, part))
 
 
 def _guard(*, anew: bool) -> int:
@@ -143,7 +170,10 @@ def _parser() -> argparse.ArgumentParser:
         metavar="N",
         help="how many events the large journal holds (default: %(default)s)",
     )
-
+    parser.add_argument("--plot", type=Path, metavar="FILE.svg", help="draw a bar chart there")
+    parser.add_argument(
+        "--readme", action="store_true", help="put table and chart into benchmarks/README.md"
+    )
     _add_peers(parser.add_argument_group("beside its peers"))
 
     return parser
@@ -154,10 +184,6 @@ def _add_peers(group: argparse._ArgumentGroup) -> None:
         "--peers",
         action="store_true",
         help="compare with other systems; NAME is then one of them, or a piece of their work",
-    )
-    group.add_argument("--plot", type=Path, metavar="FILE.svg", help="draw a bar chart there")
-    group.add_argument(
-        "--readme", action="store_true", help="put table and chart into benchmarks/README.md"
     )
     group.add_argument(
         "--peers-dir",

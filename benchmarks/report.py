@@ -1,19 +1,31 @@
-"""What is shown of the readings: a table for people, a document for programs."""
+"""What is shown of the readings: tables for people, a document for programs, and the chart."""
 
 from __future__ import annotations
 
 import os
 import platform
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import version
+from itertools import groupby
 from typing import Any, Final
 
 from benchmarks.catalogue import Target, Workload
 from benchmarks.measure import Reading
+from benchmarks.plot import Bar, Panel, chart, duration
 
-__all__ = ["HEAD", "document", "line", "summary", "surroundings", "verdict"]
+__all__ = [
+    "HEAD",
+    "document",
+    "drawn",
+    "line",
+    "markdown",
+    "provenance",
+    "summary",
+    "surroundings",
+    "verdict",
+]
 
 PACKAGES: Final = (
     "eventflow-runtime",
@@ -83,6 +95,65 @@ def summary(measured: Mapping[str, Any]) -> str:
         f"{machine['processors']} processors, {machine['architecture']}, "
         f"Python {machine['python']}, {measured['date'][:10]}"
     )
+
+
+def provenance(measured: Mapping[str, Any]) -> str:
+    """Say on what and with which versions it was measured."""
+    versions = ", ".join(
+        f"{package} {version}" for package, version in measured["versions"].items()
+    )
+
+    return f"Measured on {summary(measured)}, with {versions}."
+
+
+def markdown(results: Iterable[tuple[Workload, Reading]]) -> str:
+    """Give the table for a page."""
+    head = ("name", "work", "floor", "measured", "quartiles", "one piece of work", "target", "")
+    lines = [f"| {' | '.join(head)} |", "|---|---|---|--:|--:|--:|--:|---|"]
+    lines += [f"| {' | '.join(_cells(*result))} |" for result in results]
+
+    return "\n".join(lines)
+
+
+def _cells(workload: Workload, reading: Reading) -> Sequence[str]:
+    low, high = reading.spread
+    least = min((one.limit for one in workload.targets), default=None)
+
+    return (
+        *(f"`{workload.name}`", workload.about, workload.floor),
+        *(_amount(workload, reading.value), f"{low:.2f} to {high:.2f}"),
+        "" if reading.ours is None else duration(reading.ours),
+        *(("", "") if least is None else _judged(workload, reading.value, least)),
+    )
+
+
+def _judged(workload: Workload, value: float, least: float) -> tuple[str, str]:
+    return f"≤ {_amount(workload, least, 'g')}", "reached" if value <= least else "missed"
+
+
+def _amount(workload: Workload, value: float, form: str = ".2f") -> str:
+    return f"{value:{form}} {'×' if workload.unit == 'x' else workload.unit}"
+
+
+def drawn(results: Iterable[tuple[Workload, Reading]], under: str) -> str:
+    """Draw the chart: a panel for each group of workloads, with what they are to their floors.
+
+    Raises:
+        ValueError: nothing that takes time was measured.
+    """
+    timed = [(workload, reading) for workload, reading in results if reading.ours]
+    panels = [
+        Panel(
+            group,
+            [
+                Bar(one.name, reading.ours or 0.0, f"{reading.value:.2f} × its floor", ours=True)
+                for one, reading in some
+            ],
+        )
+        for group, some in groupby(timed, lambda result: result[0].name.partition(".")[0])
+    ]
+
+    return chart("What eventflow takes: shorter is better", under, panels)
 
 
 def _plain(workload: Workload, reading: Reading) -> dict[str, Any]:

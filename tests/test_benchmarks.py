@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ from benchmarks.__main__ import main
 from benchmarks.calls import hook, work
 from benchmarks.catalogue import Target, UnknownName, Workload, chosen, every
 from benchmarks.measure import Pair, Reading, again, measure
-from benchmarks.report import document, line, verdict
+from benchmarks.report import document, line, markdown, verdict
 from eventflow import State, TaskRunTransition, task
 from eventflow.states import StateType
 
@@ -126,6 +127,49 @@ def test_the_command_line_measures_and_writes(
     assert written["results"][0]["targets"][0]["limit"] == 2.5
     assert written["results"][0]["seconds"]["ours"] > 0
     assert written["versions"]["pydantic"]
+
+
+def test_the_figures_are_drawn_and_put_on_the_page(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only what takes time is drawn; the page says when and with what it was measured."""
+    page, chart = tmp_path / "README.md", tmp_path / "out.svg"
+    page.write_text("# Title\n<!-- begin: floors -->\nold\n<!-- end: floors -->\n")
+    monkeypatch.setattr("benchmarks.__main__.PAGE", page)
+    names = ["publish.own.1", "memory.called.off"]
+    assert main([*names, "--rounds=1", "--task-runs=20", "--readme", f"--plot={chart}"]) == 0
+    text, drawing = page.read_text(), chart.read_text()
+    assert (tmp_path / "floors.svg").read_text() == drawing
+    assert ">publish.own.1</text>" in drawing
+    assert "memory.called.off" not in drawing
+    assert "(floors.svg)" in text
+    assert "old" not in text
+    assert f"pydantic {version('pydantic')}" in text
+    assert {row.split("`")[1] for row in text.splitlines() if row.startswith("| `")} == {*names}
+
+
+def test_without_a_part_for_them_nothing_is_measured(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It is said at once, and not when minutes have been spent."""
+    page = tmp_path / "README.md"
+    page.write_text("# Title\n")
+    monkeypatch.setattr("benchmarks.__main__.PAGE", page)
+    assert main(["publish.own.1", "--readme"]) == 2
+    said = capsys.readouterr()
+    assert "begin: floors" in said.err
+    assert not said.out
+
+
+def test_a_row_of_the_page_judges_by_the_strictest_target() -> None:
+    """Two issues may set two limits for the same work."""
+    targets = (Target(2.0, issue=2), Target(1.5, issue=4))
+    reading = Reading((1.75,), ours=2e-6, floor=1e-6)
+    made = Workload("a.b", "about", "floor", "x", targets, usual=True, run=lambda _: reading)
+    plain = Workload("a.c", "about", "floor", "MB", (), usual=True, run=lambda _: reading)
+    *_, first, second = markdown([(made, reading), (plain, Reading((3.0,)))]).splitlines()
+    assert first.endswith("| 1.75 × | 1.75 to 1.75 | 2 µs | ≤ 1.5 × | missed |")
+    assert second.endswith("| 3.00 MB | 3.00 to 3.00 |  |  |  |")
 
 
 def test_a_list_is_given(capsys: pytest.CaptureFixture[str]) -> None:

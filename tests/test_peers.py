@@ -365,11 +365,3 @@ def test_the_page_must_have_a_part_for_the_figures(
     monkeypatch.setattr("benchmarks.peers.run.compared", lambda *_: [])
     assert main(["--peers", "--readme"]) == 2
     assert "begin: peers" in capsys.readouterr().err
-
-
-@pytest.mark.parametrize("option", ["--readme", "--plot=out.svg"])
-def test_what_shows_the_peers_needs_them(option: str, capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit) as stop:
-        main([option])
-    assert stop.value.code == 2
-    assert "add --peers" in capsys.readouterr().err

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -13,11 +12,10 @@ from benchmarks.peers.contest import Field, Outcome, compared
 from benchmarks.peers.environments import Environments
 from benchmarks.peers.tables import drawn, markdown, plain, rows
 from benchmarks.peers.works import chosen
-from benchmarks.report import summary, surroundings
+from benchmarks.report import provenance, summary, surroundings
 
-__all__ = ["PAGE", "Wanted", "held"]
+__all__ = ["Wanted", "held"]
 
-PAGE: Final = Path(__file__).parents[1] / "README.md"
 CHART: Final = "peers.svg"
 
 
@@ -67,13 +65,6 @@ def _write(wanted: Wanted, outcomes: list[Outcome], measured: dict[str, Any]) ->
 
 
 def _part(outcomes: list[Outcome], measured: dict[str, Any]) -> str:
-    with_what = _listed(measured["versions"].items())
     picture = f"![Time for one piece of work, each peer beside eventflow]({CHART})"
 
-    return "\n\n".join(
-        [f"Measured on {summary(measured)}, with {with_what}.", picture, markdown(outcomes)]
-    )
-
-
-def _listed(versions: Iterable[tuple[str, str]]) -> str:
-    return ", ".join(f"{package} {version}" for package, version in versions)
+    return "\n\n".join([provenance(measured), picture, markdown(outcomes)])
