@@ -287,7 +287,11 @@ def _is_whole(path: Path) -> bool:
 
 
 def _has_lines(path: Path) -> bool:
-    return any(_size(one) for one in path.glob(SPOOL))
+    # It may get its name, or go, in this moment.
+    with suppress(FileNotFoundError):
+        return any(_size(one) for one in path.glob(SPOOL))
+
+    return False
 
 
 def _size(path: Path) -> int:

@@ -306,6 +306,27 @@ def test_the_first_line_of_the_spool_says_whose_it_is(root: Path, left: bytes | 
     assert not decode([bytes(line)])
 
 
+def test_a_folder_that_is_made_meanwhile_hides_no_other(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It has another name between two looks of `glob`, which fails then on Python 3.11."""
+    left = a_dead_owner(root)
+    coming = root / ".new-somebody"
+    coming.mkdir()
+    glob = Path.glob
+
+    def just_then(path: Path, pattern: str) -> Iterator[Path]:
+        if path == coming:
+            coming.rename(root / "somebody")
+            os.scandir(coming)
+        return glob(path, pattern)
+
+    monkeypatch.setattr(Path, "glob", just_then)
+
+    assert [one.id for one in dead(root)] == [left.id]
+    assert not coming.exists()
+
+
 def test_a_copied_folder_is_not_taken_for_the_owner(root: Path) -> None:
     """It describes somebody else."""
     found = a_dead_owner(root, an_owner("one"))
