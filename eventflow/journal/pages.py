@@ -55,8 +55,6 @@ class Page:
         "_begun",
         "_created",
         "_head",
-        "_last",
-        "_last_key",
         "_parameters",
         "_started",
         "key",
@@ -64,14 +62,12 @@ class Page:
 
     def __init__(self, run: Run, owner: str) -> None:
         self.key = f"{run.number:032x}"
-        self._above: Values = [*_above(run), owner]
+        self._above = _above.of(run, owner)
         self._begun = False
         self._parameters: str | None = None
         self._created: int | None = None
         self._started: int | None = None
         self._head: Values = []
-        self._last: Entered | None = None
-        self._last_key: str | None = None
 
     def keep_up(self, run: Run) -> None:
         """Take note of what is new: the name and parameters are final when the body begins."""
@@ -98,10 +94,7 @@ class Page:
         if self._started is None and count:
             before = None if state.type is _RUNNING else run.start_time
             self._started = at if before is None else micros(before)
-        known = fact.left is not None and fact.left is self._last
-        follows = self._last_key if known else _id(fact.follows)
-        self._last = state
-        self._last_key = key = f"{fact.number:032x}"
+        follows, key = _before(fact), f"{fact.number:032x}"
         kind, name = state.type._value_, printable(state.name)
         message = None if state.message is None else printable(state.message[:LONGEST])
         told = None if state.error is None else _told(state.error)
@@ -168,14 +161,36 @@ def page_of(run: Run, owner: str) -> Page:
     return page
 
 
-def _above(run: Run) -> Values:
-    """Give the ids of the run above, of its flow run and of the first flow run."""
-    above = run.parent_run_id
-    if above is run.flow_run_id is run.root_flow_run_id:
-        # A task of a flow that nobody called.
-        return [_id(above)] * 3
+class _Above:
+    """The ids of the runs above a run, with its owner: shared by those that have the same."""
 
-    return [_id(above), _id(run.flow_run_id), _id(run.root_flow_run_id)]
+    def __init__(self) -> None:
+        self._last: tuple[object, object, str, Values] = (None, None, "", [None, None, None, ""])
+
+    def of(self, run: Run, owner: str) -> Values:
+        """Give the ids of the run above, of its flow run and of the first flow run; the owner."""
+        above, flow = run.parent_run_id, run.flow_run_id
+        parent, around, before, known = self._last
+        # Of one flow run, there is one above it.
+        if above is parent and flow is around and owner == before and run.run_type == "task":
+            return known
+        ids = [_id(above), _id(flow), _id(run.root_flow_run_id), owner]
+        if run.run_type == "task":
+            self._last = (above, flow, owner, ids)
+
+        return ids
+
+
+_above: Final = _Above()
+
+
+def _before(fact: Transition) -> str | None:
+    """Give the id of the run's transition before."""
+    left = fact.left
+    if left is None:
+        return _id(fact.follows)
+
+    return f"{left.number if isinstance(left, Draft) else left.id.int:032x}"
 
 
 def _of_definition(run: Run) -> Values:

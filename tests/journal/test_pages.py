@@ -11,13 +11,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import SecretStr
 
-from eventflow import Hook, task
+from eventflow import Hook, flow, task
 from eventflow.errorinfo import ErrorInfo
 from eventflow.ids import delivery_id, new_id
 from eventflow.journal.lines import decode
 from eventflow.journal.pages import Page, line, settlement
 from eventflow.journal.rows import Codec, DeliveryStatus, EventRow, RunRow
-from eventflow.runs import TaskRun, Transition
+from eventflow.runs import FlowRun, Run, TaskRun, Transition
 from eventflow.states import Completed, Pending, Running, State, StateType
 
 codec = Codec(UUID)
@@ -26,6 +26,11 @@ codec = Codec(UUID)
 @task
 def work(**values: Any) -> None:
     """Be a task with parameters."""
+
+
+@flow
+def around() -> None:
+    """Be a flow around it."""
 
 
 def a_run(**values: Any) -> TaskRun:
@@ -169,6 +174,24 @@ def test_a_page_grows_with_its_run() -> None:
     assert [one.ended for one in (first, second, third)] == [None, None, run.end_time]
     assert [one.sequence for one in (one, two, three)] == [0, 1, 2]
     assert [one.follows for one in (one, two, three)] == [None, one.id, two.id]
+
+
+@given(st.lists(st.tuples(st.integers(0, 4), st.sampled_from(["one", "other"])), max_size=20))
+def test_each_run_has_its_own_above_it(turns: list[tuple[int, str]]) -> None:
+    """Whatever run was put down before it, in whoever's name."""
+    top, other = (FlowRun(around, "around", dict, frozenset(), None) for _ in range(2))
+    under = FlowRun(around, "around", dict, frozenset(), top)
+    within = TaskRun(work, "work", dict, frozenset(), under)
+    above: list[Run | None] = [None, top, other, under, within]
+    for place, owner in turns:
+        run = TaskRun(work, "work", dict, frozenset(), above[place])
+        row, _, _ = rows(written(Page(run, owner), run.enter(Pending())))
+        assert row.owner == owner
+        assert (row.parent_run_id, row.flow_run_id, row.root_flow_run_id) == (
+            run.parent_run_id,
+            run.flow_run_id,
+            run.root_flow_run_id,
+        )
 
 
 def test_transitions_of_several_runs_are_one_line() -> None:
