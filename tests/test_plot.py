@@ -18,7 +18,7 @@ def drawn(*seconds: float) -> ET.Element:
 
 
 def texts(svg: ET.Element) -> list[str]:
-    return [text.text or "" for text in svg.iter(f"{SVG}text")]
+    return [text.text or "" for text in svg.iter(f"{SVG}text") if "aria-hidden" not in text.attrib]
 
 
 def bars(svg: ET.Element) -> list[float]:
@@ -35,6 +35,15 @@ def test_every_bar_is_there_with_its_label_and_value() -> None:
     for text in ("a work", "side 0 <&>", "2 µs · 3 ×", "side 1 <&>", "3 ms · 3 ×", "under <it>"):
         assert text in texts(svg)
     assert svg.attrib["aria-label"] == 'A "title" & more'
+
+
+def test_every_text_has_a_rim_beneath_it() -> None:
+    """The same text, just before it, which nobody is read aloud."""
+    found = list(drawn(2e-6, 3e-3).iter(f"{SVG}text"))
+    for rim, text in zip(found[::2], found[1::2], strict=True):
+        assert rim.text == text.text
+        assert rim.attrib["aria-hidden"] == "true"
+        assert [rim.attrib[one] for one in ("x", "y")] == [text.attrib[one] for one in ("x", "y")]
 
 
 def test_equal_factors_are_equal_lengths() -> None:
