@@ -6,8 +6,12 @@ import threading
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
+from typing import Final
 
 __all__ = ["Turns"]
+
+LOOK_SECONDS: Final = 1.0
+"""After how long who waits looks by itself: an interrupt may have kept others from waking it."""
 
 
 class Turns:
@@ -38,7 +42,7 @@ class Turns:
                 finally:
                     self._key.release()
                     self.wake()
-            turn.acquire()
+            turn.acquire(timeout=LOOK_SECONDS)
 
     def wake(self) -> None:
         """Have all who wait look whether it is over."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import threading
 
+import pytest
+
 from eventflow.journal.turns import Turns
 
 
@@ -110,6 +112,27 @@ def test_work_done_without_waiting_is_told_by_waking() -> None:
     turns.wake()
     # It may have come to its place only now: then it took the key, and looked by itself.
     waiting.join(60)
+
+    assert not waiting.is_alive()
+
+
+def test_who_is_not_woken_looks_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever did the work was interrupted before it could tell."""
+    monkeypatch.setattr("eventflow.journal.turns.LOOK_SECONDS", 0.01)
+    key = threading.RLock()
+    turns, over, looked = Turns(key), threading.Event(), threading.Semaphore(0)
+
+    def ask() -> bool:
+        looked.release()
+        return over.is_set()
+
+    waiting = threading.Thread(target=turns.wait, args=(ask, over.set))
+    with key:
+        waiting.start()
+        for _ in range(3):
+            assert looked.acquire(timeout=60)
+        over.set()
+        waiting.join(60)
 
     assert not waiting.is_alive()
 
