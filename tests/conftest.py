@@ -14,12 +14,17 @@ import pytest
 from eventflow import settings
 from eventflow.errorinfo import printable
 from eventflow.settings import SETTINGS
+from tests.covering import harden
 
 ROOT = Path(settings.__file__).parents[1]
 
 
 def pytest_configure() -> None:
-    """Take notice of Ctrl-C: pytest-xdist's processes do not, and so would none that they start."""
+    """Take notice of Ctrl-C: pytest-xdist's processes do not, and so would none that they start.
+
+    And have coverage, where it runs, bear what is raised from outside.
+    """
+    harden()
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
