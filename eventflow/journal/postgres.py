@@ -63,6 +63,9 @@ ANSWER_SECONDS: Final = 10.0
 IDLE_SECONDS: Final = 5
 """How long a process that stands still may keep others from what it has in a transaction."""
 
+SIZES: Final = (64, 16, 4, 1)
+"""How many rows one statement writes: few different statements, and none that is sent in parts."""
+
 _BAD_ROW: Final = (
     *(psycopg.IntegrityError, psycopg.DataError),
     *(TypeError, ValueError, AttributeError, OverflowError),
@@ -117,13 +120,14 @@ class _Session:
         return self.connection.execute(_rendered(text).encode(), self._sound(values))
 
     def many(self, text: str, width: int, values: Sequence[Any]) -> None:
-        one = text.replace("EACH", f"({', '.join('?' * width)})")
-        rows = [
-            self._sound(values[start : start + width]) for start in range(0, len(values), width)
-        ]
-        if rows:
-            with self.connection.cursor() as cursor:
-                cursor.executemany(_rendered(one).encode(), rows)
+        # Not by `executemany`, which sends row after row without waiting: to the server, a process
+        # that stands still between two of them is at work, and may keep its locks for ever.
+        row, start, left = f"({', '.join('?' * width)})", 0, len(values) // width
+        for size in SIZES:
+            while left >= size:
+                some = values[start : start + size * width]
+                self._execute(text.replace("EACH", ", ".join([row] * size)), some)
+                left, start = left - size, start + size * width
 
     def _sound(self, values: Sequence[Any]) -> Sequence[Any]:
         return sound(values) if self.soundly else values
