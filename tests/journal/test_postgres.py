@@ -11,7 +11,8 @@ import pytest
 
 from eventflow.errors import JournalError
 from eventflow.journal import open_journal
-from eventflow.journal.base import START, Journal, RunQuery
+from eventflow.journal.answering import Connection
+from eventflow.journal.base import START, Batch, Journal, RunQuery
 from eventflow.journal.postgres import PostgresJournal, _Session
 from tests.journal.rows import a_run, an_owner, entering, ids
 
@@ -67,6 +68,31 @@ def test_tables_that_vanish_are_made_anew(journal: Journal, postgres_url: str) -
     journal.commit(entering(run))
 
     assert journal.run(run.id) == run
+
+
+def test_a_process_that_stands_still_is_idle_to_the_server(
+    journal: Journal, postgres_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever it has been answered last: idle transactions are ended, and their locks let go."""
+    journal.register(an_owner("owner"))
+    idle: list[bool] = []
+    wait = Connection.wait
+
+    def look(connection: Connection, *args: Any, **options: Any) -> Any:
+        answer = wait(connection, *args, **options)
+        pid = connection.info.backend_pid
+        text = "SELECT state <> 'active' FROM pg_stat_activity WHERE pid = %s"
+        idle.extend(is_idle for (is_idle,) in other.execute(text, (pid,)).fetchall())
+        return answer
+
+    runs = {run.id: run for run in (a_run() for _ in range(70))}
+    with psycopg.connect(postgres_url, autocommit=True) as other, monkeypatch.context() as patch:
+        patch.setattr(Connection, "wait", look)
+        journal.commit(Batch(runs=runs))
+
+    assert {one.id for one in journal.runs(RunQuery(limit=100))} == {*runs}
+    assert len(idle) > 4
+    assert all(idle)
 
 
 def test_a_claimer_looks_twice(
