@@ -96,7 +96,7 @@ def _measure(options: argparse.Namespace) -> int:
 
 def _write(options: argparse.Namespace, results: list[tuple[Workload, Reading]]) -> None:
     measured = surroundings()
-    under = f"{summary(measured)}. Log scale; median of all rounds"
+    under = f"{summary(measured)}. Log scale; median of all rounds; × = times its floor"
     if options.json is not None:
         options.json.write_text(json.dumps(document(results), indent=2) + "\n")
     if options.plot is not None:

@@ -146,7 +146,7 @@ def drawn(results: Iterable[tuple[Workload, Reading]], under: str) -> str:
         Panel(
             group,
             [
-                Bar(one.name, reading.ours or 0.0, f"{reading.value:.2f} × its floor", ours=True)
+                Bar(one.name, reading.ours or 0.0, f"{reading.value:.2f} ×", ours=True)
                 for one, reading in some
             ],
         )
