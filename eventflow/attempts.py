@@ -141,8 +141,7 @@ class Delivery:
                 # While the body is still to execute, a death is to be reckoned with.
                 over = self.run.ended_at is not None
                 self.ledger.settle(self._key, _DELIVERED, self.attempt, at_once=not over)
-            if self.bus.listens_for(HookSucceeded):
-                self._publish(HookSucceeded)
+            self._publish(HookSucceeded)
             return None
         passes = not isinstance(error, Exception) and not _is_own(error)
         again = self._failed(error, final=passes)
@@ -220,7 +219,7 @@ class Delivery:
     def call_to_the_end(self) -> None:
         """Call the hook's function from sync code; what it leaves to be awaited is awaited."""
         result = self.call()
-        if result is not None and inspect.iscoroutine(result):
+        if inspect.iscoroutine(result):
             background.run(self.finish(result))
 
     async def acall(self) -> None:

@@ -171,14 +171,12 @@ class _Above:
         """Give the ids of the run above, of its flow run and of the first flow run; the owner."""
         above, flow = run.parent_run_id, run.flow_run_id
         parent, around, before, known = self._last
-        # Of one flow run, there is one above it.
-        if above is parent and flow is around and owner == before and run.run_type == "task":
-            return known
-        ids = [_id(above), _id(flow), _id(run.root_flow_run_id), owner]
-        if run.run_type == "task":
-            self._last = (above, flow, owner, ids)
+        # The first flow run is told by the flow run.
+        if above is not parent or flow is not around or owner != before:
+            known = [_id(above), _id(flow), _id(run.root_flow_run_id), owner]
+            self._last = (above, flow, owner, known)
 
-        return ids
+        return known
 
 
 _above: Final = _Above()
