@@ -6,6 +6,8 @@ import threading
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from eventflow.drafts import Draft
 from eventflow.errors import UnfinishedRun
@@ -39,6 +41,15 @@ def test_a_state_is_as_old_as_its_draft() -> None:
     # A state's time is in whole microseconds, a draft's in nanoseconds.
     assert before - timedelta(microseconds=1) <= looked <= after
     assert looked.tzinfo is UTC
+
+
+@given(st.integers(0, 2**32 * 10**9))
+def test_the_time_of_a_state_is_exact(at: int) -> None:
+    """To the microsecond, in which nothing is rounded up, whatever the moment."""
+    draft = Draft(StateType.PENDING, "Pending")
+    draft.at = at
+    since = draft.state.timestamp - datetime.fromtimestamp(0, UTC)
+    assert since // timedelta(microseconds=1) == at // 1000
 
 
 def test_ids_are_drawn_in_the_order_of_asking() -> None:

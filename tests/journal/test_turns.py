@@ -6,7 +6,14 @@ import threading
 
 import pytest
 
+from eventflow.journal import turns as module
 from eventflow.journal.turns import Turns
+
+
+@pytest.fixture(autouse=True)
+def only_when_woken(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have nobody look by itself, which would hide that nobody wakes it."""
+    monkeypatch.setattr(module, "LOOK_SECONDS", 3600.0)
 
 
 class Work:
@@ -96,45 +103,35 @@ def test_if_it_fails_another_one_does_it() -> None:
 
 def test_work_done_without_waiting_is_told_by_waking() -> None:
     """A thread that waits while the key is held elsewhere looks again when it is woken."""
-    key = threading.RLock()
-    turns, over = Turns(key), threading.Event()
-    looked = threading.Semaphore(0)
-
-    def ask() -> bool:
-        looked.release()
-        return over.is_set()
-
-    waiting = threading.Thread(target=turns.wait, args=(ask, over.set))
+    work, key = Work(), threading.RLock()
+    turns = Turns(key)
+    waiting = threading.Thread(target=turns.wait, args=(work.over, work.do))
     with key:
         waiting.start()
-        assert looked.acquire(timeout=60)
-        over.set()
+        assert work.asked.acquire(timeout=60)
+        work.left = 0
     turns.wake()
     # It may have come to its place only now: then it took the key, and looked by itself.
     waiting.join(60)
 
     assert not waiting.is_alive()
+    assert work.doers == []
 
 
 def test_who_is_not_woken_looks_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever did the work was interrupted before it could tell."""
-    monkeypatch.setattr("eventflow.journal.turns.LOOK_SECONDS", 0.01)
-    key = threading.RLock()
-    turns, over, looked = Turns(key), threading.Event(), threading.Semaphore(0)
-
-    def ask() -> bool:
-        looked.release()
-        return over.is_set()
-
-    waiting = threading.Thread(target=turns.wait, args=(ask, over.set))
+    monkeypatch.setattr(module, "LOOK_SECONDS", 0.01)
+    work, key = Work(), threading.RLock()
+    waiting = threading.Thread(target=Turns(key).wait, args=(work.over, work.do))
     with key:
         waiting.start()
         for _ in range(3):
-            assert looked.acquire(timeout=60)
-        over.set()
+            assert work.asked.acquire(timeout=60)
+        work.left = 0
         waiting.join(60)
 
     assert not waiting.is_alive()
+    assert work.doers == []
 
 
 def test_what_is_done_within_the_work_may_wait_as_well() -> None:
