@@ -28,6 +28,7 @@ from benchmarks.page import NoMarkers, replaced
 from benchmarks.peers.environments import default_folder
 from benchmarks.peers.run import Wanted, held
 from benchmarks.peers.works import UnknownPeer
+from benchmarks.plot import NothingToDraw
 from benchmarks.report import (
     HEAD,
     document,
@@ -89,7 +90,11 @@ def _measure(options: argparse.Namespace) -> int:
         reading = workload.run(plan)
         results.append((workload, reading))
         print(line(workload, reading), flush=True)
-    _write(options, results)
+    try:
+        _write(options, results)
+    except NothingToDraw as error:
+        print(error, file=sys.stderr)
+        return 1
 
     return 0
 
@@ -134,7 +139,7 @@ def _peers(options: argparse.Namespace) -> int:
     )
     try:
         return 0 if held(wanted) else 1
-    except (UnknownPeer, NoMarkers) as error:
+    except (UnknownPeer, NoMarkers, NothingToDraw) as error:
         print(error, file=sys.stderr)
         return 2
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Final
 from xml.sax.saxutils import escape
 
-__all__ = ["Bar", "Panel", "chart", "duration"]
+__all__ = ["Bar", "NothingToDraw", "Panel", "chart", "duration"]
 
 WIDTH: Final = 880
 LEFT: Final = 236
@@ -73,14 +73,21 @@ class _Scale:
         return LEFT + max(share * (WIDTH - LEFT - RIGHT), 2)
 
 
+class NothingToDraw(Exception):
+    """A log scale has no place for what is asked for."""
+
+    def __init__(self) -> None:
+        super().__init__("A chart needs at least one bar, and each longer than nothing.")
+
+
 def chart(title: str, subtitle: str, panels: Sequence[Panel]) -> str:
     """Draw a chart with a panel of bars for each work.
 
     Raises:
-        ValueError: there is no bar, or one that is not longer than nothing.
+        NothingToDraw: there is no bar, or one that is not longer than nothing.
     """
     if not all(bar.seconds > 0 for panel in panels for bar in panel.bars) or not panels:
-        raise ValueError("A log scale needs at least one bar, and each longer than nothing.")
+        raise NothingToDraw
     scale = _Scale.of(panels)
     height = HEAD + FOOT + sum(_height(panel) for panel in panels)
     parts = [

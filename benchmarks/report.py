@@ -139,7 +139,7 @@ def drawn(results: Iterable[tuple[Workload, Reading]], under: str) -> str:
     """Draw the chart: a panel for each group of workloads, with what they are to their floors.
 
     Raises:
-        ValueError: nothing that takes time was measured.
+        NothingToDraw: nothing that takes time was measured.
     """
     timed = [(workload, reading) for workload, reading in results if reading.ours]
     panels = [

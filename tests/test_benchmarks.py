@@ -161,6 +161,17 @@ def test_without_a_part_for_them_nothing_is_measured(
     assert not said.out
 
 
+def test_what_takes_no_time_cannot_be_drawn(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The figures are printed and written all the same."""
+    file, chart = tmp_path / "out.json", tmp_path / "out.svg"
+    options = ["--task-runs=20", f"--json={file}", f"--plot={chart}"]
+    assert main(["memory.called.off", *options]) == 1
+    assert "at least one bar" in capsys.readouterr().err
+    assert json.loads(file.read_text())["results"]
+
+
 def test_a_row_of_the_page_judges_by_the_strictest_target() -> None:
     """Two issues may set two limits for the same work."""
     targets = (Target(2.0, issue=2), Target(1.5, issue=4))

@@ -6,7 +6,7 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
-from benchmarks.plot import Bar, Panel, chart, duration
+from benchmarks.plot import Bar, NothingToDraw, Panel, chart, duration
 
 SVG = "{http://www.w3.org/2000/svg}"
 
@@ -65,9 +65,9 @@ def test_one_decade_is_enough_for_one_value() -> None:
 
 
 def test_nothing_cannot_be_drawn() -> None:
-    with pytest.raises(ValueError, match="at least one bar"):
+    with pytest.raises(NothingToDraw, match="at least one bar"):
         chart("title", "under", [])
-    with pytest.raises(ValueError, match="longer than nothing"):
+    with pytest.raises(NothingToDraw, match="longer than nothing"):
         drawn(0.0)
 
 
