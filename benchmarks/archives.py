@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from eventflow.journal.rows import DeliveryRow, EventRow, OwnerRow, RunRow, micros
-from eventflow.journal.sqlite import SqliteJournal
+from eventflow.journal.stores.sqlite import SqliteJournal
 
 __all__ = ["FILE", "OWNER", "build"]
 

@@ -17,11 +17,11 @@ from benchmarks.calls import hook, work
 from benchmarks.catalogue import OFF, ON, POWER, Books, Plan, Target, kept, paired
 from benchmarks.measure import Pair, Side, again
 from eventflow import EventBus, flow, task, use_bus
-from eventflow.journal.lines import decode
+from eventflow.journal.format import decode
 from eventflow.journal.recorder import Recorder
 from eventflow.journal.rows import EventRow, RunRow
 from eventflow.journal.spool import Spool
-from eventflow.journal.sqlite import SqliteJournal
+from eventflow.journal.stores.sqlite import SqliteJournal
 from eventflow.journal.writer import Writer
 from eventflow.settings import Durability
 from eventflow.wiring import unwire

@@ -17,9 +17,9 @@ from benchmarks.catalogue import Plan, paired
 from benchmarks.measure import Pair, Side, again
 from eventflow import EventBus, flow, use_bus
 from eventflow.client.archive import Archive
-from eventflow.journal.base import Journal, RunQuery
-from eventflow.journal.sqlite import SqliteJournal
-from eventflow.recovery import recover
+from eventflow.journal.contract import Journal, RunQuery
+from eventflow.journal.stores.sqlite import SqliteJournal
+from eventflow.recovery.owner import recover
 from eventflow.settings import (
     EVENTFLOW_DURABILITY,
     EVENTFLOW_JOURNAL_URL,

@@ -12,7 +12,7 @@ from benchmarks.calls import work
 from benchmarks.catalogue import Plan, Target, paired
 from benchmarks.measure import Pair, again, on_loop
 from eventflow import Event, EventBus, bus, task
-from eventflow.runs import TaskRun
+from eventflow.runs.run import TaskRun
 from eventflow.states import Pending
 
 __all__ = ["MATCHING", "Counted", "listener"]

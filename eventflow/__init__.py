@@ -1,17 +1,17 @@
 """eventflow: flows and tasks whose every state transition is a typed event."""
 
 from eventflow import runtime
-from eventflow.cancellation import cancel
 from eventflow.client import get_client
 from eventflow.context import tags
-from eventflow.delivery import hook
-from eventflow.eventbus import EventBus, bus, use_bus
+from eventflow.eventbus.bus import EventBus, bus, use_bus
 from eventflow.events import Event, FlowRunTransition, StateTransition, TaskRunTransition
 from eventflow.flows import Flow, flow
-from eventflow.futures import allow_failure, as_completed, unmapped, wait
-from eventflow.hooks import Hook
+from eventflow.hooks.declaration import Hook
+from eventflow.hooks.receiver import hook
+from eventflow.interrupts.cancellation import cancel
 from eventflow.logs import flow_run_logger, get_run_logger, task_run_logger
-from eventflow.runs import FlowRun, TaskRun
+from eventflow.runs.futures import allow_failure, as_completed, unmapped, wait
+from eventflow.runs.run import FlowRun, TaskRun
 from eventflow.states import State, StateType
 from eventflow.tasks import Task, task
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 from uuid import UUID
 
 from eventflow.errors import BlockExistsError, BlockNotFoundError, StoreError
-from eventflow.ids import new_id
+from eventflow.primitives.ids import new_id
 from eventflow.settings import home
 
 if TYPE_CHECKING:

@@ -9,8 +9,8 @@ from typing import Any, Final, NamedTuple, Protocol
 from uuid import UUID
 
 from eventflow.errors import MissingContextError
-from eventflow.runners.base import Scope
-from eventflow.runs import FlowRun, Run
+from eventflow.runs.run import FlowRun, Run
+from eventflow.runs.task_scope import Scope
 
 __all__ = [
     "HookContext",

@@ -18,9 +18,9 @@ from pydantic import (
 from pydantic.json_schema import JsonSchemaMode, JsonSchemaValue, models_json_schema
 from pydantic_core import CoreSchema
 
-from eventflow.ids import new_id
-from eventflow.records import Deferred, record
-from eventflow.runs import Run, RunType, TaskRun, Transition
+from eventflow.primitives.ids import new_id
+from eventflow.primitives.records import Deferred, record
+from eventflow.runs.run import Run, RunType, TaskRun, Transition
 from eventflow.states import AnyState, ErrorInfo
 
 __all__ = [

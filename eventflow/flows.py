@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any, Concatenate, ParamSpec, Self, TypeVar, overload
 
-from eventflow.calls import CallableDefinition, WaitsFor
-from eventflow.definitions import KEEP, HookList, RunName, changed
-from eventflow.hooks import Hook
-from eventflow.jobs import Job
-from eventflow.portal import running_loop
+from eventflow.definitions.definition import KEEP, HookList, RunName, changed
+from eventflow.engine.calls import CallableDefinition, WaitsFor
+from eventflow.engine.invocation import Job
+from eventflow.hooks.declaration import Hook
+from eventflow.interrupts.portals import running_loop
 from eventflow.retries import Delays
 from eventflow.runners import Scope, TaskRunner
 from eventflow.runners.threads import default

@@ -13,10 +13,10 @@ from typing import Any, Final
 
 import structlog
 
-from eventflow.atfork import renewed
 from eventflow.context import current_hook, current_run
 from eventflow.errors import MissingContextError
-from eventflow.runs import FlowRun, Run, TaskRun
+from eventflow.primitives.forks import renewed
+from eventflow.runs.run import FlowRun, Run, TaskRun
 from eventflow.settings import EVENTFLOW_LOG_FORMAT, EVENTFLOW_LOG_LEVEL
 
 __all__ = [

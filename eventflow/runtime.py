@@ -9,7 +9,7 @@ from uuid import UUID
 
 from eventflow.context import current_hook, current_run
 from eventflow.errors import MissingContextError
-from eventflow.runs import FlowRun, Run, TaskRun
+from eventflow.runs.run import FlowRun, Run, TaskRun
 from eventflow.settings import EVENTFLOW_API_URL
 
 __all__ = ["flow_run", "hook", "task_run"]

@@ -11,10 +11,10 @@ from uuid import UUID
 
 from pydantic import Field
 
-from eventflow.errorinfo import ErrorInfo, printable
 from eventflow.errors import CancelledRun, CrashedRun, FailedRun, UnfinishedRun
-from eventflow.ids import new_id
-from eventflow.records import Deferred, record
+from eventflow.primitives.errorinfo import ErrorInfo, printable
+from eventflow.primitives.ids import new_id
+from eventflow.primitives.records import Deferred, record
 
 __all__ = [
     "KNOWN_NAMES",

@@ -6,14 +6,14 @@ from collections.abc import Callable, Coroutine, Iterable
 from datetime import timedelta
 from typing import Any, Concatenate, Never, ParamSpec, Self, TypeVar, overload
 
-from eventflow.calls import CallableDefinition, WaitsFor
-from eventflow.definitions import KEEP, HookList, RunName, changed
-from eventflow.futures import Future, FutureList
-from eventflow.hooks import Hook
-from eventflow.jobs import Job
-from eventflow.mapping import rows
+from eventflow.definitions.definition import KEEP, HookList, RunName, changed
+from eventflow.definitions.mapping import rows
+from eventflow.engine.calls import CallableDefinition, WaitsFor
+from eventflow.engine.invocation import Job
+from eventflow.engine.submission import submit
+from eventflow.hooks.declaration import Hook
 from eventflow.retries import Delays
-from eventflow.submission import submit
+from eventflow.runs.futures import Future, FutureList
 
 __all__ = ["Task", "task"]
 

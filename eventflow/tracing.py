@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 from typing import Any, Final
 
-from eventflow.eventbus import EventBus, current_bus
+from eventflow.eventbus.bus import EventBus, current_bus
+from eventflow.eventbus.subscriptions import Subscription
 from eventflow.events import (
     ErrorInfo,
     Event,
@@ -16,7 +17,6 @@ from eventflow.events import (
 )
 from eventflow.logs import TRACE, configure, get_logger
 from eventflow.states import StateType
-from eventflow.subscriptions import Subscription
 
 __all__ = ["enable", "in_words"]
 

@@ -6,11 +6,11 @@ from collections import Counter
 from threading import Lock
 from typing import Final
 
-from eventflow.atfork import renewed
-from eventflow.eventbus import EventBus, current_bus
-from eventflow.journal.ownership import Ownership
+from eventflow.eventbus.bus import EventBus, current_bus
 from eventflow.journal.recorder import Recorder
 from eventflow.logs import configure
+from eventflow.owners.session import Ownership
+from eventflow.primitives.forks import renewed
 from eventflow.settings import EVENTFLOW_DURABILITY, EVENTFLOW_JOURNAL_URL
 
 __all__ = ["recorder", "unwire", "wired_bus"]

@@ -12,11 +12,13 @@ from pathlib import Path
 import pytest
 
 from eventflow import settings
-from eventflow.errorinfo import printable
+from eventflow.primitives.errorinfo import printable
 from eventflow.settings import SETTINGS
 from tests.covering import harden
 
-ROOT = Path(settings.__file__).parents[1]
+pytest_plugins = ["tests.journal.fixtures"]
+
+ROOT = Path(settings.__file__).parents[2]
 
 
 def pytest_configure() -> None:

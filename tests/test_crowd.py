@@ -14,7 +14,7 @@ import psycopg
 import pytest
 
 from eventflow.journal import open_journal
-from eventflow.journal.base import DeliveryQuery, RunQuery
+from eventflow.journal.contract import DeliveryQuery, RunQuery
 from eventflow.journal.rows import OWED, DeliveryStatus
 from eventflow.states import StateType
 from tests.journal.server import Server

@@ -303,16 +303,16 @@ def test_a_forked_process_runs_flows() -> None:
 @pytest.mark.parametrize(
     "lock",
     [
-        "control._lock",
-        "gates.gate()._lock",
-        "caches.results()._lock",
+        "scopes._lock",
+        "masks.gate()._lock",
+        "result_cache.results()._lock",
         "logs._lock",
         "subscriptions._lock",
         "bus._router._lock",
         "wiring._lock",
         "flow_portal._lock",
         "runners.threads.default._lock",
-        "journal.locks._mutex",
+        "locks._mutex",
         "wiring.recorder()._lock",
         "wiring.recorder().books._starting",
         "wiring.recorder().books.writer._putting",
@@ -323,9 +323,12 @@ def test_a_forked_process_waits_for_no_thread_of_its_parent(lock: str) -> None:
     """Whoever holds a lock while the process is forked is not there in the child to let it go."""
     done = run_alone(f"""
         import os, signal, threading
-        from eventflow import EventBus, bus, caches, control, flow, gates, journal, logs, runners
-        from eventflow import subscriptions, task, use_bus, wiring
-        from eventflow.portal import background as flow_portal
+        from eventflow import EventBus, bus, flow, logs, runners, task, use_bus, wiring
+        from eventflow.engine import result_cache
+        from eventflow.eventbus import subscriptions
+        from eventflow.interrupts import masks, scopes
+        from eventflow.owners import locks
+        from eventflow.interrupts.portals import background as flow_portal
 
         @task(cache_key_fn=lambda *_: "one")
         def once(): return 1

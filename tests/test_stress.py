@@ -13,7 +13,7 @@ from uuid import UUID
 import pytest
 
 from eventflow import StateTransition, bus, cancel, flow, task
-from eventflow.control import live
+from eventflow.interrupts.scopes import live
 
 pytestmark = pytest.mark.usefixtures("eventflow_isolated")
 

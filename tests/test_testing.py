@@ -5,9 +5,10 @@ from __future__ import annotations
 import threading
 from pathlib import Path
 
-from eventflow import Event, bus, caches, task
-from eventflow.eventbus import current_bus
-from eventflow.journal.base import RunQuery
+from eventflow import Event, bus, task
+from eventflow.engine import result_cache
+from eventflow.eventbus.bus import current_bus
+from eventflow.journal.contract import RunQuery
 from eventflow.settings import EVENTFLOW_GUARDIAN, EVENTFLOW_HOME
 from eventflow.testing import Isolated, capture_events, isolated
 from eventflow.wiring import recorder
@@ -47,14 +48,14 @@ def test_what_is_captured_while_a_listener_reacts_is_in_order(eventflow_isolated
 
 def test_an_isolated_block_has_everything_of_its_own(tmp_path: Path) -> None:
     """Bus, home and cache; what was before is back afterwards, and the folder is gone."""
-    before = (current_bus(), EVENTFLOW_HOME.value(), caches.results())
+    before = (current_bus(), EVENTFLOW_HOME.value(), result_cache.results())
     with isolated() as own:
         assert current_bus() is own.bus is not before[0]
         assert EVENTFLOW_HOME.value() == own.home
         assert own.home.is_dir()
-        assert caches.results() is not before[2]
+        assert result_cache.results() is not before[2]
     assert not own.home.exists()
-    assert (current_bus(), EVENTFLOW_HOME.value(), caches.results()) == before
+    assert (current_bus(), EVENTFLOW_HOME.value(), result_cache.results()) == before
     with isolated(tmp_path) as own:
         assert own.home == EVENTFLOW_HOME.value() == tmp_path
     assert tmp_path.is_dir()

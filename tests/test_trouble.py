@@ -22,15 +22,16 @@ import psycopg
 import pytest
 
 from eventflow import flow, task
-from eventflow.eventbus import bus
+from eventflow.eventbus.bus import bus
 from eventflow.events import JournalEvent, JournalFailed, JournalRecovered
-from eventflow.journal import open_journal, postgres, writer
-from eventflow.journal.base import DeliveryQuery, RunQuery
-from eventflow.journal.locks import is_free
-from eventflow.journal.owners import describe
-from eventflow.journal.postgres import PostgresJournal, _Session
+from eventflow.journal import open_journal, writer
+from eventflow.journal.contract import DeliveryQuery, RunQuery
 from eventflow.journal.rows import DeliveryStatus
-from eventflow.journal.sqlite import SqliteJournal
+from eventflow.journal.stores import postgres
+from eventflow.journal.stores.postgres import PostgresJournal, _Session
+from eventflow.journal.stores.sqlite import SqliteJournal
+from eventflow.owners.folders import describe
+from eventflow.owners.locks import is_free
 from eventflow.settings import EVENTFLOW_JOURNAL_URL, temporary_settings
 from eventflow.testing import isolated
 from eventflow.wiring import recorder
@@ -233,7 +234,7 @@ READ_ONLY = """
 import os, sys, threading
 from eventflow import bus, flow
 from eventflow.events import JournalEvent, JournalRecovered
-from eventflow.journal.sqlite import SqliteJournal
+from eventflow.journal.stores.sqlite import SqliteJournal
 from eventflow.wiring import recorder
 from tests.journal.server import Server
 

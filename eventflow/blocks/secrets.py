@@ -16,7 +16,7 @@ from pydantic import BaseModel, Secret, SecretBytes, SecretStr
 from pydantic_core import PydanticSerializationError, to_jsonable_python
 
 from eventflow.errors import BlockError, HomeError, MissingExtraError
-from eventflow.ids import new_id
+from eventflow.primitives.ids import new_id
 from eventflow.settings import EVENTFLOW_SECRET_KEY, MASK, home
 
 if TYPE_CHECKING:

@@ -8,16 +8,16 @@ from typing import Any
 
 import click
 
-from eventflow.cli.blocks import block
-from eventflow.cli.cancel import cancel
-from eventflow.cli.deliveries import deliveries
-from eventflow.cli.hooks import hooks
-from eventflow.cli.recover import recover
-from eventflow.cli.replay import replay
-from eventflow.cli.run import run
-from eventflow.cli.runs import events, runs
-from eventflow.cli.tail import tail
-from eventflow.cli.tending import prune, verify
+from eventflow.cli.commands.blocks import block
+from eventflow.cli.commands.cancel import cancel
+from eventflow.cli.commands.deliveries import deliveries
+from eventflow.cli.commands.hooks import hooks
+from eventflow.cli.commands.maintenance import prune, verify
+from eventflow.cli.commands.recover import recover
+from eventflow.cli.commands.replay import replay
+from eventflow.cli.commands.run import run
+from eventflow.cli.commands.runs import events, runs
+from eventflow.cli.commands.tail import tail
 from eventflow.errors import ConfigurationError, EventflowError
 
 __all__ = ["app"]

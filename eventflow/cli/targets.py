@@ -16,8 +16,8 @@ from typing import Any, NamedTuple
 
 import click
 
-from eventflow.cli.tracebacks import own_traceback
-from eventflow.definitions import Definition
+from eventflow.cli.display.tracebacks import own_traceback
+from eventflow.definitions.definition import Definition
 from eventflow.flows import Flow
 
 __all__ = ["Target", "TargetError", "find_flow", "load", "split"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from eventflow.client.reading import BlockDocument, Client, get_client
+from eventflow.client.client import BlockDocument, Client, get_client
 from eventflow.client.records import DeliveryRecord, FlowRunRecord, RunRecord, TaskRunRecord
 
 __all__ = [

@@ -12,10 +12,10 @@ from uuid import UUID
 from pydantic import ValidationError
 
 from eventflow.client.records import DeliveryRecord, FlowRunRecord, RunRecord, TaskRunRecord
-from eventflow.errorinfo import ErrorInfo
 from eventflow.events import FlowRunTransition, TaskRunTransition
-from eventflow.journal.base import Cursor, DeliveryQuery, Journal, RunQuery
+from eventflow.journal.contract import Cursor, DeliveryQuery, Journal, RunQuery
 from eventflow.journal.rows import DeliveryRow, EventRow, RunRow
+from eventflow.primitives.errorinfo import ErrorInfo
 from eventflow.states import AnyState, State
 
 __all__ = ["Archive", "RunTransition", "state_of"]

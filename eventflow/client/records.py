@@ -6,10 +6,10 @@ from datetime import datetime, timedelta
 from typing import Any, Literal
 from uuid import UUID
 
-from eventflow.errorinfo import ErrorInfo
 from eventflow.journal.rows import DeliveryStatus
-from eventflow.records import Deferred
-from eventflow.runs import RunType
+from eventflow.primitives.errorinfo import ErrorInfo
+from eventflow.primitives.records import Deferred
+from eventflow.runs.run import RunType
 from eventflow.states import AnyState, StateType
 
 __all__ = ["DeliveryRecord", "FlowRunRecord", "RunRecord", "TaskRunRecord"]

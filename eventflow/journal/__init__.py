@@ -6,15 +6,15 @@ from importlib import import_module
 from typing import Final
 
 from eventflow.errors import SettingError
-from eventflow.journal.base import Journal
+from eventflow.journal.contract import Journal
 from eventflow.settings import Durability
 
 __all__ = ["open_journal"]
 
 BACKENDS: Final = {
-    "memory": "eventflow.journal.memory",
-    "postgresql": "eventflow.journal.postgres",
-    "sqlite": "eventflow.journal.sqlite",
+    "memory": "eventflow.journal.stores.memory",
+    "postgresql": "eventflow.journal.stores.postgres",
+    "sqlite": "eventflow.journal.stores.sqlite",
 }
 """The module of each scheme. Each has an `opened(url, durability)`."""
 

@@ -8,7 +8,7 @@ from threading import RLock
 from typing import Final, Protocol, TypeAlias
 
 from eventflow.errors import JournalError
-from eventflow.journal.base import Fence, UnstorableError
+from eventflow.journal.contract import Fence, UnstorableError
 from eventflow.journal.spool import GROUP, GROUP_BYTES
 from eventflow.logs import get_logger
 

@@ -16,19 +16,19 @@ from uuid import UUID
 from weakref import WeakKeyDictionary
 
 from eventflow.errors import JournalError
-from eventflow.eventbus import EventBus
-from eventflow.hooks import Hook
-from eventflow.ids import delivery_id
-from eventflow.journal.base import Fence, Journal
-from eventflow.journal.guarding import FOR_ALL
-from eventflow.journal.lines import Values
-from eventflow.journal.pages import Entry, has_plain_parameters, line, page_of, settlement
-from eventflow.journal.reach import reference_of
+from eventflow.eventbus.bus import EventBus
+from eventflow.eventbus.subscriptions import Phase, Subscription
+from eventflow.hooks.declaration import Hook
+from eventflow.hooks.importability import reference_of
+from eventflow.journal.contract import Fence, Journal
+from eventflow.journal.encoder import Entry, has_plain_parameters, line, page_of, settlement
+from eventflow.journal.format import Values
 from eventflow.journal.rows import DeliveryStatus, Settlement
 from eventflow.logs import get_logger
-from eventflow.runs import Transition
+from eventflow.owners.guarding import FOR_ALL
+from eventflow.primitives.ids import delivery_id
+from eventflow.runs.run import Transition
 from eventflow.states import StateType
-from eventflow.subscriptions import Phase, Subscription
 
 __all__ = ["Books", "Recorder"]
 

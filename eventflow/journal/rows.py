@@ -9,7 +9,7 @@ from enum import StrEnum
 from typing import Any, Final, NamedTuple
 from uuid import UUID
 
-from eventflow.runs import RunType
+from eventflow.runs.run import RunType
 from eventflow.states import StateType
 
 __all__ = [

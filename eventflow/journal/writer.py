@@ -25,9 +25,9 @@ from typing import Final
 from eventflow.errors import JournalError
 from eventflow.journal import forks
 from eventflow.journal.backlog import CAPACITY, Backlog, Store, Trouble, commit_all, say
-from eventflow.journal.base import Fence, StaleOwnerError
+from eventflow.journal.contract import Fence, StaleOwnerError
+from eventflow.journal.leader import Turns
 from eventflow.journal.spool import Segment, Spool
-from eventflow.journal.turns import Turns
 
 __all__ = ["Trouble", "Writer"]
 

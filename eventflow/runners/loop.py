@@ -7,7 +7,7 @@ from collections.abc import Callable, Coroutine
 from contextvars import Context
 from typing import Any, Final
 
-from eventflow.portal import background, running_loop
+from eventflow.interrupts.portals import background, running_loop
 
 __all__ = ["spawn"]
 

@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from queue import Empty, SimpleQueue
 from typing import Final
 
-from eventflow.atfork import in_children
+from eventflow.primitives.forks import in_children
 
 __all__ = ["ThreadPoolTaskRunner", "default"]
 

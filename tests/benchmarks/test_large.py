@@ -10,8 +10,8 @@ import pytest
 from benchmarks.archives import OWNER, build
 from benchmarks.large import QUESTIONS
 from eventflow.client.archive import Archive
-from eventflow.journal.base import RunQuery
-from eventflow.journal.sqlite import SqliteJournal
+from eventflow.journal.contract import RunQuery
+from eventflow.journal.stores.sqlite import SqliteJournal
 from eventflow.states import StateType
 
 

@@ -17,8 +17,7 @@ from pydantic import SecretStr, ValidationError
 from eventflow.blocks import Block, NotificationBlock, Notify, SlackWebhook
 from eventflow.blocks.core import Block as CoreBlock
 from eventflow.errors import MissingExtraError, NotificationError
-
-from .conftest import PATH, Slack
+from tests.blocks.conftest import PATH, Slack
 
 # apprise imports imghdr where Python still has it.
 pytestmark = pytest.mark.filterwarnings("ignore:'imghdr' is deprecated:DeprecationWarning")

@@ -18,7 +18,7 @@ from eventflow.journal import open_journal
 from eventflow.settings import EVENTFLOW_JOURNAL_URL, SETTINGS
 from tests.cli.story import Story, written
 
-ROOT = Path(settings.__file__).parents[1]
+ROOT = Path(settings.__file__).parents[2]
 
 Invoke: TypeAlias = Callable[..., Result]
 Spawn: TypeAlias = Callable[..., "subprocess.Popen[str]"]

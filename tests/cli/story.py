@@ -9,10 +9,10 @@ from uuid import UUID
 
 from uuid_utils.compat import uuid7
 
-from eventflow.errorinfo import ErrorInfo
-from eventflow.ids import delivery_id
-from eventflow.journal.base import Batch, Journal
+from eventflow.journal.contract import Batch, Journal
 from eventflow.journal.rows import DeliveryRow, DeliveryStatus, EventRow, RunRow
+from eventflow.primitives.errorinfo import ErrorInfo
+from eventflow.primitives.ids import delivery_id
 from eventflow.states import TERMINAL, StateType
 from tests.journal.rows import a_run, an_owner
 

@@ -18,11 +18,14 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, NoReturn
 
-from eventflow import recovery, runs
-from eventflow.finishing import Finisher
-from eventflow.journal import owners, recorder, spool, sqlite
-from eventflow.journal.lifeline import Lifeline
-from eventflow.journal.ownership import Ownership
+from eventflow.journal import recorder, spool
+from eventflow.journal.stores import sqlite
+from eventflow.owners import folders
+from eventflow.owners.lifeline import Lifeline
+from eventflow.owners.session import Ownership
+from eventflow.recovery import owner
+from eventflow.recovery.finishing import Finisher
+from eventflow.runs import run
 
 _counts: defaultdict[str, itertools.count[int]] = defaultdict(lambda: itertools.count(1))
 _target: list[tuple[str, int]] = []
@@ -71,22 +74,22 @@ def die() -> NoReturn:
 
 
 def _wrap_methods() -> None:
-    for owner, name, label in (
-        (runs.Run, "enter", "enter"),
+    for holder, name, label in (
+        (run.Run, "enter", "enter"),
         (recorder.Recorder, "record", "record"),
-        (owners, "lock", "owner.lock"),
-        (owners, "_write", "owner.describe"),
-        (owners, "_delete", "owner.delete"),
-        (owners.OwnFolder, "end", "owner.end"),
+        (folders, "lock", "owner.lock"),
+        (folders, "_write", "owner.describe"),
+        (folders, "_delete", "owner.delete"),
+        (folders.OwnFolder, "end", "owner.end"),
         (Lifeline, "start", "guardian.start"),
         (Lifeline, "hand_over", "guardian.hand-over"),
         (Lifeline, "bye", "guardian.bye"),
         (Ownership, "close", "close"),
         (spool.Segment, "drop", "segment.drop"),
-        (recovery, "absorb", "recovery.absorb"),
+        (owner, "absorb", "recovery.absorb"),
         (Finisher, "finish", "recovery.finish"),
     ):
-        setattr(owner, name, _wrapped(getattr(owner, name), label))
+        setattr(holder, name, _wrapped(getattr(holder, name), label))
 
 
 def _wrapped(plain: Callable[..., Any], label: str) -> Callable[..., Any]:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from eventflow.journal import open_journal
-from eventflow.journal.base import DeliveryQuery, RunQuery
+from eventflow.journal.contract import DeliveryQuery, RunQuery
 from eventflow.journal.rows import DeliveryRow, EventRow, RunRow
 from eventflow.states import LEGAL, TERMINAL
 from tests.crash.workloads import owed

@@ -17,9 +17,9 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Final
 
-from eventflow import recovery
 from eventflow.journal import writer
-from eventflow.journal.owners import dead, owners_folder
+from eventflow.owners.folders import dead, owners_folder
+from eventflow.recovery import owner
 from tests.crash import points, workloads
 
 LONGEST_SECONDS: Final = 60.0
@@ -132,7 +132,7 @@ def _recover() -> int:
     if not found:
         return 0
 
-    return recovery.main(["--owner", str(found[0].path), "--journal", url, "--alone"])
+    return owner.main(["--owner", str(found[0].path), "--journal", url, "--alone"])
 
 
 def _kill_guardian() -> None:

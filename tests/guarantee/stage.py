@@ -17,16 +17,16 @@ from typing import Any, Final, TypeVar
 
 from eventflow import settings
 from eventflow.journal import open_journal
-from eventflow.journal.base import START, DeliveryQuery, Journal, RunQuery
-from eventflow.journal.owners import owners_folder
+from eventflow.journal.contract import START, DeliveryQuery, Journal, RunQuery
 from eventflow.journal.rows import DeliveryStatus
+from eventflow.owners.folders import owners_folder
 from eventflow.settings import SETTINGS
 
 __all__ = ["HEAD", "Program", "Stage", "Told", "until"]
 
 T = TypeVar("T")
 
-ROOT: Final = Path(settings.__file__).parents[1]
+ROOT: Final = Path(settings.__file__).parents[2]
 
 PATIENCE_SECONDS: Final = 60.0
 """When what is waited for counts as never coming: no time that anything should take."""

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from eventflow.journal.base import RunQuery
+from eventflow.journal.contract import RunQuery
 from tests.guarantee.stage import HEAD, Program, Stage
 
 ETL = """

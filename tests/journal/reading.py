@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from uuid import UUID
 
 from eventflow.events import Event, StateTransition
-from eventflow.journal.base import DeliveryQuery, Journal, RunQuery
+from eventflow.journal.contract import DeliveryQuery, Journal, RunQuery
 from eventflow.journal.recorder import Recorder
 from eventflow.journal.rows import DeliveryRow, RunRow
 from eventflow.wiring import recorder

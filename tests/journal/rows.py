@@ -8,7 +8,7 @@ from uuid import UUID
 
 from uuid_utils.compat import uuid7
 
-from eventflow.journal.base import Batch, Fence
+from eventflow.journal.contract import Batch, Fence
 from eventflow.journal.rows import (
     DeliveryRow,
     DeliveryStatus,

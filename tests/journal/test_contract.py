@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from uuid_utils.compat import uuid7
 
 from eventflow.errors import JournalError
-from eventflow.journal.base import (
+from eventflow.journal.contract import (
     START,
     Batch,
     DeliveryQuery,
@@ -27,7 +27,7 @@ from eventflow.journal.base import (
     StaleOwnerError,
     UnstorableError,
 )
-from eventflow.journal.lines import encode
+from eventflow.journal.format import encode
 from eventflow.journal.rows import (
     OWED,
     DeliveryRow,
@@ -668,7 +668,7 @@ def test_one_of_those_who_find_pruning_due_does_it(
     journal: Journal, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Who comes second finds the turn taken, though it had seen that it was due."""
-    monkeypatch.setattr("eventflow.journal.tending.is_due", lambda *_: True)
+    monkeypatch.setattr("eventflow.journal.stores.maintenance.is_due", lambda *_: True)
 
     assert journal.prune_if_due(every=timedelta(hours=1)) is None
 

@@ -22,7 +22,7 @@ ROOT = Path(__file__).parent.parent.parent
 WRITE = """
 import sys
 from eventflow.journal import open_journal
-from eventflow.journal.lines import encode
+from eventflow.journal.format import encode
 from eventflow.journal.writer import Writer
 from eventflow.states import StateType
 from tests.journal.putting import now, soon

@@ -25,13 +25,13 @@ from eventflow import (
     wait,
 )
 from eventflow.errors import EventflowError, JournalError
-from eventflow.eventbus import current_bus
-from eventflow.ids import delivery_id, new_id
-from eventflow.journal.base import DeliveryQuery, Fence, RunQuery
-from eventflow.journal.lines import decode
-from eventflow.journal.memory import MemoryJournal
+from eventflow.eventbus.bus import current_bus
+from eventflow.journal.contract import DeliveryQuery, Fence, RunQuery
+from eventflow.journal.format import decode
 from eventflow.journal.recorder import MANY, Recorder
 from eventflow.journal.rows import DeliveryRow, DeliveryStatus, EventRow, RunRow
+from eventflow.journal.stores.memory import MemoryJournal
+from eventflow.primitives.ids import delivery_id, new_id
 from eventflow.settings import (
     EVENTFLOW_DURABILITY,
     EVENTFLOW_JOURNAL_URL,
@@ -300,8 +300,8 @@ def test_only_hooks_that_run_are_owed() -> None:
 
 def test_a_hook_that_is_used_up_is_owed_no_more() -> None:
     """Of a hook for one event, one delivery, however many transitions there are."""
-    from eventflow.delivery import HookReceiver
-    from eventflow.subscriptions import Phase
+    from eventflow.eventbus.subscriptions import Phase
+    from eventflow.hooks.receiver import HookReceiver
 
     one = Hook(seen, state="Completed")
     bus.attach(seen, HookReceiver(one), one.filter(), phase=Phase.HOOK, once=True)
@@ -318,7 +318,7 @@ def test_retries_are_in_the_row(monkeypatch: pytest.MonkeyPatch) -> None:
     def slept(_seconds: float) -> None:
         rows.extend(owed())
 
-    monkeypatch.setattr("eventflow.delivery.sleep", slept)
+    monkeypatch.setattr("eventflow.hooks.receiver.sleep", slept)
 
     def late(*_: Any) -> None:
         rows.extend(owed())
@@ -477,7 +477,7 @@ def test_a_journal_that_cannot_be_written_fails_no_run(
 ) -> None:
     """Runs and hooks go on; what happened meanwhile is written when it is well again."""
     broken = Broken()
-    monkeypatch.setattr("eventflow.journal.ownership.open_journal", lambda *_: broken)
+    monkeypatch.setattr("eventflow.owners.session.open_journal", lambda *_: broken)
     calls: list[str] = []
     hook(state="Completed")(lambda *_: calls.append("hook"))
     if way == "sync":

@@ -22,11 +22,11 @@ from eventflow.errors import JournalError
 from eventflow.journal import open_journal
 from eventflow.journal import writer as writer_module
 from eventflow.journal.backlog import Backlog
-from eventflow.journal.base import Fence, StaleOwnerError, UnstorableError
-from eventflow.journal.lines import encode
-from eventflow.journal.memory import MemoryJournal
+from eventflow.journal.contract import Fence, StaleOwnerError, UnstorableError
+from eventflow.journal.format import encode
 from eventflow.journal.rows import DeliveryStatus, RunRow
 from eventflow.journal.spool import Spool, segments
+from eventflow.journal.stores.memory import MemoryJournal
 from eventflow.journal.writer import Writer
 from tests.forked import in_a_fork
 from tests.journal.putting import now, soon

@@ -6,7 +6,7 @@ import asyncio
 import threading
 from contextvars import copy_context
 
-from eventflow.portal import background
+from eventflow.interrupts.portals import background
 from eventflow.runners.loop import spawn
 
 

@@ -8,7 +8,7 @@ from typing import Any, assert_type
 import pytest
 
 from eventflow import State, Task, allow_failure, as_completed, flow, task, unmapped, wait
-from eventflow.futures import Future, FutureList
+from eventflow.runs.futures import Future, FutureList
 from eventflow.testing import Isolated
 
 

@@ -1,0 +1,1 @@
+"""The commands of `eventflow`, one module for each group."""

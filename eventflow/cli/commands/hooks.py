@@ -1,0 +1,135 @@
+"""`eventflow hooks check`: which hooks cannot be guaranteed, and why."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from types import ModuleType
+from typing import Any, NamedTuple
+
+import click
+from rich.console import Console
+from rich.text import Text
+
+from eventflow.cli.display.tables import as_json, print_json, show_table
+from eventflow.cli.targets import load, split
+from eventflow.definitions.definition import Definition
+from eventflow.eventbus.bus import current_bus
+from eventflow.hooks.declaration import Hook
+from eventflow.hooks.importability import unreachable
+from eventflow.hooks.receiver import HookReceiver
+
+__all__ = ["hooks"]
+
+
+class _Checked(NamedTuple):
+    """A hook, what it is declared on, and why it cannot be guaranteed, if so."""
+
+    hook: Hook
+    on: str
+    why: str | None
+
+
+@click.group()
+def hooks() -> None:
+    """Check which hooks are sure to run."""
+
+
+@hooks.command("check")
+@click.argument("source", metavar="FILE.py|MODULE")
+@as_json
+@click.pass_context
+def check(ctx: click.Context, *, source: str, as_json: bool) -> None:
+    """Import a file or a module, and say of each of its hooks whether it can be guaranteed.
+
+    A hook that another process can import runs whatever ends its own process, and after a
+    reboot. Any other survives the end of its process only where it can be handed to the guardian
+    by value, and no reboot.
+
+    Ends with 1 if there is a hook that cannot be guaranteed.
+    """
+    module = load(split(source))
+    found = list(_hooks_of(module))
+    doubtful = [one for one in found if one.why is not None]
+    if as_json:
+        print_json([_document(one) for one in found])
+    elif not found:
+        click.echo(f"{source} declares no hook.", err=True)
+    else:
+        _show(found)
+        _sum_up(found, doubtful)
+    ctx.exit(1 if doubtful else 0)
+
+
+def _hooks_of(module: ModuleType) -> Iterator[_Checked]:
+    seen: set[int] = set()
+    for name, one in _definitions_in(module):
+        for hook in one.hooks:
+            if id(hook) not in seen:
+                seen.add(id(hook))
+                yield _Checked(hook, f"{one.run_type} {name}", unreachable(hook))
+    for subscription in current_bus().subscriptions:
+        receiver = subscription.receiver
+        if isinstance(receiver, HookReceiver):
+            yield _Checked(receiver.hook, "every run", unreachable(receiver.hook))
+
+
+def _definitions_in(module: ModuleType) -> Iterator[tuple[str, Definition[Any, Any]]]:
+    """Give the flows and tasks that a module has, its own and others', once each."""
+    spaces: list[tuple[str, Any]] = [("", module)]
+    seen: set[int] = set()
+    while spaces:
+        prefix, space = spaces.pop(0)
+        for name, value in list(vars(space).items()):
+            if isinstance(value, Definition) and id(value.origin) not in seen:
+                seen.add(id(value.origin))
+                yield prefix + value.name, value
+            elif isinstance(value, type) and value.__module__ == module.__name__:
+                spaces.append((f"{prefix}{name}.", value))
+
+
+def _states(hook: Hook) -> str:
+    if hook.state is None:
+        return "every state"
+    several = [hook.state] if isinstance(hook.state, str) else hook.state
+
+    return ", ".join(str(one) for one in several)
+
+
+def _document(one: _Checked) -> dict[str, Any]:
+    return {
+        "hook": one.hook.id,
+        "on": one.on,
+        "states": _states(one.hook),
+        "guaranteed": one.why is None,
+        "why": one.why,
+    }
+
+
+def _show(found: list[_Checked]) -> None:
+    ascii_only = Console().options.ascii_only
+    yes, no = ("ok", "no") if ascii_only else ("✓", "✗")
+    show_table(
+        ["", "Hook", "On", "States", "Why not"],
+        [
+            [
+                Text(yes, "green") if one.why is None else Text(no, "red"),
+                Text(one.hook.id, "" if one.why is None else "red"),
+                one.on,
+                _states(one.hook),
+                one.why or "",
+            ]
+            for one in found
+        ],
+    )
+
+
+def _sum_up(found: list[_Checked], doubtful: list[_Checked]) -> None:
+    if not doubtful:
+        every = "The one hook" if len(found) == 1 else f"All {len(found)} hooks"
+        click.echo(f"\n{every} can be guaranteed.")
+        return
+    click.echo(
+        f"\n{len(doubtful)} of {len(found)} hooks cannot be guaranteed. They run in their own "
+        "process, and after its end where they can be\nhanded to the guardian by value; never "
+        "after a reboot."
+    )

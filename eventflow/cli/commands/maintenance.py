@@ -1,0 +1,117 @@
+"""`eventflow prune` and `eventflow verify`: keeping the journal small, and checking it."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from datetime import UTC, datetime, timedelta
+
+import click
+from rich.text import Text
+
+from eventflow.cli.display.styles import named
+from eventflow.cli.display.tables import as_json, print_json, printed, show_table
+from eventflow.cli.display.times import BYTES, DURATION, bytes_in_words
+from eventflow.cli.lookup import dead_owners, reading, short
+from eventflow.client.archive import Archive
+from eventflow.journal.contract import Finding, Pruned, RunQuery, Statistics
+from eventflow.settings import EVENTFLOW_RETENTION_BYTES, EVENTFLOW_RETENTION_DAYS
+
+__all__ = ["prune", "verify"]
+
+
+@click.command(short_help="Delete what is old and done with.")
+@click.option("--older-than", type=DURATION, help="Delete what ended longer ago: 12h, 30d.")
+@click.option("--max-bytes", type=BYTES, help="Then the oldest until it is no larger: 500MB, 1GB.")
+@as_json
+def prune(*, older_than: timedelta | None, max_bytes: int | None, as_json: bool) -> None:
+    """Delete runs that have ended and are owed nothing any more, with their events.
+
+    Without options by the settings EVENTFLOW_RETENTION_DAYS and EVENTFLOW_RETENTION_BYTES.
+    A run that has not ended, or of which a hook is still owed, is never deleted.
+    """
+    if older_than is None and max_bytes is None:
+        older_than = timedelta(days=EVENTFLOW_RETENTION_DAYS.value())
+        max_bytes = EVENTFLOW_RETENTION_BYTES.value()
+    gone, size = Pruned(0, 0, 0, 0), 0
+    with reading() as archive:
+        if archive is not None:
+            moment = None if older_than is None else datetime.now(UTC) - older_than
+            gone = archive.journal.prune(older_than=moment, max_bytes=max_bytes)
+            size = archive.journal.statistics().size
+    if as_json:
+        print_json({**asdict(gone), "size": size})
+    elif archive is not None:
+        click.echo(
+            f"Deleted {_count(gone.runs, 'run')} with {_count(gone.events, 'event')} and "
+            f"{_count(gone.deliveries, 'delivery', 'deliveries')}; the journal holds "
+            f"{bytes_in_words(size)}."
+        )
+        if max_bytes is not None and size > max_bytes:
+            click.echo("It could not be made smaller: the rest is still owed, or in use.", err=True)
+
+
+def _count(number: int, one: str, many: str = "") -> str:
+    return f"{number:,} {one if number == 1 else many or f'{one}s'}"
+
+
+@click.command(short_help="Check that nothing is missing or left behind.")
+@as_json
+@click.pass_context
+def verify(ctx: click.Context, *, as_json: bool) -> None:
+    """Check the journal: gaps, orphans, and runs without end whose process is gone.
+
+    Ends with 1 if something is wrong, and lists it.
+    """
+    found: list[Finding] = []
+    facts: Statistics | None = None
+    names: dict[object, Text] = {}
+    with reading() as archive:
+        if archive is not None:
+            found = [*archive.journal.verify(), *_left_behind(archive)]
+            facts = archive.journal.statistics()
+            names = {one.run_id: _name(archive, one) for one in found}
+    if as_json:
+        print_json(
+            {
+                "clean": not found,
+                "findings": [{**asdict(one), "run_id": str(one.run_id)} for one in found],
+                "journal": None if facts is None else asdict(facts),
+            }
+        )
+    elif found:
+        rows: list[list[Text | str]] = [
+            [Text(one.kind, "red"), short(one.run_id), names[one.run_id], one.message]
+            for one in found
+        ]
+        show_table(["Finding", "Id", "Run", "What"], rows)
+    elif facts is not None:
+        printed(_clean(facts))
+    ctx.exit(1 if found else 0)
+
+
+def _left_behind(archive: Archive) -> list[Finding]:
+    """Look for runs without end whose process is gone, though nobody has noticed yet."""
+    journal = archive.journal
+
+    return [
+        Finding("left behind", row.id, f"has no end, and its process ({owner}) is gone")
+        for owner in sorted(dead_owners(journal))
+        for row in journal.runs(RunQuery(keeper=owner, unfinished=True, limit=2**31))
+    ]
+
+
+def _name(archive: Archive, finding: Finding) -> Text:
+    row = archive.row(finding.run_id)
+
+    return Text("?") if row is None else named(row.definition, row.name)
+
+
+def _clean(facts: Statistics) -> Text:
+    held = (
+        f"{_count(facts.runs, 'run')} ({facts.unfinished:,} without end), "
+        f"{_count(facts.events, 'event')}, "
+        f"{_count(sum(facts.deliveries.values()), 'delivery', 'deliveries')}, "
+        f"{bytes_in_words(facts.size)}."
+    )
+
+    return Text.assemble(("Nothing is wrong", "green"), ": ", held)

@@ -1,0 +1,172 @@
+"""`eventflow run`: run a flow of a file or a module, show it, and end with its exit code."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+import click
+from rich.console import Console
+
+from eventflow.cli.arguments import call_arguments, help_text
+from eventflow.cli.display.progress import shown
+from eventflow.cli.display.styles import one_line
+from eventflow.cli.display.summary import summarise
+from eventflow.cli.display.tally import Tally
+from eventflow.cli.display.tracebacks import own_traceback
+from eventflow.cli.execution import execute, exit_code
+from eventflow.cli.targets import find_flow, load, split
+from eventflow.eventbus.bus import current_bus
+from eventflow.events import StateTransition
+from eventflow.flows import Flow
+from eventflow.logs import configure, for_people, get_logger
+from eventflow.runs.run import FlowRun
+from eventflow.settings import EVENTFLOW_LOG_FORMAT, EVENTFLOW_LOG_LEVEL, temporary_settings
+from eventflow.states import AnyState
+from eventflow.tracing import enable
+
+__all__ = ["run"]
+
+_logger: Final = get_logger("run")
+_HELP: Final = frozenset({"--help", "-h"})
+_EXPLAINED: Final = """\
+Run a flow, with parameters converted to the types it declares.
+
+The name of the flow may be left out where there is only one. With --help after the target the
+flow's own parameters are told.
+
+\b
+  eventflow run etl.py:load --day 2026-01-31 --limit 10 --dry-run
+  eventflow run etl.py --tables customers --tables orders
+  eventflow run package.module:load --options '{"retries": 2}'
+
+\b
+Exit codes:
+  0 completed   1 failed or cancelled   2 wrong usage   3 crashed
+  130 interrupted (SIGINT)   143 terminated (SIGTERM)
+"""
+_LEVELS: Final = ["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"]
+
+
+class _Wanted(NamedTuple):
+    """What the user asked for."""
+
+    target: str
+    arguments: Sequence[str]
+    trace: bool
+    progress: bool
+
+
+class _Ended(NamedTuple):
+    """How a run ended."""
+
+    tally: Tally
+    run: FlowRun
+    state: AnyState
+    ended_by: BaseException | None
+
+
+@click.command(
+    context_settings={"allow_interspersed_args": False},
+    help=_EXPLAINED,
+    short_help="Run a flow of a file or a module.",
+)
+@click.option(
+    "--trace/--no-trace",
+    default=None,
+    help="Log a line for every transition and hook; by default where there is no progress.",
+)
+@click.option(
+    "--progress/--no-progress",
+    default=None,
+    help="Show live progress; by default on a terminal.",
+)
+@click.option("--log-level", type=click.Choice(_LEVELS, case_sensitive=False))
+@click.option("--log-format", type=click.Choice(["auto", "console", "json"]))
+@click.argument("target", metavar="FILE.py:FLOW|MODULE:FLOW")
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED, metavar="[--NAME VALUE]...")
+@click.pass_context
+def run(
+    ctx: click.Context,
+    *,
+    target: str,
+    arguments: tuple[str, ...],
+    trace: bool | None,
+    progress: bool | None,
+    log_level: str | None,
+    log_format: str | None,
+) -> None:
+    """Run a flow, with parameters converted to the types it declares."""
+    chosen = {EVENTFLOW_LOG_LEVEL: log_level, EVENTFLOW_LOG_FORMAT: log_format}
+    # What shows progress has no room for a line per transition, unless it is asked for.
+    progress = (not trace and _terminal()) if progress is None else progress
+    wanted = _Wanted(target, arguments, not progress if trace is None else trace, progress)
+    with temporary_settings({one: value for one, value in chosen.items() if value is not None}):
+        configure()
+        if _HELP.intersection(arguments):
+            click.echo(help_text(_flow(target, ()), target))
+            return
+        ended = _run(wanted)
+        _tell(ended)
+    ctx.exit(exit_code(ended.state, ended.ended_by))
+
+
+def _terminal() -> bool:
+    console = Console(stderr=True)
+
+    return console.is_terminal and not console.is_dumb_terminal
+
+
+def _flow(target: str, arguments: Sequence[str]) -> Flow[..., Any]:
+    """Load the flow, in a process that looks as if Python itself ran its file."""
+    named = split(target)
+    sys.argv = [str(Path(named.source)) if named.is_file else named.source, *arguments]
+
+    return find_flow(load(named), named)
+
+
+def _run(wanted: _Wanted) -> _Ended:
+    tally = Tally()
+    with ExitStack() as stack:
+        if wanted.progress:
+            # Before anything of the user's is imported: what keeps hold of stderr, as a logging
+            # handler does, must write above the live view as well.
+            stack.enter_context(shown(tally, Console(stderr=True), wanted.target))
+        flow = _flow(wanted.target, wanted.arguments)
+        args, kwargs = call_arguments(flow, wanted.arguments)
+        stack.enter_context(current_bus().subscribe(tally, event_type=StateTransition))
+        if wanted.trace:
+            stack.enter_context(enable())
+        ended_by = execute(flow, args, kwargs)
+    run = tally.run
+    if run is None or run.state is None:
+        raise ended_by or AssertionError("calling a flow makes a run")
+
+    return _Ended(tally, run, run.state, ended_by)
+
+
+def _tell(ended: _Ended) -> None:
+    """Say how the run ended: what it raised on stderr, the summary on stdout."""
+    run, state = ended.run, ended.state
+    if not state.is_completed and isinstance(state.data, Exception):
+        _show_error(state.data, f"{run.flow_name}/{run.name} is {state.name}")
+    summarise(ended.tally, run, state, Console())
+
+
+def _show_error(error: Exception, what: str) -> None:
+    """Show a traceback to people; a machine that reads JSON lines gets one of those."""
+    trace = own_traceback(error)
+    if for_people() or logging.getLogger().handlers:
+        *before, last = trace.rsplit("\n", 1)
+        console = Console(stderr=True)
+        console.print(
+            "\n".join(before), style="bright_black", markup=False, highlight=False, soft_wrap=True
+        )
+        console.print(last, style="red", markup=False, highlight=False, soft_wrap=True)
+        console.print()
+    else:
+        _logger.error("%s: %s", what, one_line(f"{type(error).__name__}: {error}"), exception=trace)

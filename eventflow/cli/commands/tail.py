@@ -1,0 +1,148 @@
+"""`eventflow tail`: every transition as it happens, whichever process it happens in."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator
+from datetime import datetime
+from typing import Final
+from uuid import UUID
+
+import click
+from rich.text import Text
+
+from eventflow.cli.commands.runs import STATES
+from eventflow.cli.display.styles import named, one_line, state_text
+from eventflow.cli.display.tables import printed
+from eventflow.cli.display.times import SINCE, clock
+from eventflow.cli.lookup import run_named, short
+from eventflow.client.archive import Archive, RunTransition
+from eventflow.client.journals import journal_file, opened_journal
+from eventflow.journal.contract import START, Cursor, Journal
+from eventflow.states import StateType
+
+__all__ = ["tail"]
+
+CHUNK: Final = 500
+"""How many events are read at a time."""
+
+WAIT_SECONDS: Final = 1.0
+"""How long one wait for an event lasts: whatever ends the command is noticed in between."""
+
+ABSENT_SECONDS: Final = 0.25
+"""How often it is looked whether there is a journal yet."""
+
+WIDEST: Final = 14
+"""How wide the names of most states are."""
+
+
+@click.command(short_help="Show transitions as they happen.")
+@click.option("--since", type=SINCE, help="Begin in the past: 15m, 12h, 30d, 2026-03-01.")
+@click.option("--run", "run", metavar="RUN", help="Only this run and what it calls; ends with it.")
+@click.option("--state", "states", type=STATES, multiple=True, help="Only these; repeatable.")
+@click.option("--json", "as_json", is_flag=True, help="Print a JSON document on every line.")
+def tail(
+    *, since: datetime | None, run: str | None, states: tuple[str | StateType, ...], as_json: bool
+) -> None:
+    """Show transitions as they happen, in every process that shares the journal.
+
+    With --run those of one run and of all that it calls, from its first on. Ctrl-C ends it.
+    """
+    try:
+        for event in _events(since, run):
+            state = event.to_state
+            if not states or state.type in states or state.name in states:
+                _print(event, as_json=as_json)
+    except KeyboardInterrupt:
+        # How it is meant to be ended: nothing has gone wrong.
+        return
+
+
+def _print(event: RunTransition, *, as_json: bool) -> None:
+    if as_json:
+        click.echo(event.model_dump_json())
+    else:
+        printed(_line(event))
+    sys.stdout.flush()
+
+
+def _line(event: RunTransition) -> Text:
+    state = event.to_state
+    shown = state_text(state)
+    shown.pad_right(max(0, WIDEST - shown.cell_len))
+    why = str(state.error or state.message or "")
+
+    return Text.assemble(
+        (f"{clock(event.occurred)}  {short(event.run_id)}  ", "bright_black"),
+        *(shown, "  ", named(event.definition_name, event.run_name)),
+        f"  {one_line(why)}" if why else "",
+    )
+
+
+def _events(since: datetime | None, run: str | None) -> Iterator[RunTransition]:
+    """Give events for as long as they are wanted, through the coming and going of the journal."""
+    told = False
+    while True:
+        with opened_journal() as journal:
+            if journal is not None:
+                yield from _Follower(journal, since, run).events()
+                if run is not None:
+                    return
+        if not told:
+            click.echo(f"There is no journal at {journal_file()} yet; waiting for it.", err=True)
+            told = True
+        # All that is in a journal which was not there has just happened.
+        since = since or datetime.fromtimestamp(0).astimezone()
+        time.sleep(ABSENT_SECONDS)
+
+
+class _Follower:
+    """Reads one journal until it is removed, or until the run that was asked for has ended."""
+
+    def __init__(self, journal: Journal, since: datetime | None, run: str | None) -> None:
+        self._journal = journal
+        self._archive = Archive(journal)
+        self._run: UUID | None = None
+        if run is not None:
+            found = run_named(self._archive, run)
+            self._run = found.id
+            since = since or found.created
+        self._since = since
+        self._cursor: Cursor = journal.cursor() if since is None else journal.cursor(since)
+        if since is not None and since.timestamp() == 0:
+            self._cursor = START
+
+    def events(self) -> Iterator[RunTransition]:
+        """Give the events that are wanted."""
+        while self._is_there():
+            # Asked before reading: what ended before is read to its end.
+            over = self._is_over()
+            yield from self._new()
+            if over:
+                return
+            self._journal.wait(self._cursor, WAIT_SECONDS)
+
+    def _is_there(self) -> bool:
+        file = journal_file()
+
+        return file is None or file.is_file()
+
+    def _is_over(self) -> bool:
+        found = None if self._run is None else self._journal.run(self._run)
+
+        return self._run is not None and (found is None or found.ended is not None)
+
+    def _new(self) -> Iterator[RunTransition]:
+        while True:
+            some, onward = self._archive.events_after(self._cursor, CHUNK)
+            yield from filter(self._is_wanted, some)
+            if onward == self._cursor:
+                return
+            self._cursor = onward
+
+    def _is_wanted(self, event: RunTransition) -> bool:
+        if self._since is not None and event.occurred < self._since:
+            return False
+
+        return self._run is None or self._archive.within(event.run_id, self._run)

@@ -1,0 +1,96 @@
+"""What is said when a flow run has ended: how, how long it took, what failed, what it gave."""
+
+from __future__ import annotations
+
+import reprlib
+from typing import Any, Final
+
+from rich.console import Console
+from rich.text import Text
+
+from eventflow.cli.display.styles import counts_line, failure_line, mark_of, one_line, style_of
+from eventflow.cli.display.tally import Tally, Totals
+from eventflow.runs.run import FlowRun
+from eventflow.states import AnyState
+from eventflow.tracing import in_words
+
+__all__ = ["summarise"]
+
+_FAILURES: Final = 10
+_REPR: Final = 200
+
+
+def summarise(tally: Tally, run: FlowRun, state: AnyState, console: Console) -> None:
+    """Print the summary of a flow run that has ended."""
+    totals = tally.totals()
+    rows: list[tuple[str, Text]] = []
+    if totals.tasks:
+        rows.append(("tasks", counts_line(totals.tasks)))
+    if totals.flows:
+        rows.append(("subflows", counts_line(totals.flows)))
+    rows += [("failed", line) for line in _failures(totals, console)]
+    if not state.is_completed:
+        rows.append(("cause", Text(one_line(_cause(state)))))
+    elif state.data is not None:
+        rows.append(("result", Text(_short(state.data))))
+    console.print(_head(run, state, console), soft_wrap=True, highlight=False)
+    for name, line in _without_repeats(rows):
+        console.print(
+            Text.assemble((f"  {name:<9}", "bright_black"), line), soft_wrap=True, highlight=False
+        )
+
+
+def _head(run: FlowRun, state: AnyState, console: Console) -> Text:
+    style = style_of(state.name)
+    parts: list[Any] = [
+        (mark_of(state, console), style),
+        " ",
+        (run.flow_name, "bold"),
+        (f"/{run.name}", "cyan"),
+        "  ",
+        (state.name, style),
+    ]
+    if run.created is not None:
+        seconds = ((run.end_time or state.timestamp) - run.created).total_seconds()
+        parts.append((f" in {in_words(seconds)}", "bright_black"))
+
+    return Text.assemble(*parts)
+
+
+def _failures(totals: Totals, console: Console) -> list[Text]:
+    ended = [one for one in totals.failures if not one.retrying]
+    lines = [failure_line(one, console) for one in ended[:_FAILURES]]
+    more = totals.failed - len(lines)
+    if more > 0:
+        lines.append(Text(f"… and {more:,} more", "bright_black"))
+
+    return lines
+
+
+def _cause(state: AnyState) -> str:
+    if isinstance(state.data, BaseException):
+        text = str(state.data)
+        kind = type(state.data).__name__
+        return f"{kind}: {text}" if text else kind
+
+    return state.message or f"the run is {state.name}"
+
+
+def _short(value: object) -> str:
+    shortened = reprlib.Repr()
+    shortened.maxstring = shortened.maxother = _REPR
+    try:
+        return one_line(shortened.repr(value), _REPR)
+    except Exception as error:  # noqa: BLE001 - a user's __repr__ may do anything
+        return f"<{type(value).__name__}, whose repr raised {type(error).__name__}>"
+
+
+def _without_repeats(rows: list[tuple[str, Text]]) -> list[tuple[str, Text]]:
+    """Name a group of rows once, on its first."""
+    named: set[str] = set()
+    shown = []
+    for name, line in rows:
+        shown.append(("" if name in named else name, line))
+        named.add(name)
+
+    return shown

@@ -1,0 +1,33 @@
+"""Tracebacks of users' code: what eventflow and the import system add is left out."""
+
+from __future__ import annotations
+
+import importlib
+import os
+from pathlib import Path
+from traceback import FrameSummary, StackSummary, TracebackException
+from typing import Final
+
+__all__ = ["own_traceback"]
+
+_FOLDERS: Final = (Path(__file__).parents[2], Path(importlib.__file__).parent)
+_OURS: Final = (*(f"{folder}{os.sep}" for folder in _FOLDERS), "<frozen importlib")
+
+
+def own_traceback(error: BaseException) -> str:
+    """Format an exception, with those it came from, without the frames of eventflow itself."""
+    described = TracebackException.from_exception(error)
+    _trim(described)
+
+    return "".join(described.format()).rstrip()
+
+
+def _trim(described: TracebackException) -> None:
+    described.stack = StackSummary.from_list([one for one in described.stack if _is_theirs(one)])
+    for other in (described.__cause__, described.__context__, *(described.exceptions or ())):
+        if other is not None:
+            _trim(other)
+
+
+def _is_theirs(frame: FrameSummary) -> bool:
+    return not frame.filename.startswith(_OURS)

@@ -1,0 +1,152 @@
+"""Runs of the past, brought back from the journal so that a hook can be given them."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import sys
+from collections import OrderedDict
+from collections.abc import Mapping
+from typing import Any, Final
+from uuid import UUID
+
+from eventflow.client.archive import Archive, RunTransition, state_of
+from eventflow.context import RunContext
+from eventflow.definitions.definition import Definition
+from eventflow.eventbus.subscriptions import MAIN
+from eventflow.hooks.references import Place, place, resolve
+from eventflow.journal.rows import RunRow
+from eventflow.recovery.finishing import stand_in
+from eventflow.recovery.loading import LoadingStopped, without_runs
+from eventflow.runs.run import FlowRun, Run, TaskRun, Transition
+from eventflow.states import AnyState, StateType
+
+__all__ = ["Past"]
+
+REMEMBERED: Final = 4_096
+"""How many runs are kept as they stood at their last event."""
+
+
+class Past:
+    """Brings back the runs of a journal, with their flows and tasks where these can be imported."""
+
+    def __init__(self, archive: Archive) -> None:
+        self._archive = archive
+        self._runs: OrderedDict[UUID, Run] = OrderedDict()
+        self._definitions: dict[tuple[str, str], Any] = {}
+
+    def transition(self, event: RunTransition) -> Transition:
+        """Make of a past event the fact that it was, about a run as it stood then."""
+        run = self._run(event)
+        before = event.from_state
+        run.transitions = event.sequence
+        run.run_count = event.run_count
+        run.entered = event.to_state
+        if event.to_state.type is StateType.RUNNING and run.started_at is None:
+            run.started_at = event.occurred
+        row = self._row(event.run_id)
+        if event.to_state.is_final or (row.ended is not None and row.state_id == event.id):
+            run.ended_at = event.occurred
+            run._seconds = row.seconds  # noqa: SLF001 - nobody else may say how long it took
+        fact = Transition(run, before, event.to_state)
+        run.transitions += 1
+
+        return fact
+
+    def context(self, run: Run) -> RunContext:
+        """Give what is in force where the run's hooks are called."""
+        return RunContext(run, run if isinstance(run, FlowRun) else self._flow_run(run), None)
+
+    def _row(self, run_id: UUID) -> RunRow:
+        row = self._archive.row(run_id)
+        assert row is not None  # noqa: S101 - there is no event of a run that is not known
+
+        return row
+
+    def _run(self, event: RunTransition) -> Run:
+        known = self._runs.get(event.run_id)
+        if known is None:
+            row = self._row(event.run_id)
+            known = self._runs[event.run_id] = self._brought_back(row, event.to_state)
+            if len(self._runs) > REMEMBERED:
+                self._runs.popitem(last=False)
+
+        return known
+
+    def _flow_run(self, run: Run) -> FlowRun | None:
+        row = None if run.flow_run_id is None else self._archive.row(run.flow_run_id)
+        found = None if row is None else self._brought_back(row, state_of(row))
+
+        return found if isinstance(found, FlowRun) else None
+
+    def _brought_back(self, row: RunRow, state: AnyState) -> Run:
+        above = None if row.parent_run_id is None else self._archive.row(row.parent_run_id)
+        facts: dict[str, object] = {
+            "number": row.id.int,
+            "name": row.name,
+            "labels": frozenset(row.tags),
+            "parameters": _parameters(row.parameters),
+            "parent_run_id": row.parent_run_id,
+            "flow_run_id": row.flow_run_id,
+            "root_flow_run_id": row.root_flow_run_id,
+            "created_at": row.created,
+        }
+        if row.run_type == "task":
+            return self._closed(
+                TaskRun.restored(self._definition(row), row.definition, state, facts)
+            )
+        facts["parent_flow_run_id"] = None if above is None else above.flow_run_id
+
+        return self._closed(FlowRun.restored(self._definition(row), row.definition, state, facts))
+
+    @staticmethod
+    def _closed(run: Run) -> Run:
+        # Whatever a hook tries: what has happened cannot be cancelled.
+        run.control.closed = True
+
+        return run
+
+    # -- definitions ------------------------------------------------------------------------
+
+    def _definition(self, row: RunRow) -> Any:
+        key = row.reference, row.definition
+        if key not in self._definitions:
+            found = _found(row)
+            self._definitions[key] = stand_in(row) if found is None else found
+
+        return self._definitions[key]
+
+
+def _parameters(text: str | None) -> Mapping[str, Any]:
+    try:
+        values = json.loads(text or "null")
+    except ValueError:
+        return {}
+
+    return values if isinstance(values, dict) else {}
+
+
+def _found(row: RunRow) -> Definition[Any, Any] | None:
+    """Give the flow or task that a run was of, if it can be had without running a program."""
+    at = place(row.reference)
+    module = _loaded(at)
+    found = None if module is None or not at.is_exact else resolve(module, at.path)
+    fits = isinstance(found, Definition) and found.run_type == row.run_type
+
+    return found if fits else None
+
+
+def _loaded(at: Place) -> Any:
+    if at.file is not None:
+        every = list(sys.modules.values())
+        return next((one for one in every if getattr(one, "__file__", None) == at.file), None)
+    if at.module == MAIN:
+        return None
+    if at.module not in sys.modules:
+        try:
+            with without_runs():
+                importlib.import_module(at.module)
+        except (Exception, SystemExit, LoadingStopped):  # noqa: BLE001 - a module may do anything
+            return None
+
+    return sys.modules.get(at.module)

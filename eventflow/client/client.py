@@ -1,0 +1,294 @@
+"""The client: reading and steering, from async code, what eventflow has saved and journalled."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final, TypeVar
+from uuid import UUID
+
+from anyio import to_thread
+
+from eventflow.blockstore import StoredBlock, open_store
+from eventflow.client.archive import Archive, RunTransition
+from eventflow.client.journals import opened_journal
+from eventflow.client.records import DeliveryRecord, FlowRunRecord, RunRecord, TaskRunRecord
+from eventflow.eventbus.filters import States
+from eventflow.interrupts.cancellation import cancel
+from eventflow.journal.contract import START, DeliveryQuery, RunQuery
+from eventflow.journal.rows import DeliveryStatus
+from eventflow.settings import EVENTFLOW_HOME, home
+from eventflow.states import StateType
+
+__all__ = ["BlockDocument", "Client", "get_client", "selected_states"]
+
+T = TypeVar("T")
+
+LIMIT: Final = 200
+"""How many are read where nobody says how many."""
+
+CHUNK: Final = 1_000
+"""How many events are read from the journal at a time."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BlockDocument:
+    """A saved block as it may be shown: every secret in `data` is masked; times are in UTC."""
+
+    id: UUID
+    name: str
+    block_type_slug: str
+    data: Mapping[str, Any]
+    created: datetime
+    updated: datetime
+
+
+class Client:
+    """Reads blocks, runs, events and deliveries, and asks for cancellations.
+
+    Made by `get_client`. What this process has not written to the journal yet is written before
+    it is read. Where there is no journal yet there are no runs; none is made for the asking.
+
+    Whatever asks the journal raises `JournalError` where it cannot be reached.
+    """
+
+    # -- blocks -----------------------------------------------------------------------------
+
+    async def read_block_document_by_name(self, name: str, block_type_slug: str) -> BlockDocument:
+        """Give the block of that name and type.
+
+        Raises:
+            BlockNotFoundError: there is none.
+            StoreError: the store cannot be read.
+        """
+        return _document(await to_thread.run_sync(lambda: open_store().get(block_type_slug, name)))
+
+    async def read_block_documents(self, block_type_slug: str | None = None) -> list[BlockDocument]:
+        """Give all blocks, or all of one type, ordered by type and name.
+
+        Raises:
+            StoreError: the store cannot be read.
+        """
+        stored = await to_thread.run_sync(lambda: open_store().every(block_type_slug))
+        return [_document(block) for block in stored]
+
+    async def delete_block_document(self, block_document_id: UUID) -> None:
+        """Delete the block with that id.
+
+        Raises:
+            BlockNotFoundError: there is none.
+            StoreError: the store cannot be written.
+        """
+        await to_thread.run_sync(lambda: open_store().remove(block_document_id))
+
+    # -- runs -------------------------------------------------------------------------------
+
+    async def read_flow_run(self, flow_run_id: UUID | str) -> FlowRunRecord | None:
+        """Give a flow run as it stands now; None if the journal knows none of that id.
+
+        Raises:
+            ValueError: the id is no UUID.
+        """
+        found = await self._run(flow_run_id)
+        return found if isinstance(found, FlowRunRecord) else None
+
+    async def read_task_run(self, task_run_id: UUID | str) -> TaskRunRecord | None:
+        """Give a task run as it stands now; None if the journal knows none of that id.
+
+        Raises:
+            ValueError: the id is no UUID.
+        """
+        found = await self._run(task_run_id)
+        return found if isinstance(found, TaskRunRecord) else None
+
+    async def read_flow_runs(
+        self,
+        *,
+        name: str | None = None,
+        flow_name: str | None = None,
+        state: States = None,
+        unfinished: bool = False,
+        parent_run_id: UUID | str | None = None,
+        since: datetime | None = None,
+        limit: int = LIMIT,
+    ) -> list[FlowRunRecord]:
+        """Give flow runs, newest first, at most `limit`.
+
+        `name` is that of the run, `flow_name` a pattern with `*` and `?`, `state` a name, a type
+        or several of either; `parent_run_id` gives the subflows that one run called itself;
+        `since` is when the run was made, at the earliest.
+        """
+        query = RunQuery(
+            run_type="flow",
+            name=name,
+            definition=flow_name,
+            parent_run_id=_uuid(parent_run_id),
+            **selected_states(state),
+            unfinished=unfinished,
+            since=since,
+            limit=limit,
+        )
+        found = await self._runs(query)
+        return [one for one in found if isinstance(one, FlowRunRecord)]
+
+    async def read_task_runs(
+        self,
+        *,
+        name: str | None = None,
+        task_name: str | None = None,
+        state: States = None,
+        unfinished: bool = False,
+        flow_run_id: UUID | str | None = None,
+        since: datetime | None = None,
+        limit: int = LIMIT,
+    ) -> list[TaskRunRecord]:
+        """Give task runs, newest first, at most `limit`; keywords as for `read_flow_runs`.
+
+        `flow_run_id` gives those that belong to one flow run, not those of its subflows.
+        """
+        query = RunQuery(
+            run_type="task",
+            name=name,
+            definition=task_name,
+            flow_run_id=_uuid(flow_run_id),
+            **selected_states(state),
+            unfinished=unfinished,
+            since=since,
+            limit=limit,
+        )
+        found = await self._runs(query)
+        return [one for one in found if isinstance(one, TaskRunRecord)]
+
+    async def _runs(self, query: RunQuery) -> list[RunRecord]:
+        nothing: list[RunRecord] = []
+        return await _ask(lambda archive: archive.runs(query), nothing)
+
+    async def _run(self, run_id: UUID | str) -> RunRecord | None:
+        wanted = UUID(str(run_id))
+        return await _ask(lambda archive: archive.run(wanted), None)
+
+    # -- events and deliveries --------------------------------------------------------------
+
+    async def read_events(
+        self,
+        *,
+        run_id: UUID | str | None = None,
+        since: datetime | None = None,
+        limit: int | None = None,
+    ) -> list[RunTransition]:
+        """Give the transitions of one run, or of all, in the order in which they happened.
+
+        They are the events that were published, without the live run. `since` is when they
+        occurred, at the earliest; at most `limit` of them, the earliest.
+        """
+        wanted = _uuid(run_id)
+        return await _ask(lambda archive: _events(archive, wanted, since, limit), [])
+
+    async def read_deliveries(
+        self,
+        *,
+        run_id: UUID | str | None = None,
+        status: str | Iterable[str] | None = None,
+        hook: str | None = None,
+        limit: int = LIMIT,
+    ) -> list[DeliveryRecord]:
+        """Give hooks' deliveries, in the order in which they came to be owed, at most `limit`.
+
+        `status` is one or several of pending, running, delivered, failed, dead; `hook` a pattern
+        over the hooks' identities.
+
+        Raises:
+            ValueError: there is no such status.
+        """
+        statuses = [status] if isinstance(status, str) else status or ()
+        query = DeliveryQuery(
+            run_id=_uuid(run_id),
+            statuses=tuple(DeliveryStatus(one) for one in statuses),
+            hook=hook,
+            limit=limit,
+        )
+        return await _ask(lambda archive: archive.deliveries(query), [])
+
+    # -- steering ---------------------------------------------------------------------------
+
+    async def cancel(self, run_id: UUID | str) -> bool:
+        """Ask for the cancellation of a run, wherever it is executed; does not wait for it.
+
+        Gives False if there is no such run, if it has ended, or was asked already.
+
+        Raises:
+            ValueError: the id is no UUID.
+            JournalError: the journal cannot be reached.
+        """
+        return await to_thread.run_sync(cancel, run_id)
+
+
+@asynccontextmanager
+async def get_client() -> AsyncIterator[Client]:
+    """Open a client on the home and the journal in force, for an `async with` block.
+
+    Raises:
+        HomeError: the home cannot be used.
+    """
+    await to_thread.run_sync(_check_home)
+    yield Client()
+
+
+def _check_home() -> None:
+    # What is not there yet is not made by who only reads.
+    if os.path.lexists(EVENTFLOW_HOME.value()):
+        home()
+
+
+async def _ask(question: Callable[[Archive], T], default: T) -> T:
+    def ask() -> T:
+        with opened_journal() as journal:
+            return default if journal is None else question(Archive(journal))
+
+    return await to_thread.run_sync(ask)
+
+
+def _events(
+    archive: Archive, run_id: UUID | None, since: datetime | None, limit: int | None
+) -> list[RunTransition]:
+    if run_id is not None:
+        every = archive.events(run_id)
+        return [one for one in every if since is None or one.occurred >= since][:limit]
+    found: list[RunTransition] = []
+    cursor = archive.journal.cursor(since) if since is not None else START
+    while limit is None or len(found) < limit:
+        some, onward = archive.events_after(cursor, CHUNK)
+        if onward == cursor:
+            break
+        found += [one for one in some if since is None or one.occurred >= since]
+        cursor = onward
+
+    return found[:limit]
+
+
+def selected_states(state: States) -> dict[str, Any]:
+    """Part states into the types and the names that a `RunQuery` takes."""
+    given = [state] if isinstance(state, str) else list(state or ())
+
+    return {
+        "state_types": tuple(one for one in given if isinstance(one, StateType)),
+        "state_names": tuple(one for one in given if not isinstance(one, StateType)),
+    }
+
+
+def _uuid(value: UUID | str | None) -> UUID | None:
+    return UUID(value) if isinstance(value, str) else value
+
+
+def _document(block: StoredBlock) -> BlockDocument:
+    return BlockDocument(
+        id=block.id,
+        name=block.name,
+        block_type_slug=block.slug,
+        data=block.data,
+        created=block.created,
+        updated=block.updated,
+    )

@@ -1,0 +1,1 @@
+"""What `Flow` and `Task` have in common: a function, its parameters, its options."""

@@ -1,0 +1,301 @@
+"""What flows and tasks share: a function, its name and options, and its declared hooks."""
+
+from __future__ import annotations
+
+import copy
+import functools
+import inspect
+from collections.abc import Callable, Iterable, Mapping
+from datetime import timedelta
+from typing import Any, ClassVar, Final, Generic, ParamSpec, Self, TypeAlias, TypeVar, cast
+
+from eventflow.definitions.parameters import Parameters
+from eventflow.errors import SignatureMismatchError
+from eventflow.eventbus.subscriptions import Phase, Subscription, is_async, qualified_name
+from eventflow.hooks.declaration import KINDS, Hook, HookFunction
+from eventflow.hooks.receiver import HookReceiver
+from eventflow.retries import RetryPolicy
+from eventflow.runs.run import RunType
+from eventflow.states import StateType
+
+__all__ = ["KEEP", "Definition", "HookList", "RunName", "changed"]
+
+P = ParamSpec("P")
+R = TypeVar("R", covariant=True)
+H = TypeVar("H", bound=HookFunction)
+
+RunName: TypeAlias = "str | Callable[[], str] | None"
+"""A template over the parameters, as for `str.format`, or a function that gives the name."""
+
+HookList: TypeAlias = "Iterable[HookFunction | Hook] | None"
+"""Hooks of one kind; any iterable, which is copied."""
+
+
+KEEP: Final[Any] = object()
+"""Stands for an option that was not given, where None would be a value."""
+
+
+class Definition(Generic[P, R]):
+    """A function with options and hooks; calling it makes a run.
+
+    `with_options` gives a copy with some options changed; two definitions never share hooks.
+    """
+
+    run_type: ClassVar[RunType]
+    tags: frozenset[str] = frozenset()
+
+    # What only one of the two kinds has; the engine asks both for it.
+    validate_parameters: bool = False
+    retry_condition_fn: Callable[..., object] | None = None
+    cache_key_fn: Callable[..., object] | None = None
+    cache_expiration: timedelta | None = None
+    refresh_cache: bool = False
+
+    def __init__(self, fn: Callable[P, R], options: Mapping[str, Any] | None = None) -> None:
+        inner = _undecorated(fn)
+        if not callable(inner):
+            raise TypeError(
+                f"@{self.run_type} takes a function, but got {fn!r}; "
+                f"options are given by keyword: @{self.run_type}(name=...)."
+            )
+        self.fn: Callable[P, R] = fn
+        self._own = {"name": _name_of(inner), "description": inspect.getdoc(inner)}
+        self.name = _name_of(inner)
+        self.version: str | None = None
+        self.description = inspect.getdoc(inner)
+        self.run_name: RunName = None
+        self.retry = RetryPolicy()
+        self._retrying: dict[str, Any] = dict.fromkeys(_RETRY)
+        self.timeout_seconds: float | None = None
+        self.log_prints: bool | None = None
+        self.is_async = is_async(inner) or inspect.isasyncgenfunction(inner)
+        self.is_generator = inspect.isgeneratorfunction(inner) or inspect.isasyncgenfunction(inner)
+        self.origin: Definition[Any, Any] = self
+        self.declared: tuple[Subscription, ...] = ()
+        self._hooks: tuple[tuple[str, Hook], ...] = ()
+        self._bound_parameters: Parameters | None = None
+        self._set(options or {})
+        self.parameters = Parameters(inner, self.name)
+        functools.update_wrapper(cast("Callable[..., Any]", self), inner, updated=())
+
+    def _set(self, options: Mapping[str, Any]) -> None:
+        """Set options by their names in the decorators; None stands for the default."""
+        for option, value in options.items():
+            if option in KINDS or option == "hooks":
+                self._set_hooks(option, value)
+            elif option not in _RETRY:
+                attribute, read = _OPTIONS.get(option, (option, _as_it_is))
+                default = self._own.get(option, getattr(type(self), attribute, None))
+                setattr(self, attribute, default if value is None else read(value))
+        given = {option: options[option] for option in _RETRY & options.keys()}
+        if given:
+            # Kept as they were given: a function of the number of retries is asked anew.
+            self._retrying = {**self._retrying, **given}
+            self.retry = RetryPolicy.of(*(self._retrying[option] for option in _RETRY_ORDER))
+
+    # -- hooks ------------------------------------------------------------------------------
+
+    def _set_hooks(self, kind: str, given: Any) -> None:
+        if given is None:
+            return
+        made = tuple((kind, self._hook(kind, one)) for one in self._checked(kind, given))
+        self._hooks = (*(pair for pair in self._hooks if pair[0] != kind), *made)
+        self._declare()
+
+    def _checked(self, kind: str, given: Any) -> tuple[HookFunction | Hook, ...]:
+        advice = (
+            f"Please provide a list of hooks to '{kind}':\n\n"
+            f"@{self.run_type}({kind}=[hook1, hook2])\ndef my_{self.run_type}():\n\tpass"
+        )
+        if not isinstance(given, Iterable):
+            got = type(given).__name__
+            raise TypeError(f"Expected iterable for '{kind}'; got {got} instead. {advice}")
+        every = tuple(given)
+        for one in every:
+            if not callable(one) and not isinstance(one, Hook):
+                got = type(one).__name__
+                raise TypeError(f"Expected callables in '{kind}'; got {got} instead. {advice}")
+
+        return every
+
+    def _hook(self, kind: str, given: HookFunction | Hook) -> Hook:
+        if kind not in KINDS:
+            return given if isinstance(given, Hook) else Hook(given)
+        if isinstance(given, Hook):
+            return given.on(KINDS[kind])
+
+        return Hook(given, state=KINDS[kind])
+
+    def _declare(self) -> None:
+        # A new tuple each time: the bus takes it for the sign that routes must be made anew.
+        self.origin.declared = tuple(
+            Subscription(hook.fn, HookReceiver(hook), hook.filter(), serial=0, phase=Phase.HOOK)
+            for _, hook in self.origin._hooks  # noqa: SLF001 - its own kind
+        )
+
+    def _add(self, kind: str, hook: Hook) -> None:
+        origin = self.origin
+        origin._hooks = (*origin._hooks, (kind, hook))  # noqa: SLF001 - its own kind
+        self._declare()
+
+    @property
+    def hooks(self) -> tuple[Hook, ...]:
+        """The hooks declared on this definition, in the order of their declaration."""
+        return tuple(hook for _, hook in self.origin._hooks)  # noqa: SLF001 - its own kind
+
+    def _kind(self, kind: str, fn: H) -> H:
+        self._add(kind, self._hook(kind, self._checked(kind, [fn])[0]))
+
+        return fn
+
+    def on_running(self, fn: H) -> H:
+        """Run the decorated function before every attempt."""
+        return self._kind("on_running", fn)
+
+    def on_completion(self, fn: H) -> H:
+        """Run the decorated function when a run completes."""
+        return self._kind("on_completion", fn)
+
+    def on_failure(self, fn: H) -> H:
+        """Run the decorated function when a run fails, after its last retry."""
+        return self._kind("on_failure", fn)
+
+    def on_cancellation(self, fn: H) -> H:
+        """Run the decorated function when a run is told to stop."""
+        return self._kind("on_cancellation", fn)
+
+    def on_crashed(self, fn: H) -> H:
+        """Run the decorated function when a run is ended from outside."""
+        return self._kind("on_crashed", fn)
+
+    def on(self, *states: str | StateType) -> Callable[[H], H]:
+        """Run the decorated function when a run enters any of these states.
+
+        Raises:
+            TypeError: no state was given, or something that is no state's name or type.
+        """
+        if not states or any(not isinstance(one, str) for one in states):
+            raise TypeError(
+                f'{self.name}.on(...) takes states, such as {self.name}.on("Failed", '
+                f"StateType.CRASHED), but got {states!r}."
+            )
+
+        def declare(fn: H) -> H:
+            checked = self._checked("on", [fn])[0]
+            assert not isinstance(checked, Hook)  # noqa: S101 - for the type checker
+            self._add("on", Hook(checked, state=states))
+            return fn
+
+        return declare
+
+    # -- runs -------------------------------------------------------------------------------
+
+    def render_name(self, values: Mapping[str, Any]) -> str | None:
+        """Make a run's name from its parameters; None where the definition has no template.
+
+        Raises:
+            SignatureMismatchError: the template asks for a parameter that there is not.
+            TypeError: the function for it gave something else than a string.
+        """
+        if self.run_name is None:
+            return None
+        if callable(self.run_name):
+            name = self._called_name(self.run_name)
+            if not isinstance(name, str):
+                raise TypeError(f"The run name function of {self.name} gave {name!r}, no string.")
+            return name
+        try:
+            return self.run_name.format(**values)
+        except (KeyError, IndexError) as error:
+            asked = f"{self.run_name!r} of {self.name}"
+            raise SignatureMismatchError(asked, values, [str(error).strip("'")]) from error
+
+    def _called_name(self, function: Callable[[], str]) -> object:
+        needed = inspect.signature(function).parameters.values()
+        wanted = [one.name for one in needed if one.default is one.empty and one.kind not in _MANY]
+        if wanted:
+            raise SignatureMismatchError(f"The run name function of {self.name}", wanted, [])
+
+        return function()
+
+    # -- copies -----------------------------------------------------------------------------
+
+    def bound(self, instance: object, owner: type | None) -> Self:
+        """Bind like a function does: methods, classmethods and staticmethods can be decorated."""
+        fn: Any = self.fn
+        if not hasattr(fn, "__get__") or (
+            instance is None and not isinstance(fn, classmethod | staticmethod)
+        ):
+            return self
+        bound = copy.copy(self)
+        bound.fn = fn.__get__(instance, owner)
+        origin = self.origin
+        if origin._bound_parameters is None:  # noqa: SLF001 - its own kind
+            origin._bound_parameters = Parameters(bound.fn, self.name)  # noqa: SLF001
+        bound.parameters = origin._bound_parameters  # noqa: SLF001
+
+        return bound
+
+    def _with(self, options: Mapping[str, Any]) -> Self:
+        """Make an independent copy with some options changed and some kinds of hooks replaced."""
+        made = copy.copy(self)
+        made._become_independent(options)  # noqa: SLF001 - its own kind
+
+        return made
+
+    def _become_independent(self, options: Mapping[str, Any]) -> None:
+        self._hooks = self.origin._hooks  # noqa: SLF001 - its own kind
+        self.origin = self
+        self._bound_parameters = None
+        self._set(options)
+        self.parameters = self.parameters.renamed(self.name)
+        self._declare()
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}(name={self.name!r}, fn={qualified_name(self.fn)})"
+
+
+def changed(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Give the options among a function's arguments that were set."""
+    return {
+        option: value
+        for option, value in given.items()
+        if option not in {"self", "fn"} and value is not KEEP
+    }
+
+
+def _as_it_is(value: Any) -> Any:
+    return value
+
+
+def _read_tags(tags: Iterable[str]) -> frozenset[str]:
+    return frozenset({tags} if isinstance(tags, str) else tags)
+
+
+def _read_timeout(seconds: float) -> float:
+    if seconds < 0:
+        raise ValueError(f"timeout_seconds must be 0 or more, but is {seconds}.")
+
+    return float(seconds)
+
+
+_OPTIONS: Final[Mapping[str, tuple[str, Callable[[Any], Any]]]] = {
+    "flow_run_name": ("run_name", _as_it_is),
+    "task_run_name": ("run_name", _as_it_is),
+    "tags": ("tags", _read_tags),
+    "timeout_seconds": ("timeout_seconds", _read_timeout),
+}
+_MANY: Final = {inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD}
+_RETRY_ORDER: Final = ("retries", "retry_delay_seconds", "retry_jitter_factor")
+_RETRY: Final = frozenset(_RETRY_ORDER)
+
+
+def _undecorated(fn: Any) -> Any:
+    return fn.__func__ if isinstance(fn, classmethod | staticmethod) else fn
+
+
+def _name_of(fn: object) -> str:
+    while isinstance(fn, functools.partial):
+        fn = fn.func
+
+    return getattr(fn, "__name__", None) or type(fn).__name__

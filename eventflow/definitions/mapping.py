@@ -1,0 +1,76 @@
+"""Spreading the arguments of a `map` over task runs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, Final
+
+from eventflow.definitions.parameters import Parameters
+from eventflow.errors import MappingLengthMismatch, MappingMissingIterable
+from eventflow.runs.futures import Future, allow_failure, unmapped
+from eventflow.states import State
+
+__all__ = ["rows"]
+
+_WHOLE: Final = (str, bytes, bytearray, Mapping, Future, State, unmapped)
+
+
+def rows(
+    name: str, parameters: Parameters, args: tuple[Any, ...], kwargs: Mapping[str, Any]
+) -> Iterator[tuple[tuple[Any, ...], dict[str, Any]]]:
+    """Give the arguments of each task run.
+
+    Raises:
+        MappingMissingIterable: no argument can be iterated over.
+        MappingLengthMismatch: the iterables are not equally long.
+    """
+    given = [*zip(_called(parameters, len(args)), args, strict=True), *kwargs.items()]
+    columns = [_column(value) for _, value in given]
+    lengths = {
+        key: len(column)
+        for (key, _), column in zip(given, columns, strict=True)
+        if column is not None
+    }
+    if not lengths:
+        kinds = {key: type(value).__name__ for key, value in given}
+        raise MappingMissingIterable(name, kinds)
+    if len(set(lengths.values())) > 1:
+        raise MappingLengthMismatch(name, lengths)
+
+    return _rows(given, columns, len(args), next(iter(lengths.values())))
+
+
+def _called(parameters: Parameters, count: int) -> list[str]:
+    """Name positional arguments by their parameters, and those beyond by their place."""
+    known = parameters.positional[:count]
+
+    return [*known, *(f"argument {place}" for place in range(len(known) + 1, count + 1))]
+
+
+def _column(value: Any) -> list[Any] | None:
+    """Give the items to map over; None where the value goes whole to every run."""
+    if isinstance(value, allow_failure):
+        inner = _column(value.value)
+        return None if inner is None else [allow_failure(one) for one in inner]
+    if isinstance(value, _WHOLE) or not isinstance(value, Iterable):
+        return None
+
+    return list(value)
+
+
+def _rows(
+    given: list[tuple[str, Any]],
+    columns: list[list[Any] | None],
+    positional: int,
+    length: int,
+) -> Iterator[tuple[tuple[Any, ...], dict[str, Any]]]:
+    for place in range(length):
+        row = [
+            (key, _whole(value) if column is None else column[place])
+            for (key, value), column in zip(given, columns, strict=True)
+        ]
+        yield tuple(value for _, value in row[:positional]), dict(row[positional:])
+
+
+def _whole(value: Any) -> Any:
+    return value.value if isinstance(value, unmapped) else value

@@ -1,0 +1,130 @@
+"""Calling a definition: which driver carries the run out, and what the caller gets."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Callable, Coroutine, Iterable
+from typing import Any, Literal, Never, ParamSpec, TypeAlias, TypeVar, overload
+
+from eventflow.definitions.definition import Definition
+from eventflow.engine.drivers import adrive, adrive_generator, drive, drive_generator
+from eventflow.engine.invocation import Job
+from eventflow.recovery.loading import refuse, reloading
+from eventflow.states import State
+
+__all__ = ["CallableDefinition", "WaitsFor"]
+
+P = ParamSpec("P")
+R = TypeVar("R", covariant=True)
+T = TypeVar("T")
+
+WaitsFor: TypeAlias = Iterable[Any] | None
+"""Futures and states that must have completed before a run begins."""
+
+
+class CallableDefinition(Definition[P, R]):
+    """A definition that makes a run when it is called."""
+
+    # Never comes first for mypy: what is Any would otherwise be taken for a Coroutine.
+    @overload
+    def __call__(self: CallableDefinition[P, Never], *args: P.args, **kwargs: P.kwargs) -> Any: ...
+
+    # The names of the last overloads are reserved, and so in no P: nothing overlaps.
+    @overload
+    def __call__(  # type: ignore[overload-overlap]
+        self: CallableDefinition[P, Coroutine[Any, Any, T]], *args: P.args, **kwargs: P.kwargs
+    ) -> Coroutine[Any, Any, T]: ...
+
+    @overload
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R: ...
+
+    @overload
+    def __call__(
+        self: CallableDefinition[P, Never],
+        *args: Any,
+        return_state: Literal[True],
+        wait_for: Iterable[Any] | None = None,
+        **kwargs: Any,
+    ) -> Any: ...
+
+    @overload
+    def __call__(
+        self: CallableDefinition[P, Coroutine[Any, Any, T]],
+        *args: Any,
+        return_state: Literal[True],
+        wait_for: Iterable[Any] | None = None,
+        **kwargs: Any,
+    ) -> Coroutine[Any, Any, State[T]]: ...
+
+    @overload
+    def __call__(
+        self,
+        *args: Any,
+        return_state: Literal[True],
+        wait_for: Iterable[Any] | None = None,
+        **kwargs: Any,
+    ) -> State[R]: ...
+
+    @overload
+    def __call__(self, *args: Any, wait_for: Iterable[Any] | None, **kwargs: Any) -> R: ...
+
+    def __call__(  # type: ignore[misc]
+        self,
+        *args: Any,
+        return_state: bool = False,
+        wait_for: Iterable[Any] | None = None,
+        **kwargs: Any,
+    ) -> Any:
+        """Make a run, here and now.
+
+        With `return_state=True` the final state is given instead of the result. The run begins
+        once everything in `wait_for` (futures, states) has completed. An async run, and a
+        generator's, begins when its caller awaits it, or asks for an item; with `return_state` a
+        generator returns its state (`state = yield from ...`).
+
+        Raises:
+            Exception: what the body raised, if the run failed.
+            CancelledRun: the run was cancelled.
+            UnfinishedRun: something it waits for did not complete.
+            ParameterError: the arguments do not fit.
+            TypeError: the state of an async generator is asked for, which can return nothing.
+        """
+        if reloading:
+            refuse(self.name)
+
+        def make() -> Job:
+            return self._job(args, kwargs, wait_for)
+
+        if self.is_generator:
+            return _generate(self, make, return_state=return_state)
+        if self.is_async:
+            return _acall(make, return_state=return_state)
+        job = make()
+        final = drive(job)
+
+        return job.run.state if return_state else final.result()
+
+    @abstractmethod
+    def _job(self, args: tuple[Any, ...], kwargs: dict[str, Any], waits_for: WaitsFor) -> Job:
+        """Put together what is needed for one run."""
+
+
+def _generate(
+    definition: Definition[Any, Any], make: Callable[[], Job], *, return_state: bool
+) -> Any:
+    if not definition.is_async:
+        return drive_generator(make, return_state=return_state)
+    if return_state:
+        raise TypeError(
+            f"{definition.name} is an async generator, which cannot return its state; "
+            "iterate over it, and subscribe to its transitions for the state."
+        )
+
+    return adrive_generator(make)
+
+
+async def _acall(make: Callable[[], Job], *, return_state: bool) -> Any:
+    job = make()
+    final = await adrive(job)
+
+    return job.run.state if return_state else final.result()

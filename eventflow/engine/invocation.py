@@ -1,0 +1,216 @@
+"""All that the engine needs to execute one run, and the preparation of its arguments."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from contextvars import Context
+from functools import partial
+from typing import Any, Final
+
+from eventflow.context import RunContext, current_run, current_tags
+from eventflow.definitions.definition import Definition
+from eventflow.definitions.parameters import Parameters
+from eventflow.engine.dataflow import NOTHING, PLAIN, Needs, needs, without_futures
+from eventflow.engine.result_cache import MISSING, results
+from eventflow.errors import CacheKeyError
+from eventflow.eventbus.bus import EventBus
+from eventflow.interrupts.scopes import Control
+from eventflow.logs import take_prints
+from eventflow.runners import Scope
+from eventflow.runs.futures import Future, allow_failure, unmapped
+from eventflow.runs.run import FlowRun, Run, TaskRun
+from eventflow.states import State
+from eventflow.wiring import wired_bus
+
+__all__ = ["Job"]
+
+_MAY_HOLD: Final = (Future, State, allow_failure, unmapped, list, tuple, set, frozenset, dict)
+"""The types of arguments that are, or may contain, something to wait for."""
+
+
+class Job:
+    """One run to be executed: its definition, its arguments, and where it stands."""
+
+    __slots__ = (
+        "args",
+        "around",
+        "bus",
+        "cache_key",
+        "closed_early",
+        "context",
+        "course",
+        "definition",
+        "future",
+        "kwargs",
+        "needs",
+        "problem",
+        "refused",
+        "relieved_by",
+        "run",
+        "scope",
+    )
+
+    scope: Scope | None
+    """The scope of the tasks that this run itself submits, if it is a flow run."""
+
+    # Set by who drives the run: its life, which stands still while the body is executed; what takes
+    # it over meanwhile; and the context of the body.
+    course: Any
+    relieved_by: Callable[[Job, list[Control]], None]
+    around: Context
+
+    def __init__(
+        self,
+        definition: Definition[Any, Any],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        waits_for: Iterable[Any] | None = None,
+        scope: Scope | None = None,
+    ) -> None:
+        above = current_run.get()
+        self.definition = definition
+        self.args = args
+        self.kwargs = kwargs
+        self.bus: EventBus = wired_bus()
+        self.problem: Exception | None = None
+        self.refused: BaseException | None = None
+        self.cache_key: str | None = None
+        self.closed_early = False
+        self.future: Future[Any] | None = None
+        self.needs = self._find_needs(waits_for)
+        self.run = self._make_run(None if above is None else above.run)
+        self.context = self._make_context(above, scope)
+        if definition.run_name is not None and self.needs is NOTHING:
+            self._name_run()
+
+    def _find_needs(self, waits_for: Iterable[Any] | None) -> Needs:
+        if waits_for is None and not self._may_need():
+            return NOTHING
+
+        return needs((self.args, self.kwargs, () if waits_for is None else _listed(waits_for)))
+
+    def _may_need(self) -> bool:
+        for value in (*self.args, *self.kwargs.values()):
+            if type(value) not in PLAIN and isinstance(value, _MAY_HOLD):
+                return True
+
+        return False
+
+    def _make_run(self, above: Run | None) -> Run:
+        definition = self.definition
+        kind = FlowRun if definition.run_type == "flow" else TaskRun
+        # Not a method of this job, which the run would then hold on to, and the job the run.
+        parameters = partial(_bind_quietly, definition.parameters, self.args, self.kwargs)
+
+        around = current_tags.get()
+        labels = definition.tags | around if around else definition.tags
+
+        return kind(definition, definition.name, parameters, labels, above)
+
+    def _make_context(self, above: RunContext | None, scope: Scope | None) -> RunContext:
+        run, log_prints = self.run, self.definition.log_prints
+        flow_run = run if isinstance(run, FlowRun) else None
+        self.scope = scope if flow_run is not None else None
+        if above is not None:
+            flow_run = flow_run or above.flow_run
+            scope = scope or above.scope
+            log_prints = above.log_prints if log_prints is None else log_prints
+        if log_prints:
+            take_prints()
+
+        return RunContext(run, flow_run, scope, bool(log_prints))
+
+    def _name_run(self) -> None:
+        try:
+            values = self.definition.parameters.bind(self.args, self.kwargs)
+            name = self.definition.render_name(values)
+        except Exception as error:  # noqa: BLE001 - kept: the run must exist to fail with it
+            self.problem = error
+        else:
+            self.run.name = name or self.run.name
+
+    def relieve(self, below: list[Control]) -> None:
+        """Have the run go on without its body."""
+        self.relieved_by(self, below)
+
+    def body(self) -> Any:
+        """Call a sync body, and wait for the tasks that it submitted."""
+        result = self.definition.fn(*self.args, **self.kwargs)
+        scope = self.scope
+        if scope is not None and not scope.empty:
+            scope.join()
+
+        return result
+
+    def upstream(self) -> list[Future[Any]]:
+        """Give the futures that must have ended before the body can begin."""
+        return [*self.needs.futures, *self.needs.tolerated]
+
+    def not_ready(self) -> str | None:
+        """Say what this run waits for and did not complete."""
+        for future in self.needs.futures:
+            if not future.state.is_completed:
+                return f"Upstream task run {future.run.name!r} did not complete: {future.state}."
+        for state in self.needs.states:
+            if not state.is_completed:
+                return f"An upstream run did not complete: {state}."
+
+        return None
+
+    def prepare(self, *, validate: bool) -> None:
+        """Bind and check the arguments and name the run.
+
+        Raises:
+            ParameterBindError: the arguments do not fit the signature.
+            ParameterTypeError: an argument does not fit its annotation.
+            SignatureMismatchError: the run name's template asks for another parameter.
+        """
+        waited = self.needs is not NOTHING
+        if waited:
+            self.args, self.kwargs = without_futures((self.args, self.kwargs))
+            self.run.parameters = partial(
+                _bind_quietly, self.definition.parameters, self.args, self.kwargs
+            )
+            if self.definition.run_name is not None:
+                self._name_run()
+        if self.problem is not None:
+            raise self.problem
+        parameters = self.definition.parameters
+        if validate:
+            checked = parameters.validate(parameters.bind(self.args, self.kwargs))
+            self.args, self.kwargs = parameters.call_with(checked)
+            self.run.parameters = checked
+        elif not parameters.fits(self.args, self.kwargs):
+            self.run.parameters = parameters.bind(self.args, self.kwargs)
+
+    def cached(self, key_fn: Callable[..., object], *, refresh: bool) -> Any:
+        """Give the cached result of this run, or `MISSING`.
+
+        Raises:
+            CacheKeyError: the key function raised, or gave no string.
+        """
+        name = self.definition.name
+        try:
+            key = key_fn(self.context, dict(self.run.parameters))
+        except Exception as error:
+            raise CacheKeyError(name, f"raised {type(error).__name__}: {error}") from error
+        if key is None:
+            return MISSING
+        if not isinstance(key, str):
+            raise CacheKeyError(name, f"gave {key!r}, a {type(key).__name__}")
+        self.cache_key = key
+
+        return MISSING if refresh else results().get(key)
+
+
+def _bind_quietly(
+    parameters: Parameters, args: tuple[Any, ...], kwargs: Mapping[str, Any]
+) -> dict[str, Any]:
+    try:
+        return parameters.bind(args, kwargs)
+    except Exception:  # noqa: BLE001 - the run fails with it, whoever looks at parameters
+        return {}
+
+
+def _listed(given: Any) -> tuple[Any, ...]:
+    return tuple(given) if isinstance(given, Iterable) else (given,)

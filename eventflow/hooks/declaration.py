@@ -1,0 +1,154 @@
+"""A hook as it is declared: what to call, on which transitions, and how persistently."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Any, Final, TypeAlias
+
+from eventflow.eventbus.filters import Filter, Selection, States
+from eventflow.eventbus.subscriptions import is_async, qualified_name
+from eventflow.events import StateTransition
+from eventflow.retries import Delays, RetryPolicy
+from eventflow.runs.run import RunType
+from eventflow.states import StateType
+
+__all__ = ["KINDS", "Hook", "HookFunction"]
+
+HookFunction: TypeAlias = Callable[[Any, Any, Any], object]
+"""What takes `(definition, run, state)`, sync or async."""
+
+KINDS: Final = {
+    "on_running": StateType.RUNNING,
+    "on_completion": StateType.COMPLETED,
+    "on_failure": StateType.FAILED,
+    "on_cancellation": StateType.CANCELLING,
+    "on_crashed": StateType.CRASHED,
+}
+"""The state type for which each of the named kinds of hook runs."""
+
+
+@dataclass(frozen=True, slots=True, init=False)
+class Hook:
+    """A declared subscription with a stable identity: `id`, else the function's `module:qualname`.
+
+    `state` (a name, a type, or several), `run_type`, `name` (a pattern over the definition's
+    name) and `tags` select the transitions; without a state, every one. `timeout_seconds` bounds
+    one attempt; `retries` and `retry_delay_seconds` say how often a failing hook is tried again,
+    and after how many seconds.
+
+    Raises:
+        TypeError: the function is not callable, or an option is of a wrong type.
+        ValueError: an option has a wrong value.
+    """
+
+    fn: HookFunction
+    state: States = None
+    run_type: RunType | None = None
+    name: str | None = None
+    tags: Iterable[str] | None = None
+    id: str = ""
+    timeout_seconds: float | None = None
+    retries: int = 0
+    retry_delay_seconds: Delays = field(default=None, hash=False)
+    is_async: bool = field(init=False, repr=False)
+    policy: RetryPolicy = field(init=False, repr=False)
+    _filter: Filter = field(init=False, repr=False, compare=False)
+
+    def __init__(
+        self,
+        fn: HookFunction,
+        *,
+        state: States = None,
+        run_type: RunType | None = None,
+        name: str | None = None,
+        tags: Iterable[str] | None = None,
+        id: str | None = None,
+        timeout_seconds: float | None = None,
+        retries: int = 0,
+        retry_delay_seconds: Delays = None,
+    ) -> None:
+        if not callable(fn):
+            raise TypeError(f"A hook must be callable, but got {fn!r}.")
+        if id == "" or not isinstance(id, str | None):
+            raise TypeError(f"The id of a hook must be a string, not empty, but is {id!r}.")
+        _check_timeout(timeout_seconds)
+        # Kept as they were read once: an iterator gives what it has only once.
+        several = isinstance(state, Iterable) and not isinstance(state, str)
+        chosen = tuple(state) if several else state  # type: ignore[arg-type]  # just looked at
+        labels = None if tags is None else frozenset({tags} if isinstance(tags, str) else tags)
+        given = {
+            "fn": fn,
+            "state": chosen,
+            "run_type": run_type,
+            "name": name,
+            "tags": labels,
+            "id": id or qualified_name(fn),
+            "timeout_seconds": timeout_seconds,
+            "retries": retries,
+            "retry_delay_seconds": retry_delay_seconds,
+            "is_async": is_async(fn),
+            "policy": RetryPolicy.of(retries, retry_delay_seconds, None),
+            "_filter": _selected(chosen, run_type, name, labels),
+        }
+        for attribute, value in given.items():
+            object.__setattr__(self, attribute, value)
+
+    def __reduce__(self) -> tuple[Callable[..., Hook], tuple[HookFunction, dict[str, Any]]]:
+        return _made_again, (self.fn, self.options())
+
+    def options(self) -> dict[str, Any]:
+        """Give what the hook was declared with, beside its function."""
+        return {name: getattr(self, name) for name in _OPTIONS}
+
+    def filter(self) -> Filter:
+        """Give what the hook selects, compiled."""
+        return self._filter
+
+    def on(self, state: StateType) -> Hook:
+        """Give the same hook for another state."""
+        return Hook(
+            self.fn,
+            state=state,
+            run_type=self.run_type,
+            name=self.name,
+            tags=self.tags,
+            id=self.id,
+            timeout_seconds=self.timeout_seconds,
+            retries=self.retries,
+            retry_delay_seconds=self.retry_delay_seconds,
+        )
+
+
+_OPTIONS: Final = (
+    *("state", "run_type", "name", "tags", "id"),
+    *("timeout_seconds", "retries", "retry_delay_seconds"),
+)
+
+
+def _made_again(fn: HookFunction, options: dict[str, Any]) -> Hook:
+    """Give a hook again that was handed to another process."""
+    return Hook(fn, **options)
+
+
+def _check_timeout(seconds: float | None) -> None:
+    if seconds is None:
+        return
+    if not isinstance(seconds, int | float):
+        raise TypeError(f"timeout_seconds must be a number of seconds, but is {seconds!r}.")
+    if not seconds > 0:
+        raise ValueError(f"timeout_seconds must be more than 0, but is {seconds}.")
+
+
+def _selected(
+    state: States, run_type: RunType | None, name: str | None, tags: Iterable[str] | None
+) -> Filter:
+    selection: Selection = {
+        "run_type": run_type,
+        "state": state,
+        "name": name,
+        "tags": tags,
+        "event_type": StateTransition,
+    }
+
+    return Filter.of(selection)

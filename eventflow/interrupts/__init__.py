@@ -1,0 +1,1 @@
+"""Stopping what executes: threads, asyncio tasks, signals."""

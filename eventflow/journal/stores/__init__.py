@@ -1,0 +1,1 @@
+"""Where the rows of a journal are kept: SQLite, memory, PostgreSQL."""

@@ -1,0 +1,80 @@
+"""The tables of the journal, written once for every database, and the steps that made them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+from eventflow.errors import JournalError
+
+__all__ = ["MIGRATIONS", "VERSION", "check_version", "statements_after"]
+
+MIGRATIONS: Final[Sequence[str]] = (
+    # `@` stands before the name of a table; UUID, PLACE and the type of whole numbers depend on
+    # the database. Times are microseconds since 1970, lists are JSON. No index that could be done
+    # without: each one is a page more to write in every commit.
+    """
+    CREATE TABLE @meta (name TEXT PRIMARY KEY, value INT NOT NULL);
+    CREATE TABLE @owners (
+        id TEXT PRIMARY KEY, host TEXT NOT NULL, boot TEXT NOT NULL, pid INT NOT NULL,
+        started INT NOT NULL, main_file TEXT, main_module TEXT, argv TEXT NOT NULL,
+        cwd TEXT NOT NULL, sys_path TEXT NOT NULL, token INT NOT NULL, lease_until INT,
+        ended INT, reason TEXT
+    );
+    CREATE TABLE @runs (
+        id UUID PRIMARY KEY, run_type TEXT NOT NULL, name TEXT NOT NULL,
+        definition TEXT NOT NULL, reference TEXT NOT NULL, version TEXT,
+        tags TEXT NOT NULL, parameters TEXT, parent_run_id UUID, flow_run_id UUID,
+        root_flow_run_id UUID, owner TEXT NOT NULL, created INT NOT NULL,
+        started INT, ended INT, seconds FLOAT NOT NULL, run_count INT NOT NULL,
+        sequence INT NOT NULL, state_id UUID NOT NULL, state_type TEXT NOT NULL,
+        state_name TEXT NOT NULL, state_at INT NOT NULL, message TEXT, keeper TEXT NOT NULL
+    ) ROWS;
+    CREATE INDEX @runs_unfinished ON @runs (id) WHERE ended IS NULL;
+    CREATE INDEX @runs_ended ON @runs (ended) WHERE ended IS NOT NULL;
+    CREATE INDEX @runs_not_completed ON @runs (state_type, id) WHERE state_type <> 'COMPLETED';
+    CREATE INDEX @runs_of_parent ON @runs (parent_run_id) WHERE parent_run_id IS NOT NULL;
+    CREATE TABLE @events (
+        PLACE, id UUID NOT NULL, run_id UUID NOT NULL, sequence INT NOT NULL,
+        state_type TEXT NOT NULL, state_name TEXT NOT NULL, occurred INT NOT NULL,
+        run_count INT NOT NULL, message TEXT, error TEXT, follows UUID
+    );
+    CREATE UNIQUE INDEX @events_of_run ON @events (run_id, sequence);
+    CREATE TABLE @deliveries (
+        id UUID PRIMARY KEY, event_id UUID NOT NULL, run_id UUID NOT NULL, ordinal INT NOT NULL,
+        hook TEXT NOT NULL, importable INT NOT NULL,
+        status TEXT NOT NULL, attempts INT NOT NULL, due INT, error TEXT, updated INT
+    ) ROWS;
+    CREATE INDEX @deliveries_of_run ON @deliveries (run_id);
+    CREATE INDEX @deliveries_left ON @deliveries (status, run_id) WHERE status <> 'delivered';
+    CREATE TABLE @requests (run_id UUID PRIMARY KEY, asked INT NOT NULL) ROWS;
+    """,
+    # What no other run called, among the millions that were called last; and what was set free, of
+    # which there is next to nothing.
+    """
+    CREATE INDEX @runs_top ON @runs (id) WHERE parent_run_id IS NULL;
+    CREATE INDEX @runs_free ON @runs (id) WHERE keeper = '';
+    """,
+)
+"""What leads from each version of the schema to the next. Never changed once released."""
+
+VERSION: Final = len(MIGRATIONS)
+"""The version that this eventflow reads and writes."""
+
+
+def statements_after(found: int) -> list[str]:
+    """Give the statements that lead from the version that was found to the present one."""
+    return [one for step in MIGRATIONS[found:] for one in step.split(";") if one.strip()]
+
+
+def check_version(found: int, where: str) -> None:
+    """Refuse a schema that only a newer eventflow can read.
+
+    Raises:
+        JournalError: the schema is newer than this eventflow.
+    """
+    if found > VERSION:
+        raise JournalError(
+            f"The journal {where} has schema {found}, made by a newer eventflow; this one knows "
+            f"{VERSION}. Upgrade eventflow, or set EVENTFLOW_JOURNAL_URL to another journal."
+        )

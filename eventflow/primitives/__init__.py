@@ -1,0 +1,1 @@
+"""What every other part may use, and what knows nothing of runs."""

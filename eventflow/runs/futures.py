@@ -1,0 +1,383 @@
+"""What `submit` and `map` give back, and the marks that their arguments may carry."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import threading
+import time
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Generator, Iterable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any, Final, Generic, NamedTuple, Protocol, TypeVar
+from uuid import UUID
+
+from eventflow.errors import DeadlockError
+from eventflow.interrupts.portals import running_loop
+from eventflow.interrupts.scopes import Bell
+from eventflow.interrupts.scopes import wait as block_until
+from eventflow.runs.run import TaskRun
+from eventflow.states import AnyState, Pending
+
+__all__ = [
+    "DoneAndNotDone",
+    "Future",
+    "FutureList",
+    "allow_failure",
+    "as_completed",
+    "unmapped",
+    "wait",
+]
+
+T = TypeVar("T")
+
+_lock: Final = threading.Lock()
+_logger: Final = logging.getLogger("eventflow.futures")
+
+if hasattr(os, "register_at_fork"):
+    # A child must not find it held by a thread that it does not have.
+    os.register_at_fork(
+        before=_lock.acquire, after_in_parent=_lock.release, after_in_child=_lock.release
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class unmapped(Generic[T]):  # noqa: N801 - used like a function, as in Prefect
+    """Marks an argument of `map` that every task run gets whole."""
+
+    value: T
+
+
+@dataclass(frozen=True, slots=True)
+class allow_failure(Generic[T]):  # noqa: N801 - used like a function, as in Prefect
+    """Marks an argument whose upstream may fail: the task run then gets its exception."""
+
+    value: T
+
+
+class Helper(Protocol):
+    """How a worker that waits for a task run may execute it itself."""
+
+    def is_possible(self) -> bool:
+        """Whether the calling thread may do so."""
+        ...
+
+    def upstream(self) -> list[Future[Any]]:
+        """Give what the task run waits for."""
+        ...
+
+    def help(self) -> None:
+        """Execute the task run now, unless somebody else has begun to."""
+        ...
+
+
+class Future(Generic[T]):
+    """The result, some day, of a submitted task run.
+
+    Blocking methods serve sync code; in async code write `await future`.
+    """
+
+    __slots__ = ("__weakref__", "_callbacks", "_ended", "_helper", "_loop", "run")
+
+    def __init__(self, run: TaskRun) -> None:
+        self.run = run
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._ended = False
+        self._callbacks: list[Callable[[Future[T]], object]] | None = None
+        self._helper: Helper | None = None
+
+    @property
+    def task_run_id(self) -> UUID:
+        """The id of the task run."""
+        return self.run.id
+
+    @property
+    def state(self) -> AnyState:
+        """The present state of the task run."""
+        return self.run.state or Pending()
+
+    def done(self) -> bool:
+        """Whether the task run has ended and its hooks have run."""
+        return self._ended
+
+    def needs(self, loop: asyncio.AbstractEventLoop | None) -> bool:
+        """Whether that event loop must keep turning for this future to end."""
+        return not self._ended and loop is not None and self._loop is loop
+
+    def cancel(self) -> bool:
+        """Ask for the task run's cancellation; gives False if it has ended or was asked already."""
+        return self.run.cancel()
+
+    def add_done_callback(self, callback: Callable[[Future[T]], object]) -> None:
+        """Have a function called with this future once it has ended, at once if it has.
+
+        It is called in the thread that ends the future; what it raises is logged.
+        """
+        with _lock:
+            if not self._ended:
+                if self._callbacks is None:
+                    self._callbacks = []
+                self._callbacks.append(callback)
+                return
+        self._call(callback)
+
+    def remove_done_callback(self, callback: Callable[[Future[T]], object]) -> None:
+        """Forget a function that was to be called, if it has not been."""
+        with _lock:
+            if self._callbacks is not None and callback in self._callbacks:
+                self._callbacks.remove(callback)
+
+    def finish(self) -> None:
+        """Say that the task run has ended; the runner does this, once."""
+        with _lock:
+            self._ended = True
+            callbacks, self._callbacks = self._callbacks, None
+            self._helper = None
+        for callback in callbacks or ():
+            self._call(callback)
+
+    def _call(self, callback: Callable[[Future[T]], object]) -> None:
+        try:
+            callback(self)
+        except Exception:
+            _logger.exception("A done callback of the task run %r failed", self.run.name)
+
+    def produced_on(self, loop: asyncio.AbstractEventLoop | None) -> None:
+        """Say which event loop must keep turning for this future to end."""
+        self._loop = loop
+
+    def offer(self, helper: Helper) -> None:
+        """Let a waiting worker execute this task run itself instead of standing idle."""
+        self._helper = helper
+
+    def help(self) -> None:
+        """Execute the task run here and now, if this thread is a worker that could do so.
+
+        What it waits for comes first, one by one: a long chain must not become a deep recursion.
+        """
+        if self._helper is None or not self._helper.is_possible():
+            return
+        line: dict[Future[Any], Helper] = {}
+        left: list[Future[Any]] = [self]
+        while left:
+            future = left.pop()
+            helper = future._helper  # noqa: SLF001 - its own kind
+            if helper is not None and future not in line:
+                line[future] = helper
+                left += helper.upstream()
+        for helper in reversed(line.values()):
+            helper.help()
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Block until the task run has ended or `timeout` seconds have passed; says which.
+
+        Raises:
+            DeadlockError: this thread's event loop has to produce the result.
+        """
+        if self._ended:
+            return True
+        if self.needs(running_loop()):
+            raise DeadlockError(f"the task run {self.run.name!r}")
+        if timeout is None:
+            self.help()
+        ended = Bell()
+        ring = _Ring(ended)
+        until = _deadline(timeout)
+        self.add_done_callback(ring)
+        try:
+            while not self._ended:
+                left = _left(until)
+                if left == 0:
+                    break
+                block_until(ended, left)
+                # Also set to wake a body that is to stop, perhaps not the one that waits here.
+                ended.clear()
+        finally:
+            self.remove_done_callback(ring)
+
+        return self._ended
+
+    def result(self, timeout: float | None = None, raise_on_failure: bool = True) -> T:  # noqa: FBT001, FBT002 - as in Prefect
+        """Block until the task run has ended and give its result.
+
+        With `raise_on_failure=False` an exception is returned instead of raised.
+
+        Raises:
+            TimeoutError: `timeout` seconds have passed.
+            DeadlockError: this thread's event loop has to produce the result.
+            FailedRun, CrashedRun, CancelledRun, UnfinishedRun: there is no result; a failed
+                task run raises its own exception.
+        """
+        if not self.wait(timeout):
+            raise TimeoutError(
+                f"The task run {self.run.name!r} did not end within {timeout} s; "
+                f"it is {self.state.name}."
+            )
+
+        result: T = self.state.result(raise_on_failure=raise_on_failure)
+        return result
+
+    async def ended(self) -> None:
+        """Wait, in async code, until the task run has ended."""
+        if self._ended:
+            return
+        loop = asyncio.get_running_loop()
+        waiter: asyncio.Future[None] = loop.create_future()
+
+        def wake(_: object) -> None:
+            if running_loop() is loop:
+                _set(waiter)
+            else:
+                with suppress(RuntimeError):  # nobody waits on a loop that is closed
+                    loop.call_soon_threadsafe(_set, waiter)
+
+        self.add_done_callback(wake)
+        try:
+            await waiter
+        finally:
+            self.remove_done_callback(wake)
+
+    async def _result(self) -> T:
+        await self.ended()
+
+        result: T = self.state.result()
+        return result
+
+    def __await__(self) -> Generator[Any, None, T]:
+        """Wait, in async code, for the result; raises what `result` raises."""
+        return self._result().__await__()
+
+    def __repr__(self) -> str:
+        return f"Future(run={self.run.name!r}, state={self.state.name})"
+
+
+class _Ring:
+    """Sets an event when it is called back."""
+
+    __slots__ = ("_event",)
+
+    def __init__(self, event: Bell) -> None:
+        self._event = event
+
+    def __call__(self, _: object) -> None:
+        self._event.set()
+
+
+def _set(waiter: asyncio.Future[None]) -> None:
+    if not waiter.done():
+        waiter.set_result(None)
+
+
+class FutureList(list[Future[T]]):
+    """The futures of one `map`, in the order of its arguments."""
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Block until all have ended or `timeout` seconds have passed; says which."""
+        return not wait(self, timeout).not_done
+
+    def result(self, timeout: float | None = None, raise_on_failure: bool = True) -> list[T]:  # noqa: FBT001, FBT002 - as in Prefect
+        """Block until all have ended and give their results; raises as `Future.result` does."""
+        until = _deadline(timeout)
+
+        return [future.result(_left(until), raise_on_failure) for future in self]
+
+    async def _results(self) -> list[T]:
+        return [await future for future in self]
+
+    def __await__(self) -> Generator[Any, None, list[T]]:
+        """Wait, in async code, for all results."""
+        return self._results().__await__()
+
+
+def _deadline(timeout: float | None) -> float | None:
+    return None if timeout is None else time.monotonic() + timeout
+
+
+def _left(until: float | None) -> float | None:
+    return None if until is None else max(0.0, until - time.monotonic())
+
+
+class DoneAndNotDone(NamedTuple, Generic[T]):
+    """What `wait` gives: the futures that have ended, and those that have not."""
+
+    done: set[Future[T]]
+    not_done: set[Future[T]]
+
+
+def wait(futures: Iterable[Future[T]], timeout: float | None = None) -> DoneAndNotDone[T]:
+    """Block until all futures have ended or `timeout` seconds have passed."""
+    futures = list(futures)
+    until = _deadline(timeout)
+    for future in futures:
+        if not future.wait(_left(until)):
+            break
+    done = {future for future in futures if future.done()}
+
+    return DoneAndNotDone(done, set(futures) - done)
+
+
+class as_completed(Generic[T]):  # noqa: N801 - used like a function, as in Prefect
+    """Gives futures in the order in which they end, to `for` and to `async for` alike.
+
+    Raises:
+        TimeoutError: while iterating, when `timeout` seconds have passed since the start.
+        DeadlockError: plain `for` was used on the event loop that has to produce the results.
+    """
+
+    def __init__(self, futures: Iterable[Future[T]], timeout: float | None = None) -> None:
+        self._futures = list(futures)
+        self._timeout = timeout
+
+    def __iter__(self) -> Iterator[Future[T]]:
+        loop = running_loop()
+        stuck = next((future for future in self._futures if future.needs(loop)), None)
+        if stuck is not None:
+            raise DeadlockError(f"the task run {stuck.run.name!r}")
+
+        return self._ended_first()
+
+    def _ended_first(self) -> Iterator[Future[T]]:
+        arrived: deque[Future[T]] = deque()
+        bell = Bell()
+        until = _deadline(self._timeout)
+
+        def arrive(future: Future[T]) -> None:
+            arrived.append(future)
+            bell.set()
+
+        for future in self._futures:
+            future.add_done_callback(arrive)
+        helped = iter(self._futures if self._timeout is None else ())
+        for count in range(len(self._futures)):
+            while not arrived:
+                idle = next(helped, None)
+                if idle is not None:
+                    idle.help()
+                elif _left(until) == 0:
+                    raise self._late(count)
+                else:
+                    block_until(bell, _left(until))
+                    bell.clear()
+            yield arrived.popleft()
+
+    async def __aiter__(self) -> AsyncIterator[Future[T]]:
+        arrived: asyncio.Queue[Future[T]] = asyncio.Queue()
+        loop = asyncio.get_running_loop()
+        until = _deadline(self._timeout)
+        for future in self._futures:
+            future.add_done_callback(
+                lambda ended: loop.call_soon_threadsafe(arrived.put_nowait, ended)
+            )
+        for count in range(len(self._futures)):
+            try:
+                yield await asyncio.wait_for(arrived.get(), _left(until))
+            except TimeoutError:
+                raise self._late(count) from None
+
+    def _late(self, count: int) -> TimeoutError:
+        return TimeoutError(
+            f"{len(self._futures) - count} of {len(self._futures)} task runs "
+            f"did not end within {self._timeout} s."
+        )

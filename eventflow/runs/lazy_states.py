@@ -1,0 +1,96 @@
+"""A state as the engine enters it: noted at once, and made in full only when somebody looks."""
+
+from __future__ import annotations
+
+import threading
+from datetime import UTC, datetime
+from time import time_ns
+from typing import Any, ClassVar, Final, TypeAlias
+
+from eventflow.primitives.forks import renewed
+from eventflow.primitives.ids import id_of, new_number
+from eventflow.states import AnyState, StateType, stated
+
+__all__ = ["Draft", "Entered"]
+
+# Python 3.11 looks a member up by calling Python code, which is too slow for every run.
+_COMPLETED: Final = StateType.COMPLETED
+_moment: Final = datetime.fromtimestamp
+
+# Reentrant: a finalizer may look at a run while another state is being made.
+_making = threading.RLock()
+renewed(globals(), "_making", threading.RLock)
+
+
+class Draft:
+    """What a state says, and when it was entered, in nanoseconds since 1970.
+
+    Its id is drawn when it is first asked for: most runs are over before anyone asks. States that
+    are asked for get their ids in the order in which they were entered.
+    """
+
+    __slots__ = ("_made", "_number", "at", "data", "message", "name", "type")
+
+    error: ClassVar[None] = None
+
+    def __init__(
+        self, kind: StateType, name: str, message: str | None = None, data: Any = None
+    ) -> None:
+        self.type = kind
+        self.name = name
+        self.message = message
+        self.data = data
+        self.at = time_ns()
+        self._number = 0
+        self._made: AnyState | None = None
+
+    @property
+    def number(self) -> int:
+        """The id, as a number."""
+        return self._number or self._draw()
+
+    def _draw(self) -> int:
+        with _making:
+            if not self._number:
+                self._number = new_number()
+
+        return self._number
+
+    @property
+    def state(self) -> AnyState:
+        """The state itself, always the same."""
+        return self._made or self._make()
+
+    def _make(self) -> AnyState:
+        # Exact: half a microsecond is more than what a float this large may be wrong by.
+        at = _moment(self.at // 1000 / 1e6, UTC)
+        key = id_of(self._number or self._draw())
+        made = stated(self.type, self.name, self.message, self.data, key=key, timestamp=at)
+        with _making:
+            if self._made is None:
+                self._made = made
+
+        return self._made
+
+    @property
+    def timestamp(self) -> datetime:
+        """When it was entered."""
+        return self.state.timestamp
+
+    @property
+    def is_completed(self) -> bool:
+        """Whether the run ended well."""
+        return self.type is _COMPLETED
+
+    @property
+    def is_failed(self) -> bool:
+        """Whether the run failed: what fails is not left as a draft."""
+        return False
+
+    def result(self) -> Any:
+        """Give the run's result, or raise as the state does."""
+        return self.data if self.type is _COMPLETED else self.state.result()
+
+
+Entered: TypeAlias = Draft | AnyState
+"""What a run has entered."""

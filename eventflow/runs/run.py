@@ -1,0 +1,376 @@
+"""One execution of a flow or a task, and the one place where its state changes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from datetime import datetime, timedelta
+from time import perf_counter
+from typing import Any, ClassVar, Final, Literal, Self, TypeAlias
+from uuid import UUID
+
+from eventflow.errors import IllegalTransition
+from eventflow.interrupts.scopes import Control, Reason
+from eventflow.primitives.errorinfo import printable
+from eventflow.primitives.ids import id_of, new_number
+from eventflow.primitives.names import two_words
+from eventflow.runs.lazy_states import Draft, Entered
+from eventflow.states import LEGAL, TERMINAL, AnyState, StateType
+
+__all__ = ["FlowRun", "Run", "RunType", "TaskRun", "Transition"]
+
+RunType: TypeAlias = Literal["flow", "task"]
+"""What kind of definition a run executes."""
+
+Moment: TypeAlias = Entered | datetime | None
+"""When something was: as a run of another process tells it, or when a state was entered."""
+
+
+# Python 3.11 looks a member up by calling Python code, which is too slow for every transition.
+_RUNNING: Final = StateType.RUNNING
+
+
+class Transition:
+    """The fact that a run entered a state: all that an event of it is made from.
+
+    `entered` and `left` are what there is of the two states before anyone looks. `journal` is what
+    keeps account of the hooks that are owed it; `handed` counts to how many of them it has been
+    handed.
+    """
+
+    __slots__ = (
+        "_follows",
+        "entered",
+        "handed",
+        "journal",
+        "left",
+        "run",
+        "run_count",
+        "sequence",
+    )
+
+    def __init__(self, run: Run, left: Entered | None, entered: Entered) -> None:
+        self.run = run
+        self.left = left
+        self.entered = entered
+        self.sequence = run.transitions
+        self.run_count = run.run_count
+        self.journal: Any = None
+        self.handed = 0
+        self._follows: UUID | None = None
+
+    @classmethod
+    def past(cls, run: Run, follows: UUID | None) -> Self:
+        """Give the transition into the present state of a restored run."""
+        assert run.state is not None  # noqa: S101 - it was restored in one
+        made = cls(run, None, run.state)
+        made.sequence = run.transitions - 1
+        made._follows = follows
+
+        return made
+
+    @property
+    def from_state(self) -> AnyState | None:
+        """The state that was left; None for the first transition."""
+        return None if self.left is None else _state(self.left)
+
+    @property
+    def to_state(self) -> AnyState:
+        """The state that was entered."""
+        return _state(self.entered)
+
+    @property
+    def follows(self) -> UUID | None:
+        """The id of the run's transition before."""
+        return self._follows if self.left is None else id_of(_number(self.left))
+
+    @property
+    def number(self) -> int:
+        """The id of the entered state, as a number."""
+        return _number(self.entered)
+
+    @property
+    def definition(self) -> Any:
+        """The flow or task of the run."""
+        return self.run.definition
+
+    @property
+    def definition_name(self) -> str:
+        """The name of the flow or task."""
+        return self.run.definition_name
+
+    @property
+    def run_type(self) -> RunType:
+        """The kind of run."""
+        return self.run.run_type
+
+    @property
+    def run_id(self) -> UUID:
+        """The id of the run."""
+        return self.run.id
+
+    @property
+    def tags(self) -> frozenset[str]:
+        """The tags of the run."""
+        return self.run.labels
+
+
+def _state(entered: Entered) -> AnyState:
+    return entered.state if isinstance(entered, Draft) else entered
+
+
+def _time(moment: Moment) -> datetime | None:
+    return moment if moment is None or isinstance(moment, datetime) else moment.timestamp
+
+
+def _number(entered: Entered) -> int:
+    return entered.number if isinstance(entered, Draft) else entered.id.int
+
+
+class Run:
+    """One execution. Only the engine changes it, and only by having it enter a state."""
+
+    __slots__ = (
+        "__weakref__",
+        "_id",
+        "_name",
+        "_parameters",
+        "_running_since",
+        "_seconds",
+        "control",
+        "created_at",
+        "definition",
+        "definition_name",
+        "ended_at",
+        "entered",
+        "flow_run_id",
+        "journalled",
+        "labels",
+        "number",
+        "parent_run_id",
+        "root_flow_run_id",
+        "routes",
+        "run_count",
+        "started_at",
+        "transitions",
+    )
+
+    run_type: ClassVar[RunType]
+
+    def __init__(
+        self,
+        definition: Any,
+        name: str,
+        parameters: Callable[[], Mapping[str, Any]],
+        labels: frozenset[str],
+        above: Run | None,
+    ) -> None:
+        self.number = new_number()
+        self._id: UUID | None = None
+        self.definition = definition
+        self.definition_name = name
+        self.labels = labels
+        self.parent_run_id = None if above is None else above.id
+        self.flow_run_id: UUID | None = None if above is None else above.flow_run_id
+        self.root_flow_run_id: UUID | None = None if above is None else above.root_flow_run_id
+        self.control: Control = Control(None if above is None else above.control)
+        self.entered: Entered | None = None
+        self.routes: Any = None  # what the bus remembers of whom this run's transitions go to
+        self.journalled: Any = None  # its page in the journal
+        self.transitions: int = 0
+        self.run_count: int = 0
+        self.created_at: Moment = None
+        self.started_at: Moment = None
+        self.ended_at: Moment = None
+        self._name: str | None = None
+        self._parameters: Callable[[], Mapping[str, Any]] | Mapping[str, Any] = parameters
+        self._running_since: float | None = None
+        self._seconds = 0.0
+
+    @classmethod
+    def restored(
+        cls, definition: Any, name: str, state: AnyState, facts: Mapping[str, object]
+    ) -> Self:
+        """Give a run of another process as it stood in a state that it had entered.
+
+        `name` is the definition's; `facts` are the run's attributes by name.
+        """
+        run = cls(definition, name, dict, frozenset(), None)
+        run.entered = state
+        for attribute, value in facts.items():
+            setattr(run, attribute, value)
+        run._id = None  # that of the run which was made to hold these facts
+        run.control.closed = run.ended_at is not None
+
+        return run
+
+    def enter(self, state: Entered) -> Transition:
+        """Enter a state; what comes out is the fact to publish.
+
+        Raises:
+            IllegalTransition: the present state does not lead there.
+        """
+        present = self.entered
+        if state.type not in LEGAL[None if present is None else present.type]:
+            raise self._illegal(state)
+        self._keep_time(state)
+        transition = Transition(self, present, state)
+        self.transitions += 1
+        self.entered = state
+
+        return transition
+
+    def _keep_time(self, state: Entered) -> None:
+        kind = state.type
+        if self._running_since is not None:
+            self._seconds += perf_counter() - self._running_since
+            self._running_since = None
+        if kind is _RUNNING:
+            self.run_count += 1
+            self._running_since = perf_counter()
+            if self.started_at is None:
+                self.started_at = state
+        elif kind in TERMINAL or state.name == "NotReady":
+            self.ended_at = state
+            self.control.closed = True
+        elif self.created_at is None:
+            self.created_at = state
+
+    def _illegal(self, state: Entered) -> IllegalTransition:
+        present = None if self.entered is None else self.entered.type
+        name = "without a state" if self.entered is None else self.entered.name
+
+        return IllegalTransition(
+            f"The {self.run_type} run {self.name!r}", name, state.name, LEGAL[present]
+        )
+
+    @property
+    def id(self) -> UUID:
+        """The id, a UUID of version 7."""
+        if self._id is None:
+            # Whoever comes twice makes two that are equal.
+            self._id = id_of(self.number)
+
+        return self._id
+
+    @property
+    def state(self) -> AnyState | None:
+        """The present state; None before the first."""
+        return None if self.entered is None else _state(self.entered)
+
+    @property
+    def name(self) -> str:
+        """The name from the definition's template, else two words made from the id."""
+        if self._name is None:
+            self._name = two_words(self.id)
+
+        return self._name
+
+    @name.setter
+    def name(self, name: str) -> None:
+        self._name = printable(name)
+
+    @property
+    def tags(self) -> list[str]:
+        """The tags of the definition and of the `tags(...)` blocks around the call, sorted."""
+        return sorted(self.labels)
+
+    @property
+    def parameters(self) -> Mapping[str, Any]:
+        """What the body is called with, by parameter name; empty if it could not be bound."""
+        given = self._parameters
+        if callable(given):
+            given = self._parameters = given()
+
+        return given
+
+    @parameters.setter
+    def parameters(self, parameters: Mapping[str, Any] | Callable[[], Mapping[str, Any]]) -> None:
+        self._parameters = parameters
+
+    @property
+    def state_type(self) -> StateType | None:
+        """The type of the present state."""
+        return None if self.entered is None else self.entered.type
+
+    @property
+    def state_name(self) -> str | None:
+        """The name of the present state."""
+        return None if self.entered is None else self.entered.name
+
+    @property
+    def created(self) -> datetime | None:
+        """When the run entered its first state."""
+        return _time(self.created_at)
+
+    @property
+    def expected_start_time(self) -> datetime | None:
+        """When the run was to begin: when it entered its first state."""
+        return _time(self.created_at)
+
+    @property
+    def start_time(self) -> datetime | None:
+        """When the first attempt began; None before."""
+        return _time(self.started_at)
+
+    @property
+    def end_time(self) -> datetime | None:
+        """When the run ended; None before."""
+        return _time(self.ended_at)
+
+    @property
+    def seconds(self) -> float:
+        """How many seconds the body has been executed, over all attempts."""
+        since = self._running_since
+
+        return self._seconds if since is None else self._seconds + perf_counter() - since
+
+    @property
+    def total_run_time(self) -> timedelta:
+        """How long the body has been executed, over all attempts."""
+        return timedelta(seconds=self.seconds)
+
+    def cancel(self) -> bool:
+        """Ask for the run's cancellation; gives False if it has ended or was asked already."""
+        return self.control.stop(Reason.CANCELLED)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}(name={self.name!r}, id={self.id}, state={self.state_name})"
+
+
+class FlowRun(Run):
+    """One execution of a flow."""
+
+    __slots__ = ("parent_flow_run_id", "scope")
+
+    run_type = "flow"
+
+    def __init__(
+        self,
+        definition: Any,
+        name: str,
+        parameters: Callable[[], Mapping[str, Any]],
+        labels: frozenset[str],
+        above: Run | None,
+    ) -> None:
+        super().__init__(definition, name, parameters, labels, above)
+        self.parent_flow_run_id = self.flow_run_id
+        self.flow_run_id = self.id
+        self.root_flow_run_id = self.root_flow_run_id or self.id
+
+    @property
+    def flow_name(self) -> str:
+        """The name of the flow."""
+        return self.definition_name
+
+
+class TaskRun(Run):
+    """One execution of a task."""
+
+    __slots__ = ()
+
+    run_type = "task"
+
+    @property
+    def task_name(self) -> str:
+        """The name of the task."""
+        return self.definition_name

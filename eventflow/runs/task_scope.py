@@ -1,0 +1,97 @@
+"""Where submitted tasks execute, and the scope that a flow run does not outlive."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable
+from typing import Any, Protocol, runtime_checkable
+
+from eventflow.errors import MissingContextError
+from eventflow.runs.futures import Future
+
+__all__ = ["Scope", "TaskRunner"]
+
+
+@runtime_checkable
+class TaskRunner(Protocol):
+    """Executes sync work somewhere else than in the calling thread."""
+
+    def submit(self, work: Callable[[], object]) -> None:
+        """Have the work done soon; it never raises."""
+        ...
+
+    def is_worker(self) -> bool:
+        """Whether the calling thread is one of this runner's own."""
+        ...
+
+
+class Scope:
+    """The task runs that one flow run has submitted and that have not ended.
+
+    `loop` is the event loop of an async flow; its async tasks run there.
+    """
+
+    __slots__ = ("_lock", "_open", "closed", "loop", "runner")
+
+    def __init__(self, runner: TaskRunner, loop: asyncio.AbstractEventLoop | None) -> None:
+        self.runner = runner
+        self.loop = loop
+        self.closed = False
+        # In order of submission, which a set would not keep.
+        self._open: dict[Future[Any], None] = {}
+        self._lock = threading.Lock()
+
+    def add(self, future: Future[Any]) -> None:
+        """Take in a task run that is being submitted.
+
+        Raises:
+            MissingContextError: the flow run is ending or has ended.
+        """
+        with self._lock:
+            if self.closed:
+                raise MissingContextError(
+                    f"{future.run.task_name}.submit()",
+                    "The flow run around it is ending; submit tasks before its body returns.",
+                )
+            self._open[future] = None
+        future.add_done_callback(self._leave)
+
+    def _leave(self, future: Future[Any]) -> None:
+        self._open.pop(future, None)
+
+    @property
+    def empty(self) -> bool:
+        """Whether every submitted task run has ended."""
+        return not self._open
+
+    def close(self) -> bool:
+        """Take in no more task runs; says whether all that were taken in have ended."""
+        with self._lock:
+            self.closed = True
+
+            return not self._open
+
+    def reopen(self) -> None:
+        """Take in task runs again: there may be another attempt."""
+        self.closed = False
+
+    def cancel(self) -> None:
+        """Ask for the cancellation of every task run that has not ended.
+
+        The newest comes first: a worker that gets free by it must find none that may begin.
+        """
+        for future in reversed(tuple(self._open)):
+            future.cancel()
+
+    def join(self) -> None:
+        """Block until every submitted task run has ended."""
+        while self._open:
+            for future in tuple(self._open):
+                future.wait()
+
+    async def ajoin(self) -> None:
+        """Wait, in async code, until every submitted task run has ended."""
+        while self._open:
+            for future in tuple(self._open):
+                await future.ended()

@@ -1,0 +1,373 @@
+"""The settings of eventflow: one object per setting, read from four places in a fixed order.
+
+A setting is looked up anew at each `value()`: in `temporary_settings`, in the environment, in
+`$EVENTFLOW_HOME/config.toml`, and at last its default. An empty environment variable counts as
+not set. In the file a key is spelled like the setting, in any case, with or without the
+`EVENTFLOW_` prefix:
+
+    api_url = "https://flows.example.com"
+    guardian = false
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Generic, Literal, TypeVar
+
+from eventflow.errors import ConfigurationError, HomeError, SettingError
+from eventflow.settings.parsing import (
+    choice,
+    fernet_key,
+    flag,
+    folder,
+    journal_url,
+    positive,
+    web_url,
+    whole,
+)
+
+__all__ = [
+    "EVENTFLOW_API_URL",
+    "EVENTFLOW_CANCEL_SECONDS",
+    "EVENTFLOW_DURABILITY",
+    "EVENTFLOW_GUARDIAN",
+    "EVENTFLOW_HOME",
+    "EVENTFLOW_JOURNAL_URL",
+    "EVENTFLOW_LEASE_SECONDS",
+    "EVENTFLOW_LOG_FORMAT",
+    "EVENTFLOW_LOG_LEVEL",
+    "EVENTFLOW_RETENTION_BYTES",
+    "EVENTFLOW_RETENTION_DAYS",
+    "EVENTFLOW_SECRET_KEY",
+    "SETTINGS",
+    "Durability",
+    "LogFormat",
+    "LogLevel",
+    "Setting",
+    "home",
+    "temporary_settings",
+]
+
+Durability = Literal["process", "power", "off"]
+LogFormat = Literal["auto", "console", "json"]
+LogLevel = Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"]
+
+T = TypeVar("T")
+
+PREFIX = "EVENTFLOW_"
+MASK = "********"
+CONFIG_FILE = "config.toml"
+FROM_OVERRIDE = "temporary_settings"
+FROM_ENVIRONMENT = "the environment"
+FROM_DEFAULT = "the default"
+
+# Userinfo and password parameters of a URL: what must not be read in an error or on a page.
+CREDENTIALS = re.compile(r"(?<=://).+(?=@)|(?<=password=)[^&\s]+", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
+class Setting(Generic[T]):
+    """One setting: its name, what it means, what it may be, and how to read it."""
+
+    name: str
+    meaning: str
+    allowed: str
+    parse: Callable[[str], T]
+    default: Callable[[], T]
+    secret: bool = False
+    in_file: bool = True
+
+    def value(self) -> T:
+        """Give the value in force now.
+
+        Raises:
+            SettingError: the value that was found is not one the setting can have.
+            ConfigurationError: the config file cannot be read.
+        """
+        raw, source = self._found()
+        return self.default() if source == FROM_DEFAULT else self._parsed(raw, source)
+
+    def source(self) -> str:
+        """Say where the value in force comes from.
+
+        Raises:
+            ConfigurationError: the config file cannot be read.
+        """
+        return self._found()[1]
+
+    def shown(self) -> str:
+        """Give the value in force as text for people, with every secret in it masked.
+
+        Raises:
+            SettingError: the value that was found is not one the setting can have.
+            ConfigurationError: the config file cannot be read.
+        """
+        return str(self._masked(self.value()))
+
+    def __repr__(self) -> str:
+        return f"<Setting {self.name}>"
+
+    def _found(self) -> tuple[object, str]:
+        for layer in reversed(_layers):
+            if self.name in layer:
+                raw = layer[self.name]
+                return raw, FROM_DEFAULT if raw is None else FROM_OVERRIDE
+
+        given = os.environ.get(self.name, "")
+        if given.strip():
+            return given, FROM_ENVIRONMENT
+
+        return self._found_in_file() if self.in_file else (None, FROM_DEFAULT)
+
+    def _found_in_file(self) -> tuple[object, str]:
+        path = _config_path(EVENTFLOW_HOME.value())
+        filed = _config(path)
+        return (filed[self.name], path) if self.name in filed else (None, FROM_DEFAULT)
+
+    def _parsed(self, raw: object, source: str) -> T:
+        if not isinstance(raw, str | int | float | os.PathLike):
+            raise SettingError(self.name, self._masked(raw), self.allowed, source)
+
+        try:
+            return self.parse(str(raw).strip())
+
+        except ValueError:
+            # The cause is left out: its message may quote a secret.
+            raise SettingError(self.name, self._masked(raw), self.allowed, source) from None
+
+    def _masked(self, value: object) -> object:
+        if self.secret:
+            return value if value is None else MASK
+
+        return CREDENTIALS.sub(MASK, value) if isinstance(value, str) else value
+
+
+@contextmanager
+def temporary_settings(values: Mapping[Any, object]) -> Iterator[None]:
+    """Put `values` in force, over everything else, until the block ends; for tests.
+
+    The keys are settings, or their names; a value of None puts the setting's default in force.
+    The values hold for the whole process, every thread included; blocks nest.
+
+    Raises:
+        SettingError: a name is not that of a setting, or a value is not one it can have.
+    """
+    layer = dict(_checked(key, raw) for key, raw in values.items())
+    _layers.append(layer)
+    try:
+        yield
+
+    finally:
+        # By identity: an equal layer of another thread must stay where it is.
+        _layers[:] = [one for one in _layers if one is not layer]
+
+
+def home() -> Path:
+    """Give the folder that holds everything eventflow keeps, made (mode 0700) if need be.
+
+    A folder that is there already keeps the mode it has.
+
+    Raises:
+        HomeError: the folder cannot be made, is not a folder, or cannot be written to.
+    """
+    folder = EVENTFLOW_HOME.value()
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+
+    except FileExistsError:
+        raise HomeError(folder, "it is a file, not a folder") from None
+
+    except OSError as error:
+        raise HomeError(folder, error.strerror or str(error)) from error
+
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise HomeError(folder, "it is not writable")
+
+    return folder
+
+
+_layers: list[Mapping[str, object]] = []
+
+
+def _checked(key: Setting[Any] | str, raw: object) -> tuple[str, object]:
+    name = key.name if isinstance(key, Setting) else _spelled_out(key)
+    setting = SETTINGS.get(name)
+    if setting is None:
+        raise SettingError(
+            "The name of a setting", str(key), f"one of {', '.join(SETTINGS)}{_hint(name)}"
+        )
+
+    if raw is not None:
+        setting._parsed(raw, FROM_OVERRIDE)  # noqa: SLF001 - same module, checked ahead of use
+
+    return name, raw
+
+
+def _spelled_out(key: str) -> str:
+    name = key.strip().upper()
+    return name if name.startswith(PREFIX) else PREFIX + name
+
+
+def _hint(name: str) -> str:
+    near = difflib.get_close_matches(name, SETTINGS, n=1)
+    return f"; did you mean {near[0]!r}?" if near else ""
+
+
+@lru_cache(maxsize=4)
+def _config_path(folder: Path) -> str:
+    return str(folder / CONFIG_FILE)
+
+
+def _config(path: str) -> Mapping[str, object]:
+    try:
+        stat = os.stat(path)  # noqa: PTH116 - on the way of every value(), and Path is slow
+
+    except (FileNotFoundError, NotADirectoryError):
+        return {}
+
+    except OSError as error:
+        raise ConfigurationError(_unreadable(path, error)) from error
+
+    return _read_config(path, (stat.st_mtime_ns, stat.st_size, stat.st_ino))
+
+
+@lru_cache(maxsize=4)
+def _read_config(path: str, stamp: tuple[int, ...]) -> Mapping[str, object]:  # noqa: ARG001 - the stamp is the cache's key
+    import tomllib  # noqa: PLC0415 - slow to import, and most processes have no config file
+
+    try:
+        with open(path, "rb") as file:  # noqa: PTH123 - the path is a string, see `_config`
+            document = tomllib.load(file)
+
+    except (OSError, ValueError) as error:
+        raise ConfigurationError(_unreadable(path, error)) from error
+
+    found: dict[str, object] = {}
+    for key, raw in document.items():
+        name = _spelled_out(key)
+        if name in found:
+            raise ConfigurationError(f"The config file {path!r} sets {name} twice; keep one.")
+
+        if name in SETTINGS and SETTINGS[name].in_file:
+            found[name] = raw
+
+        else:
+            _warn_of_key(path, key, name)
+
+    return found
+
+
+def _unreadable(path: str, error: Exception) -> str:
+    return f"The config file {path!r} cannot be read: {error}. Correct it or remove it."
+
+
+def _warn_of_key(path: str, key: str, name: str) -> None:
+    if name in SETTINGS:
+        why = f"{name} says where this file is; set it in the environment"
+
+    else:
+        why = f"there is no such setting{_hint(name)}"
+
+    warnings.warn(f"{path}: the key {key!r} is ignored: {why}", UserWarning, stacklevel=2)
+
+
+EVENTFLOW_HOME: Setting[Path] = Setting(
+    name="EVENTFLOW_HOME",
+    meaning="The folder that holds the journal, the blocks, their key and config.toml.",
+    allowed="the path of a folder",
+    parse=folder,
+    default=lambda: folder("~/.eventflow"),
+    in_file=False,
+)
+EVENTFLOW_JOURNAL_URL: Setting[str] = Setting(
+    name="EVENTFLOW_JOURNAL_URL",
+    meaning="Where every transition is recorded.",
+    allowed="sqlite:///<path>, postgresql://<...> or memory://",
+    parse=journal_url,
+    default=lambda: f"sqlite:///{EVENTFLOW_HOME.value().as_posix()}/journal.db",
+)
+EVENTFLOW_DURABILITY: Setting[Durability] = Setting(
+    name="EVENTFLOW_DURABILITY",
+    meaning="What a recorded transition survives: the death of the process, or a loss of power.",
+    allowed="'process', 'power' or 'off'",
+    parse=choice("process", "power", "off"),
+    default=lambda: "process",
+)
+EVENTFLOW_GUARDIAN: Setting[bool] = Setting(
+    name="EVENTFLOW_GUARDIAN",
+    meaning="Whether a small process outlives this one to run the hooks it still owes.",
+    allowed="a boolean: true or false, yes or no, on or off, 1 or 0",
+    parse=flag,
+    default=lambda: True,
+)
+EVENTFLOW_LEASE_SECONDS: Setting[float] = Setting(
+    name="EVENTFLOW_LEASE_SECONDS",
+    meaning="How long a process may be silent before others take it for dead (PostgreSQL).",
+    allowed="a number of seconds, more than 0",
+    parse=positive,
+    default=lambda: 15.0,
+)
+EVENTFLOW_CANCEL_SECONDS: Setting[float] = Setting(
+    name="EVENTFLOW_CANCEL_SECONDS",
+    meaning="How long a cancelled body may go on before its run is given up as Crashed.",
+    allowed="a number of seconds, more than 0",
+    parse=positive,
+    default=lambda: 30.0,
+)
+EVENTFLOW_RETENTION_DAYS: Setting[float] = Setting(
+    name="EVENTFLOW_RETENTION_DAYS",
+    meaning="How long the journal keeps a run that has ended and is owed nothing.",
+    allowed="a number of days, more than 0",
+    parse=positive,
+    default=lambda: 30.0,
+)
+EVENTFLOW_RETENTION_BYTES: Setting[int] = Setting(
+    name="EVENTFLOW_RETENTION_BYTES",
+    meaning="How large the journal may grow before its oldest finished runs are deleted.",
+    allowed="a whole number of bytes, more than 0",
+    parse=whole,
+    default=lambda: 2 * 2**30,
+)
+EVENTFLOW_API_URL: Setting[str] = Setting(
+    name="EVENTFLOW_API_URL",
+    meaning="The address of the dashboard, for links to a run's page.",
+    allowed="an http:// or https:// URL without query or fragment",
+    parse=web_url,
+    default=lambda: "http://127.0.0.1:4200",
+)
+EVENTFLOW_LOG_LEVEL: Setting[LogLevel] = Setting(
+    name="EVENTFLOW_LOG_LEVEL",
+    meaning="The lowest level that is logged.",
+    allowed="'DEBUG', 'INFO', 'WARNING', 'ERROR' or 'CRITICAL'",
+    parse=choice("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"),
+    default=lambda: "INFO",
+)
+EVENTFLOW_LOG_FORMAT: Setting[LogFormat] = Setting(
+    name="EVENTFLOW_LOG_FORMAT",
+    meaning="How logs look: for a person, for a machine, or whichever fits the output.",
+    allowed="'auto', 'console' or 'json'",
+    parse=choice("auto", "console", "json"),
+    default=lambda: "auto",
+)
+EVENTFLOW_SECRET_KEY: Setting[str | None] = Setting(
+    name="EVENTFLOW_SECRET_KEY",
+    meaning="The key that encrypts the secrets of blocks; without it, a key file in the home.",
+    allowed="a Fernet key: 32 bytes in url-safe base64, 44 characters",
+    parse=fernet_key,
+    default=lambda: None,
+    secret=True,
+)
+
+# Gathered, not listed: a new setting cannot be forgotten here.
+SETTINGS: Mapping[str, Setting[Any]] = {
+    one.name: one for one in tuple(globals().values()) if isinstance(one, Setting)
+}
+"""Every setting by its name, in the order in which people should meet them."""

@@ -1,0 +1,585 @@
+"""What flows and tasks share: forms of declaration, hooks, copies, names, methods."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import sys
+from collections.abc import Callable, Iterator
+from typing import Any
+from unittest.mock import Mock
+
+import pytest
+
+from eventflow import Hook, StateType, flow, task
+from eventflow.errors import ReservedArgumentError, SignatureMismatchError
+from eventflow.events import Event, StateTransition
+from eventflow.hooks.declaration import KINDS
+from eventflow.retries import exponential_backoff
+from eventflow.states import AnyState, Cancelling, Failed
+
+both = pytest.mark.parametrize("decorate", [flow, task], ids=["flow", "task"])
+pytestmark = pytest.mark.usefixtures("eventflow_isolated")
+
+
+def nothing(definition: Any, run: Any, state: AnyState) -> None:
+    """Do nothing."""
+
+
+# -- the words of errors ------------------------------------------------------------------------
+
+
+@both
+@pytest.mark.parametrize("kind", KINDS)
+def test_hooks_that_are_no_list(decorate: Any, kind: str) -> None:
+    """A single function instead of a list is refused in the words of the design."""
+    word = decorate.__name__
+    with pytest.raises(TypeError) as caught:
+        decorate(**{kind: nothing})(lambda: None)
+
+    assert str(caught.value) == (
+        f"Expected iterable for '{kind}'; got function instead. "
+        f"Please provide a list of hooks to '{kind}':\n\n"
+        f"@{word}({kind}=[hook1, hook2])\ndef my_{word}():\n\tpass"
+    )
+
+
+@both
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("given", ["hook", ["hook"], [nothing, "hook"]])
+def test_hooks_that_are_not_callable(decorate: Any, kind: str, given: Any) -> None:
+    """What cannot be called is refused in the words of the design."""
+    word = decorate.__name__
+    with pytest.raises(TypeError) as caught:
+        decorate(**{kind: given})(lambda: None)
+
+    assert str(caught.value) == (
+        f"Expected callables in '{kind}'; got str instead. "
+        f"Please provide a list of hooks to '{kind}':\n\n"
+        f"@{word}({kind}=[hook1, hook2])\ndef my_{word}():\n\tpass"
+    )
+
+
+@both
+def test_decorating_what_is_no_function(decorate: Any) -> None:
+    """A definition needs a function; a name given by position is a common slip."""
+    with pytest.raises(TypeError, match=r"takes a function, but got 'name'; options are given by"):
+        decorate("name")
+
+
+@both
+@pytest.mark.parametrize("reserved", ["return_state", "wait_for"])
+def test_reserved_arguments(decorate: Any, reserved: str) -> None:
+    """A parameter of a reserved name is refused at decoration."""
+    scope: dict[str, Any] = {}
+    exec(f"def body({reserved}): pass", scope)
+    with pytest.raises(ReservedArgumentError, match=f"body has a parameter named '{reserved}'"):
+        decorate(scope["body"])
+
+
+@both
+@pytest.mark.parametrize("options", [{"retries": -1}, {"timeout_seconds": -1}])
+def test_negative_numbers(decorate: Any, options: dict[str, Any]) -> None:
+    """A negative number is refused at decoration, by its name."""
+    with pytest.raises(ValueError, match=next(iter(options))):
+        decorate(**options)(lambda: None)
+
+
+@both
+@pytest.mark.parametrize("states", [(), (3,), (nothing,)])
+def test_on_takes_states(decorate: Any, states: tuple[Any, ...]) -> None:
+    """`.on` without states, or with something else, is refused."""
+    with pytest.raises(TypeError, match=r"\.on\(\.\.\.\) takes states"):
+        decorate(lambda: None).on(*states)
+
+
+# -- hooks --------------------------------------------------------------------------------------
+
+
+@both
+@pytest.mark.parametrize("collect", [list, tuple, iter], ids=["list", "tuple", "generator"])
+def test_any_iterable_of_hooks(decorate: Any, collect: Callable[..., Any]) -> None:
+    """A tuple or a generator of hooks works, and every run calls them, in order."""
+    seen: list[str] = []
+
+    def hooks() -> Iterator[Callable[..., Any]]:
+        for name in ("first", "second"):
+            yield lambda definition, run, state, name=name: seen.append(name)
+
+    declared = decorate(on_completion=collect(hooks()))(lambda: 1)
+    declared()
+    declared()
+    assert seen == ["first", "second"] * 2
+
+
+@both
+def test_the_list_is_copied(decorate: Any) -> None:
+    """Changing a list after the decoration changes no definition."""
+    hooks: list[Any] = [nothing]
+    declared = decorate(on_completion=hooks)(lambda: 1)
+    hooks.clear()
+
+    assert [hook.fn for hook in declared.hooks] == [nothing]
+
+
+@both
+def test_every_kind_by_decorator(decorate: Any) -> None:
+    """Every kind has a decorator form, which leaves the function as it is."""
+    seen: list[tuple[str, str]] = []
+    outcomes: list[Any] = [1, ValueError(), Cancelling(), SystemExit()]
+
+    @decorate
+    def work() -> Any:
+        outcome = outcomes.pop(0)
+        if isinstance(outcome, BaseException):
+            raise outcome
+        return outcome
+
+    for kind in KINDS:
+
+        def hook(definition: Any, run: Any, state: AnyState, kind: str = kind) -> None:
+            assert definition is work
+            assert run.definition is work
+            seen.append((kind, state.name))
+
+        assert getattr(work, kind)(hook) is hook
+    work()
+    for error in (ValueError, Exception, SystemExit):
+        with pytest.raises(error):
+            work()
+    assert seen == [
+        *[("on_running", "Running"), ("on_completion", "Completed")],
+        *[("on_running", "Running"), ("on_failure", "Failed")],
+        *[("on_running", "Running"), ("on_cancellation", "Cancelling")],
+        *[("on_running", "Running"), ("on_crashed", "Crashed")],
+    ]
+
+
+@both
+def test_one_hook_for_several_transitions(decorate: Any) -> None:
+    """`.on` takes names and types, mixed; a type stands for every name of it."""
+    seen: list[str] = []
+
+    @decorate(retries=1)
+    def work() -> None:
+        raise ValueError
+
+    @work.on("AwaitingRetry", StateType.RUNNING, "Failed")
+    def watch(definition: Any, run: Any, state: AnyState) -> None:
+        seen.append(state.name)
+
+    work(return_state=True)
+    assert seen == ["Running", "AwaitingRetry", "Retrying", "Failed"]
+
+
+@both
+def test_hooks_with_options(decorate: Any) -> None:
+    """A Hook brings its states along in `hooks=`, and takes those of a kind elsewhere."""
+    seen: list[str] = []
+
+    def note(definition: Any, run: Any, state: AnyState) -> None:
+        seen.append(state.name)
+
+    hook = Hook(note, state=["Pending", "Completed"], id="note")
+    decorate(hooks=[hook])(lambda: 1)()
+    assert seen == ["Pending", "Completed"]
+    seen.clear()
+    kept = decorate(on_running=[hook])(lambda: 1)
+    kept()
+    assert seen == ["Running"]
+    assert [one.id for one in kept.hooks] == ["note"]
+
+
+class Recording:
+    """Every sort of callable, each noting its name."""
+
+    def __init__(self) -> None:
+        self.seen: list[str] = []
+        self.mock = Mock(side_effect=lambda *given: self.note("mock", *given))
+
+    def note(self, name: str, definition: Any, run: Any, state: AnyState) -> None:
+        self.seen.append(name)
+
+    async def anote(self, name: str, definition: Any, run: Any, state: AnyState) -> None:
+        await asyncio.sleep(0)
+        self.seen.append(name)
+
+    def method(self, definition: Any, run: Any, state: AnyState) -> None:
+        self.seen.append("method")
+
+    async def amethod(self, definition: Any, run: Any, state: AnyState) -> None:
+        await asyncio.sleep(0)
+        self.seen.append("amethod")
+
+    def __call__(self, definition: Any, run: Any, state: AnyState) -> None:
+        self.seen.append("object")
+
+    def every(self) -> dict[str, Any]:
+        return {
+            "lambda": lambda *given: self.note("lambda", *given),
+            "partial": functools.partial(self.note, "partial"),
+            "apartial": functools.partial(self.anote, "apartial"),
+            "method": self.method,
+            "amethod": self.amethod,
+            "object": self,
+            "mock": self.mock,
+        }
+
+
+@both
+@pytest.mark.parametrize("is_async", [False, True])
+def test_all_sorts_of_callables(decorate: Any, is_async: bool) -> None:
+    """Functions, coroutine functions, partials, bound methods, objects and mocks are hooks."""
+    recording = Recording()
+
+    def body() -> int:
+        return 1
+
+    async def abody() -> int:
+        return 1
+
+    declared = decorate(on_completion=recording.every().values())(abody if is_async else body)
+    state = declared(return_state=True)
+    if is_async:
+        state = asyncio.run(state)
+    assert recording.seen == list(recording.every())
+    recording.mock.assert_called_once()
+    assert recording.mock.call_args.args[0] is declared
+    assert recording.mock.call_args.args[2] == state
+    assert recording.mock.call_args.kwargs == {}
+
+
+# -- copies -------------------------------------------------------------------------------------
+
+
+@both
+def test_copies_share_no_hooks(decorate: Any) -> None:
+    """What is declared on a copy, or on the original later, stays there."""
+    seen: list[str] = []
+    original = decorate(name="original")(lambda: 1)
+    original.on_completion(lambda *given: seen.append("first"))
+    copied = original.with_options(name="copy")
+    original.on_completion(lambda *given: seen.append("original"))
+    copied.on_completion(lambda *given: seen.append("copy"))
+
+    original()
+    assert seen == ["first", "original"]
+    seen.clear()
+    copied()
+    assert seen == ["first", "copy"]
+    assert (original.name, copied.name) == ("original", "copy")
+
+
+@both
+def test_with_options_replaces_and_clears(decorate: Any) -> None:
+    """A list replaces the hooks of its kind on the copy, an empty one clears them."""
+
+    def other(definition: Any, run: Any, state: AnyState) -> None:
+        pass
+
+    original = decorate(on_completion=[nothing], on_failure=[nothing])(lambda: 1)
+    replaced = original.with_options(on_completion=[other])
+    cleared = original.with_options(on_completion=[])
+
+    assert [(hook.fn, hook.state) for hook in replaced.hooks] == [
+        (nothing, StateType.FAILED),
+        (other, StateType.COMPLETED),
+    ]
+    assert [hook.state for hook in cleared.hooks] == [StateType.FAILED]
+    assert len(original.with_options(on_completion=None).hooks) == len(original.hooks) == 2
+    with pytest.raises(TypeError, match="Expected iterable for 'on_crashed'; got int instead"):
+        original.with_options(on_crashed=1)
+
+
+@both
+def test_with_options_changes_what_is_given(decorate: Any) -> None:
+    """Options that are not given stay; None stands for the default."""
+    original = decorate(
+        name="n", version="1", description="d", tags=["a"], retries=2, timeout_seconds=3
+    )(nothing)
+    copied = original.with_options(retries=5)
+    reset = original.with_options(
+        name=None, version=None, description=None, tags=None, retries=None, timeout_seconds=None
+    )
+
+    assert (copied.name, copied.version, copied.description) == ("n", "1", "d")
+    assert (copied.tags, copied.retry.retries, copied.timeout_seconds) == ({"a"}, 5, 3.0)
+    assert (reset.name, reset.version, reset.description) == ("nothing", None, "Do nothing.")
+    assert (reset.tags, reset.retry.retries, reset.timeout_seconds) == (set(), 0, None)
+    assert original.retry.retries == 2
+
+
+def test_with_options_asks_for_delays_anew() -> None:
+    """A function of the number of retries is asked again when that number changes."""
+    original = task(retries=1, retry_delay_seconds=exponential_backoff(1))(nothing)
+
+    assert original.retry.delays == (1.0,)
+    assert original.with_options(retries=3).retry.delays == (1.0, 2.0, 4.0)
+
+
+def test_errors_speak_of_the_copy() -> None:
+    """What is wrong with a call of a copy is told under the copy's name."""
+    definition: Any = task(lambda number: number)
+    copied = definition.with_options(name="renamed")
+    with pytest.raises(Exception, match=r"^renamed\(number\) cannot be called"):
+        copied()
+
+
+# -- names and descriptions ---------------------------------------------------------------------
+
+
+@both
+def test_what_a_definition_takes_from_its_function(decorate: Any) -> None:
+    """Name, description, signature and module are the function's."""
+
+    @decorate
+    def work(number: int) -> None:
+        """Work hard."""
+
+    assert (work.name, work.description, work.__name__) == ("work", "Work hard.", "work")
+    assert work.__module__ == __name__
+    assert repr(work).startswith(f"{type(work).__name__}(name='work', fn={__name__}:")
+    assert decorate(functools.partial(work.fn, 1)).name == "work"
+
+    class Called:
+        def __call__(self) -> int:
+            return 3
+
+    assert decorate(Called()).name == "Called"
+    assert decorate(Called())() == 3
+
+
+def run_names(events: list[Event]) -> list[str]:
+    return [event.run_name for event in events if isinstance(event, StateTransition)]
+
+
+@both
+def test_run_name_templates(decorate: Any, eventflow_events: list[Event]) -> None:
+    """A template makes the run's name from its parameters, defaults included."""
+    option = f"{decorate.__name__}_run_name"
+
+    @decorate(**{option: "load-{day}-{zone}"})
+    def load(day: str, zone: str = "utc") -> None:
+        pass
+
+    load("monday")
+    assert set(run_names(eventflow_events)) == {"load-monday-utc"}
+    eventflow_events.clear()
+    load.with_options(**{option: lambda: "called"})("monday")
+    assert set(run_names(eventflow_events)) == {"called"}
+    eventflow_events.clear()
+    load.with_options(**{option: None})("monday")
+    assert "-" in run_names(eventflow_events)[0]
+
+
+@both
+@pytest.mark.parametrize(
+    ("template", "error", "words"),
+    [
+        ("{month}", SignatureMismatchError, r"'\{month\}' of load .*\['day'\].*\['month'\]"),
+        ("{0}", SignatureMismatchError, "load"),
+        (lambda day: day, SignatureMismatchError, "The run name function of load"),
+        (lambda: 3, TypeError, "gave 3, no string"),
+        (lambda: 1 / 0, ZeroDivisionError, "division"),
+        ("{day.nothing}", AttributeError, "nothing"),
+    ],
+    ids=lambda value: None if callable(value) else str(value),
+)
+def test_run_names_that_cannot_be_made(
+    decorate: Any,
+    template: Any,
+    error: type[Exception],
+    words: str,
+    eventflow_events: list[Event],
+) -> None:
+    """A name that cannot be made fails the run, which exists to tell it."""
+
+    @decorate(**{f"{decorate.__name__}_run_name": template})
+    def load(day: str) -> None:
+        pass
+
+    with pytest.raises(error, match=words):
+        load("monday")
+    assert [
+        event.to_state.name for event in eventflow_events if isinstance(event, StateTransition)
+    ] == ["Pending", "Failed"]
+
+
+def test_a_run_name_made_of_results(eventflow_events: list[Event]) -> None:
+    """A name made of what upstream gives is there once upstream has ended."""
+
+    @task
+    def day() -> str:
+        return "monday"
+
+    @task(task_run_name="load-{day}")
+    def load(day: Any) -> None:
+        pass
+
+    @task(task_run_name="{month}")
+    def wrong(day: Any) -> None:
+        pass
+
+    @flow
+    def main() -> None:
+        load.submit(day.submit()).wait()
+        assert wrong.submit(day.submit()).result(raise_on_failure=False) is not None
+
+    main()
+    names = {
+        event.to_state.name: event.run_name
+        for event in eventflow_events
+        if isinstance(event, StateTransition) and event.definition_name == "load"
+    }
+    assert names["Running"] == names["Completed"] == "load-monday"
+    assert names["Pending"] != "load-monday"
+
+
+# -- methods ------------------------------------------------------------------------------------
+
+
+@both
+def test_methods(decorate: Any) -> None:
+    """Methods, classmethods and staticmethods can be decorated, in both orders."""
+
+    class Store:
+        place = "class"
+
+        def __init__(self) -> None:
+            self.place = "instance"
+
+        @decorate
+        def method(self, number: int) -> str:
+            return f"{self.place} {number}"
+
+        @decorate(name="amethod")
+        async def amethod(self, number: int) -> str:
+            return f"{self.place} {number}"
+
+        @decorate
+        @classmethod
+        def of_class(cls, number: int) -> str:
+            return f"{cls.place} {number}"
+
+        @decorate
+        @staticmethod
+        def free(number: int) -> str:
+            return f"free {number}"
+
+        @staticmethod
+        @decorate
+        def freed(number: int) -> str:
+            return f"freed {number}"
+
+    store = Store()
+    assert store.method(1) == "instance 1"
+    assert Store.method(store, 2) == "instance 2"
+    assert asyncio.run(store.amethod(1)) == "instance 1"
+    assert store.of_class(3) == Store.of_class(3) == "class 3"
+    assert store.free(4) == Store.free(4) == "free 4"
+    assert store.freed(5) == Store.freed(5) == "freed 5"
+    assert store.method.with_options(name="other")(6) == "instance 6"
+    assert store.method(number=7, return_state=True).result() == "instance 7"
+    assert dict(store.method(8, return_state=True).__class__.model_fields).keys() >= {"id"}
+
+
+@both
+def test_a_classmethod_around_a_definition(decorate: Any) -> None:
+    """`@classmethod` above the decorator works as far as Python binds through it."""
+
+    class Store:
+        place = "class"
+
+        @classmethod
+        @decorate
+        def of_class(cls, number: int) -> str:
+            return f"{cls.place} {number}"
+
+    assert Store.of_class(1) == Store().of_class(2).replace("2", "1") == "class 1"
+    if sys.version_info < (3, 13):
+        assert Store.of_class.name == "of_class"
+
+
+@both
+def test_hooks_of_methods(decorate: Any) -> None:
+    """A hook declared on a method runs for every instance, and is given the bound definition."""
+    seen: list[Any] = []
+
+    class Store:
+        @decorate
+        def method(self) -> None:
+            pass
+
+        @method.on_completion
+        def done(definition: Any, run: Any, state: AnyState) -> None:  # noqa: N805
+            seen.append(definition.fn.__self__)
+
+    first, second = Store(), Store()
+    first.method()
+    second.method()
+    assert seen == [first, second]
+
+
+# -- retries ------------------------------------------------------------------------------------
+
+
+@both
+@pytest.mark.parametrize(
+    ("delays", "told"),
+    [
+        (0.001, ["0.001", "0.001", "0.001"]),
+        ([0.001, 0.002], ["0.001", "0.002", "0.002"]),
+        (lambda retries: [0.001 * (n + 1) for n in range(retries)], ["0.001", "0.002", "0.003"]),
+        (None, ["0", "0", "0"]),
+    ],
+)
+def test_delays(decorate: Any, delays: Any, told: list[str], eventflow_events: list[Event]) -> None:
+    """Delays are a number, a list that goes on with its last, or a function of the retries."""
+
+    @decorate(retries=3, retry_delay_seconds=delays)
+    def failing() -> None:
+        raise ValueError
+
+    failing(return_state=True)
+    messages = [
+        event.to_state.message
+        for event in eventflow_events
+        if isinstance(event, StateTransition) and event.to_state.name == "AwaitingRetry"
+    ]
+    assert messages == [
+        f"Attempt {number} failed; the next begins in {delay} s."
+        for number, delay in enumerate(told, 1)
+    ]
+
+
+def test_jitter(eventflow_events: list[Event], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Jitter lengthens a delay by up to its factor."""
+    monkeypatch.setattr("random.random", lambda: 0.5)
+
+    @task(retries=1, retry_delay_seconds=0.002, retry_jitter_factor=1)
+    def failing() -> None:
+        raise ValueError
+
+    failing(return_state=True)
+    assert any(
+        "begins in 0.003 s" in (event.to_state.message or "")
+        for event in eventflow_events
+        if isinstance(event, StateTransition)
+    )
+
+
+def test_a_failed_state_tells_why_it_is_awaited(eventflow_events: list[Event]) -> None:
+    """AwaitingRetry carries the error of the attempt that failed."""
+
+    @task(retries=1)
+    def failing() -> Any:
+        return Failed(data=ValueError("why"))
+
+    assert failing(return_state=True).is_failed
+    (waiting,) = [
+        event.to_state
+        for event in eventflow_events
+        if isinstance(event, StateTransition) and event.to_state.name == "AwaitingRetry"
+    ]
+    assert waiting.error is not None
+    assert waiting.error.message == "why"

@@ -1,0 +1,549 @@
+"""Submitting tasks: where they run, what they wait for, and that none is left behind."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from eventflow import allow_failure, as_completed, bus, cancel, flow, runtime, task, unmapped, wait
+from eventflow.errors import CancelledRun, MissingContextError, UnfinishedRun
+from eventflow.events import Event, StateTransition
+from eventflow.runners import ThreadPoolTaskRunner
+from eventflow.runs.futures import Future
+from eventflow.states import AnyState
+
+pytestmark = pytest.mark.usefixtures("eventflow_isolated")
+
+
+@task
+def add(number: Any, other: Any = 1) -> int:
+    result: int = number + other
+    return result
+
+
+@task
+async def aadd(number: Any, other: int = 1) -> int:
+    await asyncio.sleep(0)
+    result: int = number + other
+    return result
+
+
+@task
+def fail(message: str = "failed") -> int:
+    raise ValueError(message)
+
+
+@task
+async def stand_still() -> None:
+    await asyncio.sleep(3600)
+
+
+def course(events: list[Event], name: str) -> list[str]:
+    return [
+        event.to_state.name
+        for event in events
+        if isinstance(event, StateTransition) and event.definition_name == name
+    ]
+
+
+def test_submitted_runs(eventflow_events: list[Event]) -> None:
+    """A submitted task is Pending at once, runs in a worker, and gives its result."""
+    names: list[str] = []
+
+    @task
+    def where() -> str:
+        return threading.current_thread().name
+
+    @flow
+    def main() -> None:
+        names.append(where.submit().result())
+        future = add.submit(1)
+        assert future.state.is_pending or future.state.is_running or future.state.is_completed
+        assert future.result() == 2
+        assert future.task_run_id == future.run.id
+        assert "state=Completed" in repr(future)
+        assert aadd.submit(1).result() == 2
+
+    main()
+    assert names[0].startswith("eventflow-worker")
+    assert course(eventflow_events, "add") == ["Pending", "Running", "Completed"]
+    assert course(eventflow_events, "aadd") == ["Pending", "Running", "Completed"]
+
+
+def test_async_tasks_run_on_the_flows_own_loop() -> None:
+    """An async task of an async flow runs on that flow's loop, also when a sync task submits it."""
+    loops: list[Any] = []
+
+    @task
+    async def where() -> None:
+        loops.append(asyncio.get_running_loop())
+
+    @task
+    def between() -> None:
+        where.submit().result()
+
+    @flow
+    async def main() -> None:
+        loops.append(asyncio.get_running_loop())
+        await where.submit()
+        await between.submit()
+        assert await add.submit(1) == 2
+
+    asyncio.run(main())
+    assert len(loops) == 3
+    assert len(set(loops)) == 1
+
+
+def test_outside_of_a_flow() -> None:
+    """Submitting outside of a flow says what to do."""
+    with pytest.raises(MissingContextError, match=r"add\.submit\(\) needs a run"):
+        add.submit(1)
+    with pytest.raises(MissingContextError):
+        add.map([1])
+    with pytest.raises(MissingContextError):
+        task(lambda: add.submit(1))()
+
+
+def test_tasks_submit_tasks() -> None:
+    """A task may submit tasks: they belong to its flow, and it is their parent."""
+    seen: list[Any] = []
+
+    @task
+    def inner() -> None:
+        seen.append((runtime.task_run.parent_flow_run_id, runtime.flow_run.id))
+
+    @task
+    def outer() -> Future[None]:
+        return inner.submit()
+
+    @flow
+    def main() -> str | None:
+        outer.submit().wait()
+        return runtime.flow_run.id
+
+    flow_run_id = main()
+    assert seen == [(flow_run_id, flow_run_id)]
+
+
+@pytest.mark.parametrize("way", ["sync", "async"])
+def test_futures_as_arguments(way: str) -> None:
+    """Futures, alone, in collections and in wait_for, are waited for, and stand for results."""
+
+    @task
+    def total(numbers: list[Any], more: dict[str, Any]) -> Any:
+        return sum(numbers) + sum(more.values())
+
+    @task
+    async def atotal(numbers: list[Any], more: dict[str, Any]) -> Any:
+        return sum(numbers) + sum(more.values())
+
+    @flow
+    def main() -> Any:
+        first: Any = add.submit(1)
+        again: Any = total.submit([first, aadd.submit(first), 4], {"five": add.submit(4)})
+        return total([again], {}, wait_for=[first])
+
+    @flow
+    async def amain() -> Any:
+        first: Any = aadd.submit(1)
+        again: Any = atotal.submit([first, add.submit(first), 4], {"five": aadd.submit(4)})
+        return await atotal([again], {}, wait_for=[first])
+
+    expected = 2 + 3 + 4 + 5
+    assert (main() if way == "sync" else asyncio.run(amain())) == expected
+
+
+def test_upstream_failures(eventflow_events: list[Event]) -> None:
+    """Who needs a failed upstream is NotReady, unless the failure is allowed."""
+
+    @task
+    def look(given: Any) -> str:
+        return type(given).__name__
+
+    @flow
+    def main() -> None:
+        broken = fail.submit()
+        with pytest.raises(UnfinishedRun, match="did not complete: Failed"):
+            add.submit(broken).result()
+        with pytest.raises(UnfinishedRun):
+            add.submit(1, wait_for=[broken]).result()
+        assert look.submit(allow_failure(broken)).result() == "ValueError"
+        assert look(allow_failure([broken])) == "list"
+        assert look.submit(allow_failure(unmapped(3))).result() == "int"
+        assert look.submit(unmapped(allow_failure(broken))).result() == "ValueError"
+        with pytest.raises(UnfinishedRun):
+            look(unmapped(broken))
+
+    main()
+    assert course(eventflow_events, "add") == ["Pending", "NotReady"] * 2
+
+
+def test_the_flow_waits_for_its_tasks(eventflow_events: list[Event]) -> None:
+    """A flow that returns before its tasks have ended ends after them, its hooks last."""
+    go = threading.Event()
+
+    @task
+    def slow() -> None:
+        go.wait(10)
+
+    @flow
+    def main() -> str:
+        slow.submit()
+        aadd.submit(1)
+        go.set()
+        return "done"
+
+    assert main() == "done"
+    ended = [
+        event.definition_name
+        for event in eventflow_events
+        if isinstance(event, StateTransition) and event.to_state.is_final
+    ]
+    assert sorted(ended[:2]) == ["aadd", "slow"]
+    assert ended[2] == "main"
+
+
+@pytest.mark.parametrize("error", [ValueError(), SystemExit()], ids=["failed", "crashed"])
+def test_an_ended_flow_leaves_no_task_behind(
+    error: BaseException, eventflow_events: list[Event]
+) -> None:
+    """A flow that fails or crashes cancels its tasks, running or queued, before it ends."""
+    begun = threading.Event()
+
+    @task
+    def slow() -> None:
+        begun.set()
+        turns = threading.Event()
+        while not turns.wait(0.001):
+            pass
+
+    def body() -> None:
+        slow.submit()
+        begun.wait(10)
+        add.submit(1)
+        stand_still.submit()
+        raise error
+
+    async def abody() -> None:
+        body()
+
+    with pytest.raises(type(error)):
+        flow(name="main", task_runner=ThreadPoolTaskRunner(1))(body)()
+    assert course(eventflow_events, "slow") == ["Pending", "Running", "Cancelling", "Cancelled"]
+    assert course(eventflow_events, "add") == ["Pending", "Cancelling", "Cancelled"]
+    assert course(eventflow_events, "stand_still")[-2:] == ["Cancelling", "Cancelled"]
+    assert eventflow_events[-1].definition_name == "main"  # type: ignore[attr-defined]
+    begun.clear()
+    eventflow_events.clear()
+    with pytest.raises(type(error)):
+        asyncio.run(flow(name="main", task_runner=ThreadPoolTaskRunner(1))(abody)())
+    assert course(eventflow_events, "slow")[-1] == "Cancelled"
+    assert course(eventflow_events, "stand_still")[-1] == "Cancelled"
+    assert eventflow_events[-1].definition_name == "main"  # type: ignore[attr-defined]
+
+
+def test_a_retried_flow_begins_without_tasks(eventflow_events: list[Event]) -> None:
+    """The tasks of a failed attempt are cancelled before the next, which may submit again."""
+    attempts: list[int] = []
+
+    @flow(retries=1)
+    def main() -> int:
+        attempts.append(1)
+        if len(attempts) == 1:
+            stand_still.submit()
+            raise ValueError
+        return add.submit(1).result()
+
+    assert main() == 2
+    assert course(eventflow_events, "stand_still")[-1] == "Cancelled"
+
+
+def test_nothing_is_submitted_to_a_flow_that_has_ended() -> None:
+    """Hooks at the end, and stray threads, cannot submit to a flow that is over."""
+    import contextvars
+
+    problems: list[str] = []
+
+    def late(definition: Any, run: Any, state: AnyState) -> None:
+        try:
+            add.submit(1)
+        except MissingContextError as error:
+            problems.append(str(error))
+
+    @flow(on_completion=[late])
+    def main() -> contextvars.Context:
+        return contextvars.copy_context()
+
+    context = main()
+    with pytest.raises(MissingContextError):
+        context.run(add.submit, 1)
+    assert "The flow run around it is ending" in problems[0]
+
+
+def test_cancelling_a_queued_task(eventflow_events: list[Event]) -> None:
+    """A submitted task can be cancelled by its future or its id before it has begun."""
+    go = threading.Event()
+
+    @task
+    def block() -> None:
+        go.wait(10)
+
+    @flow(task_runner=ThreadPoolTaskRunner(1))
+    def main() -> None:
+        block.submit()
+        first, second = add.submit(1), add.submit(2)
+        assert first.cancel()
+        assert not first.cancel()
+        assert cancel(second.task_run_id)
+        go.set()
+        for future in (first, second):
+            with pytest.raises(CancelledRun):
+                future.result()
+
+    main()
+    assert course(eventflow_events, "add").count("Cancelled") == 2
+
+
+# -- workers ------------------------------------------------------------------------------------
+
+
+@task
+def down(depth: int) -> int:
+    return 0 if depth == 0 else down.submit(depth - 1).result() + 1
+
+
+def chained() -> int:
+    future = add.submit(0)
+    for _ in range(300):
+        future = add.submit(future)
+    return future.result()
+
+
+def nested() -> int:
+    result: int = flow(lambda: sum(add.map([1, 2, 3]).result()))()
+    return result
+
+
+@pytest.mark.parametrize(
+    ("body", "expected"),
+    [
+        (lambda: down.submit(20).result(), 20),
+        (lambda: sum(add.map([1, 2, 3]).result()), 9),
+        (lambda: len(wait(add.map([1, 2, 3])).done), 3),
+        (lambda: sum(future.result() for future in as_completed(add.map([1, 2, 3]))), 9),
+        (chained, 301),
+        (nested, 9),
+    ],
+    ids=["result", "map", "wait", "as_completed", "chain", "flow"],
+)
+def test_one_worker_is_enough(body: Callable[[], int], expected: int) -> None:
+    """A worker that waits for a queued task runs it itself, however deep, in every form."""
+    runner = ThreadPoolTaskRunner(1)
+
+    assert flow(task_runner=runner)(lambda: task(body).submit().result())() == expected
+    assert repr(runner) == "ThreadPoolTaskRunner(max_workers=1)"
+
+
+def test_a_runner_needs_workers() -> None:
+    """A pool of no threads is refused."""
+    with pytest.raises(ValueError, match="max_workers must be 1 or more, but is 0"):
+        ThreadPoolTaskRunner(0)
+
+
+def test_a_runner_of_ones_own() -> None:
+    """Anything with `submit` and `is_worker` is a task runner."""
+
+    class Here:
+        def submit(self, work: Any) -> None:
+            work()
+
+        def is_worker(self) -> bool:
+            return False
+
+    @task
+    def where() -> str:
+        return threading.current_thread().name
+
+    @flow(task_runner=Here())
+    def main() -> str:
+        return where.submit().result()
+
+    assert main() == threading.current_thread().name
+
+
+# -- hooks of submitted runs --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("is_async", [False, True])
+@pytest.mark.parametrize("async_task", [False, True])
+def test_hooks_at_submission(is_async: bool, async_task: bool) -> None:
+    """Hooks of Pending run before the body, in the task run's context, and may be of any kind."""
+    seen: list[str] = []
+
+    @task(name="work")
+    def work() -> None:
+        seen.append("body")
+
+    @task(name="work")
+    async def awork() -> None:
+        seen.append("body")
+
+    chosen: Any = awork if async_task else work
+
+    @chosen.on("Pending")
+    def first(definition: Any, run: Any, state: AnyState) -> None:
+        assert runtime.task_run.id == str(run.id)
+        seen.append("sync")
+
+    @chosen.on("Pending")
+    async def second(definition: Any, run: Any, state: AnyState) -> None:
+        await asyncio.sleep(0)
+        assert runtime.task_run.id == str(run.id)
+        seen.append("async")
+
+    @flow
+    def main() -> None:
+        chosen.submit().result()
+
+    @flow
+    async def amain() -> None:
+        await chosen.submit()
+
+    asyncio.run(amain()) if is_async else main()
+    assert seen == ["sync", "async", "body"]
+
+
+@pytest.mark.parametrize("is_async", [False, True])
+@pytest.mark.parametrize("async_task", [False, True])
+def test_an_exit_in_a_hook_at_submission(
+    is_async: bool, async_task: bool, eventflow_events: list[Event]
+) -> None:
+    """An exit in a hook of Pending crashes the task run, whose body never runs."""
+    chosen: Any = task(name="work")(stand_still.fn if async_task else add.fn)
+
+    @chosen.on("Pending")
+    def leave(definition: Any, run: Any, state: AnyState) -> None:
+        raise SystemExit(3)
+
+    @flow
+    def main() -> None:
+        chosen.submit().wait()
+
+    @flow
+    async def amain() -> None:
+        await chosen.submit().ended()
+
+    if is_async:
+        asyncio.run(amain())
+    else:
+        with pytest.raises(SystemExit):
+            main()
+    assert course(eventflow_events, "work") == ["Pending", "Crashed"]
+
+
+class AtOnce:
+    """A runner whose thread is faster than whoever submits: the work is done on return."""
+
+    def submit(self, work: Callable[[], object]) -> None:
+        thread = threading.Thread(target=work)
+        thread.start()
+        thread.join()
+
+    def is_worker(self) -> bool:
+        return False
+
+
+def test_a_worker_that_begins_at_once(eventflow_events: list[Event]) -> None:
+    """The hooks of Pending are awaited on the loop; the body may begin before that is left."""
+    pending: list[str] = []
+    chosen = task(name="work")(add.fn)
+
+    @chosen.on("Pending")
+    def note(definition: Any, run: Any, state: AnyState) -> None:
+        pending.append(state.name)
+
+    @flow(task_runner=AtOnce())
+    async def main() -> int:
+        return await chosen.submit(1)
+
+    assert asyncio.run(main()) == 2
+    assert pending == ["Pending"]
+    assert course(eventflow_events, "work") == ["Pending", "Running", "Completed"]
+
+
+# -- many ---------------------------------------------------------------------------------------
+
+
+def test_many_tasks() -> None:
+    """Thousands of tasks can be mapped in one flow, sync and async."""
+    count = 4_000
+
+    @flow
+    def main() -> int:
+        return sum(add.map(range(count)).result())
+
+    @flow
+    async def amain() -> int:
+        return sum(await aadd.map(range(count)))
+
+    expected = sum(range(1, count + 1))
+    assert main() == expected
+    assert asyncio.run(amain()) == expected
+
+
+def test_runs_make_no_garbage() -> None:
+    """A plain run leaves no reference cycle: nothing waits for the garbage collector."""
+
+    @flow
+    def main(count: int) -> None:
+        for number in range(count):
+            add(number)
+        add.map(range(count)).wait()
+
+    @flow
+    async def amain(count: int) -> None:
+        for number in range(count):
+            await aadd(number)
+        await aadd.map(range(count))
+
+    def garbage(count: int) -> int:
+        gc.collect()
+        gc.disable()
+        try:
+            main(count)
+            asyncio.run(amain(count))
+            return gc.collect()
+        finally:
+            gc.enable()
+
+    garbage(1)
+    assert garbage(200) - garbage(1) < 20
+
+
+@pytest.mark.parametrize("is_async", [False, True])
+def test_cancelling_a_flow_cancels_its_tasks(is_async: bool, eventflow_events: list[Event]) -> None:
+    """Every task that a cancelled flow has submitted ends Cancelled, before the flow does."""
+    flows: list[Any] = []
+    bus.subscribe(lambda event: flows[0].cancel(), state="Running", name="stand_still")
+
+    def remember(definition: Any, run: Any, state: AnyState) -> None:
+        flows.append(run)
+
+    @flow(name="main", on_running=[remember])
+    def main() -> None:
+        stand_still.submit().wait()
+
+    @flow(name="main", on_running=[remember])
+    async def amain() -> None:
+        await stand_still.submit()
+
+    with pytest.raises(CancelledRun):
+        asyncio.run(amain()) if is_async else main()
+    assert course(eventflow_events, "stand_still")[-2:] == ["Cancelling", "Cancelled"]
+    assert course(eventflow_events, "main")[-2:] == ["Cancelling", "Cancelled"]
+    assert eventflow_events[-1].definition_name == "main"  # type: ignore[attr-defined]

@@ -1,0 +1,121 @@
+"""Hooks as they are declared: identity, options, what they select."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+from unittest.mock import AsyncMock, MagicMock, Mock
+
+import pytest
+
+from eventflow import Hook, StateType, flow, task
+from eventflow.hooks.declaration import KINDS
+
+
+def plain(flow: Any, run: Any, state: Any) -> None: ...
+
+
+async def aplain(flow: Any, run: Any, state: Any) -> None: ...
+
+
+class Caller:
+    def __call__(self, *args: Any) -> None: ...
+
+    async def amethod(self, *args: Any) -> None: ...
+
+
+class AsyncCaller:
+    async def __call__(self, *args: Any) -> None: ...
+
+
+@flow
+async def aflow() -> None: ...
+
+
+@pytest.mark.parametrize(
+    ("fn", "identity", "is_async"),
+    [
+        (plain, f"{__name__}:plain", False),
+        (aplain, f"{__name__}:aplain", True),
+        (partial(partial(aplain, 1), 2), f"{__name__}:aplain", True),
+        (Caller(), f"{__name__}:Caller", False),
+        (Caller().amethod, f"{__name__}:Caller.amethod", True),
+        (AsyncCaller(), f"{__name__}:AsyncCaller", True),
+        (Mock(), "unittest.mock:Mock", False),
+        (MagicMock(), "unittest.mock:MagicMock", False),
+        (AsyncMock(), "unittest.mock:AsyncMock", True),
+        (partial(AsyncMock()), "unittest.mock:AsyncMock", True),
+        ([].append, "builtins:list.append", False),
+        (aflow, f"{__name__}:aflow", True),
+    ],
+)
+def test_identity_and_kind_of_each_callable(fn: Any, identity: str, is_async: bool) -> None:
+    """Through partials and objects: the module and the qualified name, and whether it is async."""
+    hook = Hook(fn)
+
+    assert (hook.id, hook.is_async) == (identity, is_async)
+    assert Hook(fn, id="mine").id == "mine"
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "said"),
+    [
+        ({"fn": 3}, TypeError, "A hook must be callable, but got 3"),
+        ({"id": 3}, TypeError, "The id of a hook must be a string, not empty, but is 3"),
+        ({"id": ""}, TypeError, "The id of a hook must be a string, not empty, but is ''"),
+        ({"timeout_seconds": 0}, ValueError, "timeout_seconds must be more than 0, but is 0"),
+        ({"timeout_seconds": float("nan")}, ValueError, "timeout_seconds must be more than 0"),
+        ({"timeout_seconds": "1"}, TypeError, "timeout_seconds must be a number of seconds"),
+        ({"retries": -1}, ValueError, "retries must be 0 or more"),
+        ({"retry_delay_seconds": -1}, ValueError, "retry_delay_seconds must be 0 or more"),
+        ({"run_type": "job"}, ValueError, "run_type must be 'flow' or 'task'"),
+        ({"state": 3}, TypeError, "state must be a state's name or a StateType, but got 3"),
+        ({"name": 3}, TypeError, "name must be a string"),
+    ],
+)
+def test_wrong_options_are_refused(options: Any, error: type[Exception], said: str) -> None:
+    """At the declaration, with the value and what is allowed."""
+    with pytest.raises(error, match=said):
+        Hook(**{"fn": plain} | options)
+
+
+def test_a_hook_for_another_state_keeps_everything_else() -> None:
+    """Declared in a list of one kind, a hook is for that kind's state."""
+    hook = Hook(
+        plain,
+        state=iter(["Failed"]),
+        run_type="task",
+        name="x*",
+        tags=iter(["a"]),
+        id="mine",
+        timeout_seconds=3,
+        retries=2,
+        retry_delay_seconds=[1, 2],
+    )
+    other = hook.on(StateType.CRASHED)
+
+    assert hook.state == ("Failed",)
+    assert str(hook.filter()) == (
+        "StateTransition, run_type='task', state=Failed, name='x*', tags=['a']"
+    )
+    assert str(other.filter()) == (
+        "StateTransition, run_type='task', state=CRASHED, name='x*', tags=['a']"
+    )
+    assert other.policy == hook.policy
+    assert (other.id, other.timeout_seconds, other.retries) == ("mine", 3, 2)
+    assert {hook: 1}[hook] == 1
+    assert hook.on(StateType.CRASHED) == other != hook
+
+
+def test_a_hook_without_a_state_is_for_every_transition(eventflow_isolated: Any) -> None:
+    """All that a run enters, from the first state on."""
+    names: list[str] = []
+    watch = Hook(lambda definition, run, state: names.append(state.name), tags="a")
+
+    @task(hooks=[watch], tags={"a"})
+    def work() -> None: ...
+
+    work()
+
+    assert names == ["Pending", "Running", "Completed"]
+    assert list(KINDS.values()) == ["RUNNING", "COMPLETED", "FAILED", "CANCELLING", "CRASHED"]

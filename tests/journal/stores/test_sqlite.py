@@ -1,0 +1,382 @@
+"""What can happen to the file of a journal, and what the journal makes of it."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sqlite3
+import stat
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+
+from eventflow.errors import JournalError, SettingError
+from eventflow.journal import open_journal
+from eventflow.journal.contract import START, Batch, DeliveryQuery, RunQuery, StaleOwnerError
+from eventflow.journal.format import encode
+from eventflow.journal.rows import DeliveryStatus, RunRow
+from eventflow.journal.stores import schema
+from eventflow.journal.stores.sqlite import TURNS, SqliteJournal
+from eventflow.journal.stores.sqlite_session import SqliteSession
+from eventflow.states import StateType
+from tests.journal.rows import a_delivery, a_run, an_event, an_owner, entering, later, settled
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "home" / "journal.db"
+
+
+@pytest.fixture
+def journal(path: Path) -> Iterator[SqliteJournal]:
+    one = SqliteJournal(path, patience=0.05)
+    yield one
+    one.close()
+
+
+def test_the_journal_is_private_and_made_on_first_use(path: Path) -> None:
+    """Nothing is there before the first use; then a folder and a file for their owner only."""
+    journal = open_journal(f"sqlite:///{path}")
+    assert not path.parent.exists()
+
+    journal.commit(entering(a_run()))
+
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
+    journal.close()
+
+
+def test_a_url_of_no_journal_is_refused() -> None:
+    """The error names the schemes there are."""
+    with pytest.raises(SettingError, match="sqlite"):
+        open_journal("mysql://x")
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 6, 7, 11, 12, 95, 96, 383, 384, 700])
+def test_any_number_of_rows_is_written(journal: SqliteJournal, count: int) -> None:
+    """Each once, whatever numbers of them the statements are for."""
+    runs = [a_run() for _ in range(count)]
+    owed = [a_delivery(run) for run in runs]
+    batch = Batch(
+        runs={run.id: run for run in runs},
+        events=[an_event(run) for run in runs],
+        deliveries=owed,
+    )
+    journal.commit(batch)
+    journal.commit(Batch(settlements=[settled(one, DeliveryStatus.DELIVERED, 2) for one in owed]))
+
+    events, cursor = journal.events_after(START, 2 * count)
+    assert [one.run_id for one in events] == [run.id for run in runs]
+    assert cursor == (0, count)
+    found = journal.deliveries(DeliveryQuery(limit=2 * count))
+    assert {(one.status, one.attempts) for one in found} == {(DeliveryStatus.DELIVERED, 2)}
+    assert {one.id for one in found} == {one.id for one in owed}
+    assert len(journal.runs(RunQuery(limit=2 * count))) == count
+
+
+def test_a_newer_schema_is_refused(journal: SqliteJournal, path: Path) -> None:
+    """The error says which versions, and what to do; the file is left as it is."""
+    journal.statistics()
+    journal.close()
+    with sqlite3.connect(path) as other:
+        other.execute("UPDATE meta SET value = 99 WHERE name = 'schema'")
+    other.close()
+
+    with pytest.raises(JournalError, match=r"schema 99.*newer eventflow.*Upgrade"):
+        journal.commit(entering(a_run()))
+
+    assert sorted(one.name for one in path.parent.iterdir()) == ["journal.db"]
+
+
+def test_an_older_schema_is_brought_up_to_date(
+    journal: SqliteJournal, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What it held is still there, and only the missing steps are taken."""
+    run = a_run()
+    journal.commit(entering(run))
+    journal.close()
+    steps = [*schema.MIGRATIONS, "CREATE TABLE @extra (id UUID); INSERT INTO @extra VALUES (NULL)"]
+    monkeypatch.setattr("eventflow.journal.stores.schema.MIGRATIONS", steps)
+    for module in ("schema", "database", "sqlite"):
+        monkeypatch.setattr(f"eventflow.journal.{module}.VERSION", len(steps))
+
+    assert journal.run(run.id) == run
+
+    with sqlite3.connect(path) as other:
+        assert other.execute("SELECT count(*) FROM extra").fetchone() == (1,)
+        assert other.execute("SELECT value FROM meta WHERE name = 'schema'").fetchone() == (
+            len(steps),
+        )
+    other.close()
+
+
+def test_a_file_of_the_first_schema_is_brought_up_to_date(
+    journal: SqliteJournal, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It holds what it held, and is laid out as a new one is."""
+    run = a_run()
+    with monkeypatch.context() as past:
+        past.setattr("eventflow.journal.stores.schema.MIGRATIONS", schema.MIGRATIONS[:1])
+        for module in ("schema", "database", "sqlite"):
+            past.setattr(f"eventflow.journal.{module}.VERSION", 1)
+        journal.commit(entering(run))
+        assert journal.statistics().runs == 1
+        journal.close()
+
+    assert journal.run(run.id) == run
+    new = SqliteJournal(path.with_name("new.db"))
+    assert journal.statistics().schema == new.statistics().schema == schema.VERSION
+    new.close()
+    assert _layout(path) == _layout(new.path)
+
+
+def _layout(path: Path) -> set[tuple[str, str]]:
+    with closing(sqlite3.connect(path)) as other:
+        return set(other.execute("SELECT name, coalesce(sql, '') FROM sqlite_master"))
+
+
+@pytest.mark.parametrize(
+    ("query", "index"),
+    [
+        (RunQuery(top=True), "runs_top"),
+        (RunQuery(top=True, since=datetime.now(UTC)), "runs_top"),
+        (RunQuery(keeper=""), "runs_free"),
+        (RunQuery(unfinished=True, keeper="someone"), "runs_unfinished"),
+        (RunQuery(state_types=[StateType.FAILED]), "runs_not_completed"),
+        (RunQuery(parent_run_id=uuid4()), "runs_of_parent"),
+    ],
+)
+def test_few_runs_among_many_are_found_by_an_index(
+    journal: SqliteJournal, monkeypatch: pytest.MonkeyPatch, query: RunQuery, index: str
+) -> None:
+    """A journal of millions of runs is not read from its beginning to its end."""
+    plans: list[str] = []
+    plain = SqliteSession.all
+
+    def explained(self: SqliteSession, text: str, values: Sequence[Any] = ()) -> Any:
+        if "FROM @runs" in text:
+            steps = plain(self, f"EXPLAIN QUERY PLAN {text}", values)
+            plans.extend(str(step[3]) for step in steps)
+        return plain(self, text, values)
+
+    monkeypatch.setattr(SqliteSession, "all", explained)
+    assert journal.runs(query) == []
+    assert [index in one for one in plans] == [True]
+
+
+@pytest.mark.parametrize("how", ["garbage", "torn"])
+def test_a_damaged_file_is_set_aside(
+    journal: SqliteJournal, path: Path, caplog: pytest.LogCaptureFixture, how: str
+) -> None:
+    """It is renamed, that is said, and a new one is begun, in which live owners live on."""
+    fence = journal.register(an_owner())
+    for _ in range(50):
+        journal.commit(entering(a_run(parameters="x" * 500), fence=fence))
+    journal.close()
+    content = path.read_bytes()
+    damaged = b"no database" * 100 if how == "garbage" else content[:4096] + b"\xff" * 65536
+    path.write_bytes(damaged)
+
+    run = a_run()
+    with caplog.at_level(logging.WARNING):
+        journal.commit(entering(run, fence=fence))
+
+    assert journal.run(run.id) == run
+    (aside,) = path.parent.glob("journal.db.corrupt-*")
+    assert aside.read_bytes()[4096:] == damaged[4096:]
+    assert "damaged" in caplog.text
+    assert str(aside) in caplog.text
+    assert journal.verify() == []
+
+
+def test_a_damaged_file_is_set_aside_once_by_many(path: Path) -> None:
+    """Several journals meet the same damage: one renames, none of the new files is lost."""
+    path.parent.mkdir()
+    path.write_bytes(b"no database" * 1000)
+    journals = [SqliteJournal(path) for _ in range(4)]
+    runs = [a_run() for _ in journals]
+    start = threading.Barrier(len(journals))
+
+    def commit(number: int) -> None:
+        start.wait()
+        journals[number].commit(entering(runs[number]))
+
+    threads = [threading.Thread(target=commit, args=(number,)) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert len(list(path.parent.glob("*.corrupt-*"))) == 1
+    assert [journals[0].run(run.id) for run in runs] == runs
+    for journal in journals:
+        journal.close()
+
+
+@pytest.mark.parametrize(
+    "names", [["journal.db", "journal.db-wal", "journal.db-shm"], ["journal.db"]]
+)
+def test_a_file_deleted_under_us_is_begun_anew(
+    journal: SqliteJournal, path: Path, names: list[str]
+) -> None:
+    """The very commit that comes next is in the new file, under the same fence."""
+    fence = journal.register(an_owner())
+    run = a_run()
+    journal.commit(entering(run, fence=fence))
+    for name in names:
+        (path.parent / name).unlink()
+
+    run = later(run._replace(created=datetime.now(UTC) - timedelta(hours=1)), StateType.RUNNING)
+    journal.commit(entering(run, fence=fence))
+
+    journal.close()
+    assert journal.run(run.id) == run
+    # It has lost its first event with the file; that is no fault of this one.
+    assert journal.verify() == []
+
+
+def test_a_file_deleted_within_a_commit_loses_nothing(journal: SqliteJournal, path: Path) -> None:
+    """What was written into a file without a name is written again."""
+    run = a_run()
+    batch = entering(run)
+    journal.statistics()
+
+    class Deleting(dict[UUID, RunRow]):
+        """Rows that delete the file when they are asked for, within the transaction."""
+
+        def values(self) -> Any:
+            path.unlink(missing_ok=True)
+            self.values = super().values  # type: ignore[method-assign]
+            return super().values()
+
+    batch.runs = Deleting(batch.runs)
+    journal.commit(batch)
+
+    journal.close()
+    assert journal.run(run.id) == run
+
+
+def test_a_stale_owner_does_not_come_back_with_the_connection(
+    journal: SqliteJournal, path: Path
+) -> None:
+    """Opening the same file again enters nobody anew."""
+    fence = journal.register(an_owner())
+    other = SqliteJournal(path)
+    other.end("owner", "vanished")
+    other.close()
+
+    journal.close()
+
+    with pytest.raises(StaleOwnerError):
+        journal.commit(entering(a_run(), fence=fence))
+
+
+def test_a_full_disk_is_an_error_until_there_is_room(journal: SqliteJournal) -> None:
+    """Nothing of the batch is written; the same batch is, once there is room."""
+    journal.statistics()
+    session = journal._session
+    assert session is not None
+    pages = session.all("PRAGMA page_count")[0][0]
+    session.all(f"PRAGMA max_page_count = {pages}")
+    run = a_run(parameters="x" * 100_000)
+
+    with pytest.raises(JournalError, match="full"):
+        journal.commit(entering(run))
+    assert journal.run(run.id) is None
+
+    session.all("PRAGMA max_page_count = 100000")
+    journal.commit(entering(run))
+    assert journal.run(run.id) == run
+
+
+def test_a_lock_is_waited_for_and_then_an_error(journal: SqliteJournal, path: Path) -> None:
+    """Patience has an end, in words of ours; afterwards all is as before."""
+    journal.statistics()
+    other = sqlite3.connect(path, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    run = a_run()
+
+    with pytest.raises(JournalError, match="kept by others"):
+        journal.commit(entering(run))
+
+    other.execute("COMMIT")
+    other.close()
+    journal.commit(entering(run))
+    assert journal.run(run.id) == run
+
+
+def test_a_writer_that_holds_up_no_run_waits_longer(
+    journal: SqliteJournal, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is tried again, and is an error only when that goes on and on."""
+    journal.statistics()
+    other = sqlite3.connect(path, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    run = a_run()
+    tries: list[int] = []
+    attempt = journal._try
+
+    def counted(work: Any) -> Any:
+        tries.append(1)
+        if len(tries) == TURNS + 2:
+            other.execute("COMMIT")
+        return attempt(work)
+
+    monkeypatch.setattr(journal, "_try", counted)
+
+    with pytest.raises(JournalError, match="kept by others"):
+        journal.commit_lines([encode(entering(run))])
+    journal.commit_lines([encode(entering(run))])
+
+    assert len(tries) == TURNS + 2
+    assert journal.run(run.id) == run
+    assert SqliteJournal(path, "power")._turns == 1
+    other.close()
+
+
+def test_a_home_that_cannot_be_used_is_an_error_of_the_journal(tmp_path: Path) -> None:
+    """Whatever is wrong with the path, it is a JournalError that names it."""
+    (tmp_path / "file").write_text("")
+
+    with pytest.raises(JournalError, match="file"):
+        SqliteJournal(tmp_path / "file" / "journal.db").commit(entering(a_run()))
+
+
+def test_a_file_that_goes_within_a_hooks_transaction_is_said(
+    journal: SqliteJournal, path: Path
+) -> None:
+    """What the hook wrote is lost with the file, so that it must not count as delivered."""
+    run = a_run()
+    delivery = a_delivery(run)
+    journal.commit(entering(run, delivery))
+
+    with (
+        pytest.raises(JournalError, match="removed"),
+        journal.transaction(settled(delivery, DeliveryStatus.DELIVERED)),
+    ):
+        path.unlink()
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+@pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
+def test_a_forked_child_writes_for_itself(journal: SqliteJournal) -> None:
+    """Parent and child go on, each with a connection of its own; both rows are there."""
+    ours, theirs = a_run(), a_run()
+    journal.commit(entering(a_run()))
+
+    child = os.fork()
+    if child == 0:
+        journal.commit(entering(theirs))
+        os._exit(0)
+    journal.commit(entering(ours))
+    _, status = os.waitpid(child, 0)
+
+    assert status == 0
+    assert journal.run(ours.id) == ours
+    assert journal.run(theirs.id) == theirs

@@ -1,0 +1,250 @@
+"""The lines of a run: what is in them, how much of it, and that they can always be read."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+from uuid import UUID
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import SecretStr
+
+from eventflow import Hook, flow, task
+from eventflow.journal.encoder import Page, line, settlement
+from eventflow.journal.format import decode
+from eventflow.journal.rows import Codec, DeliveryStatus, EventRow, RunRow
+from eventflow.primitives.errorinfo import ErrorInfo
+from eventflow.primitives.ids import delivery_id, new_id
+from eventflow.runs.run import FlowRun, Run, TaskRun, Transition
+from eventflow.states import Completed, Pending, Running, State, StateType
+
+codec = Codec(UUID)
+
+
+@task
+def work(**values: Any) -> None:
+    """Be a task with parameters."""
+
+
+@flow
+def around() -> None:
+    """Be a flow around it."""
+
+
+def a_run(**values: Any) -> TaskRun:
+    """Make a run of it that has not begun."""
+    return TaskRun(work, "work", lambda: values, frozenset(), None)
+
+
+def written(page: Page, fact: Transition, *hooks: Hook) -> bytes:
+    """Make the line of one transition."""
+    made = line([page.entry(fact)], page.deliveries(fact, hooks))
+    # It says the same to who reads it and to who still has its rows.
+    assert decode([bytes(made)]) == decode([made])
+
+    return bytes(made)
+
+
+def rows(line: bytes) -> tuple[RunRow, EventRow, list[Any]]:
+    """Read a line back as the journal does."""
+    found = decode([line])
+    assert found.bad == []
+    (run,) = found.runs.values()
+
+    return (
+        codec.run_in(run),
+        codec.event_in(found.events),
+        [codec.delivery_in(one) for one in found.deliveries.values()],
+    )
+
+
+def parameters(**values: Any) -> Any:
+    """Give what a line says of parameters."""
+    run = a_run(**values)
+    page = Page(run, "owner")
+    written(page, run.enter(Pending()))
+    row, _, _ = rows(written(page, run.enter(Running())))
+    assert row.parameters is not None
+    assert len(row.parameters) < 10_000
+
+    return json.loads(row.parameters)
+
+
+def test_plain_parameters_are_as_they_are() -> None:
+    """Numbers, texts, truths and nothing."""
+    given_ = {"a": 1, "b": 1.5, "c": "text", "d": True, "e": None, "f": -(2**63), "g": ""}
+    assert parameters(**given_) == given_
+
+
+class Rude:
+    """Something that does not want to be described."""
+
+    def __repr__(self) -> str:
+        raise RuntimeError
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        ([1, "two"], "[1, 'two']"),
+        (list(range(1000)), "[0, 1, 2, 3, 4, 5, 6, 7, 8, 9, ...]"),
+        ([[[[[1]]]]], "[[[[...]]]]"),
+        (SecretStr("password"), "SecretStr('**********')"),
+        ({"key": SecretStr("password")}, "{'key': SecretStr('**********')}"),
+        (float("nan"), "NaN"),
+        (float("-inf"), "-Infinity"),
+        (10**30, "1" + "0" * 30),
+        pytest.param(10**5000, "<a huge int>", id="huge"),
+        ([10**5000], "[<a huge int>]"),
+        ("\udc80\0", "\\udc80\0"),
+        (["\udc80\0"], "['\\udc80\\x00']"),
+        (b"1" * 3, "b'111'"),
+    ],
+)
+def test_any_other_parameter_is_described(value: object, shown: str) -> None:
+    """Shortly, with what is secret masked, whatever it holds."""
+    assert parameters(value=value) == {"value": shown}
+
+
+@pytest.mark.parametrize("large", [["x" * 10**6], [b"x" * 10**6] * 9, [bytearray(10**6)]])
+def test_a_large_parameter_is_cut(large: Any) -> None:
+    """Whatever its kind."""
+    assert len(parameters(large=large)["large"]) < 3_000
+    assert len(parameters(large=large[0])["large"]) < 1_000
+
+
+def test_what_cannot_be_described_is_named() -> None:
+    """By its class: whatever its `__repr__` raises, or whatever it only looks like."""
+    assert parameters(value=Rude())["value"].startswith("<Rude")
+    assert parameters(value=[Rude()])["value"].startswith("[<Rude")
+    assert "list" in parameters(value=type("list", (), {})())["value"]
+
+
+def test_parameters_that_contain_themselves_are_described() -> None:
+    """Without end they would be."""
+    endless: list[Any] = []
+    endless.append(endless)
+    assert parameters(endless=endless) == {"endless": "[[[[...]]]]"}
+
+
+def test_messages_and_errors_are_cut() -> None:
+    """At ten thousand characters each; what was raised is still told by kind."""
+    run = a_run()
+    page = Page(run, "owner")
+    written(page, run.enter(Pending()))
+    written(page, run.enter(Running()))
+    error = ErrorInfo(type="ValueError", message="x" * 100_000, traceback="t")
+    failed = State[Any](type=StateType.FAILED, message="m" * 99_999, error=error)
+    row, event, _ = rows(written(page, run.enter(failed)))
+    assert row.message == event.message == "m" * 10_000
+    assert event.error is not None
+    assert ErrorInfo.model_validate_json(event.error) == error.model_copy(
+        update={"message": "x" * 10_000}
+    )
+
+
+@given(st.text(), st.text(), st.lists(st.text(min_size=1), max_size=3))
+def test_any_text_makes_a_line(name: str, message: str, tags: list[str]) -> None:
+    """One line, that reads back as it was, but for what no encoding has."""
+    run = TaskRun(work, name, dict, frozenset(tags), None)
+    run.name = name
+    made = written(Page(run, "owner"), run.enter(Pending(message=message)))
+    assert b"\n" not in made
+    row, event, _ = rows(made)
+    assert row.definition == name.encode(errors="backslashreplace").decode()
+    assert event.message == message.encode(errors="backslashreplace").decode()
+    assert len(row.tags) == len(set(tags))
+
+
+def test_a_page_grows_with_its_run() -> None:
+    """What is known later is in later lines: beginning, parameters, another name, the end."""
+    run = a_run(number=1)
+    fact = run.enter(Pending())
+    page = Page(run, "owner")
+    first, one, _ = rows(written(page, fact))
+    run.name = "renamed"
+    second, two, _ = rows(written(page, run.enter(Running())))
+    third, three, _ = rows(written(page, run.enter(Completed())))
+
+    assert (first.name == "renamed", second.name, third.name) == (False, "renamed", "renamed")
+    assert [one.parameters for one in (first, second, third)] == [None, *['{"number":1}'] * 2]
+    assert [one.started for one in (first, second, third)] == [None, *[run.start_time] * 2]
+    assert [one.ended for one in (first, second, third)] == [None, None, run.end_time]
+    assert [one.sequence for one in (one, two, three)] == [0, 1, 2]
+    assert [one.follows for one in (one, two, three)] == [None, one.id, two.id]
+
+
+@given(st.lists(st.tuples(st.integers(0, 4), st.sampled_from(["one", "other"])), max_size=20))
+def test_each_run_has_its_own_above_it(turns: list[tuple[int, str]]) -> None:
+    """Whatever run was put down before it, in whoever's name."""
+    top, other = (FlowRun(around, "around", dict, frozenset(), None) for _ in range(2))
+    under = FlowRun(around, "around", dict, frozenset(), top)
+    within = TaskRun(work, "work", dict, frozenset(), under)
+    above: list[Run | None] = [None, top, other, under, within]
+    for place, owner in turns:
+        run = TaskRun(work, "work", dict, frozenset(), above[place])
+        row, _, _ = rows(written(Page(run, owner), run.enter(Pending())))
+        assert row.owner == owner
+        assert (row.parent_run_id, row.flow_run_id, row.root_flow_run_id) == (
+            run.parent_run_id,
+            run.flow_run_id,
+            run.root_flow_run_id,
+        )
+
+
+def test_transitions_of_several_runs_are_one_line() -> None:
+    """With one row for each run, as of its last transition, and all events in their order."""
+    first, second = a_run(), a_run()
+    pages = {one: Page(one, "owner") for one in (first, second)}
+    states = [(first, Pending()), (second, Pending()), (first, Running()), (first, Completed())]
+    entries = [pages[run].entry(run.enter(state)) for run, state in states]
+    found = decode([line(entries)])
+    assert [codec.run_in(one).state_name for one in found.runs.values()] == ["Completed", "Pending"]
+    assert found.events[:: len(EventRow._fields)] == [state.id.hex for _, state in states]
+
+
+def test_what_is_owed_is_in_the_line() -> None:
+    """In order, with ids that follow from the event's."""
+    run = a_run()
+    fact = run.enter(Pending())
+    hooks = [Hook(print, id="\udc80 odd"), Hook(lambda *_: None, id="lambda")]
+    _, event, found = rows(written(Page(run, "owner"), fact, *hooks))
+    assert [(one.id, one.ordinal, one.hook, one.importable) for one in found] == [
+        (delivery_id(event.id, 0), 0, "\\udc80 odd", True),
+        (delivery_id(event.id, 1), 1, "lambda", False),
+    ]
+    pending = (DeliveryStatus.PENDING, 0)
+    assert [(one.status, one.attempts) for one in found] == [(DeliveryStatus.RUNNING, 1), pending]
+
+
+def test_a_hook_whose_function_has_no_hash_is_owed_as_any_other() -> None:
+    """Such as an object that is compared by what it holds."""
+
+    class Compared:
+        def __eq__(self, other: object) -> bool:
+            return True
+
+        __hash__ = None  # type: ignore[assignment]  # as of a dataclass
+
+        def __call__(self, *_: Any) -> None: ...
+
+    run = a_run()
+    hook = Hook(Compared(), id="compared")
+    _, _, found = rows(written(Page(run, "owner"), run.enter(Pending()), hook))
+    assert [(one.hook, one.importable) for one in found] == [("compared", False)]
+
+
+def test_a_settlement_says_why_and_when() -> None:
+    """When the next attempt may begin, by the delay; the reason is cut."""
+    run_id, event_id = new_id(), new_id()
+    status = DeliveryStatus.FAILED
+    row = settlement((run_id, event_id, 3), status, 2, "\udc80" + "x" * 20_000, 1.5)
+    ((key, values),) = decode([bytes(line([], None, [row]))]).settlements.items()
+    found_run, found_id, found_status, attempts, updated, due, error = values
+    assert (found_run, found_id, key) == (run_id.hex, key, delivery_id(event_id, 3).hex)
+    assert (found_status, attempts, due - updated) == ("failed", 2, 1_500_000)
+    assert (error[:7], len(error)) == ("\\udc80x", 10_000)
+    row = settlement((run_id, event_id, 0), DeliveryStatus.DELIVERED, 1, None, 0.0)
+    assert row[5:] == [None, None]

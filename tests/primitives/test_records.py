@@ -1,0 +1,204 @@
+"""Records: made without validation, and with a schema only where one is needed."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from threading import Barrier
+
+import pytest
+from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic.errors import PydanticSchemaGenerationError
+
+from eventflow.events import Event, StateTransition
+from eventflow.primitives.errorinfo import ErrorInfo
+from eventflow.primitives.records import Deferred, record
+
+
+class Point(BaseModel):
+    """Something to make."""
+
+    model_config = ConfigDict(frozen=True)
+
+    x: int
+    y: int = 0
+
+
+FIELDS = {"x", "y"}
+
+
+def test_a_record_is_what_validation_would_have_made() -> None:
+    """It is equal to a validated one, and has its JSON, its copies and its repr."""
+    made, validated = record(Point, {"x": 1, "y": 2}, FIELDS), Point(x=1, y=2)
+    assert made == validated
+    assert made.model_dump_json() == validated.model_dump_json()
+    assert made.model_dump(exclude_unset=True) == {"x": 1, "y": 2}
+    assert made.model_copy(update={"y": 3}) == Point(x=1, y=3)
+    assert repr(made) == repr(validated)
+    assert hash(made) == hash(validated)
+
+
+def test_a_record_is_frozen() -> None:
+    """It cannot be changed, like any of its kind."""
+    made = record(Point, {"x": 1, "y": 2}, FIELDS)
+    with pytest.raises(ValidationError, match="frozen"):
+        made.x = 5  # type: ignore[misc]
+
+
+def test_copies_do_not_change_what_records_share() -> None:
+    """A copy with one field more set leaves the shared set of fields as it was."""
+    made = record(Point, {"x": 1, "y": 2}, FIELDS)
+    made.model_copy(update={"z": 3})
+    assert {"x", "y"} == FIELDS
+
+
+HELLO = """
+from eventflow import flow, task
+
+@task
+def greet(name):
+    return f"Hello, {name}"
+
+@flow
+def hello():
+    return greet("world")
+
+hello()
+"""
+
+BUILT = """
+import sys
+
+from eventflow.primitives.records import Deferred
+
+kinds = [Deferred]
+for kind in kinds:
+    kinds += kind.__subclasses__()
+
+assert len(kinds) > 10
+print(sorted(kind.__name__ for kind in kinds if kind.__pydantic_complete__))
+print(sorted({"importlib.metadata", "email"} & sys.modules.keys()))
+"""
+
+
+@pytest.mark.parametrize("program", ["import eventflow", HELLO], ids=["import", "hello"])
+def test_a_program_that_reads_no_event_builds_no_schema(program: str, tmp_path: Path) -> None:
+    """Nor does it load what pydantic loads to build one: it looks for plugins in metadata."""
+    assert ran(program + BUILT, tmp_path) == "[]\n[]\n"
+
+
+CONNECTED = """
+import atexit, sys
+
+atexit.register(lambda: print(connected))
+connected = []
+sys.addaudithook(lambda event, _: event == "sqlite3.connect" and connected.append(event))
+"""
+
+
+def test_a_program_opens_its_journal_once(tmp_path: Path) -> None:
+    """Closing the file writes all of it anew; it is done when leave has been taken, not before."""
+    assert ran(CONNECTED + HELLO, tmp_path) == "['sqlite3.connect']\n"
+
+
+def ran(program: str, home: Path) -> str:
+    """Run a program in a fresh interpreter, with a home of its own; gives what it printed."""
+    ended = subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=Path(__file__).parents[2],
+        env=os.environ | {"EVENTFLOW_HOME": str(home)},
+        stdout=subprocess.PIPE,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+
+    return ended.stdout
+
+
+TROUBLE = """
+from queue import SimpleQueue
+
+from eventflow import bus, flow
+from eventflow.events import HookDeadLettered, HookFailed, JournalFailed, ListenerFailed
+
+expected = {HookDeadLettered, HookFailed, JournalFailed, ListenerFailed}
+told = SimpleQueue()
+for kind in expected:
+    bus.subscribe(told.put, event_type=kind)
+
+@bus.subscribe(run_type="flow")
+def wrong(event):
+    raise OSError("no more files")
+
+def broken(flow, run, state):
+    raise OSError("no more files")
+
+@flow(on_failure=[broken])
+def etl():
+    raise OSError("no more files")
+
+etl(return_state=True)
+found = set()
+while found != expected:
+    found.add(type(told.get(timeout=60)))
+"""
+
+
+def test_what_tells_of_trouble_builds_no_schema(tmp_path: Path) -> None:
+    """Building one opens files, which may be just what is not possible any more."""
+    (tmp_path / "journal.db").mkdir()
+    assert ran(TROUBLE + BUILT, tmp_path) == "[]\n[]\n"
+
+
+def test_threads_that_need_a_schema_at_the_same_time_all_get_it() -> None:
+    """The first instances of a kind may be made by many threads."""
+    threads = 8
+    begin = Barrier(threads)
+
+    for _ in range(10):
+
+        class Kind(Deferred, frozen=True):
+            """Something that no one has needed yet."""
+
+            x: int
+            error: ErrorInfo
+
+        def use(x: int, kind: type[Kind] = Kind) -> object:
+            begin.wait()
+            made = kind.model_validate({"x": x, "error": {"type": "E", "message": ""}})
+
+            return json.loads(made.model_dump_json())
+
+        with ThreadPoolExecutor(threads) as pool:
+            found = list(pool.map(use, range(threads)))
+
+        error = {"type": "E", "message": "", "traceback": ""}
+        assert found == [{"x": x, "error": error} for x in range(threads)]
+
+
+def test_names_are_looked_up_where_a_schema_is_asked_for() -> None:
+    """A model that names what is defined later, in a function, can be completed there."""
+
+    class Whole(Deferred):
+        part: Part
+
+    class Part(BaseModel):
+        x: int
+
+    Whole.model_rebuild()
+    assert Whole.model_validate({"part": {"x": 1}}).part == Part(x=1)
+
+
+def test_an_event_of_a_users_own_is_built_where_it_is_defined() -> None:
+    """What is wrong with it is said there; eventflow's own wait until they are needed."""
+    with pytest.raises(PydanticSchemaGenerationError):
+
+        class Wrong(Event):
+            thread: ThreadPoolExecutor
+
+    assert StateTransition.model_config["defer_build"]

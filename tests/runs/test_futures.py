@@ -1,0 +1,255 @@
+"""Futures: results, waiting with and without a bound, callbacks, and clear errors for deadlocks."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from typing import Any
+
+import pytest
+
+from eventflow import as_completed, flow, task, wait
+from eventflow.errors import DeadlockError
+from eventflow.runs.futures import Future, FutureList
+
+pytestmark = pytest.mark.usefixtures("eventflow_isolated")
+
+
+class Gated:
+    """A task that ends when it is let through."""
+
+    def __init__(self) -> None:
+        self.go = threading.Event()
+        self.task = task(name="gated")(self._wait)
+
+    def _wait(self, number: int = 0) -> int:
+        self.go.wait(10)
+        return number
+
+
+@task
+def double(number: Any) -> Any:
+    return number * 2
+
+
+@task
+async def adouble(number: int) -> int:
+    await asyncio.sleep(0)
+    return number * 2
+
+
+@task
+def fail() -> None:
+    raise ValueError("no")
+
+
+@task
+async def stand_still() -> None:
+    await asyncio.sleep(3600)
+
+
+def test_results_and_failures() -> None:
+    """A result raises what the task raised, or gives it back."""
+
+    @flow
+    def main() -> None:
+        broken = fail.submit()
+        with pytest.raises(ValueError, match="no"):
+            broken.result()
+        assert isinstance(broken.result(raise_on_failure=False), ValueError)
+        with pytest.raises(ValueError, match="no"):
+            FutureList[Any]([double.submit(1), broken]).result()
+        assert FutureList([double.submit(1), double.submit(2)]).result() == [2, 4]
+
+    main()
+
+
+def test_timeouts() -> None:
+    """A bounded wait says what did not end; the task goes on."""
+    gated = Gated()
+
+    @flow
+    def main() -> None:
+        future = gated.task.submit(7)
+        assert not future.wait(0.01)
+        assert not future.wait(0)
+        with pytest.raises(TimeoutError, match=r"did not end within 0\.01 s; it is"):
+            future.result(0.01)
+        both = wait([future, ended], timeout=0.01) if (ended := double.submit(1)).wait() else None
+        assert both is not None
+        assert both.done == {ended}
+        assert both.not_done == {future}
+        assert not FutureList([future]).wait(0.01)
+        with pytest.raises(TimeoutError, match=r"1 of 1 task runs did not end within 0\.01 s"):
+            list(as_completed([future], timeout=0.01))
+        gated.go.set()
+        assert future.result(10) == 7
+        assert wait([future]).not_done == set()
+        assert future.wait(0)
+        # Waiting again and again leaves nothing behind.
+        assert future._callbacks is None
+
+    main()
+
+
+def test_waiting_leaves_no_callbacks() -> None:
+    """A wait that ran out of time takes its callback back."""
+    gated = Gated()
+
+    @flow
+    def main() -> None:
+        future = gated.task.submit()
+        before = len(future._callbacks or ())
+        for _ in range(3):
+            future.wait(0.001)
+        assert len(future._callbacks or ()) == before
+        gated.go.set()
+
+    main()
+
+
+def test_callbacks(caplog: pytest.LogCaptureFixture) -> None:
+    """Callbacks get the ended future, at once if it has ended; what they raise is logged."""
+    gated = Gated()
+    called: list[Future[Any]] = []
+
+    def broken(future: Future[Any]) -> None:
+        raise RuntimeError("broken callback")
+
+    @flow
+    def main() -> None:
+        future = gated.task.submit()
+        future.add_done_callback(broken)
+        future.add_done_callback(called.append)
+        future.add_done_callback(called.append)
+        future.remove_done_callback(called.append)
+        assert called == []
+        gated.go.set()
+        future.wait()
+        wait([double.submit(1)])
+        future.add_done_callback(called.append)
+        assert called[-1] is future
+
+    main()
+    assert len(called) == 2
+    assert "broken callback" in caplog.text
+
+
+def test_as_completed() -> None:
+    """Futures come in the order in which they end, to sync and to async code."""
+    first, second = Gated(), Gated()
+
+    @flow
+    def main() -> list[int]:
+        futures = [first.task.submit(1), second.task.submit(2)]
+        order: list[int] = []
+        second.go.set()
+        for future in as_completed(futures):
+            order.append(future.result())
+            first.go.set()
+        return order
+
+    @flow
+    async def amain() -> list[int]:
+        futures = [first.task.submit(1), second.task.submit(2)]
+        order: list[int] = []
+        second.go.set()
+        async for future in as_completed(futures):
+            order.append(await future)
+            first.go.set()
+        return order
+
+    assert main() == [2, 1]
+    first.go.clear()
+    second.go.clear()
+    assert asyncio.run(amain()) == [2, 1]
+
+
+def test_as_completed_out_of_time() -> None:
+    """An async wait for the next future is bounded, too."""
+
+    @flow
+    async def main() -> None:
+        future = stand_still.submit()
+        both: list[Future[Any]] = [future, adouble.submit(1)]
+        with pytest.raises(TimeoutError, match="1 of 2 task runs"):
+            async for _ in as_completed(both, timeout=0.05):
+                pass
+        future.cancel()
+
+    asyncio.run(main())
+
+
+def test_deadlocks() -> None:
+    """Blocking on the loop that has to produce the result is an error that says what to write."""
+
+    @flow
+    async def main() -> None:
+        future = adouble.submit(1)
+        dependent = double.submit(adouble.submit(2))
+        for blocking in (
+            future.result,
+            future.wait,
+            dependent.result,
+            lambda: wait([future]),
+            lambda: list(as_completed([future])),
+            lambda: double(future),
+        ):
+            with pytest.raises(DeadlockError, match="Write `await future`"):
+                blocking()
+        assert await future == 2
+        assert future.result() == 2
+        assert await dependent == 8
+        blocked: Future[Any] = double.submit(3)
+        assert blocked.result() == 6
+        every: list[Future[Any]] = [blocked, future]
+        assert [ended.result() for ended in as_completed(every)] == [6, 2]
+
+    asyncio.run(main())
+
+
+def test_awaiting() -> None:
+    """Futures can be awaited many times, one by one and in lists."""
+
+    @flow
+    async def main() -> None:
+        futures = adouble.map([1, 2, 3])
+        assert await futures == [2, 4, 6]
+        assert [await future for future in futures] == [2, 4, 6]
+        assert await double.map([1, 2]) == [2, 4]
+        with pytest.raises(ValueError, match="no"):
+            await fail.submit()
+
+    asyncio.run(main())
+
+
+def test_a_cancelled_wait_leaves_no_callback() -> None:
+    """A task that is cancelled while it awaits a future takes its callback back."""
+
+    @flow
+    async def main() -> None:
+        future = stand_still.submit()
+        before = len(future._callbacks or ())
+        waiting = asyncio.ensure_future(future.ended())
+        await asyncio.sleep(0)
+        assert len(future._callbacks or ()) == before + 1
+        waiting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await waiting
+        assert len(future._callbacks or ()) == before
+        future.cancel()
+
+    asyncio.run(main())
+
+
+def test_awaiting_a_result_of_another_thread() -> None:
+    """A future that ends in a worker wakes the loop that awaits it."""
+    gated = Gated()
+
+    @flow
+    async def main() -> int:
+        future = gated.task.submit(3)
+        asyncio.get_running_loop().call_later(0.01, gated.go.set)
+        return await future
+
+    assert asyncio.run(main()) == 3

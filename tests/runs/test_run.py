@@ -1,0 +1,180 @@
+"""Runs: identity, the one place where a state is entered, times and names."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from eventflow import flow, task
+from eventflow.errors import IllegalTransition
+from eventflow.primitives.ids import new_id
+from eventflow.runs.run import FlowRun, Run, TaskRun
+from eventflow.settings import temporary_settings
+from eventflow.states import Completed, Failed, NotReady, Pending, Running, Scheduled
+from eventflow.testing import Isolated
+
+DEFINITION = SimpleNamespace(name="it")
+
+
+def made(kind: type[Run] = TaskRun, above: Run | None = None, **parameters: Any) -> Run:
+    return kind(DEFINITION, "it", lambda: parameters, frozenset({"b", "a"}), above)
+
+
+def test_entering_a_state_gives_the_fact() -> None:
+    """Each fact knows where it came from, and counts without a gap."""
+    run = made()
+    first, second = Pending(), Running()
+    facts = [run.enter(first), run.enter(second), run.enter(Completed())]
+
+    assert [fact.sequence for fact in facts] == [0, 1, 2]
+    assert [fact.follows for fact in facts] == [None, first.id, second.id]
+    assert [fact.run_count for fact in facts] == [0, 1, 1]
+    fact = facts[1]
+    assert (fact.run, fact.from_state, fact.to_state) == (run, first, second)
+    assert (fact.definition, fact.definition_name, fact.run_type) == (DEFINITION, "it", "task")
+    assert (fact.run_id, sorted(fact.tags)) == (run.id, ["a", "b"])
+
+
+def test_an_illegal_transition_changes_nothing() -> None:
+    """The error names the run, both states and what is allowed; the run stays as it was."""
+    run = made()
+    with pytest.raises(IllegalTransition, match="PENDING"):
+        run.enter(Completed())
+    assert run.state is None
+    run.enter(Pending())
+    run.enter(Failed())
+    with pytest.raises(IllegalTransition, match="Failed"):
+        run.enter(Running())
+
+    assert run.state_name == "Failed"
+    assert run.transitions == 2
+
+
+def test_times_are_kept() -> None:
+    """Start is the first Running, end the terminal state, created the first of all."""
+    run = made()
+    states = [Scheduled(), Pending(), Running(), Scheduled(name="AwaitingRetry"), Running()]
+    for state in states:
+        run.enter(state)
+    assert run.end_time is None
+    assert run.total_run_time.total_seconds() >= 0
+    last = Completed()
+    run.enter(last)
+    total = run.total_run_time
+
+    assert run.created == run.expected_start_time == states[0].timestamp
+    assert run.start_time == states[2].timestamp
+    assert run.end_time == last.timestamp
+    assert run.run_count == 2
+    assert run.total_run_time == total
+    assert run.control.closed
+
+
+def test_a_run_that_is_not_ready_has_ended() -> None:
+    """NotReady is of a type that goes on, but the run does not."""
+    run = made()
+    run.enter(Pending())
+    run.enter(NotReady())
+
+    assert run.end_time is not None
+    assert not run.cancel()
+
+
+def test_runs_know_the_runs_around_them() -> None:
+    """Flow runs are their own flow run and root; what is below gets both from above."""
+    outer = made(FlowRun)
+    inner = made(FlowRun, outer)
+    leaf = made(TaskRun, inner)
+    alone = made(TaskRun)
+    assert isinstance(inner, FlowRun)
+    assert isinstance(leaf, TaskRun)
+
+    assert (outer.flow_run_id, outer.root_flow_run_id) == (outer.id, outer.id)
+    assert (inner.parent_flow_run_id, inner.root_flow_run_id) == (outer.id, outer.id)
+    assert (leaf.parent_run_id, leaf.flow_run_id) == (inner.id, inner.id)
+    assert leaf.root_flow_run_id == outer.id
+    assert (alone.flow_run_id, alone.root_flow_run_id, alone.parent_run_id) == (None, None, None)
+    assert (inner.flow_name, leaf.task_name) == ("it", "it")
+
+
+def test_a_run_has_a_name_of_its_own() -> None:
+    """Two words follow from the id, until a name is given; ids grow with time."""
+    run, later = made(), made()
+    words = run.name
+
+    assert words.count("-") == 1
+    assert run.name == words
+    run.name = "file \udcff"
+    assert run.name == "file \\udcff"
+    assert run.id < later.id
+    assert run.id.version == 7
+    assert "file" in repr(run)
+
+
+def test_parameters_are_bound_when_they_are_looked_at() -> None:
+    """Binding costs nothing until then, and happens once."""
+    times: list[int] = []
+
+    def bind() -> dict[str, int]:
+        times.append(1)
+        return {"x": 1}
+
+    run = TaskRun(DEFINITION, "it", bind, frozenset(), None)
+    assert not times
+    assert run.parameters == run.parameters == {"x": 1}
+    assert len(times) == 1
+    run.parameters = {"x": 2}
+    assert run.parameters == {"x": 2}
+    assert made().tags == ["a", "b"]
+
+
+def test_state_shortcuts() -> None:
+    """A run without a state has neither type nor name of one."""
+    run = made()
+    assert (run.state_type, run.state_name) == (None, None)
+    run.enter(Pending())
+    assert (run.state_type, run.state_name) == ("PENDING", "Pending")
+    assert run.cancel()
+    assert not run.cancel()
+
+
+def test_the_state_of_a_real_run_is_seen_by_its_hooks(eventflow_isolated: Isolated) -> None:
+    """End and duration are known before the terminal hooks run."""
+    seen: list[tuple[Any, ...]] = []
+
+    def hook(definition: Any, run: Run, state: Any) -> None:
+        seen.append((run.end_time == state.timestamp, run.total_run_time, run.state_name))
+
+    @task(on_completion=[hook])
+    def work() -> None: ...
+
+    @flow(on_completion=[hook])
+    def outer() -> None:
+        work()
+
+    outer()
+
+    assert [(ended, name) for ended, _, name in seen] == [(True, "Completed")] * 2
+
+
+def test_a_run_that_nobody_looks_at_makes_no_states(
+    eventflow_isolated: Isolated, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without subscribers and journal, a completed call leaves its states as drafts."""
+    made: list[object] = []
+    monkeypatch.setattr(
+        "eventflow.runs.lazy_states.stated", lambda *args, **kwargs: made.append(args)
+    )
+    with temporary_settings({"EVENTFLOW_DURABILITY": "off"}):
+        assert task(lambda: 7)() == 7
+    assert made == []
+
+
+def test_a_restored_run_has_the_id_that_it_had() -> None:
+    """Of a flow run too, which knows its own id from the first on: the facts are another's."""
+    key = new_id()
+    facts = {"number": key.int, "flow_run_id": key}
+    run = FlowRun.restored(DEFINITION, "it", Running(), facts)
+    assert (run.id, run.flow_run_id) == (key, key)

@@ -1,0 +1,365 @@
+"""What a setting is worth, where its value comes from, and what is said when it is wrong."""
+
+from __future__ import annotations
+
+import stat
+import subprocess
+import sys
+import warnings
+from pathlib import Path
+
+import pytest
+
+from eventflow import settings
+from eventflow.errors import ConfigurationError, HomeError, SettingError
+from eventflow.settings import (
+    EVENTFLOW_API_URL,
+    EVENTFLOW_DURABILITY,
+    EVENTFLOW_GUARDIAN,
+    EVENTFLOW_HOME,
+    EVENTFLOW_JOURNAL_URL,
+    EVENTFLOW_LOG_FORMAT,
+    EVENTFLOW_LOG_LEVEL,
+    EVENTFLOW_SECRET_KEY,
+    SETTINGS,
+    Setting,
+    home,
+    temporary_settings,
+)
+
+KEY = "QUJDREVGR0hJSktMTU5PUFFSU1RVVldYWVowMTIzNDU="
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Give each test a home of its own, and no setting from outside."""
+    for name in SETTINGS:
+        monkeypatch.delenv(name, raising=False)
+
+    monkeypatch.setenv("EVENTFLOW_HOME", str(tmp_path / "home"))
+    (tmp_path / "home").mkdir()
+    return tmp_path / "home"
+
+
+def configure(folder: Path, text: str) -> None:
+    """Write the config file."""
+    (folder / "config.toml").write_text(text)
+
+
+def test_each_setting_has_its_default(folder: Path) -> None:
+    """Nothing has to be set."""
+    assert {name: setting.value() for name, setting in SETTINGS.items()} == {
+        "EVENTFLOW_HOME": folder,
+        "EVENTFLOW_JOURNAL_URL": f"sqlite:///{folder}/journal.db",
+        "EVENTFLOW_DURABILITY": "process",
+        "EVENTFLOW_GUARDIAN": True,
+        "EVENTFLOW_LEASE_SECONDS": 15.0,
+        "EVENTFLOW_CANCEL_SECONDS": 30.0,
+        "EVENTFLOW_RETENTION_DAYS": 30.0,
+        "EVENTFLOW_RETENTION_BYTES": 2 * 2**30,
+        "EVENTFLOW_API_URL": "http://127.0.0.1:4200",
+        "EVENTFLOW_LOG_LEVEL": "INFO",
+        "EVENTFLOW_LOG_FORMAT": "auto",
+        "EVENTFLOW_SECRET_KEY": None,
+    }
+
+
+def test_the_default_home_is_in_the_users_home(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Without EVENTFLOW_HOME, ~/.eventflow it is."""
+    monkeypatch.delenv("EVENTFLOW_HOME")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert EVENTFLOW_HOME.value() == tmp_path / ".eventflow"
+    assert EVENTFLOW_HOME.source() == "the default"
+
+
+def test_each_place_goes_before_the_next(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """temporary_settings beat the environment, which beats the file, which beats the default."""
+    assert EVENTFLOW_LOG_LEVEL.source() == "the default"
+    configure(folder, 'log_level = "debug"')
+    assert EVENTFLOW_LOG_LEVEL.value() == "DEBUG"
+    assert EVENTFLOW_LOG_LEVEL.source() == str(folder / "config.toml")
+    monkeypatch.setenv("EVENTFLOW_LOG_LEVEL", "error")
+    assert EVENTFLOW_LOG_LEVEL.value() == "ERROR"
+    assert EVENTFLOW_LOG_LEVEL.source() == "the environment"
+    with temporary_settings({EVENTFLOW_LOG_LEVEL: "critical"}):
+        assert EVENTFLOW_LOG_LEVEL.value() == "CRITICAL"
+        assert EVENTFLOW_LOG_LEVEL.source() == "temporary_settings"
+
+    assert EVENTFLOW_LOG_LEVEL.value() == "ERROR"
+
+
+def test_an_empty_variable_counts_as_not_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`EVENTFLOW_API_URL=` in a compose file means the default."""
+    monkeypatch.setenv("EVENTFLOW_API_URL", " ")
+    assert EVENTFLOW_API_URL.value() == "http://127.0.0.1:4200"
+
+
+@pytest.mark.parametrize(
+    "key", ["guardian", "GUARDIAN", "eventflow_guardian", "EVENTFLOW_GUARDIAN"]
+)
+def test_a_key_of_the_file_may_be_spelled_freely(folder: Path, key: str) -> None:
+    """Any case, with or without the prefix."""
+    configure(folder, f"{key} = false")
+    assert EVENTFLOW_GUARDIAN.value() is False
+
+
+def test_the_file_is_read_again_when_it_changes(folder: Path) -> None:
+    """An edit of the file is seen by a running process."""
+    configure(folder, 'durability = "off"')
+    assert EVENTFLOW_DURABILITY.value() == "off"
+    configure(folder, 'durability = "power"')
+    assert EVENTFLOW_DURABILITY.value() == "power"
+
+
+def test_an_unknown_key_of_the_file_is_a_warning_that_names_the_nearest(folder: Path) -> None:
+    """A slip of the pen is told, once, and stops nothing."""
+    configure(folder, 'log_lvel = "DEBUG"\nzzz = 1\nlog_format = "json"')
+    with pytest.warns(UserWarning, match="is ignored") as told:
+        assert EVENTFLOW_LOG_FORMAT.value() == "json"
+
+    first, second = (str(one.message) for one in told)
+    assert "'log_lvel' is ignored" in first
+    assert "did you mean 'EVENTFLOW_LOG_LEVEL'?" in first
+    assert "'zzz' is ignored: there is no such setting" in second
+    with warnings.catch_warnings(record=True) as again:
+        EVENTFLOW_LOG_FORMAT.value()
+
+    assert again == []
+
+
+def test_the_home_cannot_be_set_in_the_file_that_it_holds(folder: Path) -> None:
+    """That key is ignored with a warning that says where to set it."""
+    configure(folder, 'home = "/elsewhere"')
+    with pytest.warns(UserWarning, match="set it in the environment"):
+        EVENTFLOW_GUARDIAN.value()
+
+    assert EVENTFLOW_HOME.value() == folder
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("log_level = ", "cannot be read"),
+        ("guardian = 1\nGUARDIAN = 0", "EVENTFLOW_GUARDIAN twice"),
+    ],
+)
+def test_a_broken_file_is_an_error_that_names_it(folder: Path, text: str, said: str) -> None:
+    """Neither a syntax error nor a contradiction is passed over."""
+    configure(folder, text)
+    with pytest.raises(ConfigurationError, match=said) as caught:
+        EVENTFLOW_GUARDIAN.value()
+
+    assert str(folder / "config.toml") in str(caught.value)
+
+
+def test_a_file_that_cannot_be_reached_is_an_error(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A folder in its place cannot be read, a name too long cannot even be looked up."""
+    (folder / "config.toml").mkdir()
+    with pytest.raises(ConfigurationError, match="cannot be read"):
+        EVENTFLOW_GUARDIAN.value()
+
+    monkeypatch.setenv("EVENTFLOW_HOME", str(folder / ("x" * 300)))
+    with pytest.raises(ConfigurationError, match="cannot be read"):
+        EVENTFLOW_GUARDIAN.value()
+
+
+def test_a_home_that_is_a_file_holds_no_config_file(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Reading a setting does not fail for it."""
+    configure(folder, "")
+    monkeypatch.setenv("EVENTFLOW_HOME", str(folder / "config.toml"))
+    assert EVENTFLOW_GUARDIAN.value() is True
+
+
+@pytest.mark.parametrize(
+    ("setting", "text", "value"),
+    [
+        (EVENTFLOW_GUARDIAN, "Yes", True),
+        (EVENTFLOW_GUARDIAN, "0", False),
+        (EVENTFLOW_GUARDIAN, False, False),
+        (EVENTFLOW_DURABILITY, "POWER", "power"),
+        (
+            EVENTFLOW_API_URL,
+            "https://flows.example.com:8443/sub/",
+            "https://flows.example.com:8443/sub",
+        ),
+        (EVENTFLOW_JOURNAL_URL, "memory://", "memory://"),
+        (EVENTFLOW_JOURNAL_URL, "PostgreSQL://u:p@db/x", "postgresql://u:p@db/x"),
+        (EVENTFLOW_JOURNAL_URL, "sqlite:////var/lib/j.db", "sqlite:////var/lib/j.db"),
+        (EVENTFLOW_SECRET_KEY, KEY, KEY),
+        (EVENTFLOW_HOME, Path("/srv/flows"), Path("/srv/flows")),
+        (EVENTFLOW_HOME, "/srv/x/../flows", Path("/srv/flows")),
+    ],
+)
+def test_a_good_value_is_taken(setting: Setting[object], text: object, value: object) -> None:
+    """Values are read as a person would mean them."""
+    with temporary_settings({setting: text}):
+        assert setting.value() == value
+
+
+@pytest.mark.parametrize(
+    ("setting", "text"),
+    [
+        (EVENTFLOW_GUARDIAN, "maybe"),
+        (EVENTFLOW_GUARDIAN, ["true"]),
+        (EVENTFLOW_DURABILITY, "forever"),
+        (EVENTFLOW_HOME, ""),
+        (EVENTFLOW_API_URL, "ftp://x"),
+        (EVENTFLOW_API_URL, "http://"),
+        (EVENTFLOW_API_URL, "http://x:99999"),
+        (EVENTFLOW_API_URL, "http://x:0"),
+        (EVENTFLOW_API_URL, "http://x/?a=b"),
+        (EVENTFLOW_API_URL, "http://x y"),
+        (EVENTFLOW_JOURNAL_URL, "journal.db"),
+        (EVENTFLOW_JOURNAL_URL, "sqlite://journal.db"),
+        (EVENTFLOW_JOURNAL_URL, "sqlite:///"),
+        (EVENTFLOW_JOURNAL_URL, "mysql://x"),
+        (EVENTFLOW_JOURNAL_URL, "memory://x"),
+    ],
+)
+def test_a_bad_value_is_an_error_that_says_all(setting: Setting[object], text: object) -> None:
+    """The error names the setting, the value, what is allowed, and the source."""
+    with pytest.raises(SettingError) as caught, temporary_settings({setting: text}):
+        pass
+
+    for part in (setting.name, repr(text), setting.allowed, "temporary_settings"):
+        assert part in str(caught.value)
+
+
+def test_a_bad_variable_is_an_error_that_names_the_environment(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The source tells where to look."""
+    monkeypatch.setenv("EVENTFLOW_DURABILITY", "forever")
+    with pytest.raises(SettingError, match=r"'forever' \(from the environment\), but it must be"):
+        EVENTFLOW_DURABILITY.value()
+
+
+@pytest.mark.parametrize("key", ["hunter2", "aHVudGVyMg==", "ab cd"])
+def test_a_bad_secret_key_is_not_quoted(key: str) -> None:
+    """The error masks the value; it may be a real key, mistyped."""
+    with pytest.raises(SettingError) as caught, temporary_settings({EVENTFLOW_SECRET_KEY: key}):
+        pass
+
+    assert key not in str(caught.value)
+    assert "********" in str(caught.value)
+    assert caught.value.__suppress_context__
+
+
+def test_shown_masks_what_is_secret() -> None:
+    """A key is masked whole, a URL where its credentials are, and no setting shows its value."""
+    assert EVENTFLOW_SECRET_KEY.shown() == "None"
+    with temporary_settings(
+        {EVENTFLOW_SECRET_KEY: KEY, "journal_url": "postgresql://u:p@/w@db/x?password=q&a=b"}
+    ):
+        assert EVENTFLOW_SECRET_KEY.shown() == "********"
+        assert EVENTFLOW_JOURNAL_URL.shown() == "postgresql://********@db/x?password=********&a=b"
+        assert repr(EVENTFLOW_SECRET_KEY) == "<Setting EVENTFLOW_SECRET_KEY>"
+
+    assert EVENTFLOW_GUARDIAN.shown() == "True"
+
+
+def test_a_bad_url_is_quoted_without_its_password() -> None:
+    """Errors end up in logs."""
+    bad = {EVENTFLOW_JOURNAL_URL: "postgres://me:hunter2@db/x"}
+    with pytest.raises(SettingError) as caught, temporary_settings(bad):
+        pass
+
+    assert "hunter2" not in str(caught.value)
+
+
+def test_temporary_settings_nest_and_restore() -> None:
+    """The innermost wins, None gives the default, and an error restores as well."""
+    with temporary_settings({"EVENTFLOW_GUARDIAN": False, "log_level": "DEBUG"}):
+        with pytest.raises(KeyError), temporary_settings({EVENTFLOW_GUARDIAN: None}):
+            assert EVENTFLOW_GUARDIAN.value() is True
+            assert EVENTFLOW_LOG_LEVEL.value() == "DEBUG"
+            raise KeyError
+
+        assert EVENTFLOW_GUARDIAN.value() is False
+
+    assert EVENTFLOW_GUARDIAN.value() is True
+
+
+def test_blocks_of_temporary_settings_may_end_in_any_order() -> None:
+    """An equal block that ends early does not take another one's place."""
+    first, second, third = (
+        temporary_settings({EVENTFLOW_LOG_LEVEL: level}) for level in ("DEBUG", "ERROR", "DEBUG")
+    )
+    first.__enter__()
+    second.__enter__()
+    third.__enter__()
+    third.__exit__(None, None, None)
+    assert EVENTFLOW_LOG_LEVEL.value() == "ERROR"
+    first.__exit__(None, None, None)
+    assert EVENTFLOW_LOG_LEVEL.value() == "ERROR"
+    second.__exit__(None, None, None)
+    assert EVENTFLOW_LOG_LEVEL.value() == "INFO"
+
+
+def test_an_unknown_name_is_an_error_that_names_the_nearest() -> None:
+    """A test that sets nothing at all would be worse."""
+    with (
+        pytest.raises(SettingError, match="did you mean 'EVENTFLOW_DURABILITY'"),
+        temporary_settings({"EVENTFLOW_DURABILTY": "off"}),
+    ):
+        pass
+
+
+def test_the_home_is_made_for_its_owner_only(folder: Path) -> None:
+    """Mode 0700, the folders above it included in the making."""
+    with temporary_settings({EVENTFLOW_HOME: folder / "deep" / "er"}):
+        assert home() == folder / "deep" / "er"
+        assert home() == folder / "deep" / "er"
+
+    assert stat.S_IMODE((folder / "deep" / "er").stat().st_mode) == 0o700
+
+
+def test_a_home_that_is_there_keeps_its_mode(folder: Path) -> None:
+    """Nobody's /tmp is taken from the others."""
+    folder.chmod(0o755)
+    home()
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o755
+
+
+def test_a_home_that_cannot_be_used_is_an_error(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file in its place, a place where nothing can be made, a folder without permission."""
+    (folder / "file").touch()
+    for path, why in (
+        (folder / "file", "it is a file"),
+        (folder / "file" / "x", "Not a directory"),
+        (Path("/proc/eventflow"), "No such file"),
+        (Path("~nobody-of-that-name/x"), "no such user"),
+    ):
+        with pytest.raises(HomeError, match=why), temporary_settings({EVENTFLOW_HOME: path}):
+            home()
+
+    monkeypatch.setattr("os.access", lambda *_: False)
+    with pytest.raises(HomeError, match="not writable"):
+        home()
+
+
+def test_settings_lists_every_setting() -> None:
+    """What a page or a command shows is complete, and each says what it means."""
+    named = {name for name in settings.__all__ if name.startswith("EVENTFLOW_")}
+    assert set(SETTINGS) == named
+    assert next(iter(SETTINGS)) == "EVENTFLOW_HOME"
+    assert all(setting.meaning.endswith(".") for setting in SETTINGS.values())
+
+
+def test_importing_the_settings_reads_no_file() -> None:
+    """tomllib comes in only when there is a file for it."""
+    # Compared, because a start-up file of site-packages (coverage has one) may import it first.
+    code = (
+        "import sys; before = 'tomllib' in sys.modules; import eventflow.settings as s; "
+        "s.EVENTFLOW_GUARDIAN.value(); assert ('tomllib' in sys.modules) == before"
+    )
+    root = Path(settings.__file__).parents[2]
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=root)
