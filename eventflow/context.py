@@ -10,7 +10,7 @@ from uuid import UUID
 
 from eventflow.errors import MissingContextError
 from eventflow.runs.run import FlowRun, Run
-from eventflow.runs.task_scope import Scope
+from eventflow.runs.task_scope import TaskScope
 
 __all__ = [
     "HookContext",
@@ -28,7 +28,7 @@ class RunContext(NamedTuple):
 
     run: Run
     flow_run: FlowRun | None
-    scope: Scope | None
+    scope: TaskScope | None
     log_prints: bool = False
 
     @property

@@ -7,11 +7,11 @@ from typing import Any, Concatenate, ParamSpec, Self, TypeVar, overload
 
 from eventflow.definitions.definition import KEEP, HookList, RunName, changed
 from eventflow.engine.calls import CallableDefinition, WaitsFor
-from eventflow.engine.invocation import Job
+from eventflow.engine.invocation import Invocation
 from eventflow.hooks.declaration import Hook
 from eventflow.interrupts.portals import running_loop
 from eventflow.retries import Delays
-from eventflow.runners import Scope, TaskRunner
+from eventflow.runners import TaskRunner, TaskScope
 from eventflow.runners.threads import default
 
 __all__ = ["Flow", "flow"]
@@ -30,10 +30,12 @@ class Flow(CallableDefinition[P, R]):
     validate_parameters = True
     task_runner: TaskRunner | None = None
 
-    def _job(self, args: tuple[Any, ...], kwargs: dict[str, Any], waits_for: WaitsFor) -> Job:
-        scope = Scope(self.task_runner or default, running_loop() if self.is_async else None)
+    def _invocation(
+        self, args: tuple[Any, ...], kwargs: dict[str, Any], waits_for: WaitsFor
+    ) -> Invocation:
+        scope = TaskScope(self.task_runner or default, running_loop() if self.is_async else None)
 
-        return Job(self, args, kwargs, waits_for, scope)
+        return Invocation(self, args, kwargs, waits_for, scope)
 
     @overload
     def __get__(self, instance: None, owner: type | None = None) -> Self: ...

@@ -9,7 +9,7 @@ from typing import Any, Concatenate, Never, ParamSpec, Self, TypeVar, overload
 from eventflow.definitions.definition import KEEP, HookList, RunName, changed
 from eventflow.definitions.mapping import rows
 from eventflow.engine.calls import CallableDefinition, WaitsFor
-from eventflow.engine.invocation import Job
+from eventflow.engine.invocation import Invocation
 from eventflow.engine.submission import submit
 from eventflow.hooks.declaration import Hook
 from eventflow.retries import Delays
@@ -29,8 +29,10 @@ class Task(CallableDefinition[P, R]):
 
     run_type = "task"
 
-    def _job(self, args: tuple[Any, ...], kwargs: dict[str, Any], waits_for: WaitsFor) -> Job:
-        return Job(self, args, kwargs, waits_for)
+    def _invocation(
+        self, args: tuple[Any, ...], kwargs: dict[str, Any], waits_for: WaitsFor
+    ) -> Invocation:
+        return Invocation(self, args, kwargs, waits_for)
 
     @overload
     def submit(self: Task[P, Never], *args: P.args, **kwargs: P.kwargs) -> Future[Any]: ...

@@ -9,7 +9,7 @@ from typing import Final
 from eventflow.eventbus.bus import EventBus, current_bus
 from eventflow.journal.recorder import Recorder
 from eventflow.logs import configure
-from eventflow.owners.session import Ownership
+from eventflow.owners.session import OwnerSession
 from eventflow.primitives.forks import renewed
 from eventflow.settings import EVENTFLOW_DURABILITY, EVENTFLOW_JOURNAL_URL
 
@@ -18,7 +18,7 @@ __all__ = ["recorder", "unwire", "wired_bus"]
 _lock = Lock()
 renewed(globals(), "_lock", Lock)
 _configured: Final[list[bool]] = []
-_ownerships: Final[dict[tuple[str, str], Ownership]] = {}
+_ownerships: Final[dict[tuple[str, str], OwnerSession]] = {}
 _users: Final[Counter[tuple[str, str]]] = Counter()
 """How many buses have each of them."""
 
@@ -63,7 +63,7 @@ def _account(bus: EventBus) -> Recorder | None:
     url = EVENTFLOW_JOURNAL_URL.value()
     key = (url, durability)
     if key not in _ownerships:
-        _ownerships[key] = Ownership(url, durability)
+        _ownerships[key] = OwnerSession(url, durability)
     _users[key] += 1
     _ownerships[key].buses.add(bus)
 

@@ -304,7 +304,7 @@ def test_a_forked_process_runs_flows() -> None:
     "lock",
     [
         "scopes._lock",
-        "masks.gate()._lock",
+        "masks.thread_mask()._lock",
         "result_cache.results()._lock",
         "logs._lock",
         "subscriptions._lock",

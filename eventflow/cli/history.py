@@ -102,7 +102,7 @@ class Past:
     @staticmethod
     def _closed(run: Run) -> Run:
         # Whatever a hook tries: what has happened cannot be cancelled.
-        run.control.closed = True
+        run.cancel_scope.closed = True
 
         return run
 

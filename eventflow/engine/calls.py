@@ -8,7 +8,7 @@ from typing import Any, Literal, Never, ParamSpec, TypeAlias, TypeVar, overload
 
 from eventflow.definitions.definition import Definition
 from eventflow.engine.drivers import adrive, adrive_generator, drive, drive_generator
-from eventflow.engine.invocation import Job
+from eventflow.engine.invocation import Invocation
 from eventflow.recovery.loading import refuse, reloading
 from eventflow.states import State
 
@@ -92,25 +92,27 @@ class CallableDefinition(Definition[P, R]):
         if reloading:
             refuse(self.name)
 
-        def make() -> Job:
-            return self._job(args, kwargs, wait_for)
+        def make() -> Invocation:
+            return self._invocation(args, kwargs, wait_for)
 
         if self.is_generator:
             return _generate(self, make, return_state=return_state)
         if self.is_async:
             return _acall(make, return_state=return_state)
-        job = make()
-        final = drive(job)
+        invocation = make()
+        final = drive(invocation)
 
-        return job.run.state if return_state else final.result()
+        return invocation.run.state if return_state else final.result()
 
     @abstractmethod
-    def _job(self, args: tuple[Any, ...], kwargs: dict[str, Any], waits_for: WaitsFor) -> Job:
+    def _invocation(
+        self, args: tuple[Any, ...], kwargs: dict[str, Any], waits_for: WaitsFor
+    ) -> Invocation:
         """Put together what is needed for one run."""
 
 
 def _generate(
-    definition: Definition[Any, Any], make: Callable[[], Job], *, return_state: bool
+    definition: Definition[Any, Any], make: Callable[[], Invocation], *, return_state: bool
 ) -> Any:
     if not definition.is_async:
         return drive_generator(make, return_state=return_state)
@@ -123,8 +125,8 @@ def _generate(
     return adrive_generator(make)
 
 
-async def _acall(make: Callable[[], Job], *, return_state: bool) -> Any:
-    job = make()
-    final = await adrive(job)
+async def _acall(make: Callable[[], Invocation], *, return_state: bool) -> Any:
+    invocation = make()
+    final = await adrive(invocation)
 
-    return job.run.state if return_state else final.result()
+    return invocation.run.state if return_state else final.result()

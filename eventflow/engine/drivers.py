@@ -7,10 +7,10 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
 from functools import partial
 from typing import Any, cast
 
-from eventflow.engine.effects import Call, Relieved, acall, call, shielded, timed
-from eventflow.engine.invocation import Job
-from eventflow.engine.lifecycle import Life, carry_on, life, throw
-from eventflow.engine.rooms import AsyncRoom, Room
+from eventflow.engine.effects import Call, TakenOver, acall, call, shielded, timed
+from eventflow.engine.invocation import Invocation
+from eventflow.engine.lifecycle import Lifecycle, carry_on, lifecycle_of, throw
+from eventflow.engine.rooms import Activation, AsyncActivation
 from eventflow.engine.takeover import relieve, settled
 from eventflow.interrupts.signals import cause
 from eventflow.logs import run_logger
@@ -20,116 +20,116 @@ from eventflow.runs.run import Transition
 __all__ = ["adrive", "adrive_generator", "drive", "drive_generator"]
 
 
-def drive(job: Job) -> Entered:
+def drive(invocation: Invocation) -> Entered:
     """Execute a run from sync code; gives the state in which it ended.
 
     Raises:
         BaseException: what ended the run from outside, or what a hook let through.
     """
-    with Room(job):
-        course = _begun(job)
-        return carry_on(job, course, next(course))
+    with Activation(invocation):
+        lifecycle = _begun(invocation)
+        return carry_on(invocation, lifecycle, next(lifecycle))
 
 
-def _begun(job: Job) -> Life:
+def _begun(invocation: Invocation) -> Lifecycle:
     """Give the life of a run, which may be taken over from whoever drives it."""
-    course = job.course = life(job)
-    job.relieved_by = relieve
+    lifecycle = invocation.lifecycle = lifecycle_of(invocation)
+    invocation.relieved_by = relieve
 
-    return course
+    return lifecycle
 
 
-def _do(job: Job, step: Any) -> Any:
+def _do(invocation: Invocation, step: Any) -> Any:
     if type(step) is Transition:
-        return job.bus.publish_transition(step)
+        return invocation.bus.publish_transition(step)
 
-    return step.run(job)
+    return step.run(invocation)
 
 
-async def adrive(job: Job) -> Entered:
+async def adrive(invocation: Invocation) -> Entered:
     """Execute a run from async code; gives the state in which it ended.
 
     Raises:
         BaseException: what ended the run from outside, or what a hook let through.
     """
-    with AsyncRoom(job):
-        course = _begun(job)
-        step: Any = next(course)
+    with AsyncActivation(invocation):
+        lifecycle = _begun(invocation)
+        step: Any = next(lifecycle)
         try:
             while True:
                 try:
-                    left = _ado(job, step)
+                    left = _ado(invocation, step)
                     told = None if left is None else await left
                 except GeneratorExit as error:
                     # This coroutine is being closed and must not await any more.
-                    _raise_if_relieved(job, error)
-                    return carry_on(job, course, throw(course, error))
-                except Relieved as relieved:
-                    return cast("Entered", await relieved.relief.asettle(relieved.error))
+                    _raise_if_relieved(invocation, error)
+                    return carry_on(invocation, lifecycle, throw(lifecycle, error))
+                except TakenOver as relieved:
+                    return cast("Entered", await relieved.takeover.asettle(relieved.error))
                 except BaseException as error:  # noqa: BLE001 - the life decides
-                    step = throw(course, cause(error))
+                    step = throw(lifecycle, cause(error))
                 else:
-                    step = course.send(told)
+                    step = lifecycle.send(told)
         except StopIteration as end:
             return cast("Entered", end.value)
 
 
-def _raise_if_relieved(job: Job, error: GeneratorExit) -> None:
-    if job.run.control.relief is not None:
-        job.run.control.relief.end_body(error)
+def _raise_if_relieved(invocation: Invocation, error: GeneratorExit) -> None:
+    if invocation.run.cancel_scope.takeover is not None:
+        invocation.run.cancel_scope.takeover.end_body(error)
         raise error
 
 
-def _ado(job: Job, step: Any) -> Awaitable[Any] | None:
+def _ado(invocation: Invocation, step: Any) -> Awaitable[Any] | None:
     """Do a step as far as that goes without awaiting; gives what is left to be awaited."""
     if type(step) is not Transition:
-        return cast("Awaitable[Any]", step.arun(job))
-    left = job.bus.begin_transition(step)
+        return cast("Awaitable[Any]", step.arun(invocation))
+    left = invocation.bus.begin_transition(step)
 
     return None if left is None else shielded(left)
 
 
-class _Course:
-    """The life of a generator's run, carried on in the engine's room between two items."""
+class _GeneratorLifecycle:
+    """The life of a generator's run, carried on in the engine's activation between two items."""
 
-    __slots__ = ("_life", "_room", "state", "step")
+    __slots__ = ("_activation", "_lifecycle", "state", "step")
 
-    def __init__(self, job: Job, room: Room | AsyncRoom) -> None:
-        self._life = _begun(job)
-        self._room = room
+    def __init__(self, invocation: Invocation, activation: Activation | AsyncActivation) -> None:
+        self._lifecycle = _begun(invocation)
+        self._activation = activation
         self.step: Any = None
         self.state: Entered | None = None
 
     def tell(self, told: Any = None, error: BaseException | None = None) -> None:
         """Tell what came of the last step; there is another one, or a state to end with."""
         try:
-            with self._room:
+            with self._activation:
                 if error is None:
-                    self.step = self._life.send(told)
-                elif isinstance(error, Relieved):
-                    self.state = error.relief.settle(error.error)
+                    self.step = self._lifecycle.send(told)
+                elif isinstance(error, TakenOver):
+                    self.state = error.takeover.settle(error.error)
                 else:
-                    self.step = throw(self._life, error)
+                    self.step = throw(self._lifecycle, error)
         except StopIteration as end:
             self.state = end.value
 
-    def break_off(self, job: Job, error: GeneratorExit) -> None:
+    def break_off(self, invocation: Invocation, error: GeneratorExit) -> None:
         """Carry on to the end without awaiting anything: the generator itself is being closed."""
-        _raise_if_relieved(job, error)
+        _raise_if_relieved(invocation, error)
         self.tell(None, error)
         while self.state is None:
-            self.tell(*_outcome(job, self._room, self.step))
+            self.tell(*_outcome(invocation, self._activation, self.step))
 
 
 class _Items:
     """One attempt of a generator body: its items one by one, and what it ends with."""
 
-    __slots__ = ("_body", "_job", "_pull", "_room", "error", "item", "result")
+    __slots__ = ("_activation", "_body", "_invocation", "_pull", "error", "item", "result")
 
-    def __init__(self, job: Job, room: Room) -> None:
-        self._job = job
-        self._room = room
-        self._body = job.definition.fn(*job.args, **job.kwargs)
+    def __init__(self, invocation: Invocation, activation: Activation) -> None:
+        self._invocation = invocation
+        self._activation = activation
+        self._body = invocation.definition.fn(*invocation.args, **invocation.kwargs)
         self._pull: Callable[[], Any] = partial(next, self._body)
         self.item: Any = None
         self.result: Any = None
@@ -161,11 +161,11 @@ class _Items:
 
     def close(self) -> None:
         """End the body, whose consumer wants no more."""
-        self._job.closed_early = True
+        self._invocation.closed_early = True
         self._finish(self._body.close)
 
     def _finish(self, close: Callable[[], object] | None) -> None:
-        scope = self._job.scope
+        scope = self._invocation.scope
         try:
             if close is not None:
                 self._call(close)
@@ -177,31 +177,35 @@ class _Items:
     def _leave(self) -> None:
         """Close a body that was stopped between two items, and so stands where it stood."""
         try:
-            with self._room:
+            with self._activation:
                 self._body.close()
         except Exception as error:  # noqa: BLE001 - the run ends for another reason
-            run_logger(self._job.run).error("The body failed while it was closed", exc_info=error)
+            run_logger(self._invocation.run).error(
+                "The body failed while it was closed", exc_info=error
+            )
 
     def _call(self, function: Callable[[], Any]) -> Any:
-        with self._room, timed(self._job, self._job.definition.timeout_seconds):
-            return call(self._job, function)
+        with self._activation, timed(self._invocation, self._invocation.definition.timeout_seconds):
+            return call(self._invocation, function)
 
 
-def drive_generator(make: Callable[[], Job], *, return_state: bool) -> Generator[Any, Any, Any]:
+def drive_generator(
+    make: Callable[[], Invocation], *, return_state: bool
+) -> Generator[Any, Any, Any]:
     """Execute a run whose body is a generator: what it yields goes to the consumer.
 
     A consumer that stops early completes the run. The timeout counts the time spent in the
     body, between two items; the retry of a body that failed begins with its first item again.
     """
-    job = make()
-    room = Room(job)
-    course = _Course(job, room)
-    course.tell()
-    while course.state is None:
-        if not isinstance(course.step, Call):
-            course.tell(*_outcome(job, room, course.step))
+    invocation = make()
+    activation = Activation(invocation)
+    lifecycle = _GeneratorLifecycle(invocation, activation)
+    lifecycle.tell()
+    while lifecycle.state is None:
+        if not isinstance(lifecycle.step, Call):
+            lifecycle.tell(*_outcome(invocation, activation, lifecycle.step))
             continue
-        items = _Items(job, room)
+        items = _Items(invocation, activation)
         while items.next():
             try:
                 sent = yield items.item
@@ -212,15 +216,17 @@ def drive_generator(make: Callable[[], Job], *, return_state: bool) -> Generator
                 items.throw(error)
             else:
                 items.send(sent)
-        course.tell(items.result, items.error)
+        lifecycle.tell(items.result, items.error)
 
-    return job.run.state if return_state else course.state.result()
+    return invocation.run.state if return_state else lifecycle.state.result()
 
 
-def _outcome(job: Job, room: Room | AsyncRoom, step: Any) -> tuple[Any, BaseException | None]:
+def _outcome(
+    invocation: Invocation, activation: Activation | AsyncActivation, step: Any
+) -> tuple[Any, BaseException | None]:
     try:
-        with room:
-            return _do(job, step), None
+        with activation:
+            return _do(invocation, step), None
     except BaseException as error:  # noqa: BLE001 - the life decides
         return None, error
 
@@ -228,12 +234,12 @@ def _outcome(job: Job, room: Room | AsyncRoom, step: Any) -> tuple[Any, BaseExce
 class _AsyncItems:
     """What `_Items` is, for an async generator."""
 
-    __slots__ = ("_body", "_job", "_pull", "_room", "error", "item")
+    __slots__ = ("_activation", "_body", "_invocation", "_pull", "error", "item")
 
-    def __init__(self, job: Job, room: AsyncRoom) -> None:
-        self._job = job
-        self._room = room
-        self._body = job.definition.fn(*job.args, **job.kwargs)
+    def __init__(self, invocation: Invocation, activation: AsyncActivation) -> None:
+        self._invocation = invocation
+        self._activation = activation
+        self._body = invocation.definition.fn(*invocation.args, **invocation.kwargs)
         self._pull: Callable[[], Awaitable[Any]] = partial(anext, self._body)
         self.item: Any = None
         self.error: BaseException | None = None
@@ -241,7 +247,7 @@ class _AsyncItems:
     async def next(self) -> bool:
         """Get the next item; False when there is none, for the body returned or raised."""
         try:
-            if self._job.run.control.reason is not None:
+            if self._invocation.run.cancel_scope.reason is not None:
                 raise asyncio.CancelledError  # noqa: TRY301 - as if it had been awaited
             self.item = await self._call(self._pull)
         except StopAsyncIteration:
@@ -266,11 +272,11 @@ class _AsyncItems:
 
     async def close(self) -> None:
         """End the body, whose consumer wants no more."""
-        self._job.closed_early = True
+        self._invocation.closed_early = True
         await self._finish(self._body.aclose)
 
     async def _finish(self, close: Callable[[], Awaitable[object]] | None) -> None:
-        scope = self._job.scope
+        scope = self._invocation.scope
         try:
             if close is not None:
                 await self._call(close)
@@ -282,26 +288,28 @@ class _AsyncItems:
     async def _leave(self) -> None:
         """Close a body that was stopped between two items, and so stands where it stood."""
         try:
-            with self._room:
+            with self._activation:
                 await self._body.aclose()
         except Exception as error:  # noqa: BLE001 - the run ends for another reason
-            run_logger(self._job.run).error("The body failed while it was closed", exc_info=error)
+            run_logger(self._invocation.run).error(
+                "The body failed while it was closed", exc_info=error
+            )
 
     async def _call(self, function: Callable[[], Awaitable[Any]]) -> Any:
-        with self._room, timed(self._job, self._job.definition.timeout_seconds):
-            return await acall(self._job, function())
+        with self._activation, timed(self._invocation, self._invocation.definition.timeout_seconds):
+            return await acall(self._invocation, function())
 
 
-async def adrive_generator(make: Callable[[], Job]) -> AsyncGenerator[Any, Any]:
+async def adrive_generator(make: Callable[[], Invocation]) -> AsyncGenerator[Any, Any]:
     """Execute a run whose body is an async generator, as `drive_generator` does."""
-    job = make()
-    room = AsyncRoom(job)
-    course = _Course(job, room)
-    course.tell()
-    while course.state is None:
+    invocation = make()
+    activation = AsyncActivation(invocation)
+    lifecycle = _GeneratorLifecycle(invocation, activation)
+    lifecycle.tell()
+    while lifecycle.state is None:
         try:
-            if isinstance(course.step, Call):
-                items = _AsyncItems(job, room)
+            if isinstance(lifecycle.step, Call):
+                items = _AsyncItems(invocation, activation)
                 while await items.next():
                     try:
                         items.send((yield items.item))
@@ -313,18 +321,20 @@ async def adrive_generator(make: Callable[[], Job]) -> AsyncGenerator[Any, Any]:
                 await settled(items.error)
                 outcome = (None, items.error)
             else:
-                outcome = await _aoutcome(job, room, course.step)
+                outcome = await _aoutcome(invocation, activation, lifecycle.step)
         except GeneratorExit as error:  # what was awaited has been closed already
-            course.break_off(job, error)
+            lifecycle.break_off(invocation, error)
         else:
-            course.tell(*outcome)
-    course.state.result()
+            lifecycle.tell(*outcome)
+    lifecycle.state.result()
 
 
-async def _aoutcome(job: Job, room: AsyncRoom, step: Any) -> tuple[Any, BaseException | None]:
+async def _aoutcome(
+    invocation: Invocation, activation: AsyncActivation, step: Any
+) -> tuple[Any, BaseException | None]:
     try:
-        with room:
-            left = _ado(job, step)
+        with activation:
+            left = _ado(invocation, step)
             return None if left is None else await left, None
     except BaseException as error:  # noqa: BLE001 - the life decides
         return None, cause(error)

@@ -11,23 +11,23 @@ from collections.abc import Callable, Coroutine, Generator, Iterator
 from contextvars import copy_context
 from typing import Any, Final, TypeVar
 
-from eventflow.engine.invocation import Job
+from eventflow.engine.invocation import Invocation
 from eventflow.interrupts.portals import background, running_loop, watchdog
-from eventflow.interrupts.scopes import Control
+from eventflow.interrupts.scopes import CancelScope
 from eventflow.interrupts.signals import notice
-from eventflow.runners import Scope
+from eventflow.runners import TaskScope
 from eventflow.runs.futures import Future, wait
 
 __all__ = [
     "CALL",
-    "Abandon",
     "Ask",
+    "AwaitBody",
+    "AwaitUpstream",
     "Call",
-    "Linger",
-    "Relieved",
-    "Settle",
+    "CancelChildren",
+    "Effect",
     "Sleep",
-    "Step",
+    "TakenOver",
     "acall",
     "call",
     "shielded",
@@ -37,98 +37,102 @@ __all__ = [
 T = TypeVar("T")
 
 
-class Step:
+class Effect:
     """Something that a driver is to do; what it gives is told to the life of the run."""
 
     __slots__ = ()
 
-    def run(self, job: Job) -> Any:  # noqa: ARG002 - the interface
+    def run(self, invocation: Invocation) -> Any:  # noqa: ARG002 - the interface
         """Do it from sync code."""
         raise AssertionError
 
-    async def arun(self, job: Job) -> Any:  # noqa: ARG002 - the interface
+    async def arun(self, invocation: Invocation) -> Any:  # noqa: ARG002 - the interface
         """Do it from async code."""
         raise AssertionError
 
 
 @contextlib.contextmanager
-def timed(job: Job, seconds: float | None) -> Iterator[None]:
+def timed(invocation: Invocation, seconds: float | None) -> Iterator[None]:
     """Have the run stopped if the block takes longer than so many seconds."""
     if seconds is None:
         yield
         return
-    control = job.run.control
-    timer = control.start_timer()
+    cancel_scope = invocation.run.cancel_scope
+    timer = cancel_scope.start_timer()
     loop = running_loop()
-    if loop is None or not job.definition.is_async:
-        call_off: Callable[[], object] = watchdog.call_later(seconds, lambda: control.expire(timer))
+    if loop is None or not invocation.definition.is_async:
+        call_off: Callable[[], object] = watchdog.call_later(
+            seconds, lambda: cancel_scope.expire(timer)
+        )
     else:
-        call_off = loop.call_later(seconds, control.expire, timer).cancel
+        call_off = loop.call_later(seconds, cancel_scope.expire, timer).cancel
     try:
         yield
     finally:
-        control.stop_timer()
+        cancel_scope.stop_timer()
         call_off()
 
 
-class Relieved(BaseException):
+class TakenOver(BaseException):
     """Tells the driver of a run that another thread drives it, and how the body ended at last."""
 
-    def __init__(self, relief: Any, error: BaseException | None) -> None:
+    def __init__(self, takeover: Any, error: BaseException | None) -> None:
         super().__init__()
-        self.relief = relief
+        self.takeover = takeover
         self.error = error
 
 
-def call(job: Job, body: Callable[[], T]) -> T:
+def call(invocation: Invocation, body: Callable[[], T]) -> T:
     """Call a sync body, of which another thread may relieve the driver.
 
     Raises:
-        Relieved: it has.
+        TakenOver: it has.
         BaseException: what the body raised.
     """
-    control = job.run.control
-    job.around = copy_context()
-    control.turn = job
+    cancel_scope = invocation.run.cancel_scope
+    invocation.around = copy_context()
+    cancel_scope.turn = invocation
     try:
-        result = control.call(body)
+        result = cancel_scope.call(body)
     except BaseException as error:
-        if control.leave(job):
+        if cancel_scope.leave(invocation):
             raise
-        raise Relieved(control.relief, error) from None
-    if control.leave(job):
+        raise TakenOver(cancel_scope.takeover, error) from None
+    if cancel_scope.leave(invocation):
         return result
-    raise Relieved(control.relief, None)
+    raise TakenOver(cancel_scope.takeover, None)
 
 
-async def acall(job: Job, body: Any, *, joins: bool = False) -> Any:
+async def acall(invocation: Invocation, body: Any, *, joins: bool = False) -> Any:
     """Await an async body, and what it has submitted if it `joins`; raises as `call` does.
 
-    A coroutine that is to be closed may not wait for its relief: then it says nothing of it.
+    A coroutine that is to be closed may not wait for its takeover: then it says nothing of it.
     """
-    control = job.run.control
-    job.around = copy_context()
-    control.turn = job
+    cancel_scope = invocation.run.cancel_scope
+    invocation.around = copy_context()
+    cancel_scope.turn = invocation
     try:
-        if joins and job.scope is not None and isinstance(body, types.CoroutineType):
-            result = await _leavable(body, control)
+        if joins and invocation.scope is not None and isinstance(body, types.CoroutineType):
+            result = await _leavable(body, cancel_scope)
         else:
-            control.body = body
+            cancel_scope.body = body
             result = await body
-        scope = job.scope if joins else None
+        scope = invocation.scope if joins else None
         if scope is not None and not scope.empty:
             await scope.ajoin()
     except BaseException as error:
-        if control.leave(job) or isinstance(error, GeneratorExit):
+        if cancel_scope.leave(invocation) or isinstance(error, GeneratorExit):
             raise
-        raise Relieved(control.relief, error) from None
-    if control.leave(job):
+        raise TakenOver(cancel_scope.takeover, error) from None
+    if cancel_scope.leave(invocation):
         return result
-    raise Relieved(control.relief, None)
+    raise TakenOver(cancel_scope.takeover, None)
 
 
 @types.coroutine
-def _leavable(body: types.CoroutineType[Any, Any, T], control: Control) -> Generator[Any, Any, T]:
+def _leavable(
+    body: types.CoroutineType[Any, Any, T], cancel_scope: CancelScope
+) -> Generator[Any, Any, T]:
     """Await a coroutine, which can be left standing where it is when it is overdue.
 
     For flows: it costs 2 us. The coroutine of a task is closed instead, which it may ignore.
@@ -143,7 +147,7 @@ def _leavable(body: types.CoroutineType[Any, Any, T], control: Control) -> Gener
                 raise
             except BaseException as error:
                 notice()
-                if control.overdue:
+                if cancel_scope.overdue:
                     with contextlib.suppress(Exception):  # whatever it says, it is over
                         body.close()
                     raise
@@ -155,32 +159,40 @@ def _leavable(body: types.CoroutineType[Any, Any, T], control: Control) -> Gener
         return result
 
 
-class Call(Step):
+class Call(Effect):
     """Call the body, and wait for the tasks that it submitted; the timeout covers both."""
 
     __slots__ = ()
 
-    def run(self, job: Job) -> Any:
+    def run(self, invocation: Invocation) -> Any:
         """Call a sync body where interrupts may reach it."""
-        timeout = job.definition.timeout_seconds
+        timeout = invocation.definition.timeout_seconds
         if timeout is None:
-            return call(job, job.body)
-        with timed(job, timeout):
-            return call(job, job.body)
+            return call(invocation, invocation.body)
+        with timed(invocation, timeout):
+            return call(invocation, invocation.body)
 
-    async def arun(self, job: Job) -> Any:
+    async def arun(self, invocation: Invocation) -> Any:
         """Await an async body."""
-        timeout = job.definition.timeout_seconds
+        timeout = invocation.definition.timeout_seconds
         if timeout is None:
-            return await acall(job, job.definition.fn(*job.args, **job.kwargs), joins=True)
-        with timed(job, timeout):
-            return await acall(job, job.definition.fn(*job.args, **job.kwargs), joins=True)
+            return await acall(
+                invocation,
+                invocation.definition.fn(*invocation.args, **invocation.kwargs),
+                joins=True,
+            )
+        with timed(invocation, timeout):
+            return await acall(
+                invocation,
+                invocation.definition.fn(*invocation.args, **invocation.kwargs),
+                joins=True,
+            )
 
 
 CALL: Final = Call()
 
 
-class Sleep(Step):
+class Sleep(Effect):
     """Wait before the next attempt."""
 
     __slots__ = ("seconds",)
@@ -188,16 +200,16 @@ class Sleep(Step):
     def __init__(self, seconds: float) -> None:
         self.seconds = seconds
 
-    def run(self, job: Job) -> None:
+    def run(self, invocation: Invocation) -> None:
         """Block; a cancellation wakes it."""
-        job.run.control.sleep(self.seconds)
+        invocation.run.cancel_scope.sleep(self.seconds)
 
-    async def arun(self, job: Job) -> None:  # noqa: ARG002 - the step's interface
+    async def arun(self, invocation: Invocation) -> None:  # noqa: ARG002 - the step's interface
         """Sleep on the loop."""
         await asyncio.sleep(self.seconds)
 
 
-class Settle(Step):
+class AwaitUpstream(Effect):
     """Wait for the task runs whose results are this run's arguments."""
 
     __slots__ = ("futures",)
@@ -205,25 +217,25 @@ class Settle(Step):
     def __init__(self, futures: list[Future[Any]]) -> None:
         self.futures = futures
 
-    def run(self, job: Job) -> None:
+    def run(self, invocation: Invocation) -> None:
         """Block; a cancellation wakes it."""
-        job.run.control.call(lambda: wait(self.futures))
+        invocation.run.cancel_scope.call(lambda: wait(self.futures))
 
-    async def arun(self, job: Job) -> None:  # noqa: ARG002 - the step's interface
+    async def arun(self, invocation: Invocation) -> None:  # noqa: ARG002 - the step's interface
         """Wait on the loop."""
         for future in self.futures:
             await future.ended()
 
 
-class Abandon(Step):
+class CancelChildren(Effect):
     """Cancel every submitted task that has not ended, and wait for their ends."""
 
     __slots__ = ("scope",)
 
-    def __init__(self, scope: Scope) -> None:
+    def __init__(self, scope: TaskScope) -> None:
         self.scope = scope
 
-    def run(self, job: Job) -> None:
+    def run(self, invocation: Invocation) -> None:
         """Block until all have ended.
 
         An async run comes here only when its coroutine is being closed: then nothing can turn
@@ -231,11 +243,11 @@ class Abandon(Step):
         """
         self.scope.close()
         self.scope.cancel()
-        if not job.definition.is_async or job.run.control.relief is not None:
+        if not invocation.definition.is_async or invocation.run.cancel_scope.takeover is not None:
             self.scope.join()
             self.scope.reopen()
 
-    async def arun(self, job: Job) -> None:  # noqa: ARG002 - the step's interface
+    async def arun(self, invocation: Invocation) -> None:  # noqa: ARG002 - the step's interface
         """Wait on the loop; being cancelled meanwhile does not cut it short."""
         self.scope.close()
         self.scope.cancel()
@@ -245,19 +257,19 @@ class Abandon(Step):
             self.scope.reopen()
 
 
-class Linger(Step):
+class AwaitBody(Effect):
     """Give a cancelled body the time that is left to it; says whether it has ended in it."""
 
     __slots__ = ()
 
-    def run(self, job: Job) -> bool:
+    def run(self, invocation: Invocation) -> bool:
         """Block; only who has taken a run over comes here."""
-        ended: bool = job.run.control.relief.linger()
+        ended: bool = invocation.run.cancel_scope.takeover.linger()
 
         return ended
 
 
-class Ask(Step):
+class Ask(Effect):
     """Put a question to a user's function, sync or async."""
 
     __slots__ = ("args", "function")
@@ -266,7 +278,7 @@ class Ask(Step):
         self.function = function
         self.args = args
 
-    def run(self, job: Job) -> Any:  # noqa: ARG002 - the step's interface
+    def run(self, invocation: Invocation) -> Any:  # noqa: ARG002 - the step's interface
         """Call it; if it gives a coroutine, have the background loop run that."""
         answer = self.function(*self.args)
         if inspect.iscoroutine(answer):
@@ -274,7 +286,7 @@ class Ask(Step):
 
         return answer
 
-    async def arun(self, job: Job) -> Any:  # noqa: ARG002 - the step's interface
+    async def arun(self, invocation: Invocation) -> Any:  # noqa: ARG002 - the step's interface
         """Call it, and await what it gives."""
         answer = self.function(*self.args)
 

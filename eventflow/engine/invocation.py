@@ -14,21 +14,21 @@ from eventflow.engine.dataflow import NOTHING, PLAIN, Needs, needs, without_futu
 from eventflow.engine.result_cache import MISSING, results
 from eventflow.errors import CacheKeyError
 from eventflow.eventbus.bus import EventBus
-from eventflow.interrupts.scopes import Control
+from eventflow.interrupts.scopes import CancelScope
 from eventflow.logs import take_prints
-from eventflow.runners import Scope
+from eventflow.runners import TaskScope
 from eventflow.runs.futures import Future, allow_failure, unmapped
 from eventflow.runs.run import FlowRun, Run, TaskRun
 from eventflow.states import State
 from eventflow.wiring import wired_bus
 
-__all__ = ["Job"]
+__all__ = ["Invocation"]
 
 _MAY_HOLD: Final = (Future, State, allow_failure, unmapped, list, tuple, set, frozenset, dict)
 """The types of arguments that are, or may contain, something to wait for."""
 
 
-class Job:
+class Invocation:
     """One run to be executed: its definition, its arguments, and where it stands."""
 
     __slots__ = (
@@ -38,10 +38,10 @@ class Job:
         "cache_key",
         "closed_early",
         "context",
-        "course",
         "definition",
         "future",
         "kwargs",
+        "lifecycle",
         "needs",
         "problem",
         "refused",
@@ -50,13 +50,13 @@ class Job:
         "scope",
     )
 
-    scope: Scope | None
+    scope: TaskScope | None
     """The scope of the tasks that this run itself submits, if it is a flow run."""
 
     # Set by who drives the run: its life, which stands still while the body is executed; what takes
     # it over meanwhile; and the context of the body.
-    course: Any
-    relieved_by: Callable[[Job, list[Control]], None]
+    lifecycle: Any
+    relieved_by: Callable[[Invocation, list[CancelScope]], None]
     around: Context
 
     def __init__(
@@ -65,7 +65,7 @@ class Job:
         args: tuple[Any, ...],
         kwargs: dict[str, Any],
         waits_for: Iterable[Any] | None = None,
-        scope: Scope | None = None,
+        scope: TaskScope | None = None,
     ) -> None:
         above = current_run.get()
         self.definition = definition
@@ -99,7 +99,7 @@ class Job:
     def _make_run(self, above: Run | None) -> Run:
         definition = self.definition
         kind = FlowRun if definition.run_type == "flow" else TaskRun
-        # Not a method of this job, which the run would then hold on to, and the job the run.
+        # Not a bound method: the run would hold on to this invocation, and that to the run.
         parameters = partial(_bind_quietly, definition.parameters, self.args, self.kwargs)
 
         around = current_tags.get()
@@ -107,7 +107,7 @@ class Job:
 
         return kind(definition, definition.name, parameters, labels, above)
 
-    def _make_context(self, above: RunContext | None, scope: Scope | None) -> RunContext:
+    def _make_context(self, above: RunContext | None, scope: TaskScope | None) -> RunContext:
         run, log_prints = self.run, self.definition.log_prints
         flow_run = run if isinstance(run, FlowRun) else None
         self.scope = scope if flow_run is not None else None
@@ -129,7 +129,7 @@ class Job:
         else:
             self.run.name = name or self.run.name
 
-    def relieve(self, below: list[Control]) -> None:
+    def relieve(self, below: list[CancelScope]) -> None:
         """Have the run go on without its body."""
         self.relieved_by(self, below)
 

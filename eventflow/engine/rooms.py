@@ -1,4 +1,4 @@
-"""The engine's room: in it one run is in force, and nothing interrupts the thread or the task."""
+"""Activations: the blocks within which a run is in force and its thread runs the engine."""
 
 from __future__ import annotations
 
@@ -7,74 +7,74 @@ from collections.abc import Callable
 from contextvars import Token
 
 from eventflow.context import RunContext, current_run
-from eventflow.engine.invocation import Job
-from eventflow.interrupts.scopes import Gate, gate, live
+from eventflow.engine.invocation import Invocation
+from eventflow.interrupts.scopes import InterruptMask, live, thread_mask
 from eventflow.interrupts.signals import guard
 
-__all__ = ["AsyncRoom", "Room"]
+__all__ = ["Activation", "AsyncActivation"]
 
 
-class Room:
-    """The room of runs that a thread executes."""
+class Activation:
+    """The activation of runs that a thread executes."""
 
-    __slots__ = ("_before", "_gate", "_job", "_put_back", "_token")
+    __slots__ = ("_before", "_invocation", "_mask", "_put_back", "_token")
 
-    def __init__(self, job: Job) -> None:
-        self._job = job
+    def __init__(self, invocation: Invocation) -> None:
+        self._invocation = invocation
 
     def __enter__(self) -> None:
-        job, run = self._job, self._job.run
-        here = self._gate = gate()
-        self._before = here.inside
+        invocation, run = self._invocation, self._invocation.run
+        here = self._mask = thread_mask()
+        self._before = here.phase
         here.enter_engine()
         self._put_back = guard() if run.parent_run_id is None else None
-        self._token: Token[RunContext | None] = current_run.set(job.context)
-        live[run.number] = run.control
+        self._token: Token[RunContext | None] = current_run.set(invocation.context)
+        live[run.number] = run.cancel_scope
 
     def __exit__(self, *raised: object) -> None:
-        run = self._job.run
-        if run.control.closed:
+        run = self._invocation.run
+        if run.cancel_scope.closed:
             live.pop(run.number, None)
         _reset(self._token)
         try:
             if self._put_back is not None:
                 self._put_back()
         finally:
-            self._gate.leave_engine(self._before)
+            self._mask.leave_engine(self._before)
 
 
-class AsyncRoom:
-    """The room of runs that a task of an event loop executes."""
+class AsyncActivation:
+    """The activation of runs that a task of an event loop executes."""
 
-    __slots__ = ("_gate", "_job", "_put_back", "_task", "_token")
+    __slots__ = ("_invocation", "_mask", "_put_back", "_task", "_token")
 
-    def __init__(self, job: Job) -> None:
-        self._job = job
+    def __init__(self, invocation: Invocation) -> None:
+        self._invocation = invocation
 
     def __enter__(self) -> None:
-        run = self._job.run
+        run = self._invocation.run
         self._put_back: Callable[[], None] | None = None
-        self._gate: Gate | None = None
+        self._mask: InterruptMask | None = None
         self._task = asyncio.current_task()
-        if self._task is not None and run.control.begin_task(self._task):
-            self._gate = gate()
-            self._gate.take_in(self._task)
+        if self._task is not None and run.cancel_scope.begin_task(self._task):
+            self._mask = thread_mask()
+            self._mask.enter_task(self._task)
             self._put_back = guard()
-        self._token: Token[RunContext | None] = current_run.set(self._job.context)
-        live[run.number] = run.control
+        self._token: Token[RunContext | None] = current_run.set(self._invocation.context)
+        live[run.number] = run.cancel_scope
 
     def __exit__(self, *raised: object) -> None:
-        control = self._job.run.control
-        control.end_task()
-        if control.closed:
-            live.pop(self._job.run.number, None)
+        cancel_scope = self._invocation.run.cancel_scope
+        cancel_scope.end_task()
+        if cancel_scope.closed:
+            live.pop(self._invocation.run.number, None)
         _reset(self._token)
         try:
             if self._put_back is not None:
                 self._put_back()
         finally:
-            if self._gate is not None and self._task is not None:
-                self._gate.let_go(self._task)
+            if self._mask is not None and self._task is not None:
+                self._mask.leave_task(self._task)
 
 
 def _reset(token: Token[RunContext | None]) -> None:

@@ -11,16 +11,16 @@ from eventflow.context import current_run
 from eventflow.definitions.definition import Definition
 from eventflow.engine.drivers import adrive, drive
 from eventflow.engine.effects import shielded
-from eventflow.engine.invocation import Job
+from eventflow.engine.invocation import Invocation
 from eventflow.errors import MissingContextError
 from eventflow.interrupts.portals import running_loop
-from eventflow.interrupts.scopes import gate, live
+from eventflow.interrupts.scopes import live, thread_mask
 from eventflow.logs import run_logger
 from eventflow.recovery.loading import refuse, reloading
-from eventflow.runners import Scope, TaskRunner
+from eventflow.runners import TaskRunner, TaskScope
 from eventflow.runners.loop import spawn
 from eventflow.runs.futures import Future
-from eventflow.runs.lazy_states import Draft
+from eventflow.runs.lazy_states import LazyState
 from eventflow.runs.run import TaskRun
 from eventflow.states import StateType
 
@@ -44,89 +44,93 @@ def submit(
     if reloading:
         refuse(definition.name)
     scope = _scope(definition.name)
-    here = gate()
-    before = here.inside
+    here = thread_mask()
+    before = here.phase
     # Nothing interrupts between the transition and its hooks, nor before somebody has the work.
     here.enter_engine()
     try:
-        return _submit(Job(definition, args, kwargs, waits_for), scope)
+        return _submit(Invocation(definition, args, kwargs, waits_for), scope)
     finally:
         here.leave_engine(before)
 
 
-def _submit(job: Job, scope: Scope) -> Future[Any]:
-    run = job.run
+def _submit(invocation: Invocation, scope: TaskScope) -> Future[Any]:
+    run = invocation.run
     assert isinstance(run, TaskRun)  # noqa: S101 - flows are not submitted
     future: Future[Any] = Future(run)
-    job.future = future
+    invocation.future = future
     scope.add(future)
-    live[run.number] = run.control
-    token = current_run.set(job.context)
+    live[run.number] = run.cancel_scope
+    token = current_run.set(invocation.context)
     try:
-        left = _announce(job, scope)
+        left = _announce(invocation, scope)
         context = copy_context()
     finally:
         current_run.reset(token)
-    if job.refused is not None:
+    if invocation.refused is not None:
         try:
-            drive(job)
+            drive(invocation)
         finally:
             future.finish()
-    elif job.definition.is_async:
-        future.produced_on(spawn(lambda: _awork(job, future, left), scope.loop, context))
+    elif invocation.definition.is_async:
+        future.produced_on(spawn(lambda: _awork(invocation, future, left), scope.loop, context))
     else:
-        _offer(job, future, scope, context, left)
+        _offer(invocation, future, scope, context, left)
 
     return future
 
 
-def _announce(job: Job, scope: Scope) -> Awaitable[None] | None:
+def _announce(invocation: Invocation, scope: TaskScope) -> Awaitable[None] | None:
     """Publish that the run is Pending; gives what its own loop is to wait for first."""
-    fact = job.run.enter(Draft(_PENDING, "Pending"))
+    fact = invocation.run.enter(LazyState(_PENDING, "Pending"))
     try:
         if scope.loop is not None and running_loop() is scope.loop:
-            return job.bus.begin_transition(fact)
-        job.bus.publish_transition(fact)
+            return invocation.bus.begin_transition(fact)
+        invocation.bus.publish_transition(fact)
     except BaseException as error:  # noqa: BLE001 - the run ends with it
-        job.refused = error
+        invocation.refused = error
 
     return None
 
 
 def _offer(
-    job: Job, future: Future[Any], scope: Scope, context: Context, left: Awaitable[None] | None
+    invocation: Invocation,
+    future: Future[Any],
+    scope: TaskScope,
+    context: Context,
+    left: Awaitable[None] | None,
 ) -> None:
     """Give a sync task run to the task runner as soon as what it needs is there."""
-    needed = [one for one in job.upstream() if not one.done()]
+    needed = [one for one in invocation.upstream() if not one.done()]
     if left is not None or (
         scope.loop is not None and any(one.needs(scope.loop) for one in needed)
     ):
         future.produced_on(scope.loop)
-    work = _Work(job, future, context, scope.runner)
+    work = _Work(invocation, future, context, scope.runner)
     if left is None:
         future.offer(work)
         _when_ended(needed, lambda: scope.runner.submit(work))
     else:
         # In a context of its own: a worker may begin while this task is still in it.
-        spawn(lambda: _afterwards(job, left, needed, work), scope.loop, context.copy())
+        spawn(lambda: _afterwards(invocation, left, needed, work), scope.loop, context.copy())
 
 
 async def _afterwards(
-    job: Job, left: Awaitable[None], needed: list[Future[Any]], work: _Work
+    invocation: Invocation, left: Awaitable[None], needed: list[Future[Any]], work: _Work
 ) -> None:
-    await _settled(job, left)
+    await _settled(invocation, left)
     _when_ended(needed, lambda: work.runner.submit(work))
 
 
-async def _settled(job: Job, left: Awaitable[None]) -> None:
+async def _settled(invocation: Invocation, left: Awaitable[None]) -> None:
     """Wait for the hooks of Pending to their end."""
     try:
         await shielded(left)
     except BaseException as error:  # noqa: BLE001 - the run ends with it
-        job.refused = error
+        invocation.refused = error
 
 
-def _scope(name: str) -> Scope:
+def _scope(name: str) -> TaskScope:
     here = current_run.get()
     if here is None or here.scope is None:
         raise MissingContextError(
@@ -156,31 +160,33 @@ def _when_ended(futures: list[Future[Any]], go: Callable[[], object]) -> None:
         future.add_done_callback(one_less)
 
 
-async def _awork(job: Job, future: Future[Any], left: Awaitable[None] | None) -> None:
+async def _awork(invocation: Invocation, future: Future[Any], left: Awaitable[None] | None) -> None:
     try:
         if left is not None:
-            await _settled(job, left)
-        await adrive(job)
+            await _settled(invocation, left)
+        await adrive(invocation)
     except BaseException as error:  # noqa: BLE001 - it must not end the loop; the state says it
-        _say(job, error)
+        _say(invocation, error)
     finally:
         future.finish()
 
 
-def _say(job: Job, error: BaseException) -> None:
+def _say(invocation: Invocation, error: BaseException) -> None:
     """Log what ended a submitted run, where the run's own state does not tell it already."""
-    state = job.run.state
+    state = invocation.run.state
     if state is None or state.data is not error:
-        run_logger(job.run).debug("The submitted run was ended", exc_info=error)
+        run_logger(invocation.run).debug("The submitted run was ended", exc_info=error)
 
 
 class _Work:
     """The executing of one submitted sync task run, by whoever comes first."""
 
-    __slots__ = ("_claim", "_context", "_future", "_job", "runner")
+    __slots__ = ("_claim", "_context", "_future", "_invocation", "runner")
 
-    def __init__(self, job: Job, future: Future[Any], context: Context, runner: TaskRunner) -> None:
-        self._job = job
+    def __init__(
+        self, invocation: Invocation, future: Future[Any], context: Context, runner: TaskRunner
+    ) -> None:
+        self._invocation = invocation
         self._future = future
         self._context = context
         self.runner = runner
@@ -200,18 +206,18 @@ class _Work:
 
     def upstream(self) -> list[Future[Any]]:
         """Give what the task run waits for."""
-        return self._job.upstream()
+        return self._invocation.upstream()
 
     def help(self) -> None:
         """Execute the task run now, unless somebody else has begun to."""
         if self.is_possible() and not self._claim.locked():
-            with gate().aside(self._job.run.control):
+            with thread_mask().nested(self._invocation.run.cancel_scope):
                 self()
 
     def _execute(self) -> None:
         try:
-            drive(self._job)
+            drive(self._invocation)
         except BaseException as error:  # noqa: BLE001 - it must not end the worker; the state says it
-            _say(self._job, error)
+            _say(self._invocation, error)
         finally:
             self._future.finish()

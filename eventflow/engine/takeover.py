@@ -8,18 +8,18 @@ from concurrent.futures import Future
 from time import monotonic
 from typing import Final
 
-from eventflow.engine.effects import Relieved, shielded
-from eventflow.engine.invocation import Job
-from eventflow.engine.lifecycle import Overstayed, carry_on, throw
-from eventflow.interrupts.scopes import GRACE_SECONDS, Control, Interrupted, gate, live
+from eventflow.engine.effects import TakenOver, shielded
+from eventflow.engine.invocation import Invocation
+from eventflow.engine.lifecycle import BodyAbandoned, carry_on, throw
+from eventflow.interrupts.scopes import GRACE_SECONDS, CancelScope, Interrupted, live, thread_mask
 from eventflow.logs import run_logger
 from eventflow.runs.lazy_states import Entered
 from eventflow.runs.run import Transition
 from eventflow.settings import EVENTFLOW_CANCEL_SECONDS
 
-__all__ = ["Relief", "relieve", "settled"]
+__all__ = ["Takeover", "relieve", "settled"]
 
-INSIST_SECONDS: Final = 1.0
+REINTERRUPT_SECONDS: Final = 1.0
 """How often a body is interrupted again that has gone on longer than it may."""
 
 TURN_SECONDS: Final = 0.25
@@ -28,23 +28,23 @@ TURN_SECONDS: Final = 0.25
 _STOPPED: Final = (Interrupted, asyncio.CancelledError)
 
 
-def relieve(job: Job, below: list[Control]) -> None:
+def relieve(invocation: Invocation, below: list[CancelScope]) -> None:
     """Take a run over from the driver that waits for its body, unless the body has ended."""
-    relief = Relief(job, below)
-    if job.run.control.take_over(job, relief):
-        relief.begin()
+    takeover = Takeover(invocation, below)
+    if invocation.run.cancel_scope.take_over(invocation, takeover):
+        takeover.begin()
 
 
-class Relief:
+class Takeover:
     """Drives a run on without its body: Cancelling at once, then Cancelled, or Crashed.
 
     The life of the run stands where its body was called; whoever drives it may go on from there.
     The body's own driver is told to when the body has ended at last, and takes what this came to.
     """
 
-    def __init__(self, job: Job, below: list[Control]) -> None:
-        self._job = job
-        self._below = [one.relief for one in below if one.relief is not None]
+    def __init__(self, invocation: Invocation, below: list[CancelScope]) -> None:
+        self._invocation = invocation
+        self._below = [one.takeover for one in below if one.takeover is not None]
         self._body_ended = threading.Event()
         self.overdue = False
         self._outcome: Future[Entered] = Future()
@@ -53,49 +53,54 @@ class Relief:
     def begin(self) -> None:
         """Drive the run on, in a thread of its own, in the context of the body."""
         threading.Thread(
-            target=self._job.around.run, args=[self._drive], name="eventflow-relief", daemon=True
+            target=self._invocation.around.run,
+            args=[self._drive],
+            name="eventflow-takeover",
+            daemon=True,
         ).start()
 
     def _drive(self) -> None:
-        job = self._job
-        gate().enter_engine()
+        invocation = self._invocation
+        thread_mask().enter_engine()
         try:
-            step = throw(job.course, Overstayed())
-            self._outcome.set_result(carry_on(job, job.course, step, self._publish))
+            step = throw(invocation.lifecycle, BodyAbandoned())
+            self._outcome.set_result(
+                carry_on(invocation, invocation.lifecycle, step, self._publish)
+            )
         except BaseException as error:  # noqa: BLE001 - raised by the body's own driver
             self._outcome.set_exception(error)
-        live.pop(job.run.number, None)
-        if job.future is not None:
-            job.future.finish()
-        while not self._body_ended.wait(INSIST_SECONDS):
-            job.run.control.insist()
+        live.pop(invocation.run.number, None)
+        if invocation.future is not None:
+            invocation.future.finish()
+        while not self._body_ended.wait(REINTERRUPT_SECONDS):
+            invocation.run.cancel_scope.reinterrupt()
 
     def _publish(self, fact: Transition) -> None:
         """Publish on the run's own event loop, where it has one that is turning."""
-        loop = self._job.run.control.loop
+        loop = self._invocation.run.cancel_scope.loop
         if loop is None or not _is_turning(loop):
-            self._job.bus.publish_transition(fact)
+            self._invocation.bus.publish_transition(fact)
         else:
             asyncio.run_coroutine_threadsafe(self._apublish(fact), loop).result()
 
     async def _apublish(self, fact: Transition) -> None:
-        left = self._job.bus.begin_transition(fact)
+        left = self._invocation.bus.begin_transition(fact)
         if left is not None:
             await left
 
     def linger(self) -> bool:
         """Wait for the body until its time is over; says whether it has ended."""
-        control = self._job.run.control
-        until = control.asked + EVENTFLOW_CANCEL_SECONDS.value()
+        cancel_scope = self._invocation.run.cancel_scope
+        until = cancel_scope.asked + EVENTFLOW_CANCEL_SECONDS.value()
         ended = self._body_ended.wait(max(0.0, until - monotonic()))
-        for relief in self._below:
-            relief._outcome.exception()  # noqa: SLF001 - its own kind
+        for takeover in self._below:
+            takeover._outcome.exception()  # noqa: SLF001 - its own kind
         if self._below and not ended:
             # It may have waited for those that have been given up just now.
             ended = self._body_ended.wait(GRACE_SECONDS)
         if not ended:
             self.overdue = True
-            control.insist()
+            cancel_scope.reinterrupt()
 
         return ended
 
@@ -103,7 +108,9 @@ class Relief:
         """Say that the body has ended after all."""
         self._body_ended.set()
         if isinstance(error, Exception):
-            run_logger(self._job.run).debug("The body that was given up ended", exc_info=error)
+            run_logger(self._invocation.run).debug(
+                "The body that was given up ended", exc_info=error
+            )
 
     def settle(self, error: BaseException | None) -> Entered:
         """Give the state that the run ended in, to the driver whose body has ended at last.
@@ -121,13 +128,13 @@ class Relief:
     async def asettle(self, error: BaseException | None) -> Entered:
         """Do what `settle` does, on an event loop."""
         self.end_body(error)
-        control = self._job.run.control
+        cancel_scope = self._invocation.run.cancel_scope
         try:
             await shielded(asyncio.wait([asyncio.wrap_future(self._outcome)]))
         except asyncio.CancelledError as cancelled:  # perhaps by ourselves, and late
             error = error or cancelled
         task = asyncio.current_task()
-        others = task is not None and control.uncancel(task)
+        others = task is not None and cancel_scope.uncancel(task)
         ours = (Exception, Interrupted) if others else (Exception, *_STOPPED)
         if error is not None and not isinstance(error, ours):
             raise error
@@ -137,8 +144,8 @@ class Relief:
 
 async def settled(error: BaseException | None) -> None:
     """Wait, on an event loop, for the end of a run that was taken over from its driver."""
-    if isinstance(error, Relieved):
-        await error.relief.asettle(error.error)
+    if isinstance(error, TakenOver):
+        await error.takeover.asettle(error.error)
 
 
 def _is_turning(loop: asyncio.AbstractEventLoop) -> bool:

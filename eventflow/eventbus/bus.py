@@ -14,17 +14,17 @@ from anyio import to_thread
 
 from eventflow.eventbus.filters import Filter, Selection
 from eventflow.eventbus.mailbox import Mailbox, Overflow, check_policy
-from eventflow.eventbus.publication import Round, failure_of
-from eventflow.eventbus.receivers import Queued
+from eventflow.eventbus.publication import Publication, failure_of
+from eventflow.eventbus.receivers import QueuedReceiver
 from eventflow.eventbus.routing import NOWHERE, Explanation, Route, Router
-from eventflow.eventbus.streams import EventStream, ToMailbox
+from eventflow.eventbus.streams import EventStream, MailboxReceiver
 from eventflow.eventbus.subscriptions import (
-    Account,
-    Inline,
+    InlineReceiver,
     Listener,
     Phase,
     Receiver,
     Subscription,
+    TransitionRecorder,
     is_async,
 )
 from eventflow.events import Event, ListenerFailed
@@ -50,7 +50,7 @@ class EventBus:
         self._router = Router()
         self._serials = itertools.count(1)
         # What the settings ask for, attached before the first run.
-        self.account: Account | None = None
+        self.account: TransitionRecorder | None = None
         self.wired = False
 
     # -- subscribing ------------------------------------------------------------------------
@@ -113,10 +113,10 @@ class EventBus:
             if not callable(listener):
                 raise TypeError(f"A listener must be callable, but got {listener!r}.")
             if not is_async(listener):
-                receiver: Receiver = Inline(listener)
+                receiver: Receiver = InlineReceiver(listener)
                 return self.attach(listener, receiver, chosen, priority=priority, once=once)
             reader = cast("Callable[[Any], Awaitable[object]]", listener)
-            queued = Queued(reader, self._alistener_failed, size, overflow)
+            queued = QueuedReceiver(reader, self._alistener_failed, size, overflow)
             subscription = self.attach(listener, queued, chosen, priority=priority, once=once)
             queued.when_over = subscription.cancel
             return subscription
@@ -170,11 +170,11 @@ class EventBus:
             event = _following(event, follows)
         if route is NOWHERE:
             return event
-        round_ = Round(event, self._listener_failed, event)
-        round_.listeners(route.listeners)
+        publication = Publication(event, self._listener_failed, event)
+        publication.listeners(route.listeners)
         if route.hooks:
-            round_.hooks(route.owed(event))
-        round_.end()
+            publication.hooks(route.owed(event))
+        publication.end()
 
         return event
 
@@ -190,13 +190,13 @@ class EventBus:
             event = _following(event, follows)
         if route is NOWHERE:
             return event
-        round_ = Round(event, self._listener_failed, event)
-        left = round_.begin(route.listeners)
+        publication = Publication(event, self._listener_failed, event)
+        left = publication.begin(route.listeners)
         owed = route.owed(event)
         if left or owed:
-            await round_.finish(owed)
+            await publication.finish(owed)
         else:
-            round_.end()
+            publication.end()
 
         return event
 
@@ -220,12 +220,12 @@ class EventBus:
             account.wait()
         if route is NOWHERE:
             return
-        round_ = Round(fact, self._listener_failed)
+        publication = Publication(fact, self._listener_failed)
         if route.listeners:
-            round_.listeners(route.listeners)
+            publication.listeners(route.listeners)
         if owed:
-            round_.hooks(owed)
-        round_.end()
+            publication.hooks(owed)
+        publication.end()
 
     def begin_transition(self, fact: Transition) -> Awaitable[None] | None:
         """Publish a transition from async code, as far as that goes without awaiting.
@@ -242,7 +242,11 @@ class EventBus:
         return self._begin(fact, route, owed)
 
     async def _wait_and_publish(
-        self, account: Account, fact: Transition, route: Route, owed: Sequence[Subscription]
+        self,
+        account: TransitionRecorder,
+        fact: Transition,
+        route: Route,
+        owed: Sequence[Subscription],
     ) -> None:
         await to_thread.run_sync(account.wait)
         left = self._begin(fact, route, owed)
@@ -254,11 +258,11 @@ class EventBus:
     ) -> Awaitable[None] | None:
         if route is NOWHERE:
             return None
-        round_ = Round(fact, self._listener_failed)
-        left = round_.begin(route.listeners)
+        publication = Publication(fact, self._listener_failed)
+        left = publication.begin(route.listeners)
         if left or owed:
-            return round_.finish(owed)
-        round_.end()
+            return publication.finish(owed)
+        publication.end()
 
         return None
 
@@ -301,7 +305,7 @@ class EventBus:
         self, chosen: Filter, size: int, overflow: Overflow
     ) -> AsyncIterator[EventStream]:
         mailbox = Mailbox(asyncio.get_running_loop(), size, overflow)
-        with self.attach("stream", ToMailbox(mailbox), chosen):
+        with self.attach("stream", MailboxReceiver(mailbox), chosen):
             yield EventStream(mailbox)
 
     def wait_for(
@@ -320,7 +324,7 @@ class EventBus:
 
     async def _wait_for(self, chosen: Filter, timeout: float | None) -> Any:
         mailbox = Mailbox(asyncio.get_running_loop(), 1, "drop_newest")
-        with self.attach("wait_for", ToMailbox(mailbox), chosen, once=True):
+        with self.attach("wait_for", MailboxReceiver(mailbox), chosen, once=True):
             try:
                 async with asyncio.timeout(timeout):
                     return await mailbox.get()

@@ -12,7 +12,7 @@ from eventflow.logs import get_logger
 from eventflow.runs.run import Transition
 from eventflow.states import ErrorInfo
 
-__all__ = ["Failed", "Round", "failure_of"]
+__all__ = ["Failed", "Publication", "failure_of"]
 
 _logger: Final = get_logger("bus")
 
@@ -22,14 +22,14 @@ Failed: TypeAlias = Callable[[object, Event, BaseException], object]
 
 class _Local(threading.local):
     def __init__(self) -> None:
-        self.rounds: list[Round] = []
+        self.rounds: list[Publication] = []
 
 
 _under_way: Final = _Local()
 """The rounds in this thread, the innermost last."""
 
 
-class Round:
+class Publication:
     """One event, or a transition whose event is built for the first who wants it, on its way.
 
     `event` is the subject once more, where that is one already. What a listener raises is told to

@@ -16,7 +16,7 @@ from eventflow.events import Event
 from eventflow.interrupts.portals import background, running_loop
 from eventflow.primitives.forks import in_children
 
-__all__ = ["Queued"]
+__all__ = ["QueuedReceiver"]
 
 SHUTDOWN_SECONDS: Final = 5.0
 """How long an ending event loop, or process, waits for async listeners to catch up."""
@@ -48,7 +48,7 @@ class _Reader(asyncio.Task[None]):
 _readers: Final[set[_Reader]] = set()  # a loop itself holds its tasks weakly
 
 
-class Queued:
+class QueuedReceiver:
     """Puts events into a mailbox; an async listener reads it in a task of its own.
 
     The task lives on the loop that was running at the subscription, else on a background one.
@@ -212,7 +212,7 @@ def _is_from_outside(error: BaseException) -> bool:
     return isinstance(error, GeneratorExit)
 
 
-_at_home_nowhere: Final[set[Queued]] = set()
+_at_home_nowhere: Final[set[QueuedReceiver]] = set()
 """The listeners that read on the background loop."""
 
 

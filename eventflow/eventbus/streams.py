@@ -8,7 +8,7 @@ from typing import Any
 from eventflow.eventbus.mailbox import Mailbox
 from eventflow.events import Event
 
-__all__ = ["EventStream", "ToMailbox"]
+__all__ = ["EventStream", "MailboxReceiver"]
 
 
 class EventStream:
@@ -38,7 +38,7 @@ class EventStream:
         return event
 
 
-class ToMailbox:
+class MailboxReceiver:
     """Receives for one who reads a mailbox."""
 
     __slots__ = ("_mailbox",)

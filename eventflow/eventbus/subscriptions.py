@@ -19,12 +19,12 @@ from eventflow.runs.run import Transition
 __all__ = [
     "MAIN",
     "MP_MAIN",
-    "Account",
-    "Inline",
+    "InlineReceiver",
     "Listener",
     "Phase",
     "Receiver",
     "Subscription",
+    "TransitionRecorder",
     "is_async",
     "qualified_name",
 ]
@@ -101,7 +101,7 @@ class Receiver(Protocol):
         ...
 
 
-class Account(Protocol):
+class TransitionRecorder(Protocol):
     """Keeps account of transitions, and of the hooks they are owed to, before anyone hears of them.
 
     A bus has one at most: the journal's.
@@ -124,7 +124,7 @@ _lock = threading.RLock()
 renewed(globals(), "_lock", threading.RLock)
 
 
-class Tally:
+class Counter:
     """Counts for many threads without a lock on their way: a step of `count` is a single one."""
 
     __slots__ = ("_looks", "_steps", "count")
@@ -184,7 +184,7 @@ class Subscription:
         self.order = (phase, -priority, serial)
         self.once = once
         self.active = True
-        self.tally = Tally()
+        self.tally = Counter()
         self._claimed = False
         self._on_cancel = on_cancel
 
@@ -256,7 +256,7 @@ class Subscription:
         return f"Subscription({qualified_name(self.listener)}, {self.filter})"
 
 
-class Inline:
+class InlineReceiver:
     """Calls a sync listener in the publisher's own thread."""
 
     __slots__ = ("_listener",)

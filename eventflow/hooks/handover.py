@@ -1,4 +1,4 @@
-"""Parcels: the hooks of a definition as its owner has them, on their way to its guardian.
+"""HandedOver: the hooks of a definition as its owner has them, on their way to its guardian.
 
 What the files of the owner declare may not be all: hooks are added at run time, or exist in one
 process only. A hook that another process can import goes by its name, any other by value.
@@ -14,20 +14,20 @@ from eventflow.hooks.declaration import Hook
 from eventflow.hooks.references import refer_to_function
 from eventflow.logs import get_logger
 
-__all__ = ["FOR_ALL", "Item", "Parcels", "by_name", "by_value", "pack"]
+__all__ = ["FOR_ALL", "HandedOver", "PackedHook", "by_name", "by_value", "pack"]
 
 FOR_ALL: Final = "*"
 """The key of hooks that are declared for every run that matches."""
 
 
-class Item(NamedTuple):
+class PackedHook(NamedTuple):
     """One hook: its identity, and itself, unless it cannot be handed over."""
 
     hook_id: str
     packed: bytes | None
 
 
-def pack(items: Iterable[Item]) -> bytes:
+def pack(items: Iterable[PackedHook]) -> bytes:
     """Give one parcel of several hooks, in their order."""
     return pickle.dumps([tuple(one) for one in items])
 
@@ -55,7 +55,7 @@ def by_value(hook: Hook) -> bytes:
     return packed
 
 
-class Parcels:
+class HandedOver:
     """What an owner handed over, by the reference of the definition; unpacked when asked for.
 
     `find` gives a function by its name, or None.
@@ -91,7 +91,7 @@ class Parcels:
 
         return next(filter(None, map(self._unpacked, named)), None)
 
-    def _unpacked(self, item: Item) -> Hook | None:
+    def _unpacked(self, item: PackedHook) -> Hook | None:
         if item.packed is None:
             return None
         try:
@@ -115,8 +115,8 @@ class Parcels:
         return found
 
 
-def _items(key: str, parcel: bytes) -> Iterator[Item]:
+def _items(key: str, parcel: bytes) -> Iterator[PackedHook]:
     try:
-        yield from (Item(*one) for one in pickle.loads(parcel))  # noqa: S301 - from our own owner
+        yield from (PackedHook(*one) for one in pickle.loads(parcel))  # noqa: S301 - from our own owner
     except Exception as error:  # noqa: BLE001 - it may be of another version
         get_logger("recovery").error(f"The hooks of {key} cannot be unpacked: {error!r}")

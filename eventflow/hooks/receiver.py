@@ -22,7 +22,7 @@ from eventflow.events import (
 from eventflow.hooks.declaration import Hook, HookFunction
 from eventflow.hooks.delivery import Delivery
 from eventflow.interrupts.portals import Outcome, background, in_thread, unpacked
-from eventflow.interrupts.scopes import Inside, gate
+from eventflow.interrupts.scopes import ThreadPhase, thread_mask
 from eventflow.retries import Delays
 from eventflow.runs.run import RunType, Transition
 
@@ -31,8 +31,8 @@ __all__ = ["HookReceiver", "hook", "redeliver"]
 F = TypeVar("F", bound=HookFunction)
 
 # Python 3.11 looks a member up by calling Python code, which is too slow for every hook.
-_ENGINE: Final = Inside.ENGINE
-_HOOK: Final = Inside.HOOK
+_ENGINE: Final = ThreadPhase.ENGINE
+_HOOK: Final = ThreadPhase.HOOK
 
 
 class HookReceiver:
@@ -121,13 +121,13 @@ def _run_to_the_end(delivery: Delivery) -> None:
 
 
 def _attempt(delivery: Delivery, delay: float) -> None:
-    here = gate()
-    before, bodies = here.inside, here.bodies
+    here = thread_mask()
+    before, bodies = here.phase, here.bodies
     try:
         if before is _ENGINE:
             # A signal that came before waits on: it must not take the place of the hook. And what
             # stops the bodies around the run is none of the hook's business.
-            here.inside, here.bodies = _HOOK, []
+            here.phase, here.bodies = _HOOK, []
         if delay:
             sleep(delay)
         delivery.begin()
@@ -139,7 +139,7 @@ def _attempt(delivery: Delivery, delay: float) -> None:
         else:
             _call_in_time(delivery, hook.timeout_seconds)
     finally:
-        here.inside, here.bodies = before, bodies
+        here.phase, here.bodies = before, bodies
 
 
 def _call_in_time(delivery: Delivery, seconds: float) -> None:

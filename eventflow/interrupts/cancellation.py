@@ -28,9 +28,9 @@ def elsewhere(ask: Elsewhere) -> Callable[[], None]:
 
 def cancel_here(run_id: UUID) -> bool | None:
     """Do what `cancel` does for a run that is executed in this process; None if it is not."""
-    control = live.get(run_id.int)
+    cancel_scope = live.get(run_id.int)
 
-    return None if control is None else control.stop(Reason.CANCELLED)
+    return None if cancel_scope is None else cancel_scope.stop(Reason.CANCELLED)
 
 
 def cancel(run_id: UUID | str) -> bool:

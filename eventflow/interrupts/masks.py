@@ -19,7 +19,17 @@ from typing import Any, Final, Protocol
 
 from eventflow.primitives.forks import in_children
 
-__all__ = ["WAKE", "Bell", "Body", "Gate", "Inside", "Interrupted", "gate", "on_wake", "wait"]
+__all__ = [
+    "WAKE",
+    "Bell",
+    "Body",
+    "InterruptMask",
+    "Interrupted",
+    "ThreadPhase",
+    "on_wake",
+    "thread_mask",
+    "wait",
+]
 
 WAKE: Final = getattr(signal, "SIGURG", None)
 """The signal that wakes the main thread from a blocking call; ignored by default everywhere."""
@@ -42,7 +52,7 @@ class Body(Protocol):
         ...
 
 
-class Inside(Enum):
+class ThreadPhase(Enum):
     """What a thread is executing, as far as interrupts are concerned."""
 
     NOTHING = "nothing of a run"
@@ -53,11 +63,11 @@ class Inside(Enum):
 
 
 # Python 3.11 looks a member up by calling Python code, where an interrupt could arrive.
-_NOTHING: Final = Inside.NOTHING
-_ENGINE: Final = Inside.ENGINE
-_BODY: Final = Inside.BODY
-_HOOK: Final = Inside.HOOK
-_LOOP: Final = Inside.LOOP
+_NOTHING: Final = ThreadPhase.NOTHING
+_ENGINE: Final = ThreadPhase.ENGINE
+_BODY: Final = ThreadPhase.BODY
+_HOOK: Final = ThreadPhase.HOOK
+_LOOP: Final = ThreadPhase.LOOP
 
 
 class Bell:
@@ -94,7 +104,7 @@ class Interrupted(BaseException):
     """Raised inside the body of a sync run that eventflow stops; not for users to catch."""
 
 
-class Gate:
+class InterruptMask:
     """What one thread is inside of, and what waits to be raised there."""
 
     __slots__ = (
@@ -106,7 +116,7 @@ class Gate:
         "dealing",
         "deferred",
         "ident",
-        "inside",
+        "phase",
         "signalled",
         "sleeping",
         "tasks",
@@ -114,7 +124,7 @@ class Gate:
 
     def __init__(self) -> None:
         self.ident = threading.get_ident()
-        self.inside = _NOTHING
+        self.phase = _NOTHING
         self.bodies: list[Body] = []
         self.deferred: BaseException | None = None
         self.dealing: BaseException | None = None  # what a run is being ended by, from outside
@@ -133,21 +143,21 @@ class Gate:
 
     def due(self) -> bool:
         """Say whether a body on this thread's stack has been told to stop."""
-        for control in self.bodies:  # noqa: SIM110 - asked twice a run, where any() is slow
-            if control.reason is not None:
+        for cancel_scope in self.bodies:  # noqa: SIM110 - asked twice a run, where any() is slow
+            if cancel_scope.reason is not None:
                 return True
 
         return False
 
-    def knock(self, control: Body) -> None:
+    def interrupt(self, cancel_scope: Body) -> None:
         """Interrupt the bodies on this thread from that run's on; called from any thread."""
         with self._lock:
             # The reason may have been dealt with while the caller was on its way here.
-            if control.reason is None or control not in self.bodies:
+            if cancel_scope.reason is None or cancel_scope not in self.bodies:
                 return
-            if self.inside is _LOOP:
+            if self.phase is _LOOP:
                 self.cancel_tasks(None)
-            elif self.inside is _BODY:
+            elif self.phase is _BODY:
                 self._raise_there()
                 if self.sleeping is not None:
                     self.sleeping.set()
@@ -166,30 +176,30 @@ class Gate:
         A signal that arrives just before a blocking call begins does not end that call.
         """
         with self._lock:
-            missed = self.signalled and self.inside is _BODY
+            missed = self.signalled and self.phase is _BODY
             if missed and WAKE is not None:
                 signal.pthread_kill(self.ident, WAKE)
 
             return missed
 
-    def open(self, inside: Inside) -> None:
+    def unmask(self, phase: ThreadPhase) -> None:
         """Let in what may arrive here, and raise what has been waiting."""
-        self.inside = inside
-        if self.dealing is not None and inside is not _HOOK:
+        self.phase = phase
+        if self.dealing is not None and phase is not _HOOK:
             self.dealing = None
         # `stop` gives its reason before it knocks: whoever found the gate shut is seen here.
-        if inside is _BODY and self.bodies and self.due():
+        if phase is _BODY and self.bodies and self.due():
             raise Interrupted
         deferred, self.deferred = self.deferred, None
         if deferred is not None:
             raise deferred
 
-    def shut(self) -> None:
+    def mask(self) -> None:
         """Let nothing in from here on; an interrupt on its way is called back.
 
         Two can be: one that was raised before, and one whose sender was at the gate just then.
         """
-        self.inside = _ENGINE
+        self.phase = _ENGINE
         try:
             self._call_back()
         except Interrupted:
@@ -212,11 +222,11 @@ class Gate:
                     pass
 
     @contextlib.contextmanager
-    def aside(self, control: Body) -> Iterator[None]:
+    def nested(self, cancel_scope: Body) -> Iterator[None]:
         """Execute another run's work meanwhile; only bodies around that run are stopped in it."""
-        before, bodies = self.inside, self.bodies
+        before, bodies = self.phase, self.bodies
         self.enter_engine()
-        self.bodies = [body for body in bodies if control.is_below(body)]
+        self.bodies = [body for body in bodies if cancel_scope.is_below(body)]
         try:
             yield
         finally:
@@ -225,33 +235,33 @@ class Gate:
 
     def enter_engine(self) -> None:
         """Begin to execute the engine for a run, perhaps from within the body of another."""
-        if self.inside is _BODY:
-            self.shut()
+        if self.phase is _BODY:
+            self.mask()
         else:
-            self.inside = _ENGINE
+            self.phase = _ENGINE
 
-    def leave_engine(self, before: Inside) -> None:
+    def leave_engine(self, before: ThreadPhase) -> None:
         """Go back to where the engine was entered from, and raise what has been waiting.
 
         Raises:
             Interrupted: the body around it is to stop.
             KeyboardInterrupt, TerminationSignal: a signal arrived meanwhile.
         """
-        self.open(before)
+        self.unmask(before)
 
     def defer(self, error: BaseException) -> None:
         """Keep what a signal asks for until the engine is left; an exit outweighs an interrupt."""
         if not isinstance(self.deferred, SystemExit):
             self.deferred = error
 
-    def take_in(self, task: asyncio.Task[Any]) -> None:
+    def enter_task(self, task: asyncio.Task[Any]) -> None:
         """Begin to execute async runs in this task: it is cancelled where a body is interrupted."""
-        if self.inside is not _LOOP:
-            beneath = self.inside
+        if self.phase is not _LOOP:
+            beneath = self.phase
             self.enter_engine()
             self._beneath = beneath
         self.tasks[task] = None
-        self.inside = _LOOP
+        self.phase = _LOOP
         loop = task.get_loop()
         if self._turned is not loop and self.ident == threading.main_thread().ident:
             self._turned = loop
@@ -271,10 +281,10 @@ class Gate:
         else:
             self._turned = None
 
-    def let_go(self, task: asyncio.Task[Any]) -> None:
+    def leave_task(self, task: asyncio.Task[Any]) -> None:
         """End what `take_in` began; raises what `leave_engine` does."""
         self.tasks.pop(task, None)
-        if not self.tasks and self.inside is _LOOP:
+        if not self.tasks and self.phase is _LOOP:
             self.leave_engine(self._beneath)
 
     def cancel_tasks(self, cause: BaseException | None) -> None:
@@ -292,18 +302,18 @@ def _raise_in(ident: int) -> None:
 
 class _Local(threading.local):
     def __init__(self) -> None:
-        self.gate = Gate()
+        self.mask = InterruptMask()
 
 
 _local: Final = _Local()
 
 
-def gate() -> Gate:
+def thread_mask() -> InterruptMask:
     """Give the gate of this thread."""
-    return _local.gate
+    return _local.mask
 
 
-in_children(lambda: gate().forget())
+in_children(lambda: thread_mask().forget())
 
 
 def _wakes(signum: int) -> bool:
@@ -316,18 +326,18 @@ def on_wake(_signum: int, _frame: object) -> None:
     Raises:
         Interrupted: a body of this thread is to stop.
     """
-    here = gate()
+    here = thread_mask()
     here.signalled = False
-    if here.inside is _BODY and here.due():
+    if here.phase is _BODY and here.due():
         raise Interrupted
 
 
 def wait(bell: Bell, timeout: float | None = None) -> bool:
     """Wait for a bell; if a body of this thread is told to stop meanwhile, wake up."""
-    here = gate()
+    here = thread_mask()
     here.sleeping = bell
     try:
-        if here.inside is _BODY and here.due():
+        if here.phase is _BODY and here.due():
             raise Interrupted
         if here.ident != threading.main_thread().ident:
             return bell.wait(timeout)

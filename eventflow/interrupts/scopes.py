@@ -14,11 +14,28 @@ from enum import Enum
 from time import monotonic
 from typing import Any, Final, Protocol, TypeVar
 
-from eventflow.interrupts.masks import Bell, Gate, Inside, Interrupted, gate, wait
+from eventflow.interrupts.masks import (
+    Bell,
+    Interrupted,
+    InterruptMask,
+    ThreadPhase,
+    thread_mask,
+    wait,
+)
 from eventflow.interrupts.portals import watchdog
 from eventflow.primitives.forks import renewed
 
-__all__ = ["Bell", "Control", "Gate", "Inside", "Interrupted", "Reason", "gate", "live", "wait"]
+__all__ = [
+    "Bell",
+    "CancelScope",
+    "InterruptMask",
+    "Interrupted",
+    "Reason",
+    "ThreadPhase",
+    "live",
+    "thread_mask",
+    "wait",
+]
 
 T = TypeVar("T")
 
@@ -34,7 +51,7 @@ GRACE_SECONDS: Final = 0.5
 class Turn(Protocol):
     """The executing of a body by whoever drives its run."""
 
-    def relieve(self, below: list[Control]) -> None:
+    def relieve(self, below: list[CancelScope]) -> None:
         """Have the run go on without its body; those below it are relieved already."""
         ...
 
@@ -49,8 +66,8 @@ class Reason(Enum):
 # Python 3.11 looks a member up by calling Python code, where an interrupt could arrive.
 _CANCELLED: Final = Reason.CANCELLED
 _TIMED_OUT: Final = Reason.TIMED_OUT
-_ENGINE: Final = Inside.ENGINE
-_BODY: Final = Inside.BODY
+_ENGINE: Final = ThreadPhase.ENGINE
+_BODY: Final = ThreadPhase.BODY
 
 # Reentrant: a signal handler of the program's own may cancel a run.
 _lock = threading.RLock()
@@ -64,14 +81,14 @@ def _is_current(task: asyncio.Task[Any]) -> bool:
         return False
 
 
-class Control:
+class CancelScope:
     """The handle by which one run is stopped, whoever asks and wherever it executes."""
 
     __slots__ = (
         "_cancelled_before",
         "_cancels",
-        "_gate",
         "_loop",
+        "_mask",
         "_task",
         "_timer",
         "asked",  # when its cancellation was; not set before
@@ -79,21 +96,21 @@ class Control:
         "closed",
         "parent",
         "reason",
-        "relief",
+        "takeover",
         "turn",
     )
 
     body: Any
     asked: float
 
-    def __init__(self, parent: Control | None) -> None:
+    def __init__(self, parent: CancelScope | None) -> None:
         self.parent = parent
         self.reason: Reason | None = None
         self.closed = False
-        self.relief: Any = None
+        self.takeover: Any = None
         self.turn: Turn | None = None
         self._timer: object = None
-        self._gate: Gate | None = None
+        self._mask: InterruptMask | None = None
         self._task: asyncio.Task[Any] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._cancels = 0
@@ -107,7 +124,7 @@ class Control:
             self.reason = reason
             self.asked = monotonic()
         if reason is _CANCELLED:
-            _look_later(self)  # first: a body that cancels itself is interrupted in here
+            _escalate_later(self)  # first: a body that cancels itself is interrupted in here
         self._interrupt()
 
         return True
@@ -120,38 +137,38 @@ class Control:
 
         return mine
 
-    def take_over(self, turn: Turn, relief: object) -> bool:
+    def take_over(self, turn: Turn, takeover: object) -> bool:
         """Relieve the driver of the body; gives False if the body has ended."""
         with _lock:
             if self.turn is not turn:
                 return False
             self.turn = None
-            self.relief = relief
+            self.takeover = takeover
 
         return True
 
-    def look(self) -> None:
+    def escalate(self) -> None:
         """See whether the body has stopped; if it goes on, the run does without it."""
-        if self.closed or self.relief is not None:
+        if self.closed or self.takeover is not None:
             return
         turn = self.turn
         if turn is None:  # a hook is running, which is waited for
-            _look_later(self)
+            _escalate_later(self)
             return
         below = sorted((one for one in (*live.values(),) if one.is_below(self)), key=_depth)
         for one in reversed(below):
             one.stop(_CANCELLED)
-            one.look()
+            one.escalate()
         turn.relieve(below)
 
-    def insist(self) -> None:
+    def reinterrupt(self) -> None:
         """Interrupt a body again that has gone on for too long."""
         self._interrupt()
 
     @property
     def overdue(self) -> bool:
         """Whether the body has gone on for too long."""
-        return self.relief is not None and self.relief.overdue
+        return self.takeover is not None and self.takeover.overdue
 
     def close(self) -> bool:
         """Let nothing stop the run from here on; says whether its cancellation was asked for."""
@@ -163,9 +180,9 @@ class Control:
 
     def _interrupt(self) -> None:
         # Read once: the run may end, and clear them, while this is being done.
-        thread, loop = self._gate, self._loop
+        thread, loop = self._mask, self._loop
         if thread is not None:
-            thread.knock(self)
+            thread.interrupt(self)
             if thread.signalled:
                 _remind_later(thread)
         if loop is not None:
@@ -193,7 +210,7 @@ class Control:
 
         return False
 
-    def is_below(self, other: Control) -> bool:
+    def is_below(self, other: CancelScope) -> bool:
         """Say whether the other run is around this one."""
         above = self.parent
         while above is not None and above is not other:
@@ -201,7 +218,7 @@ class Control:
 
         return above is not None
 
-    def awaiting(self) -> list[Control]:
+    def awaiting(self) -> list[CancelScope]:
         """Give this run and those around it whose task is standing still in this very call.
 
         A sync run that is called from an async body blocks the loop: its thread must be
@@ -210,8 +227,8 @@ class Control:
         task = self._task
         if task is None or not _is_current(task):
             return []
-        found: list[Control] = []
-        above: Control | None = self
+        found: list[CancelScope] = []
+        above: CancelScope | None = self
         while above is not None and above._task is task:  # noqa: SLF001 - its own kind
             found.insert(0, above)
             above = above.parent
@@ -224,26 +241,26 @@ class Control:
         Raises:
             Interrupted: the run, or one around it, was stopped.
         """
-        here = gate()
+        here = thread_mask()
         bodies = [self] if self.parent is None else [*self.parent.awaiting(), self]
         here.bodies += bodies
-        for control in bodies:
-            control._gate = here  # noqa: SLF001 - its own kind
+        for cancel_scope in bodies:
+            cancel_scope._mask = here  # noqa: SLF001 - its own kind
         try:
-            here.open(_BODY)
+            here.unmask(_BODY)
             return body()
         finally:
             # From here on nobody knocks; what was raised before may still arrive in any call.
-            here.inside = _ENGINE
+            here.phase = _ENGINE
             try:
-                here.shut()
+                here.mask()
             except Interrupted:
                 try:
-                    here.shut()
+                    here.mask()
                 except Interrupted:
-                    here.shut()
-            for control in bodies:
-                control._gate = None  # noqa: SLF001 - its own kind
+                    here.mask()
+            for cancel_scope in bodies:
+                cancel_scope._mask = None  # noqa: SLF001 - its own kind
                 here.bodies.pop()
 
     def sleep(self, seconds: float) -> None:
@@ -275,7 +292,7 @@ class Control:
         Says whether somebody else has asked for the task's cancellation as well.
         """
         task = self._task
-        if task is None or self.relief is not None:
+        if task is None or self.takeover is not None:
             return False  # who took over is in another thread than the task
 
         return self.uncancel(task)
@@ -317,7 +334,7 @@ class Control:
         return True
 
 
-def _remind_later(thread: Gate) -> None:
+def _remind_later(thread: InterruptMask) -> None:
     def remind() -> None:
         if thread.remind():
             _remind_later(thread)
@@ -325,20 +342,20 @@ def _remind_later(thread: Gate) -> None:
     watchdog.call_later(REMIND_SECONDS, remind)
 
 
-def _look_later(control: Control) -> None:
-    watchdog.call_later(GRACE_SECONDS, control.look)
+def _escalate_later(cancel_scope: CancelScope) -> None:
+    watchdog.call_later(GRACE_SECONDS, cancel_scope.escalate)
 
 
-def _depth(control: Control) -> int:
-    above, depth = control.parent, 0
+def _depth(cancel_scope: CancelScope) -> int:
+    above, depth = cancel_scope.parent, 0
     while above is not None:
         above, depth = above.parent, depth + 1
 
     return depth
 
 
-live: Final[dict[int, Control]] = {}
-"""The controls of the runs that are being executed in this process, by the number of their id.
+live: Final[dict[int, CancelScope]] = {}
+"""The cancel_scopes of the runs that are being executed in this process, by the number of their id.
 
 The hash of a UUID is computed by Python code, that of a number is not.
 """

@@ -22,7 +22,7 @@ from types import FrameType
 from typing import Any, Final
 
 from eventflow.errors import TerminationSignal
-from eventflow.interrupts.masks import WAKE, Inside, gate, on_wake
+from eventflow.interrupts.masks import WAKE, ThreadPhase, on_wake, thread_mask
 from eventflow.interrupts.portals import running_loop
 
 __all__ = ["cause", "guard", "notice"]
@@ -119,17 +119,17 @@ def _on_again(signum: int, _frame: FrameType | None) -> None:
 
 
 def _arrived(signum: int, error: BaseException) -> None:
-    here = gate()
+    here = thread_mask()
     if _is_dealt_with(_watch.arrived.get(signum)):
         _end(signum)
     ending = any(map(_is_dealt_with, _watch.arrived.values()))
     _watch.arrived[signum] = error
-    if here.inside is Inside.ENGINE or (ending and here.inside is Inside.HOOK):
+    if here.phase is ThreadPhase.ENGINE or (ending and here.phase is ThreadPhase.HOOK):
         here.defer(error)
-    elif here.inside is Inside.LOOP and here.tasks and running_loop() is not None:
+    elif here.phase is ThreadPhase.LOOP and here.tasks and running_loop() is not None:
         here.cancel_tasks(error)
     else:
-        if here.inside is Inside.HOOK:
+        if here.phase is ThreadPhase.HOOK:
             here.dealing = error  # kept until the other hooks have run
         raise error
 
@@ -138,7 +138,7 @@ def _is_dealt_with(error: BaseException | None) -> bool:
     """Say whether what a signal has raised, or is going to, is still on its way."""
     if error is None:
         return False
-    here = gate()
+    here = thread_mask()
     if error is here.deferred or error in here.tasks.values():
         return True
 
@@ -167,4 +167,4 @@ def cause(error: BaseException) -> BaseException:
     notice()
     task = asyncio.current_task()
 
-    return (gate().tasks.get(task) if task is not None else None) or error
+    return (thread_mask().tasks.get(task) if task is not None else None) or error

@@ -16,15 +16,15 @@ from pydantic_core import to_json
 
 from eventflow.hooks.declaration import Hook
 from eventflow.hooks.importability import reference_of, unreachable
-from eventflow.journal.format import Line, Tables, Values
+from eventflow.journal.format import JournalLine, Tables, Values
 from eventflow.journal.rows import DeliveryStatus, RunRow, micros
 from eventflow.primitives.errorinfo import ErrorInfo, printable
 from eventflow.primitives.ids import delivery_number
-from eventflow.runs.lazy_states import Draft, Entered
+from eventflow.runs.lazy_states import Entered, LazyState
 from eventflow.runs.run import Run, Transition
 from eventflow.states import StateType
 
-__all__ = ["Entry", "Page", "has_plain_parameters", "line", "page_of", "settlement"]
+__all__ = ["Entry", "RunEncoder", "encoder_of", "has_plain_parameters", "line", "settlement"]
 
 LONGEST: Final = 10_000
 """How many characters of a message, or of what a hook failed with, are kept."""
@@ -32,7 +32,7 @@ LONGEST: Final = 10_000
 MANY_HOOKS: Final = 1024
 """Of how many hooks it is remembered what their rows say of them."""
 
-Entry: TypeAlias = "tuple[Page, Values, Run, bool]"
+Entry: TypeAlias = "tuple[RunEncoder, Values, Run, bool]"
 """A transition put down: where, its own row, its run, and whether that has ended with it."""
 
 # Python 3.11 looks a member up by calling Python code.
@@ -47,7 +47,7 @@ _BEGUN: Final = (str(DeliveryStatus.RUNNING), 1, None, None)
 """The same, but for the time, for the first of an event's hooks: its turn is next."""
 
 
-class Page:
+class RunEncoder:
     """What the journal knows of one run so far; kept with the run."""
 
     __slots__ = (
@@ -131,7 +131,7 @@ def line(
     entries: Sequence[Entry],
     owed: list[Values] | None = None,
     settlements: list[Values] | None = None,
-) -> Line:
+) -> JournalLine:
     """Make one line of some entries, of what the last of them owes to hooks, and of settlements.
 
     Those of one run, or of one delivery, must be in their order.
@@ -149,14 +149,14 @@ def line(
     if settlements:
         rows["settlements"] = settlements
 
-    return Line.of(rows)
+    return JournalLine.of(rows)
 
 
-def page_of(run: Run, owner: str) -> Page:
+def encoder_of(run: Run, owner: str) -> RunEncoder:
     """Give the page of a run, which it keeps from its first on."""
-    page: Page | None = run.journalled
+    page: RunEncoder | None = run.journalled
     if page is None:
-        page = run.journalled = Page(run, owner)
+        page = run.journalled = RunEncoder(run, owner)
 
     return page
 
@@ -188,7 +188,7 @@ def _before(fact: Transition) -> str | None:
     if left is None:
         return _id(fact.follows)
 
-    return f"{left.number if isinstance(left, Draft) else left.id.int:032x}"
+    return f"{left.number if isinstance(left, LazyState) else left.id.int:032x}"
 
 
 def _of_definition(run: Run) -> Values:
@@ -206,7 +206,7 @@ def _of_definition(run: Run) -> Values:
 
 
 def _entered_at(entered: Entered) -> int:
-    return entered.at // 1000 if isinstance(entered, Draft) else micros(entered.timestamp)
+    return entered.at // 1000 if isinstance(entered, LazyState) else micros(entered.timestamp)
 
 
 def _told(error: ErrorInfo) -> str:

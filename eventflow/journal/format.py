@@ -31,7 +31,7 @@ from eventflow.journal.rows import (
 )
 
 __all__ = [
-    "Line",
+    "JournalLine",
     "Rows",
     "Tables",
     "Values",
@@ -67,13 +67,13 @@ _SETTLED_STATUS: Final = Settlement._fields.index("status")
 _DELIVERED: Final = str(DeliveryStatus.DELIVERED)
 
 
-class Line(bytes):
+class JournalLine(bytes):
     """A line that still knows its rows, so that nobody has to read it in the process it is of."""
 
     rows: Tables
 
     @classmethod
-    def of(cls, rows: Tables) -> Line:
+    def of(cls, rows: Tables) -> JournalLine:
         """Make the line of some rows, in the form that a line has them in."""
         made = cls(to_json(rows))
         made.rows = rows
@@ -151,9 +151,9 @@ def _line(batch: Batch) -> Tables:
     return {key: rows for key, rows in line.items() if rows}
 
 
-def owner_line(description: str) -> Line:
+def owner_line(description: str) -> JournalLine:
     """Give the line that says whose a spool is."""
-    return Line.of({"owners": [[description]]})
+    return JournalLine.of({"owners": [[description]]})
 
 
 def owner_in(line: bytes) -> str:
@@ -177,9 +177,9 @@ def decode(lines: Iterable[bytes]) -> Rows:
     rows = Rows()
     coming = iter(lines)
     while some := list(islice(coming, CHUNK)):
-        read = iter(_read([line for line in some if line.__class__ is not Line]))
+        read = iter(_read([line for line in some if line.__class__ is not JournalLine]))
         for line in some:
-            found = line.rows if isinstance(line, Line) else next(read)
+            found = line.rows if isinstance(line, JournalLine) else next(read)
             if _is_good(found):
                 rows.add(found)
             else:

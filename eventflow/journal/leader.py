@@ -8,13 +8,13 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Final
 
-__all__ = ["Turns"]
+__all__ = ["CommitLeader"]
 
 LOOK_SECONDS: Final = 1.0
 """After how long who waits looks by itself: an interrupt may have kept others from waking it."""
 
 
-class Turns:
+class CommitLeader:
     """Threads that wait for some work, which is done by whoever holds `key`, a reentrant lock.
 
     To wait for the lock itself would not do: it may go to the same thread again and again, which

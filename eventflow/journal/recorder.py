@@ -21,7 +21,7 @@ from eventflow.eventbus.subscriptions import Phase, Subscription
 from eventflow.hooks.declaration import Hook
 from eventflow.hooks.importability import reference_of
 from eventflow.journal.contract import Fence, Journal
-from eventflow.journal.encoder import Entry, has_plain_parameters, line, page_of, settlement
+from eventflow.journal.encoder import Entry, encoder_of, has_plain_parameters, line, settlement
 from eventflow.journal.format import Values
 from eventflow.journal.rows import DeliveryStatus, Settlement
 from eventflow.logs import get_logger
@@ -30,7 +30,7 @@ from eventflow.primitives.ids import delivery_id
 from eventflow.runs.run import Transition
 from eventflow.states import StateType
 
-__all__ = ["Books", "Recorder"]
+__all__ = ["LineSink", "Recorder"]
 
 MANY: Final = 32
 """How many transitions, or outcomes of hooks, are held back at most."""
@@ -44,7 +44,7 @@ Key = tuple[UUID, UUID, int]
 """What tells a delivery from all others: its run, its event, the hook's place among the owed."""
 
 
-class Books(Protocol):
+class LineSink(Protocol):
     """Where lines are written, in the name of an owner."""
 
     @property
@@ -111,7 +111,7 @@ class Recorder:
     What cannot be recorded fails no run; it is said in the log.
     """
 
-    def __init__(self, books: Books, bus: EventBus) -> None:
+    def __init__(self, books: LineSink, bus: EventBus) -> None:
         self.books = books
         self._bus = bus
         self._for_all = 0
@@ -162,7 +162,7 @@ class Recorder:
         """Keep a transition, to be written within a moment, or sooner if there are many."""
         if fact.entered.type is _RUNNING and not has_plain_parameters(fact.run):
             # As they are now: the body may change them.
-            page_of(fact.run, self.books.owner).keep_up(fact.run)
+            encoder_of(fact.run, self.books.owner).keep_up(fact.run)
         with self._lock:
             self._held.append(fact)
             if len(self._held) >= MANY:
@@ -174,7 +174,7 @@ class Recorder:
             # First: they may be of the same run.
             held = [*self._held]
             entries = self._entries(held)
-            page = page_of(fact.run, self.books.owner)
+            page = encoder_of(fact.run, self.books.owner)
             entries.append(page.entry(fact))
             self._put(held, entries, page.deliveries(fact, map(_hook, owed)) if owed else None)
 
@@ -190,7 +190,7 @@ class Recorder:
         entries: list[Entry] = []
         for fact in held:
             try:
-                entries.append(page_of(fact.run, self.books.owner).entry(fact))
+                entries.append(encoder_of(fact.run, self.books.owner).entry(fact))
             except Exception as error:  # noqa: BLE001 - the journal never fails a run
                 _say("A transition", error)
                 with suppress(ValueError):

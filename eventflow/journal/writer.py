@@ -26,7 +26,7 @@ from eventflow.errors import JournalError
 from eventflow.journal import forks
 from eventflow.journal.backlog import CAPACITY, Backlog, Store, Trouble, commit_all, say
 from eventflow.journal.contract import Fence, StaleOwnerError
-from eventflow.journal.leader import Turns
+from eventflow.journal.leader import CommitLeader
 from eventflow.journal.spool import Segment, Spool
 
 __all__ = ["Trouble", "Writer"]
@@ -78,7 +78,7 @@ class Writer:
         self._put_by_me = threading.Condition(self._putting)
         self._midway = False
         self._committing = threading.RLock()
-        self._turns = Turns(self._committing)
+        self._turns = CommitLeader(self._committing)
         self._committer: int | None = None
         # How many lines were kept in memory, and how many of them are gone from there.
         self._placed = self._passed = 0

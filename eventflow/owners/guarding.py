@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from eventflow.hooks.declaration import Hook
-from eventflow.hooks.handover import FOR_ALL, Item, by_name, by_value, pack
+from eventflow.hooks.handover import FOR_ALL, PackedHook, by_name, by_value, pack
 from eventflow.hooks.importability import unreachable
 from eventflow.logs import get_logger
 from eventflow.owners.lifeline import BLOB_BYTES, Lifeline
@@ -49,12 +49,12 @@ class Guarding:
 
         return problem is None
 
-    def _item(self, hook: Hook) -> Item:
+    def _item(self, hook: Hook) -> PackedHook:
         """Give a hook as it is handed over, by name where that is enough."""
         reason = unreachable(hook)
         if reason is None:
             try:
-                return Item(hook.id, by_name(hook))
+                return PackedHook(hook.id, by_name(hook))
             except Exception as error:  # noqa: BLE001 - an option of the hook's may refuse
                 reason = f"cannot be handed over by name: {error}"
         packed, problem = _packed(hook)
@@ -72,7 +72,7 @@ class Guarding:
             else:
                 log.debug("The hook %s is handed over by value: it %s.", hook.id, reason)
 
-        return Item(hook.id, packed)
+        return PackedHook(hook.id, packed)
 
     def leave(self) -> None:
         """Tell the guardian that all is well: it ends."""

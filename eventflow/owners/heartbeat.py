@@ -11,7 +11,7 @@ from uuid import UUID
 from eventflow.interrupts.scopes import Reason, live
 from eventflow.logs import get_logger
 
-__all__ = ["Attendance", "Duties"]
+__all__ = ["Duties", "Heartbeat"]
 
 TURN_SECONDS: Final = 0.25
 """How often the journal is asked for cancellations while runs execute."""
@@ -34,12 +34,12 @@ class Duties(Protocol):
         """Prolong the lease."""
         ...
 
-    def look_after(self) -> None:
+    def sweep_and_prune(self) -> None:
         """See to what dead owners left, and to the size of the journal."""
         ...
 
 
-class Attendance:
+class Heartbeat:
     """A thread that sees to the duties, until it is told to stop. Errors are said, and no more."""
 
     def __init__(self, duties: Duties) -> None:
@@ -82,7 +82,9 @@ class Attendance:
     def _look(self) -> None:
         """Look after what may take long in a thread of its own: meanwhile the lease runs on."""
         if self._looking is None or not self._looking.is_alive():
-            self._looking = _begun(lambda: self._do(self._duties.look_after), "eventflow-tending")
+            self._looking = _begun(
+                lambda: self._do(self._duties.sweep_and_prune), "eventflow-tending"
+            )
 
     def _cancel(self) -> None:
         for run_id in self._duties.cancels():

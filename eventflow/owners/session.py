@@ -28,7 +28,7 @@ from eventflow.journal.writer import Writer
 from eventflow.logs import get_logger
 from eventflow.owners.folders import RECOVERING, OwnFolder, dead, describe, owners_folder
 from eventflow.owners.guarding import Guarding
-from eventflow.owners.heartbeat import Attendance
+from eventflow.owners.heartbeat import Heartbeat
 from eventflow.owners.lifeline import start_recovery
 from eventflow.owners.locks import is_free
 from eventflow.settings import (
@@ -38,7 +38,7 @@ from eventflow.settings import (
     Durability,
 )
 
-__all__ = ["Ownership"]
+__all__ = ["OwnerSession"]
 
 RECOVERY_LEASE_SECONDS: Final = 60.0
 """How long a recovery may be silent at least before others take it for dead."""
@@ -65,7 +65,7 @@ class Gathered(Protocol):
         ...
 
 
-class Ownership:
+class OwnerSession:
     """Writes lines to a journal in the name of this process, from its first transition on.
 
     Nothing is opened, made or started before `begin`. After a fork the child is an owner of its
@@ -103,7 +103,7 @@ class Ownership:
         self._fence: Fence | None = None
         self._folder: OwnFolder | None = None
         self._guarding: Guarding | None = None
-        self._attendance: Attendance | None = None
+        self._attendance: Heartbeat | None = None
         self._writer: Writer | None = None
         self._heading: bytes | None = None
 
@@ -130,7 +130,7 @@ class Ownership:
         if children is not None and sys.modules["multiprocessing.process"].parent_process():
             children.Finalize(None, self.close, exitpriority=-100)
         if not self.url.startswith("memory:"):
-            self._attendance = Attendance(self)
+            self._attendance = Heartbeat(self)
             self._attendance.start()
 
     def _enter(self) -> None:
@@ -289,7 +289,7 @@ class Ownership:
             stale = StaleOwnerError(fence.owner, fence.token)
             self._given_up(fence.owner, stale, self.writer.lost)
 
-    def look_after(self) -> None:
+    def sweep_and_prune(self) -> None:
         """See to what dead owners left, and to the size of the journal."""
         self._restore_folder()
         if self.sweeps:
@@ -380,7 +380,7 @@ class _As:
     When it was given up, nothing is written any more.
     """
 
-    def __init__(self, owner: str, ownership: Ownership) -> None:
+    def __init__(self, owner: str, ownership: OwnerSession) -> None:
         self._owner = owner
         self._ownership = ownership
 

@@ -27,7 +27,7 @@ from eventflow.runs.run import FlowRun, Run, TaskRun, Transition
 from eventflow.states import AnyState, Crashed
 from eventflow.tasks import Task
 
-__all__ = ["Account", "Finder", "Finisher", "Tally", "at_most", "stand_in"]
+__all__ = ["Account", "Finder", "Finished", "Finisher", "at_most", "stand_in"]
 
 ATTEMPTS: Final = 3
 """How often a delivery is begun at least before it is given up, however few retries it has."""
@@ -67,7 +67,7 @@ class Finder(Protocol):
         ...
 
 
-class Tally(NamedTuple):
+class Finished(NamedTuple):
     """What was done: how many runs Crashed, and hooks of earlier transitions were run."""
 
     crashed: int = 0
@@ -135,7 +135,7 @@ class Finisher:
         self._vanished = vanished
         self._definitions: dict[tuple[str, str, str], Definition[Any, Any]] = {}
 
-    def finish(self, fence: Fence, owner: str) -> Tally:
+    def finish(self, fence: Fence, owner: str) -> Finished:
         """Claim and finish all that this owner executed and nobody alive keeps.
 
         Raises:
@@ -147,18 +147,18 @@ class Finisher:
 
         return self.finish_all(rows)
 
-    def finish_all(self, rows: Iterable[RunRow]) -> Tally:
+    def finish_all(self, rows: Iterable[RunRow]) -> Finished:
         """Finish runs, children first; those that must wait for a retry come last."""
         cases = [self._case(row) for row in sorted(rows, key=_id, reverse=True)]
         self._finder.all_found()
-        tally = Tally()
+        tally = Finished()
         for case in sorted(cases, key=lambda case: case.due() > 0):
             done = self._finish(case)
-            tally = Tally(*(a + b for a, b in zip(tally, done, strict=True)))
+            tally = Finished(*(a + b for a, b in zip(tally, done, strict=True)))
 
         return tally
 
-    def _finish(self, case: _Case) -> Tally:
+    def _finish(self, case: _Case) -> Finished:
         row = case.row
         outcomes = [self._deliver(case, one) for one in case.owed]
         if row.ended is None:
@@ -171,7 +171,7 @@ class Finisher:
             run_id=str(row.id),
         )
 
-        return Tally(int(row.ended is None), delivered, outcomes.count(DeliveryStatus.DEAD))
+        return Finished(int(row.ended is None), delivered, outcomes.count(DeliveryStatus.DEAD))
 
     # -- what is known of a run -----------------------------------------------------------------
 

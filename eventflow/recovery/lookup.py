@@ -9,23 +9,23 @@ from eventflow.definitions.definition import Definition
 from eventflow.eventbus.bus import EventBus, current_bus
 from eventflow.eventbus.subscriptions import Phase
 from eventflow.hooks.declaration import KINDS, Hook
-from eventflow.hooks.handover import FOR_ALL, Parcels
+from eventflow.hooks.handover import FOR_ALL, HandedOver
 from eventflow.hooks.receiver import HookReceiver
 from eventflow.journal.recorder import Recorder
 from eventflow.journal.rows import RunRow
 from eventflow.recovery.finishing import stand_in
 from eventflow.recovery.loading import Reloader, Wanted
 
-__all__ = ["Files"]
+__all__ = ["DefinitionLookup"]
 
 
-class Files:
+class DefinitionLookup:
     """Finds definitions and hooks in the owner's files, and what it handed over by value."""
 
     def __init__(self, account: Recorder, reloader: Reloader, given: Mapping[str, bytes]) -> None:
         self._account = account
         self._reloader = reloader
-        self._parcels = Parcels(given, reloader.function)
+        self._parcels = HandedOver(given, reloader.function)
         self._found: dict[str, Definition[Any, Any]] = {}
 
     def definition(self, row: RunRow, hooks: Iterable[str]) -> Definition[Any, Any] | None:

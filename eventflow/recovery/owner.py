@@ -32,10 +32,10 @@ from eventflow.owners.folders import RECOVERING, DeadOwner, OwnFolder, dead, own
 from eventflow.owners.lifeline import read_blobs, recovery_command, recovery_environment
 from eventflow.owners.locks import lock
 from eventflow.owners.process import recovery_program
-from eventflow.owners.session import Ownership
-from eventflow.recovery.finishing import Finisher, Tally
+from eventflow.owners.session import OwnerSession
+from eventflow.recovery.finishing import Finished, Finisher
 from eventflow.recovery.loading import Reloader, move_in, without_runs
-from eventflow.recovery.lookup import Files
+from eventflow.recovery.lookup import DefinitionLookup
 from eventflow.settings import EVENTFLOW_JOURNAL_URL
 from eventflow.wiring import recorder, wired_bus
 
@@ -177,7 +177,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if given.owner is None and given.owner_id is None:
         reports = recover(EVENTFLOW_JOURNAL_URL.value(), wait=False)
     else:
-        Ownership.sweeps = False
+        OwnerSession.sweeps = False
         report = _one(given)
         _tell(given.report, report)
         reports = [] if report is None else [report]
@@ -328,14 +328,14 @@ def _finished(account: Recorder, owner: OwnerRow, how: str, parcels: Mapping[str
     fence = account.books.fence()
     move_in(owner)
     executed = f"The process that executed it (pid {owner.pid} on {owner.host}) {how}."
-    finisher = Finisher(account, Files(account, Reloader(owner), parcels), executed)
+    finisher = Finisher(account, DefinitionLookup(account, Reloader(owner), parcels), executed)
     tally = finisher.finish(fence, owner.id)
     patience = time.monotonic() + PATIENCE_SECONDS
     while _kept_by_others(account, owner.id) and time.monotonic() < patience:
         # By a recovery that was killed, and is itself being recovered: it ends in a moment.
         time.sleep(POLL_SECONDS)
         again = finisher.finish(fence, owner.id)
-        tally = Tally(*map(sum, zip(tally, again, strict=True)))
+        tally = Finished(*map(sum, zip(tally, again, strict=True)))
     report = Report(owner.id, owner.host, owner.pid, *tally)
 
     return report._replace(problem=_left(account, owner.id))

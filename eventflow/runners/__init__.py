@@ -1,6 +1,6 @@
 """Where submitted tasks execute."""
 
 from eventflow.runners.threads import ThreadPoolTaskRunner
-from eventflow.runs.task_scope import Scope, TaskRunner
+from eventflow.runs.task_scope import TaskRunner, TaskScope
 
-__all__ = ["Scope", "TaskRunner", "ThreadPoolTaskRunner"]
+__all__ = ["TaskRunner", "TaskScope", "ThreadPoolTaskRunner"]

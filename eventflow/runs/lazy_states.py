@@ -11,7 +11,7 @@ from eventflow.primitives.forks import renewed
 from eventflow.primitives.ids import id_of, new_number
 from eventflow.states import AnyState, StateType, stated
 
-__all__ = ["Draft", "Entered"]
+__all__ = ["Entered", "LazyState"]
 
 # Python 3.11 looks a member up by calling Python code, which is too slow for every run.
 _COMPLETED: Final = StateType.COMPLETED
@@ -22,7 +22,7 @@ _making = threading.RLock()
 renewed(globals(), "_making", threading.RLock)
 
 
-class Draft:
+class LazyState:
     """What a state says, and when it was entered, in nanoseconds since 1970.
 
     Its id is drawn when it is first asked for: most runs are over before anyone asks. States that
@@ -92,5 +92,5 @@ class Draft:
         return self.data if self.type is _COMPLETED else self.state.result()
 
 
-Entered: TypeAlias = Draft | AnyState
+Entered: TypeAlias = LazyState | AnyState
 """What a run has entered."""

@@ -9,11 +9,11 @@ from typing import Any, ClassVar, Final, Literal, Self, TypeAlias
 from uuid import UUID
 
 from eventflow.errors import IllegalTransition
-from eventflow.interrupts.scopes import Control, Reason
+from eventflow.interrupts.scopes import CancelScope, Reason
 from eventflow.primitives.errorinfo import printable
 from eventflow.primitives.ids import id_of, new_number
 from eventflow.primitives.names import two_words
-from eventflow.runs.lazy_states import Draft, Entered
+from eventflow.runs.lazy_states import Entered, LazyState
 from eventflow.states import LEGAL, TERMINAL, AnyState, StateType
 
 __all__ = ["FlowRun", "Run", "RunType", "TaskRun", "Transition"]
@@ -115,7 +115,7 @@ class Transition:
 
 
 def _state(entered: Entered) -> AnyState:
-    return entered.state if isinstance(entered, Draft) else entered
+    return entered.state if isinstance(entered, LazyState) else entered
 
 
 def _time(moment: Moment) -> datetime | None:
@@ -123,7 +123,7 @@ def _time(moment: Moment) -> datetime | None:
 
 
 def _number(entered: Entered) -> int:
-    return entered.number if isinstance(entered, Draft) else entered.id.int
+    return entered.number if isinstance(entered, LazyState) else entered.id.int
 
 
 class Run:
@@ -136,7 +136,7 @@ class Run:
         "_parameters",
         "_running_since",
         "_seconds",
-        "control",
+        "cancel_scope",
         "created_at",
         "definition",
         "definition_name",
@@ -172,7 +172,7 @@ class Run:
         self.parent_run_id = None if above is None else above.id
         self.flow_run_id: UUID | None = None if above is None else above.flow_run_id
         self.root_flow_run_id: UUID | None = None if above is None else above.root_flow_run_id
-        self.control: Control = Control(None if above is None else above.control)
+        self.cancel_scope: CancelScope = CancelScope(None if above is None else above.cancel_scope)
         self.entered: Entered | None = None
         self.routes: Any = None  # what the bus remembers of whom this run's transitions go to
         self.journalled: Any = None  # its page in the journal
@@ -199,7 +199,7 @@ class Run:
         for attribute, value in facts.items():
             setattr(run, attribute, value)
         run._id = None  # that of the run which was made to hold these facts
-        run.control.closed = run.ended_at is not None
+        run.cancel_scope.closed = run.ended_at is not None
 
         return run
 
@@ -231,7 +231,7 @@ class Run:
                 self.started_at = state
         elif kind in TERMINAL or state.name == "NotReady":
             self.ended_at = state
-            self.control.closed = True
+            self.cancel_scope.closed = True
         elif self.created_at is None:
             self.created_at = state
 
@@ -331,7 +331,7 @@ class Run:
 
     def cancel(self) -> bool:
         """Ask for the run's cancellation; gives False if it has ended or was asked already."""
-        return self.control.stop(Reason.CANCELLED)
+        return self.cancel_scope.stop(Reason.CANCELLED)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}(name={self.name!r}, id={self.id}, state={self.state_name})"

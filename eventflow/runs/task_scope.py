@@ -10,7 +10,7 @@ from typing import Any, Protocol, runtime_checkable
 from eventflow.errors import MissingContextError
 from eventflow.runs.futures import Future
 
-__all__ = ["Scope", "TaskRunner"]
+__all__ = ["TaskRunner", "TaskScope"]
 
 
 @runtime_checkable
@@ -26,7 +26,7 @@ class TaskRunner(Protocol):
         ...
 
 
-class Scope:
+class TaskScope:
     """The task runs that one flow run has submitted and that have not ended.
 
     `loop` is the event loop of an async flow; its async tasks run there.

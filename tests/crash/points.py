@@ -22,7 +22,7 @@ from eventflow.journal import recorder, spool
 from eventflow.journal.stores import sqlite
 from eventflow.owners import folders
 from eventflow.owners.lifeline import Lifeline
-from eventflow.owners.session import Ownership
+from eventflow.owners.session import OwnerSession
 from eventflow.recovery import owner
 from eventflow.recovery.finishing import Finisher
 from eventflow.runs import run
@@ -84,7 +84,7 @@ def _wrap_methods() -> None:
         (Lifeline, "start", "guardian.start"),
         (Lifeline, "hand_over", "guardian.hand-over"),
         (Lifeline, "bye", "guardian.bye"),
-        (Ownership, "close", "close"),
+        (OwnerSession, "close", "close"),
         (spool.Segment, "drop", "segment.drop"),
         (owner, "absorb", "recovery.absorb"),
         (Finisher, "finish", "recovery.finish"),

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from eventflow import flow, task
-from eventflow.engine.effects import Step
+from eventflow.engine.effects import Effect
 from eventflow.events import Event, StateTransition
 from eventflow.states import AnyState
 
@@ -16,9 +16,9 @@ from eventflow.states import AnyState
 def test_a_step_is_abstract() -> None:
     """A step by itself can do nothing."""
     with pytest.raises(AssertionError):
-        Step().run(None)  # type: ignore[arg-type]
+        Effect().run(None)  # type: ignore[arg-type]
     with pytest.raises(AssertionError):
-        asyncio.run(Step().arun(None))  # type: ignore[arg-type]
+        asyncio.run(Effect().arun(None))  # type: ignore[arg-type]
 
 
 @pytest.mark.usefixtures("eventflow_isolated")

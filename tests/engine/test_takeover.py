@@ -39,7 +39,7 @@ def path(events: list[Event], name: str = "work") -> list[str]:
 @pytest.fixture(autouse=True)
 def _soon(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(scopes, "GRACE_SECONDS", 0.01)
-    monkeypatch.setattr(takeover, "INSIST_SECONDS", 0.02)
+    monkeypatch.setattr(takeover, "REINTERRUPT_SECONDS", 0.02)
     with temporary_settings({"EVENTFLOW_CANCEL_SECONDS": 0.2}):
         yield
 

@@ -10,7 +10,13 @@ from unittest.mock import AsyncMock, Mock
 from eventflow import Event, EventBus, flow, task
 from eventflow.eventbus import subscriptions
 from eventflow.eventbus.filters import Filter
-from eventflow.eventbus.subscriptions import Inline, Phase, Subscription, is_async, qualified_name
+from eventflow.eventbus.subscriptions import (
+    InlineReceiver,
+    Phase,
+    Subscription,
+    is_async,
+    qualified_name,
+)
 
 
 class AsyncCaller:
@@ -68,7 +74,9 @@ def test_a_subscription_can_be_called() -> None:
 
 def test_a_subscription_without_a_bus_can_end() -> None:
     """Those that a definition declares are on no bus."""
-    subscription = Subscription(print, Inline(print), Filter.of({}), serial=0, phase=Phase.HOOK)
+    subscription = Subscription(
+        print, InlineReceiver(print), Filter.of({}), serial=0, phase=Phase.HOOK
+    )
     subscription.cancel()
 
     assert not subscription.takes(Event())

@@ -8,37 +8,37 @@ from typing import Any
 
 import pytest
 
-from eventflow.interrupts.masks import Bell, Gate, Inside, gate, wait
+from eventflow.interrupts.masks import Bell, InterruptMask, ThreadPhase, thread_mask, wait
 
 
 def test_each_thread_has_a_gate_of_its_own() -> None:
     """It is the same each time it is asked for, and another one elsewhere."""
-    found: list[Gate] = []
-    thread = threading.Thread(target=lambda: found.append(gate()))
+    found: list[InterruptMask] = []
+    thread = threading.Thread(target=lambda: found.append(thread_mask()))
     thread.start()
     thread.join()
-    assert gate() is gate()
-    assert found[0] is not gate()
+    assert thread_mask() is thread_mask()
+    assert found[0] is not thread_mask()
     assert found[0].ident == thread.ident
 
 
 def test_what_is_deferred_is_raised_when_the_engine_is_left() -> None:
     """Not before, only once, and an exit outweighs an interrupt."""
-    here = Gate()
+    here = InterruptMask()
     here.enter_engine()
     here.defer(KeyboardInterrupt())
     here.defer(SystemExit(3))
     here.defer(KeyboardInterrupt())
     with pytest.raises(SystemExit):
-        here.leave_engine(Inside.NOTHING)
+        here.leave_engine(ThreadPhase.NOTHING)
     here.enter_engine()
-    here.leave_engine(Inside.NOTHING)
-    assert here.inside is Inside.NOTHING
+    here.leave_engine(ThreadPhase.NOTHING)
+    assert here.phase is ThreadPhase.NOTHING
 
 
 def test_nobody_is_reminded_who_was_not_sent_a_signal() -> None:
     """A reminder is only for a signal whose handler has not run, in a body."""
-    here = Gate()
+    here = InterruptMask()
     assert not here.remind()
     here.signalled = True
     here.enter_engine()
@@ -56,7 +56,7 @@ def test_a_wait_ends_with_its_bell_or_its_time() -> None:
     bell.set()
     bell.clear()
     assert not wait(bell, 0.001)
-    assert gate().sleeping is None
+    assert thread_mask().sleeping is None
 
 
 def test_a_wait_in_another_thread_ends_with_its_bell() -> None:
@@ -72,7 +72,7 @@ def test_a_wait_in_another_thread_ends_with_its_bell() -> None:
 
 def test_a_loop_turns_while_runs_execute_there_and_no_longer() -> None:
     """What came just before the loop began to wait is seen; afterwards it is left alone."""
-    here = Gate()
+    here = InterruptMask()
 
     async def main() -> tuple[int, int]:
         task = asyncio.current_task()
@@ -86,11 +86,11 @@ def test_a_loop_turns_while_runs_execute_there_and_no_longer() -> None:
             return later(0, *args, **kwargs)
 
         loop.call_later = counted  # type: ignore[method-assign,assignment]
-        here.take_in(task)
+        here.enter_task(task)
         for _ in range(50):
             await asyncio.sleep(0)
         during = len(turns)
-        here.let_go(task)
+        here.leave_task(task)
         for _ in range(50):
             await asyncio.sleep(0)
         return during, len(turns) - during

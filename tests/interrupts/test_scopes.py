@@ -19,7 +19,15 @@ from eventflow import StateTransition, bus, cancel, flow, task
 from eventflow.context import get_run_context
 from eventflow.errors import CancelledRun
 from eventflow.events import Event
-from eventflow.interrupts.scopes import Control, Gate, Inside, Interrupted, Reason, gate, live
+from eventflow.interrupts.scopes import (
+    CancelScope,
+    Interrupted,
+    InterruptMask,
+    Reason,
+    ThreadPhase,
+    live,
+    thread_mask,
+)
 
 pytestmark = pytest.mark.usefixtures("eventflow_isolated")
 
@@ -44,9 +52,9 @@ def for_ever() -> None:
 @pytest.fixture(autouse=True)
 def _nothing_left() -> Iterator[None]:
     yield
-    assert gate().inside is Inside.NOTHING
-    assert gate().bodies == []
-    assert gate().deferred is None
+    assert thread_mask().phase is ThreadPhase.NOTHING
+    assert thread_mask().bodies == []
+    assert thread_mask().deferred is None
 
 
 class Elsewhere:
@@ -399,22 +407,22 @@ def test_two_timeouts_at_once_do_not_lose_the_outer_one(eventflow_events: list[E
 
     @task(name="t")
     async def t() -> None:
-        inner.append(get_run_context().run.control)
+        inner.append(get_run_context().run.cancel_scope)
         await asyncio.Event().wait()
 
     @flow(name="f", timeout_seconds=600)
     async def f() -> None:
-        control = get_run_context().run.control
-        asyncio.get_running_loop().call_later(0.01, both, control)
+        cancel_scope = get_run_context().run.cancel_scope
+        asyncio.get_running_loop().call_later(0.01, both, cancel_scope)
         await t(return_state=True)
         await asyncio.Event().wait()
 
-    def both(outer: Control) -> None:
-        for control in (inner[0], outer):
-            control.reason = Reason.TIMED_OUT
-            control._interrupt()
+    def both(outer: CancelScope) -> None:
+        for cancel_scope in (inner[0], outer):
+            cancel_scope.reason = Reason.TIMED_OUT
+            cancel_scope._interrupt()
 
-    inner: list[Control] = []
+    inner: list[CancelScope] = []
     t = t.with_options()
     state = asyncio.run(f.with_options(timeout_seconds=600)(return_state=True))
     assert state.name == "TimedOut"
@@ -440,71 +448,71 @@ def test_each_attempt_has_its_own_time(eventflow_events: list[Event]) -> None:
 
 def test_a_timer_that_was_stopped_stops_nothing() -> None:
     """A timer that comes late finds that it is no longer the one that counts."""
-    control = Control(None)
-    timer = control.start_timer()
-    control.stop_timer()
-    control.expire(timer)
-    assert control.reason is None
-    later = control.start_timer()
-    control.expire(timer)
-    assert control.reason is None
-    control.expire(later)
-    assert control.take_timeout()
-    assert not control.take_timeout()
+    cancel_scope = CancelScope(None)
+    timer = cancel_scope.start_timer()
+    cancel_scope.stop_timer()
+    cancel_scope.expire(timer)
+    assert cancel_scope.reason is None
+    later = cancel_scope.start_timer()
+    cancel_scope.expire(timer)
+    assert cancel_scope.reason is None
+    cancel_scope.expire(later)
+    assert cancel_scope.take_timeout()
+    assert not cancel_scope.take_timeout()
 
 
 def test_a_late_knock_finds_its_reason_gone() -> None:
     """An interrupt whose reason has been dealt with does not hit the next attempt."""
-    control = Control(None)
+    cancel_scope = CancelScope(None)
 
     def body() -> str:
-        control._gate = gate()
-        gate().knock(control)
+        cancel_scope._mask = thread_mask()
+        thread_mask().interrupt(cancel_scope)
         return "undisturbed"
 
     try:
-        assert control.call(body) == "undisturbed"
+        assert cancel_scope.call(body) == "undisturbed"
     finally:
-        gate().inside = Inside.NOTHING
+        thread_mask().phase = ThreadPhase.NOTHING
 
 
 def test_an_interrupt_on_its_way_is_called_back() -> None:
     """A knock at the very end of a body is not raised in the engine after it."""
 
     def work() -> None:
-        control = Control(None)
+        cancel_scope = CancelScope(None)
 
         def body() -> None:
-            control.reason = Reason.CANCELLED
-            gate()._knocked = True
+            cancel_scope.reason = Reason.CANCELLED
+            thread_mask()._knocked = True
 
-        control.call(body)
-        outcome.append(gate().inside)
+        cancel_scope.call(body)
+        outcome.append(thread_mask().phase)
 
-    outcome: list[Inside] = []
+    outcome: list[ThreadPhase] = []
     thread = threading.Thread(target=work)
     thread.start()
     thread.join(30)
-    assert outcome == [Inside.ENGINE]
+    assert outcome == [ThreadPhase.ENGINE]
 
 
 def test_a_thread_can_be_traced_after_an_interrupt_was_called_back() -> None:
     """A debugger or a coverage tool does not hang at an interrupt that nobody is to get."""
     source = """
     import sys, threading
-    from eventflow.interrupts.scopes import Control, Reason, gate
+    from eventflow.interrupts.scopes import CancelScope, Reason, thread_mask
 
     def body():
-        control.reason = Reason.CANCELLED
-        gate()._knocked = True
+        cancel_scope.reason = Reason.CANCELLED
+        thread_mask()._knocked = True
 
     def work():
-        control.call(body)
+        cancel_scope.call(body)
 
     def trace(*_):
         return trace
 
-    control = Control(None)
+    cancel_scope = CancelScope(None)
     thread = threading.Thread(target=work)
     thread.start()
     thread.join()
@@ -521,32 +529,32 @@ def test_interrupts_at_any_moment_leave_the_gate_in_order() -> None:  # noqa: C9
     problems: list[str] = []
 
     def work() -> None:
-        here = gate()
+        here = thread_mask()
         for _ in range(rounds):
-            control = Control(None)
-            controls.append(control)
+            cancel_scope = CancelScope(None)
+            cancel_scopes.append(cancel_scope)
             turn.wait(30)
             try:
-                control.call(lambda: [None for _ in range(20)])
+                cancel_scope.call(lambda: [None for _ in range(20)])
             except Interrupted:
                 pass
             except BaseException as error:
                 problems.append(repr(error))
-            if here.inside is not Inside.ENGINE or here.bodies:
-                problems.append(f"{here.inside} {here.bodies}")
-            here.inside = Inside.NOTHING
+            if here.phase is not ThreadPhase.ENGINE or here.bodies:
+                problems.append(f"{here.phase} {here.bodies}")
+            here.phase = ThreadPhase.NOTHING
 
-    controls: list[Control] = []
+    cancel_scopes: list[CancelScope] = []
     turn = threading.Barrier(3)
     threads = [threading.Thread(target=work)]
 
     def knock(reason: Reason) -> None:
         for number in range(rounds):
             turn.wait(30)
-            control = controls[number]
+            cancel_scope = cancel_scopes[number]
             for _ in range(number % 30):
                 pass
-            control.stop(reason)
+            cancel_scope.stop(reason)
 
     threads += [threading.Thread(target=knock, args=[reason]) for reason in Reason]
     for thread in threads:
@@ -712,8 +720,8 @@ def test_an_exit_in_a_submitted_task_stays_there(
 
 def test_a_stray_thread_has_a_gate_of_its_own() -> None:
     """Gates are one for each thread."""
-    gates: list[Gate] = []
-    thread = threading.Thread(target=lambda: gates.append(gate()))
+    gates: list[InterruptMask] = []
+    thread = threading.Thread(target=lambda: gates.append(thread_mask()))
     thread.start()
     thread.join(30)
-    assert gates[0] is not gate()
+    assert gates[0] is not thread_mask()

@@ -306,12 +306,12 @@ def stuck(event):
     say("ready")
     if not event.run.run_count:
         return
-    while not gate().deferred:
+    while not thread_mask().deferred:
         time.sleep(0.001)
     say("stuck")
     for_ever()
 
-from eventflow.interrupts.scopes import gate
+from eventflow.interrupts.scopes import thread_mask
 bus.subscribe(stuck, run_type="flow")
 
 @flow(flow_run_name="f", **every)
@@ -515,7 +515,7 @@ def test_a_signal_at_any_moment_of_a_wait_crashes_the_run(tmp_path: Path) -> Non
                 sys.setprofile(None)
                 signal.raise_signal(signal.SIGTERM)
 
-    FILES = ("futures.py", "threading.py", "gates.py", "runners/base.py")
+    FILES = ("futures.py", "threading.py", "masks.py", "task_scope.py")
     ends = []
     for moment in range(1, 25):
         left = moment

@@ -680,7 +680,7 @@ def test_a_clock_that_was_set_back_does_not_stop_the_pruning(
     journal.statistics()
     journal.prune_if_due(every=timedelta())
     for name in ("sqlite_session.SqliteSession", "postgres._Session"):
-        monkeypatch.setattr(f"eventflow.journal.{name}.now", lambda _: 1_000_000)
+        monkeypatch.setattr(f"eventflow.journal.stores.{name}.now", lambda _: 1_000_000)
 
     assert journal.prune_if_due(every=timedelta(hours=1)) is not None
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from pydantic import SecretStr
 
 from eventflow import Hook, flow, task
-from eventflow.journal.encoder import Page, line, settlement
+from eventflow.journal.encoder import RunEncoder, line, settlement
 from eventflow.journal.format import decode
 from eventflow.journal.rows import Codec, DeliveryStatus, EventRow, RunRow
 from eventflow.primitives.errorinfo import ErrorInfo
@@ -38,7 +38,7 @@ def a_run(**values: Any) -> TaskRun:
     return TaskRun(work, "work", lambda: values, frozenset(), None)
 
 
-def written(page: Page, fact: Transition, *hooks: Hook) -> bytes:
+def written(page: RunEncoder, fact: Transition, *hooks: Hook) -> bytes:
     """Make the line of one transition."""
     made = line([page.entry(fact)], page.deliveries(fact, hooks))
     # It says the same to who reads it and to who still has its rows.
@@ -63,7 +63,7 @@ def rows(line: bytes) -> tuple[RunRow, EventRow, list[Any]]:
 def parameters(**values: Any) -> Any:
     """Give what a line says of parameters."""
     run = a_run(**values)
-    page = Page(run, "owner")
+    page = RunEncoder(run, "owner")
     written(page, run.enter(Pending()))
     row, _, _ = rows(written(page, run.enter(Running())))
     assert row.parameters is not None
@@ -132,7 +132,7 @@ def test_parameters_that_contain_themselves_are_described() -> None:
 def test_messages_and_errors_are_cut() -> None:
     """At ten thousand characters each; what was raised is still told by kind."""
     run = a_run()
-    page = Page(run, "owner")
+    page = RunEncoder(run, "owner")
     written(page, run.enter(Pending()))
     written(page, run.enter(Running()))
     error = ErrorInfo(type="ValueError", message="x" * 100_000, traceback="t")
@@ -150,7 +150,7 @@ def test_any_text_makes_a_line(name: str, message: str, tags: list[str]) -> None
     """One line, that reads back as it was, but for what no encoding has."""
     run = TaskRun(work, name, dict, frozenset(tags), None)
     run.name = name
-    made = written(Page(run, "owner"), run.enter(Pending(message=message)))
+    made = written(RunEncoder(run, "owner"), run.enter(Pending(message=message)))
     assert b"\n" not in made
     row, event, _ = rows(made)
     assert row.definition == name.encode(errors="backslashreplace").decode()
@@ -162,7 +162,7 @@ def test_a_page_grows_with_its_run() -> None:
     """What is known later is in later lines: beginning, parameters, another name, the end."""
     run = a_run(number=1)
     fact = run.enter(Pending())
-    page = Page(run, "owner")
+    page = RunEncoder(run, "owner")
     first, one, _ = rows(written(page, fact))
     run.name = "renamed"
     second, two, _ = rows(written(page, run.enter(Running())))
@@ -185,7 +185,7 @@ def test_each_run_has_its_own_above_it(turns: list[tuple[int, str]]) -> None:
     above: list[Run | None] = [None, top, other, under, within]
     for place, owner in turns:
         run = TaskRun(work, "work", dict, frozenset(), above[place])
-        row, _, _ = rows(written(Page(run, owner), run.enter(Pending())))
+        row, _, _ = rows(written(RunEncoder(run, owner), run.enter(Pending())))
         assert row.owner == owner
         assert (row.parent_run_id, row.flow_run_id, row.root_flow_run_id) == (
             run.parent_run_id,
@@ -197,7 +197,7 @@ def test_each_run_has_its_own_above_it(turns: list[tuple[int, str]]) -> None:
 def test_transitions_of_several_runs_are_one_line() -> None:
     """With one row for each run, as of its last transition, and all events in their order."""
     first, second = a_run(), a_run()
-    pages = {one: Page(one, "owner") for one in (first, second)}
+    pages = {one: RunEncoder(one, "owner") for one in (first, second)}
     states = [(first, Pending()), (second, Pending()), (first, Running()), (first, Completed())]
     entries = [pages[run].entry(run.enter(state)) for run, state in states]
     found = decode([line(entries)])
@@ -210,7 +210,7 @@ def test_what_is_owed_is_in_the_line() -> None:
     run = a_run()
     fact = run.enter(Pending())
     hooks = [Hook(print, id="\udc80 odd"), Hook(lambda *_: None, id="lambda")]
-    _, event, found = rows(written(Page(run, "owner"), fact, *hooks))
+    _, event, found = rows(written(RunEncoder(run, "owner"), fact, *hooks))
     assert [(one.id, one.ordinal, one.hook, one.importable) for one in found] == [
         (delivery_id(event.id, 0), 0, "\\udc80 odd", True),
         (delivery_id(event.id, 1), 1, "lambda", False),
@@ -232,7 +232,7 @@ def test_a_hook_whose_function_has_no_hash_is_owed_as_any_other() -> None:
 
     run = a_run()
     hook = Hook(Compared(), id="compared")
-    _, _, found = rows(written(Page(run, "owner"), run.enter(Pending()), hook))
+    _, _, found = rows(written(RunEncoder(run, "owner"), run.enter(Pending()), hook))
     assert [(one.hook, one.importable) for one in found] == [("compared", False)]
 
 

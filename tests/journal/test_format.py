@@ -7,7 +7,7 @@ import json
 from hypothesis import given, settings
 
 from eventflow.journal.contract import Batch
-from eventflow.journal.format import CHUNK, Line, decode, encode, plain
+from eventflow.journal.format import CHUNK, JournalLine, decode, encode, plain
 from eventflow.journal.rows import DeliveryRow, DeliveryStatus, EventRow, RunRow
 from eventflow.states import StateType
 from tests.journal.rows import a_delivery, a_run, an_event, entering, later, settled
@@ -60,7 +60,7 @@ def test_a_line_that_knows_its_rows_may_be_committed_again() -> None:
     batch = entering(run, a_delivery(run))
     done = Batch(None, {}, [], [], [settled(a_delivery(run), D.DELIVERED)])
     tables = json.loads(encode(batch))
-    line = Line.of(tables)
+    line = JournalLine.of(tables)
     assert line == encode(batch)
     for _ in range(2):
         assert decode([b"no line", line, encode(done)]) == decode(
@@ -72,10 +72,10 @@ def test_a_line_that_knows_its_rows_may_be_committed_again() -> None:
 def test_a_row_of_another_width_is_left_out_also_where_it_is_known() -> None:
     """In a statement for many rows it would move the values of all that come behind it."""
     good = json.loads(encode(entering(a_run())))
-    bad = Line.of({"runs": [good["runs"][0][1:]], "events": []})
+    bad = JournalLine.of({"runs": [good["runs"][0][1:]], "events": []})
 
-    assert decode([bad, Line.of(good)]).bad == [bad]
-    assert len(decode([bad, Line.of(good)]).runs) == 1
+    assert decode([bad, JournalLine.of(good)]).bad == [bad]
+    assert len(decode([bad, JournalLine.of(good)]).runs) == 1
 
 
 def test_of_a_run_only_the_last_row_counts() -> None:

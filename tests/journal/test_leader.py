@@ -7,7 +7,7 @@ import threading
 import pytest
 
 from eventflow.journal import leader as module
-from eventflow.journal.leader import Turns
+from eventflow.journal.leader import CommitLeader
 
 
 @pytest.fixture(autouse=True)
@@ -39,7 +39,7 @@ class Work:
 def test_what_is_over_is_not_done() -> None:
     """Nobody works, and nobody waits for whoever has the key."""
     key = threading.RLock()
-    others = threading.Thread(target=Turns(key).wait, args=(lambda: True, lambda: 1 / 0))
+    others = threading.Thread(target=CommitLeader(key).wait, args=(lambda: True, lambda: 1 / 0))
     with key:
         others.start()
         others.join(60)
@@ -49,7 +49,7 @@ def test_what_is_over_is_not_done() -> None:
 
 def test_one_does_it_for_all() -> None:
     """Those that come while it is done go on when it is, without the key."""
-    work, turns = Work(), Turns(threading.RLock())
+    work, turns = Work(), CommitLeader(threading.RLock())
     threads = [threading.Thread(target=turns.wait, args=(work.over, work.do)) for _ in range(5)]
     for thread in threads:
         thread.start()
@@ -66,7 +66,7 @@ def test_one_does_it_for_all() -> None:
 
 def test_if_it_fails_another_one_does_it() -> None:
     """Whoever was at it has the error; the others do not wait for ever."""
-    turns, failed, done = Turns(threading.RLock()), threading.Event(), threading.Event()
+    turns, failed, done = CommitLeader(threading.RLock()), threading.Event(), threading.Event()
     begun, go_on = threading.Event(), threading.Event()
 
     def fail() -> None:
@@ -104,7 +104,7 @@ def test_if_it_fails_another_one_does_it() -> None:
 def test_work_done_without_waiting_is_told_by_waking() -> None:
     """A thread that waits while the key is held elsewhere looks again when it is woken."""
     work, key = Work(), threading.RLock()
-    turns = Turns(key)
+    turns = CommitLeader(key)
     waiting = threading.Thread(target=turns.wait, args=(work.over, work.do))
     with key:
         waiting.start()
@@ -122,7 +122,7 @@ def test_who_is_not_woken_looks_by_itself(monkeypatch: pytest.MonkeyPatch) -> No
     """Whoever did the work was interrupted before it could tell."""
     monkeypatch.setattr(module, "LOOK_SECONDS", 0.01)
     work, key = Work(), threading.RLock()
-    waiting = threading.Thread(target=Turns(key).wait, args=(work.over, work.do))
+    waiting = threading.Thread(target=CommitLeader(key).wait, args=(work.over, work.do))
     with key:
         waiting.start()
         for _ in range(3):
@@ -136,7 +136,7 @@ def test_who_is_not_woken_looks_by_itself(monkeypatch: pytest.MonkeyPatch) -> No
 
 def test_what_is_done_within_the_work_may_wait_as_well() -> None:
     """The key is reentrant, so that a signal handler that interrupts the work can go through."""
-    turns = Turns(threading.RLock())
+    turns = CommitLeader(threading.RLock())
     done: list[str] = []
 
     def outer() -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from eventflow import Hook
-from eventflow.hooks.handover import Parcels
+from eventflow.hooks.handover import HandedOver
 from eventflow.hooks.references import refer_to_function
 from eventflow.owners.guarding import FOR_ALL, Guarding
 from eventflow.owners.lifeline import BLOB_BYTES
@@ -75,7 +75,7 @@ def test_a_guardian_is_there_from_the_first_hooks_on(line: Line, guarding: Guard
     guarding.guard(FOR_ALL, [Hook(importable)])
     assert line.starts == 2  # one that is there is not started again; one that was killed is
 
-    parcels = Parcels(line.given, {importable_name: importable}.get)
+    parcels = HandedOver(line.given, {importable_name: importable}.get)
     named, by_value = parcels.hooks("etl:flow", ())
     assert (named.id, named.fn, named.retries) == ("named", importable, 2)
     assert (by_value.id, by_value.fn is closure.fn) == ("closure", False)
@@ -132,7 +132,7 @@ def test_a_hook_that_cannot_be_handed_over_is_named_once(
     guarding.guard("etl:other", hooks)
     assert caplog.text.count("The hook mine cannot be guaranteed") == 1
     assert why in caplog.text
-    parcels = Parcels(line.given, {importable_name: importable}.get)
+    parcels = HandedOver(line.given, {importable_name: importable}.get)
     assert parcels.ids("etl:flow") == ["mine", "other"]
     assert [one.id for one in parcels.hooks("etl:flow", ())] == ["other"]
 

@@ -14,7 +14,7 @@ import pytest
 from eventflow import flow, hook, runtime, task
 from eventflow.errors import JournalError
 from eventflow.journal import open_journal
-from eventflow.owners.heartbeat import Attendance
+from eventflow.owners.heartbeat import Heartbeat
 from eventflow.settings import EVENTFLOW_JOURNAL_URL, temporary_settings
 from eventflow.testing import isolated
 from tests.journal.reading import account, statuses, the_run, written
@@ -44,7 +44,7 @@ class Ticks:
         """Note it."""
         self._do("renew")
 
-    def look_after(self) -> None:
+    def sweep_and_prune(self) -> None:
         """Note it."""
         self._do("look")
 
@@ -55,13 +55,13 @@ class Ticks:
 
 
 @pytest.fixture
-def attending(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[Ticks], Attendance]]:
+def attending(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[Ticks], Heartbeat]]:
     """Give a function that begins an attendance with short turns."""
     monkeypatch.setattr("eventflow.owners.heartbeat.TURN_SECONDS", 0.001)
-    begun: list[Attendance] = []
+    begun: list[Heartbeat] = []
 
-    def begin(ticks: Ticks) -> Attendance:
-        begun.append(Attendance(ticks))
+    def begin(ticks: Ticks) -> Heartbeat:
+        begun.append(Heartbeat(ticks))
         begun[-1].start()
         return begun[-1]
 

@@ -23,7 +23,7 @@ from eventflow.journal import open_journal
 from eventflow.journal.contract import RunQuery
 from eventflow.owners.folders import RECOVERING, dead, describe, owners_folder
 from eventflow.owners.locks import lock
-from eventflow.owners.session import Ownership
+from eventflow.owners.session import OwnerSession
 from eventflow.settings import (
     EVENTFLOW_DURABILITY,
     EVENTFLOW_JOURNAL_URL,
@@ -67,15 +67,15 @@ def recovered(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return told
 
 
-def books() -> Ownership:
+def books() -> OwnerSession:
     """Give what writes in the name of this process."""
     found = account().books
-    assert isinstance(found, Ownership)
+    assert isinstance(found, OwnerSession)
 
     return found
 
 
-def alone() -> Ownership:
+def alone() -> OwnerSession:
     """Give the same, when its own threads do nothing any more beside the test."""
     found = books()
     assert found._attendance is not None
@@ -412,16 +412,16 @@ def test_what_is_too_old_goes(own: Isolated) -> None:
     journal = written()
     with temporary_settings({EVENTFLOW_RETENTION_DAYS: "1e300"}):
         _forget_pruning(journal)
-        books().look_after()
+        books().sweep_and_prune()
     assert len(journal.runs(RunQuery())) == 3
     _forget_pruning(journal)
     with temporary_settings({EVENTFLOW_RETENTION_DAYS: "1e-9"}):
-        books().look_after()
+        books().sweep_and_prune()
         # SQLite keeps the last.
         assert len(journal.runs(RunQuery())) <= 1
         work()
         work()
-        books().look_after()
+        books().sweep_and_prune()
     assert len(written().runs(RunQuery())) >= 2
 
 
@@ -443,12 +443,12 @@ def test_dead_owners_are_recovered(own: Isolated, recovered: list[str]) -> None:
         (root / name / "spool-1.jsonl").write_text("{}\n")
     assert [one.id for one in dead(root)] == ["left", "too"]
     for _ in range(3):
-        books().look_after()
+        books().sweep_and_prune()
     assert recovered == ["all"]
     if books().lease_seconds is not None:
         books().journal.register(describe(), -1)
         for _ in range(3):
-            books().look_after()
+            books().sweep_and_prune()
     assert recovered == ["all"] * (1 if books().lease_seconds is None else 2)
 
 
@@ -464,11 +464,11 @@ def test_no_recovery_is_started_beside_another(own: Isolated, recovered: list[st
     at_it = lock(root / RECOVERING)
     assert at_it is not None
     for _ in range(3):
-        books().look_after()
+        books().sweep_and_prune()
     assert recovered == []
     at_it.let_go()
     for _ in range(3):
-        books().look_after()
+        books().sweep_and_prune()
     assert recovered == ["all"]
 
 

@@ -10,13 +10,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from eventflow.errors import UnfinishedRun
-from eventflow.runs.lazy_states import Draft
+from eventflow.runs.lazy_states import LazyState
 from eventflow.states import State, StateType, stated
 
 
 def test_a_draft_becomes_the_state_that_it_says() -> None:
     """Type, name, message and data are the draft's; the state is one that pydantic would make."""
-    draft = Draft(StateType.RUNNING, "Retrying", "once more", 7)
+    draft = LazyState(StateType.RUNNING, "Retrying", "once more", 7)
     state = draft.state
     assert isinstance(state, State)
     assert (state.type, state.name, state.message) == (StateType.RUNNING, "Retrying", "once more")
@@ -26,7 +26,7 @@ def test_a_draft_becomes_the_state_that_it_says() -> None:
 
 def test_the_state_of_a_draft_is_always_the_same() -> None:
     """Whoever looks, however often, sees one state, with one id."""
-    draft = Draft(StateType.PENDING, "Pending")
+    draft = LazyState(StateType.PENDING, "Pending")
     assert draft.state is draft.state
     assert draft.state.id.int == draft.number
     assert draft.state.id.version == 7
@@ -35,7 +35,7 @@ def test_the_state_of_a_draft_is_always_the_same() -> None:
 def test_a_state_is_as_old_as_its_draft() -> None:
     """It was entered when the draft was made, not when somebody looked."""
     before = datetime.now(UTC)
-    draft = Draft(StateType.PENDING, "Pending")
+    draft = LazyState(StateType.PENDING, "Pending")
     after = datetime.now(UTC)
     looked = draft.timestamp
     # A state's time is in whole microseconds, a draft's in nanoseconds.
@@ -46,7 +46,7 @@ def test_a_state_is_as_old_as_its_draft() -> None:
 @given(st.integers(0, 2**32 * 10**9))
 def test_the_time_of_a_state_is_exact(at: int) -> None:
     """To the microsecond, in which nothing is rounded up, whatever the moment."""
-    draft = Draft(StateType.PENDING, "Pending")
+    draft = LazyState(StateType.PENDING, "Pending")
     draft.at = at
     since = draft.state.timestamp - datetime.fromtimestamp(0, UTC)
     assert since // timedelta(microseconds=1) == at // 1000
@@ -54,7 +54,7 @@ def test_the_time_of_a_state_is_exact(at: int) -> None:
 
 def test_ids_are_drawn_in_the_order_of_asking() -> None:
     """The id of a state that nobody has asked for is not drawn yet."""
-    first, second = Draft(StateType.PENDING, "Pending"), Draft(StateType.RUNNING, "Running")
+    first, second = LazyState(StateType.PENDING, "Pending"), LazyState(StateType.RUNNING, "Running")
     assert first.number < second.number
 
 
@@ -68,7 +68,7 @@ def test_threads_that_look_at_once_see_one_state(monkeypatch: pytest.MonkeyPatch
         return real(*args, **kwargs)  # type: ignore[arg-type]
 
     monkeypatch.setattr("eventflow.runs.lazy_states.stated", slow)
-    draft = Draft(StateType.PENDING, "Pending")
+    draft = LazyState(StateType.PENDING, "Pending")
     seen: list[object] = []
     threads = [threading.Thread(target=lambda: seen.append(draft.state)) for _ in range(2)]
     for thread in threads:
@@ -81,8 +81,8 @@ def test_threads_that_look_at_once_see_one_state(monkeypatch: pytest.MonkeyPatch
 
 def test_the_result_of_a_draft_is_that_of_its_state() -> None:
     """A completed one gives its data; another says that the run has not ended."""
-    completed = Draft(StateType.COMPLETED, "Completed", None, 7)
+    completed = LazyState(StateType.COMPLETED, "Completed", None, 7)
     assert completed.result() == completed.state.result() == 7
     assert (completed.is_completed, completed.is_failed) == (True, False)
     with pytest.raises(UnfinishedRun):
-        Draft(StateType.RUNNING, "Running").result()
+        LazyState(StateType.RUNNING, "Running").result()

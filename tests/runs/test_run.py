@@ -69,7 +69,7 @@ def test_times_are_kept() -> None:
     assert run.end_time == last.timestamp
     assert run.run_count == 2
     assert run.total_run_time == total
-    assert run.control.closed
+    assert run.cancel_scope.closed
 
 
 def test_a_run_that_is_not_ready_has_ended() -> None:

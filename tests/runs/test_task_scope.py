@@ -9,7 +9,7 @@ import pytest
 from eventflow import flow, task
 from eventflow.context import get_run_context
 from eventflow.errors import MissingContextError
-from eventflow.runners import Scope
+from eventflow.runners import TaskScope
 from eventflow.runners.threads import default
 from eventflow.runs.futures import Future
 
@@ -26,7 +26,7 @@ def a_future() -> Future[Any]:
 
 def test_a_scope_knows_what_is_open() -> None:
     """A future is in the scope from its submission to its end."""
-    scope, future = Scope(default, None), a_future()
+    scope, future = TaskScope(default, None), a_future()
     seen = [scope.empty]
     scope.add(future)
     seen += [scope.empty, scope.close()]
@@ -38,7 +38,7 @@ def test_a_scope_knows_what_is_open() -> None:
 
 def test_a_closed_scope_takes_nothing_in() -> None:
     """Nothing is added to a scope that is closed, until it is reopened."""
-    scope = Scope(default, None)
+    scope = TaskScope(default, None)
     scope.close()
     with pytest.raises(MissingContextError, match=r"\.submit\(\) needs a run"):
         scope.add(a_future())

@@ -115,8 +115,8 @@ def test_a_failure_shows_only_the_users_frames(invoke: Invoke) -> None:
     ended = invoke("run", "flows.py:maps", "--n", "5")
     assert "in double" in ended.stderr
     assert "ValueError: three" in ended.stderr
-    assert "eventflow/engine.py" not in ended.stderr
-    assert "eventflow/futures.py" not in ended.stderr
+    assert "eventflow/engine/" not in ended.stderr
+    assert "eventflow/runs/" not in ended.stderr
 
 
 def test_a_file_is_run_as_python_runs_it(invoke: Invoke, folder: Path) -> None:
@@ -166,7 +166,7 @@ def test_output_that_is_no_terminal_is_json_lines(spawn: Spawn) -> None:
     last = lines[-1]
     assert last["logger"] == "eventflow.run"
     assert last["exception"].endswith("ValueError: three")
-    assert "eventflow/engine.py" not in last["exception"]
+    assert "eventflow/engine/" not in last["exception"]
 
 
 def test_options_choose_what_is_logged(spawn: Spawn) -> None:

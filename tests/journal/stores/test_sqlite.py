@@ -104,7 +104,7 @@ def test_an_older_schema_is_brought_up_to_date(
     steps = [*schema.MIGRATIONS, "CREATE TABLE @extra (id UUID); INSERT INTO @extra VALUES (NULL)"]
     monkeypatch.setattr("eventflow.journal.stores.schema.MIGRATIONS", steps)
     for module in ("schema", "database", "sqlite"):
-        monkeypatch.setattr(f"eventflow.journal.{module}.VERSION", len(steps))
+        monkeypatch.setattr(f"eventflow.journal.stores.{module}.VERSION", len(steps))
 
     assert journal.run(run.id) == run
 
@@ -124,7 +124,7 @@ def test_a_file_of_the_first_schema_is_brought_up_to_date(
     with monkeypatch.context() as past:
         past.setattr("eventflow.journal.stores.schema.MIGRATIONS", schema.MIGRATIONS[:1])
         for module in ("schema", "database", "sqlite"):
-            past.setattr(f"eventflow.journal.{module}.VERSION", 1)
+            past.setattr(f"eventflow.journal.stores.{module}.VERSION", 1)
         journal.commit(entering(run))
         assert journal.statistics().runs == 1
         journal.close()
