@@ -12,9 +12,8 @@ from uuid import UUID
 from pydantic import Field
 
 from eventflow.errors import CancelledRun, CrashedRun, FailedRun, UnfinishedRun
-from eventflow.primitives.errorinfo import ErrorInfo, printable
 from eventflow.primitives.ids import new_id
-from eventflow.primitives.records import Deferred, record
+from eventflow.primitives.records import Deferred, ErrorInfo, printable, record
 
 __all__ = [
     "KNOWN_NAMES",

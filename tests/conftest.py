@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from eventflow import settings
-from eventflow.primitives.errorinfo import printable
+from eventflow.primitives.records import printable
 from eventflow.settings import SETTINGS
 from tests.covering import harden
 

@@ -15,7 +15,7 @@ from eventflow.client.records import DeliveryRecord, FlowRunRecord, RunRecord, T
 from eventflow.events import FlowRunTransition, TaskRunTransition
 from eventflow.journal.contract import Cursor, DeliveryQuery, Journal, RunQuery
 from eventflow.journal.rows import DeliveryRow, EventRow, RunRow
-from eventflow.primitives.errorinfo import ErrorInfo
+from eventflow.primitives.records import ErrorInfo
 from eventflow.states import AnyState, State
 
 __all__ = ["Archive", "RunTransition", "state_of"]

@@ -7,8 +7,7 @@ from typing import Any, Literal
 from uuid import UUID
 
 from eventflow.journal.rows import DeliveryStatus
-from eventflow.primitives.errorinfo import ErrorInfo
-from eventflow.primitives.records import Deferred
+from eventflow.primitives.records import Deferred, ErrorInfo
 from eventflow.runs.run import RunType
 from eventflow.states import AnyState, StateType
 

@@ -18,8 +18,8 @@ from eventflow.hooks.declaration import Hook
 from eventflow.hooks.importability import reference_of, unreachable
 from eventflow.journal.format import JournalLine, Tables, Values
 from eventflow.journal.rows import DeliveryStatus, RunRow, micros
-from eventflow.primitives.errorinfo import ErrorInfo, printable
 from eventflow.primitives.ids import delivery_number
+from eventflow.primitives.records import ErrorInfo, printable
 from eventflow.runs.lazy_states import Entered, LazyState
 from eventflow.runs.run import Run, Transition
 from eventflow.states import StateType

@@ -23,11 +23,11 @@ from queue import Empty, SimpleQueue
 from typing import Final
 
 from eventflow.errors import JournalError
-from eventflow.journal import forks
 from eventflow.journal.backlog import CAPACITY, Backlog, Store, Trouble, commit_all, say
 from eventflow.journal.contract import Fence, StaleOwnerError
 from eventflow.journal.leader import CommitLeader
 from eventflow.journal.spool import Segment, Spool
+from eventflow.primitives import forks
 
 __all__ = ["Trouble", "Writer"]
 

@@ -22,9 +22,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
-from eventflow.journal import forks
 from eventflow.owners.folders import DeadOwner
 from eventflow.owners.process import recovery_program
+from eventflow.primitives import forks
 from eventflow.settings import CREDENTIALS
 
 __all__ = ["Lifeline", "read_blobs", "recovery_command", "start_recovery"]

@@ -19,7 +19,7 @@ from eventflow.events import ErrorInfo, Event, JournalFailed, JournalRecovered, 
 from eventflow.hooks.declaration import Hook
 from eventflow.hooks.importability import note_call
 from eventflow.interrupts.scopes import live
-from eventflow.journal import forks, open_journal
+from eventflow.journal import open_journal
 from eventflow.journal.contract import DeliveryQuery, Fence, RunQuery, StaleOwnerError
 from eventflow.journal.format import owner_line
 from eventflow.journal.rows import OWED, OwnerRow
@@ -31,6 +31,7 @@ from eventflow.owners.guarding import Guarding
 from eventflow.owners.heartbeat import Heartbeat
 from eventflow.owners.lifeline import start_recovery
 from eventflow.owners.locks import is_free
+from eventflow.primitives import forks
 from eventflow.settings import (
     EVENTFLOW_LEASE_SECONDS,
     EVENTFLOW_RETENTION_BYTES,

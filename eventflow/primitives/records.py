@@ -1,13 +1,14 @@
-"""Records: frozen models, and making them of values that are known to be valid already."""
+"""Frozen models, made of values known to be valid; and what one keeps of an exception."""
 
 from __future__ import annotations
 
+import traceback
 from threading import RLock
-from typing import Any, Final, TypeVar
+from typing import Any, Final, Self, TypeVar
 
 from pydantic import BaseModel
 
-__all__ = ["Deferred", "record"]
+__all__ = ["Deferred", "ErrorInfo", "printable", "record"]
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -58,3 +59,55 @@ def record(kind: type[M], values: dict[str, Any], fields: set[str]) -> M:
     _set_private(made, None)
 
     return made
+
+
+TRACEBACK_LIMIT: Final = 16_384
+"""How many characters of a traceback an ErrorInfo keeps, counted from its end."""
+
+
+class ErrorInfo(Deferred, frozen=True):
+    """What is kept of an exception: plain data, no live object."""
+
+    type: str
+    message: str
+    traceback: str = ""
+
+    @classmethod
+    def of(cls, error: BaseException) -> Self:
+        """Describe an exception, with the end of its traceback."""
+        kind = type(error)
+        text = "".join(traceback.format_exception(error))
+        name = kind.__qualname__ if kind.__module__ == "builtins" else _qualified(kind)
+
+        return cls.told(name, printable(_text(error)), printable(text[-TRACEBACK_LIMIT:]))
+
+    @classmethod
+    def told(cls, kind: str, message: str, trace: str = "") -> Self:
+        """Give what is known to be printable."""
+        # Not validated, for it may be the end of all files or of the memory that is told here.
+        return record(cls, {"type": kind, "message": message, "traceback": trace}, _FIELDS)
+
+    def __str__(self) -> str:
+        return f"{self.type}: {self.message}" if self.message else self.type
+
+
+_FIELDS: Final = set(ErrorInfo.model_fields)
+
+
+def printable(text: str) -> str:
+    """Write what no encoding has, such as the undecodable bytes of a file's name, as escapes."""
+    if text.isascii():
+        return text
+
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def _qualified(kind: type) -> str:
+    return f"{kind.__module__}.{kind.__qualname__}"
+
+
+def _text(error: BaseException) -> str:
+    try:
+        return str(error)
+    except Exception as problem:  # noqa: BLE001 - a user's __str__ may do anything
+        return f"<its text is not available: {type(problem).__name__}>"

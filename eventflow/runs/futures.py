@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import threading
 import time
 from collections import deque
@@ -18,6 +17,7 @@ from eventflow.errors import DeadlockError
 from eventflow.interrupts.portals import running_loop
 from eventflow.interrupts.scopes import Bell
 from eventflow.interrupts.scopes import wait as block_until
+from eventflow.primitives.forks import renewed
 from eventflow.runs.run import TaskRun
 from eventflow.states import AnyState, Pending
 
@@ -33,14 +33,9 @@ __all__ = [
 
 T = TypeVar("T")
 
-_lock: Final = threading.Lock()
+_lock = threading.Lock()
+renewed(globals(), "_lock", threading.Lock)
 _logger: Final = logging.getLogger("eventflow.futures")
-
-if hasattr(os, "register_at_fork"):
-    # A child must not find it held by a thread that it does not have.
-    os.register_at_fork(
-        before=_lock.acquire, after_in_parent=_lock.release, after_in_child=_lock.release
-    )
 
 
 @dataclass(frozen=True, slots=True)

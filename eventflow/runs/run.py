@@ -10,9 +10,8 @@ from uuid import UUID
 
 from eventflow.errors import IllegalTransition
 from eventflow.interrupts.scopes import CancelScope, Reason
-from eventflow.primitives.errorinfo import printable
-from eventflow.primitives.ids import id_of, new_number
-from eventflow.primitives.names import two_words
+from eventflow.primitives.ids import id_of, new_number, two_words
+from eventflow.primitives.records import printable
 from eventflow.runs.lazy_states import Entered, LazyState
 from eventflow.states import LEGAL, TERMINAL, AnyState, StateType
 

@@ -11,8 +11,8 @@ from uuid_utils.compat import uuid7
 
 from eventflow.journal.contract import Batch, Journal
 from eventflow.journal.rows import DeliveryRow, DeliveryStatus, EventRow, RunRow
-from eventflow.primitives.errorinfo import ErrorInfo
 from eventflow.primitives.ids import delivery_id
+from eventflow.primitives.records import ErrorInfo
 from eventflow.states import TERMINAL, StateType
 from tests.journal.rows import a_run, an_owner
 

@@ -19,7 +19,7 @@ from eventflow.client import Client, get_client
 from eventflow.errors import BlockNotFoundError, HomeError
 from eventflow.events import parse
 from eventflow.journal import open_journal
-from eventflow.primitives.errorinfo import ErrorInfo
+from eventflow.primitives.records import ErrorInfo
 from eventflow.settings import (
     EVENTFLOW_HOME,
     EVENTFLOW_JOURNAL_URL,

@@ -15,8 +15,8 @@ from eventflow import Hook, flow, task
 from eventflow.journal.encoder import RunEncoder, line, settlement
 from eventflow.journal.format import decode
 from eventflow.journal.rows import Codec, DeliveryStatus, EventRow, RunRow
-from eventflow.primitives.errorinfo import ErrorInfo
 from eventflow.primitives.ids import delivery_id, new_id
+from eventflow.primitives.records import ErrorInfo
 from eventflow.runs.run import FlowRun, Run, TaskRun, Transition
 from eventflow.states import Completed, Pending, Running, State, StateType
 

@@ -9,7 +9,7 @@ from uuid import UUID
 from hypothesis import given
 from hypothesis import strategies as st
 
-from eventflow.primitives.ids import delivery_id, delivery_number, new_id
+from eventflow.primitives.ids import delivery_id, delivery_number, new_id, two_words
 
 
 def test_an_id_is_an_ordinary_uuid() -> None:
@@ -43,3 +43,13 @@ def test_deliveries_of_many_events_differ() -> None:
     """Of events that were made in the same moment, with several hooks each."""
     made = [delivery_id(new_id(), place) for _ in range(5_000) for place in range(4)]
     assert len(set(made)) == len(made)
+
+
+@given(st.uuids())
+def test_the_same_id_has_the_same_two_words(key: UUID) -> None:
+    """A name follows from the id alone."""
+    adjective, animal = two_words(key).split("-")
+
+    assert adjective.isalpha()
+    assert animal.isalpha()
+    assert two_words(key) == two_words(UUID(str(key)))

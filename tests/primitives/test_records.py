@@ -15,8 +15,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic.errors import PydanticSchemaGenerationError
 
 from eventflow.events import Event, StateTransition
-from eventflow.primitives.errorinfo import ErrorInfo
-from eventflow.primitives.records import Deferred, record
+from eventflow.primitives.records import TRACEBACK_LIMIT, Deferred, ErrorInfo, printable, record
 
 
 class Point(BaseModel):
@@ -202,3 +201,30 @@ def test_an_event_of_a_users_own_is_built_where_it_is_defined() -> None:
             thread: ThreadPoolExecutor
 
     assert StateTransition.model_config["defer_build"]
+
+
+def test_an_error_is_described_by_plain_data() -> None:
+    """Type, message and the traceback's end are kept."""
+
+    class Odd(Exception):
+        def __str__(self) -> str:
+            raise RuntimeError("not even this")
+
+    try:
+        raise ValueError("x" * 20_000)
+    except ValueError as error:
+        info = ErrorInfo.of(error)
+
+    assert info.type == "ValueError"
+    assert len(info.traceback) == TRACEBACK_LIMIT
+    assert str(ErrorInfo.of(ValueError())) == "ValueError"
+    assert str(ErrorInfo.of(ValueError("v"))) == "ValueError: v"
+    assert ErrorInfo.of(Odd()).type.endswith("Odd")
+    assert ErrorInfo.of(Odd()).message == "<its text is not available: RuntimeError>"
+
+
+def test_what_no_encoding_has_is_escaped() -> None:
+    """Undecodable bytes, as of a file's name, become escapes; all else stays as it is."""
+    assert printable("plain") == "plain"
+    assert printable("caf\u00e9") == "caf\u00e9"
+    assert printable("bad \udcff name") == "bad \\udcff name"

@@ -18,7 +18,7 @@ from eventflow.client.archive import Archive
 from eventflow.client.records import DeliveryRecord
 from eventflow.journal.contract import DeliveryQuery
 from eventflow.journal.rows import DeliveryStatus
-from eventflow.primitives.errorinfo import ErrorInfo
+from eventflow.primitives.records import ErrorInfo
 
 __all__ = ["deliveries"]
 

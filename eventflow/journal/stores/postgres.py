@@ -13,7 +13,6 @@ from functools import lru_cache
 from typing import Any, ClassVar, Final, TypeVar
 
 from eventflow.errors import JournalError, MissingExtraError
-from eventflow.journal import forks
 from eventflow.journal.contract import Cursor, Fence, Finding, Pruned, Statistics, UnstorableError
 from eventflow.journal.format import Rows
 from eventflow.journal.rows import Codec, Settlement, micros, sound
@@ -21,6 +20,7 @@ from eventflow.journal.stores import statements
 from eventflow.journal.stores.database import SqlJournal, migrate
 from eventflow.journal.stores.schema import VERSION
 from eventflow.journal.stores.statements import EVENT_COLUMNS, Session
+from eventflow.primitives import forks
 from eventflow.settings import CREDENTIALS, MASK, Durability
 
 try:

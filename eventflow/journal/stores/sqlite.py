@@ -13,7 +13,7 @@ from typing import Any, ClassVar, Final, TypeVar
 from uuid import UUID
 
 from eventflow.errors import JournalError
-from eventflow.journal import files, forks
+from eventflow.journal import files
 from eventflow.journal.contract import Cursor, Fence, UnstorableError
 from eventflow.journal.rows import Codec, OwnerRow, Settlement, micros
 from eventflow.journal.stores import statements
@@ -27,6 +27,7 @@ from eventflow.journal.stores.sqlite_session import (
     transaction,
 )
 from eventflow.journal.stores.statements import EVENT_COLUMNS, Session
+from eventflow.primitives import forks
 from eventflow.settings import Durability
 
 __all__ = ["SqliteJournal", "opened"]
