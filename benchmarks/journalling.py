@@ -24,7 +24,7 @@ from eventflow.journal.spool import Spool
 from eventflow.journal.stores.sqlite import SqliteJournal
 from eventflow.journal.writer import Writer
 from eventflow.settings import Durability
-from eventflow.wiring import unwire
+from eventflow.wiring import detach
 
 THROUGHPUT: Final = (Target(2.0, issue=3), Target(1.67, issue=4))
 """60 % as many events a second: 1.67 times the time for the same events."""
@@ -63,7 +63,7 @@ def _without(body: Callable[[], object]) -> Iterator[Side]:
     try:
         yield side
     finally:
-        unwire(own)
+        detach(own)
 
 
 def _task(_plan: Plan) -> Iterator[Pair]:
@@ -109,7 +109,7 @@ def _written(runs: int, *, hooked: bool) -> list[bytes]:
         lines: list[bytes] = []
         books = Mock(owner="owner", begun=True, waits=False, given_up=frozenset(), put=lines.append)
         account = Recorder(books, own)
-        own.account, own.wired = account, True
+        own.recorder, own.composed = account, True
         called = task(on_running=[hook] if hooked else None)(work)
         for _ in range(runs):
             called(1)

@@ -27,7 +27,7 @@ from eventflow.settings import (
     temporary_settings,
 )
 from eventflow.states import StateType
-from eventflow.wiring import recorder, unwire
+from eventflow.wiring import detach, recorder
 
 __all__ = ["QUESTIONS"]
 
@@ -104,7 +104,7 @@ def started(file: Path) -> Iterator[Side]:
                     account = recorder()
                     assert account is not None
                     assert account.flush()
-                    unwire(own)
+                    detach(own)
 
     yield side
 

@@ -1,6 +1,7 @@
 """eventflow: flows and tasks whose every state transition is a typed event."""
 
-from eventflow import runtime
+# `wiring` registers itself with the bus.
+from eventflow import runtime, wiring  # noqa: F401
 from eventflow.client import get_client
 from eventflow.context import tags
 from eventflow.eventbus.bus import EventBus, bus, use_bus

@@ -1,4 +1,4 @@
-"""The run in force: who is executing here, and the tags around it."""
+"""What is in force here: the run, the hook, the tags, and whether runs may begin."""
 
 from __future__ import annotations
 
@@ -14,12 +14,16 @@ from eventflow.runs.task_scope import TaskScope
 
 __all__ = [
     "HookContext",
+    "LoadingStopped",
     "RunContext",
     "current_hook",
     "current_run",
     "current_tags",
     "get_run_context",
+    "refuse",
+    "reloading",
     "tags",
+    "without_runs",
 ]
 
 
@@ -82,3 +86,31 @@ def tags(*new: str) -> Iterator[frozenset[str]]:
         yield every
     finally:
         current_tags.reset(token)
+
+
+reloading: Final[list[bool]] = []
+"""Not empty where only hooks may call flows and tasks."""
+
+
+class LoadingStopped(BaseException):
+    """A file that is loaded again called a flow or a task, or takes too long; nothing ran."""
+
+
+def refuse(name: str) -> None:
+    """Stop the loading of the file that calls a flow or a task; a hook may call both.
+
+    Raises:
+        LoadingStopped: this is not within a hook.
+    """
+    if current_hook.get() is None:
+        raise LoadingStopped(f"it calls {name}, which is not run a second time")
+
+
+@contextmanager
+def without_runs() -> Iterator[None]:
+    """Let nothing but hooks call a flow or a task within the block, in any thread."""
+    reloading.append(True)
+    try:
+        yield
+    finally:
+        reloading.pop()

@@ -16,56 +16,22 @@ import structlog
 from eventflow.context import current_hook, current_run
 from eventflow.errors import MissingContextError
 from eventflow.primitives.forks import renewed
+from eventflow.primitives.loggers import CONTEXT, Logger, get_logger
 from eventflow.runs.run import FlowRun, Run, TaskRun
 from eventflow.settings import EVENTFLOW_LOG_FORMAT, EVENTFLOW_LOG_LEVEL
 
 __all__ = [
-    "Logger",
     "configure",
     "flow_run_logger",
     "for_people",
-    "get_logger",
     "get_run_logger",
     "run_logger",
     "take_prints",
     "task_run_logger",
 ]
 
-Logger = structlog.stdlib.BoundLogger
-"""What every logger here is."""
-
-_RESERVED: Final = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime"}
-_CONTEXT: Final = "_eventflow"
 _lock = threading.Lock()
 renewed(globals(), "_lock", threading.Lock)
-
-
-def _to_logging(_logger: object, _method: str, event: MutableMapping[str, Any]) -> dict[str, Any]:
-    """Hand message and context to `logging`: the context as attributes of the record.
-
-    A key that `logging` uses itself gets a trailing underscore.
-    """
-    message = event.pop("event")
-    passed = {key: event.pop(key) for key in ("exc_info", "stack_info") if key in event}
-    extra = {f"{key}_" if key in _RESERVED else key: value for key, value in event.items()}
-
-    return {"msg": message, "extra": {**extra, _CONTEXT: dict(event)}, **passed}
-
-
-def get_logger(name: str) -> Logger:
-    """Give a logger under `eventflow.`, without touching structlog's own configuration."""
-    logger: Logger = structlog.wrap_logger(
-        logging.getLogger(f"eventflow.{name}"),
-        processors=[
-            structlog.stdlib.filter_by_level,
-            structlog.stdlib.PositionalArgumentsFormatter(),
-            _to_logging,
-        ],
-        wrapper_class=Logger,
-        cache_logger_on_first_use=True,
-    )
-
-    return logger
 
 
 _flow_runs: Final = get_logger("flow_runs")
@@ -177,7 +143,7 @@ def _take_context(
     _logger: object, _method: str, event: MutableMapping[str, Any]
 ) -> MutableMapping[str, Any]:
     record = event["_record"]
-    event.update(getattr(record, _CONTEXT, {}))
+    event.update(getattr(record, CONTEXT, {}))
 
     return event
 

@@ -13,7 +13,7 @@ from eventflow.engine.result_cache import fresh
 from eventflow.eventbus.bus import EventBus, current_bus, use_bus
 from eventflow.events import Event
 from eventflow.settings import EVENTFLOW_GUARDIAN, EVENTFLOW_HOME, temporary_settings
-from eventflow.wiring import unwire
+from eventflow.wiring import detach
 
 __all__ = ["Isolated", "capture_events", "isolated"]
 
@@ -47,5 +47,5 @@ def isolated(home: Path | None = None) -> Iterator[Isolated]:
         own = {EVENTFLOW_HOME: str(home), EVENTFLOW_GUARDIAN: False}
         stack.enter_context(temporary_settings(own))
         stack.enter_context(fresh())
-        stack.callback(unwire, bus)
+        stack.callback(detach, bus)
         yield Isolated(bus, home)

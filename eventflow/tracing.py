@@ -15,7 +15,8 @@ from eventflow.events import (
     HookOutcome,
     StateTransition,
 )
-from eventflow.logs import TRACE, configure, get_logger
+from eventflow.logs import TRACE, configure
+from eventflow.primitives.loggers import get_logger
 from eventflow.states import StateType
 
 __all__ = ["enable", "in_words"]

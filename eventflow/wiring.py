@@ -6,72 +6,72 @@ from collections import Counter
 from threading import Lock
 from typing import Final
 
-from eventflow.eventbus.bus import EventBus, current_bus
+from eventflow.eventbus.bus import EventBus, compose_with, current_bus
 from eventflow.journal.recorder import Recorder
 from eventflow.logs import configure
 from eventflow.owners.session import OwnerSession
 from eventflow.primitives.forks import renewed
 from eventflow.settings import EVENTFLOW_DURABILITY, EVENTFLOW_JOURNAL_URL
 
-__all__ = ["recorder", "unwire", "wired_bus"]
+__all__ = ["compose", "detach", "recorder"]
 
 _lock = Lock()
 renewed(globals(), "_lock", Lock)
 _configured: Final[list[bool]] = []
-_ownerships: Final[dict[tuple[str, str], OwnerSession]] = {}
+_sessions: Final[dict[tuple[str, str], OwnerSession]] = {}
 _users: Final[Counter[tuple[str, str]]] = Counter()
-"""How many buses have each of them."""
+"""How many buses each of them serves."""
 
 
-def wired_bus() -> EventBus:
-    """Give the bus in force, with everything attached that the settings ask for.
+def compose(bus: EventBus) -> None:
+    """Attach to a bus what the settings ask for, unless that is done.
 
     The settings count that are in force at the first run on a bus.
     """
-    bus = current_bus()
-    if not bus.wired:
-        with _lock:
-            if not bus.wired:
-                if not _configured:
-                    configure()
-                    _configured.append(True)
-                bus.account = _account(bus)
-                bus.wired = True
-
-    return bus
-
-
-def unwire(bus: EventBus) -> None:
-    """Detach what was attached to a bus, and take leave of its journal if no other bus has it."""
     with _lock:
-        account, bus.account, bus.wired = bus.account, None, False
-        if not isinstance(account, Recorder):
+        if bus.composed:
             return
-        for key, ownership in list(_ownerships.items()):
-            if ownership is account.books:
-                ownership.buses.discard(bus)
+        if not _configured:
+            configure()
+            _configured.append(True)
+        bus.recorder = _recorder_for(bus)
+        bus.composed = True
+
+
+compose_with(compose)
+
+
+def detach(bus: EventBus) -> None:
+    """Detach what was attached to a bus, and close its journal if no other bus uses it."""
+    with _lock:
+        attached, bus.recorder, bus.composed = bus.recorder, None, False
+        if not isinstance(attached, Recorder):
+            return
+        for key, session in list(_sessions.items()):
+            if session is attached.books:
+                session.buses.discard(bus)
                 _users[key] -= 1
                 if not _users[key]:
-                    del _ownerships[key], _users[key]
-                    ownership.close()
+                    del _sessions[key], _users[key]
+                    session.close()
 
 
-def _account(bus: EventBus) -> Recorder | None:
+def _recorder_for(bus: EventBus) -> Recorder | None:
     durability = EVENTFLOW_DURABILITY.value()
     if durability == "off":
         return None
     url = EVENTFLOW_JOURNAL_URL.value()
     key = (url, durability)
-    if key not in _ownerships:
-        _ownerships[key] = OwnerSession(url, durability)
+    if key not in _sessions:
+        _sessions[key] = OwnerSession(url, durability)
     _users[key] += 1
-    _ownerships[key].buses.add(bus)
+    _sessions[key].buses.add(bus)
 
-    return Recorder(_ownerships[key], bus)
+    return Recorder(_sessions[key], bus)
 
 
 def recorder() -> Recorder | None:
-    """Give what keeps account of the runs on the bus in force; None if nothing does, or yet."""
-    account = current_bus().account
+    """Return the recorder of the bus in force; None if nothing is recorded, or nothing yet."""
+    attached = current_bus().recorder
 
-    return account if isinstance(account, Recorder) else None
+    return attached if isinstance(attached, Recorder) else None

@@ -13,9 +13,9 @@ from pathlib import Path
 import psycopg
 import pytest
 
+from eventflow.hooks.ledger import OWED, DeliveryStatus
 from eventflow.journal import open_journal
 from eventflow.journal.contract import DeliveryQuery, RunQuery
-from eventflow.journal.rows import OWED, DeliveryStatus
 from eventflow.states import StateType
 from tests.journal.server import Server
 

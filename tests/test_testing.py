@@ -75,6 +75,6 @@ def test_an_isolated_block_has_a_journal_of_its_own(tmp_path: Path) -> None:
             work()
     assert len(account.journal.runs(RunQuery())) == 1
     assert not folder.exists()
-    assert own.bus.account is None
+    assert own.bus.recorder is None
     account.journal.close()
     assert EVENTFLOW_GUARDIAN.value() is False

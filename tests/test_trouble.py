@@ -24,9 +24,9 @@ import pytest
 from eventflow import flow, task
 from eventflow.eventbus.bus import bus
 from eventflow.events import JournalEvent, JournalFailed, JournalRecovered
+from eventflow.hooks.ledger import DeliveryStatus
 from eventflow.journal import open_journal, writer
 from eventflow.journal.contract import DeliveryQuery, RunQuery
-from eventflow.journal.rows import DeliveryStatus
 from eventflow.journal.stores import postgres
 from eventflow.journal.stores.postgres import PostgresJournal, _Session
 from eventflow.journal.stores.sqlite import SqliteJournal

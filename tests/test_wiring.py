@@ -9,6 +9,7 @@ import pytest
 
 from eventflow import EventBus, flow, use_bus, wiring
 from eventflow.errors import SettingError
+from eventflow.eventbus.bus import bus_of_runs
 from eventflow.settings import (
     EVENTFLOW_DURABILITY,
     EVENTFLOW_GUARDIAN,
@@ -16,7 +17,7 @@ from eventflow.settings import (
     temporary_settings,
 )
 from eventflow.testing import Isolated
-from eventflow.wiring import recorder, unwire, wired_bus
+from eventflow.wiring import detach, recorder
 
 
 def test_wired_once(monkeypatch: pytest.MonkeyPatch, eventflow_isolated: Isolated) -> None:
@@ -25,12 +26,12 @@ def test_wired_once(monkeypatch: pytest.MonkeyPatch, eventflow_isolated: Isolate
     meet = threading.Barrier(4)
     monkeypatch.setattr(wiring, "_configured", [])
     monkeypatch.setattr("eventflow.wiring.configure", lambda: calls.append(1))
-    accounts: list[object] = []
+    recorders: list[object] = []
 
     def work() -> None:
         with use_bus(eventflow_isolated.bus):
             meet.wait(10)
-            accounts.append(wired_bus().account)
+            recorders.append(bus_of_runs().recorder)
 
     threads = [threading.Thread(target=work) for _ in range(4)]
     for thread in threads:
@@ -38,18 +39,18 @@ def test_wired_once(monkeypatch: pytest.MonkeyPatch, eventflow_isolated: Isolate
     for thread in threads:
         thread.join(10)
     assert calls == [1]
-    assert len(accounts) == 4
-    assert len(set(map(id, accounts))) == 1
+    assert len(recorders) == 4
+    assert len(set(map(id, recorders))) == 1
 
 
 def test_the_bus_in_force(eventflow_isolated: Isolated) -> None:
     """The bus that a run publishes on is the one in force where it is called."""
     with use_bus(EventBus()) as own:
         assert recorder() is None
-        assert wired_bus() is own
+        assert bus_of_runs() is own
         flow(lambda: None)()
-        assert recorder() is own.account is not None
-        unwire(own)
+        assert recorder() is own.recorder is not None
+        detach(own)
         assert recorder() is None
     assert logging.getLogger("eventflow").handlers
 
@@ -66,10 +67,10 @@ def test_buses_with_one_journal_are_one_owner(eventflow_isolated: Isolated) -> N
             owners.append(found.owner_id)
     assert owners[0] == owners[1]
     (folder,) = eventflow_isolated.home.glob("journal.db-owners/*")
-    unwire(second)
-    unwire(second)
+    detach(second)
+    detach(second)
     assert folder.is_dir()
-    unwire(first)
+    detach(first)
     assert not folder.exists()
 
 
@@ -83,15 +84,15 @@ def test_another_journal_is_another_account(eventflow_isolated: Isolated) -> Non
         assert found is not None
         assert before is not None
         assert found.journal is not before.journal
-        unwire(own)
+        detach(own)
     with temporary_settings({EVENTFLOW_DURABILITY: "off"}):
         flow(lambda: None)()
         assert recorder() is before
         with use_bus(EventBus()) as own:
             flow(lambda: None)()
-            assert own.wired
+            assert own.composed
             assert recorder() is None
-            unwire(own)
+            detach(own)
 
 
 def test_a_wrong_setting_is_told_to_who_can_correct_it(eventflow_isolated: Isolated) -> None:

@@ -10,14 +10,13 @@ from collections.abc import Mapping
 from typing import Any, Final
 from uuid import UUID
 
-from eventflow.client.archive import Archive, RunTransition, state_of
-from eventflow.context import RunContext
+from eventflow.client.archive import Archive, RunTransition
+from eventflow.context import LoadingStopped, RunContext, without_runs
 from eventflow.definitions.definition import Definition
-from eventflow.eventbus.subscriptions import MAIN
 from eventflow.hooks.references import Place, place, resolve
-from eventflow.journal.rows import RunRow
+from eventflow.journal.rows import RunRow, state_of
+from eventflow.primitives.callables import MAIN
 from eventflow.recovery.finishing import stand_in
-from eventflow.recovery.loading import LoadingStopped, without_runs
 from eventflow.runs.run import FlowRun, Run, TaskRun, Transition
 from eventflow.states import AnyState, StateType
 

@@ -9,16 +9,13 @@ from datetime import timedelta
 from typing import Any, Final
 from uuid import UUID
 
-from pydantic import ValidationError
-
 from eventflow.client.records import DeliveryRecord, FlowRunRecord, RunRecord, TaskRunRecord
 from eventflow.events import FlowRunTransition, TaskRunTransition
 from eventflow.journal.contract import Cursor, DeliveryQuery, Journal, RunQuery
-from eventflow.journal.rows import DeliveryRow, EventRow, RunRow
-from eventflow.primitives.records import ErrorInfo
-from eventflow.states import AnyState, State
+from eventflow.journal.rows import DeliveryRow, EventRow, RunRow, error_of, state_of
+from eventflow.states import AnyState
 
-__all__ = ["Archive", "RunTransition", "state_of"]
+__all__ = ["Archive", "RunTransition"]
 
 RunTransition = FlowRunTransition | TaskRunTransition
 
@@ -146,7 +143,7 @@ class Archive:
             status=row.status,
             attempts=row.attempts,
             due=row.due,
-            error=_error(row.error),
+            error=error_of(row.error),
             updated=row.updated,
             importable=row.importable,
             event_id=row.event_id,
@@ -174,33 +171,6 @@ def _remember(memory: OrderedDict[UUID, Any], run_id: UUID, value: Any) -> None:
     memory.move_to_end(run_id)
     if len(memory) > REMEMBERED:
         memory.popitem(last=False)
-
-
-def state_of(row: EventRow | RunRow) -> AnyState:
-    """Make the state that an event entered, or that a run is in."""
-    if isinstance(row, RunRow):
-        state_id, moment, error = row.state_id, row.state_at, None
-    else:
-        state_id, moment, error = row.id, row.occurred, row.error
-    described = _error(error)
-
-    return State(
-        type=row.state_type,
-        name=row.state_name,
-        id=state_id,
-        timestamp=moment,
-        message=row.message,
-        error=described if isinstance(described, ErrorInfo) else None,
-    )
-
-
-def _error(text: str | None) -> ErrorInfo | str | None:
-    if text is None:
-        return None
-    try:
-        return ErrorInfo.model_validate_json(text)
-    except ValidationError:
-        return text
 
 
 def _record(row: RunRow) -> RunRecord:

@@ -17,9 +17,9 @@ from eventflow.client.archive import Archive, RunTransition
 from eventflow.client.journals import opened_journal
 from eventflow.client.records import DeliveryRecord, FlowRunRecord, RunRecord, TaskRunRecord
 from eventflow.eventbus.filters import States
+from eventflow.hooks.ledger import DeliveryStatus
 from eventflow.interrupts.cancellation import cancel
 from eventflow.journal.contract import START, DeliveryQuery, RunQuery
-from eventflow.journal.rows import DeliveryStatus
 from eventflow.settings import EVENTFLOW_HOME, home
 from eventflow.states import StateType
 

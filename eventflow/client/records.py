@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from typing import Any, Literal
 from uuid import UUID
 
-from eventflow.journal.rows import DeliveryStatus
+from eventflow.hooks.ledger import DeliveryStatus
 from eventflow.primitives.records import Deferred, ErrorInfo
 from eventflow.runs.run import RunType
 from eventflow.states import AnyState, StateType

@@ -11,9 +11,10 @@ from typing import Any, ClassVar, Final, Generic, ParamSpec, Self, TypeAlias, Ty
 
 from eventflow.definitions.parameters import Parameters
 from eventflow.errors import SignatureMismatchError
-from eventflow.eventbus.subscriptions import Phase, Subscription, is_async, qualified_name
+from eventflow.eventbus.subscriptions import Phase, Subscription
 from eventflow.hooks.declaration import KINDS, Hook, HookFunction
 from eventflow.hooks.receiver import HookReceiver
+from eventflow.primitives.callables import is_async, qualified_name
 from eventflow.retries import RetryPolicy
 from eventflow.runs.run import RunType
 from eventflow.states import StateType

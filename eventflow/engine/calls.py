@@ -6,10 +6,10 @@ from abc import abstractmethod
 from collections.abc import Callable, Coroutine, Iterable
 from typing import Any, Literal, Never, ParamSpec, TypeAlias, TypeVar, overload
 
+from eventflow.context import refuse, reloading
 from eventflow.definitions.definition import Definition
 from eventflow.engine.drivers import adrive, adrive_generator, drive, drive_generator
 from eventflow.engine.invocation import Invocation
-from eventflow.recovery.loading import refuse, reloading
 from eventflow.states import State
 
 __all__ = ["CallableDefinition", "WaitsFor"]

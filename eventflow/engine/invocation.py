@@ -13,14 +13,13 @@ from eventflow.definitions.parameters import Parameters
 from eventflow.engine.dataflow import NOTHING, PLAIN, Needs, needs, without_futures
 from eventflow.engine.result_cache import MISSING, results
 from eventflow.errors import CacheKeyError
-from eventflow.eventbus.bus import EventBus
+from eventflow.eventbus.bus import EventBus, bus_of_runs
 from eventflow.interrupts.scopes import CancelScope
 from eventflow.logs import take_prints
 from eventflow.runners import TaskScope
 from eventflow.runs.futures import Future, allow_failure, unmapped
 from eventflow.runs.run import FlowRun, Run, TaskRun
 from eventflow.states import State
-from eventflow.wiring import wired_bus
 
 __all__ = ["Invocation"]
 
@@ -71,7 +70,7 @@ class Invocation:
         self.definition = definition
         self.args = args
         self.kwargs = kwargs
-        self.bus: EventBus = wired_bus()
+        self.bus: EventBus = bus_of_runs()
         self.problem: Exception | None = None
         self.refused: BaseException | None = None
         self.cache_key: str | None = None

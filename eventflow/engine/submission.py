@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Iterable
 from contextvars import Context, copy_context
 from typing import Any, Final
 
-from eventflow.context import current_run
+from eventflow.context import current_run, refuse, reloading
 from eventflow.definitions.definition import Definition
 from eventflow.engine.drivers import adrive, drive
 from eventflow.engine.effects import shielded
@@ -16,7 +16,6 @@ from eventflow.errors import MissingContextError
 from eventflow.interrupts.portals import running_loop
 from eventflow.interrupts.scopes import live, thread_mask
 from eventflow.logs import run_logger
-from eventflow.recovery.loading import refuse, reloading
 from eventflow.runners import TaskRunner, TaskScope
 from eventflow.runners.loop import spawn
 from eventflow.runs.futures import Future

@@ -13,24 +13,31 @@ from typing import Any, Final, TypeVar, Unpack, cast, overload
 from anyio import to_thread
 
 from eventflow.eventbus.filters import Filter, Selection
-from eventflow.eventbus.mailbox import Mailbox, Overflow, check_policy
+from eventflow.eventbus.mailbox import EventStream, Mailbox, Overflow, check_policy
 from eventflow.eventbus.publication import Publication, failure_of
-from eventflow.eventbus.receivers import QueuedReceiver
+from eventflow.eventbus.receivers import InlineReceiver, MailboxReceiver, QueuedReceiver
 from eventflow.eventbus.routing import NOWHERE, Explanation, Route, Router
-from eventflow.eventbus.streams import EventStream, MailboxReceiver
 from eventflow.eventbus.subscriptions import (
-    InlineReceiver,
     Listener,
     Phase,
     Receiver,
     Subscription,
     TransitionRecorder,
-    is_async,
 )
 from eventflow.events import Event, ListenerFailed
+from eventflow.primitives.callables import is_async
 from eventflow.runs.run import Transition
 
-__all__ = ["EventBus", "EventStream", "Explanation", "bus", "current_bus", "use_bus"]
+__all__ = [
+    "EventBus",
+    "EventStream",
+    "Explanation",
+    "bus",
+    "bus_of_runs",
+    "compose_with",
+    "current_bus",
+    "use_bus",
+]
 
 E = TypeVar("E", bound=Event)
 L = TypeVar("L", bound=Listener)
@@ -49,9 +56,9 @@ class EventBus:
     def __init__(self) -> None:
         self._router = Router()
         self._serials = itertools.count(1)
-        # What the settings ask for, attached before the first run.
-        self.account: TransitionRecorder | None = None
-        self.wired = False
+        # What the settings ask for is attached before the first run: see `bus_of_runs`.
+        self.recorder: TransitionRecorder | None = None
+        self.composed = False
 
     # -- subscribing ------------------------------------------------------------------------
 
@@ -212,12 +219,12 @@ class EventBus:
                 others have run.
         """
         route = self._router.of_transition(fact)
-        account = self.account
-        if account is None and route is NOWHERE:
+        recorder = self.recorder
+        if recorder is None and route is NOWHERE:
             return
         owed = route.owed(fact)
-        if account is not None and account.record(fact, owed, heard=bool(route.listeners)):
-            account.wait()
+        if recorder is not None and recorder.record(fact, owed, heard=bool(route.listeners)):
+            recorder.wait()
         if route is NOWHERE:
             return
         publication = Publication(fact, self._listener_failed)
@@ -234,21 +241,21 @@ class EventBus:
         pays for that only where something has to be waited for. Raises as `publish_transition`.
         """
         route = self._router.of_transition(fact)
-        account = self.account
+        recorder = self.recorder
         owed = route.owed(fact)
-        if account is not None and account.record(fact, owed, heard=bool(route.listeners)):
-            return self._wait_and_publish(account, fact, route, owed)
+        if recorder is not None and recorder.record(fact, owed, heard=bool(route.listeners)):
+            return self._wait_and_publish(recorder, fact, route, owed)
 
         return self._begin(fact, route, owed)
 
     async def _wait_and_publish(
         self,
-        account: TransitionRecorder,
+        recorder: TransitionRecorder,
         fact: Transition,
         route: Route,
         owed: Sequence[Subscription],
     ) -> None:
-        await to_thread.run_sync(account.wait)
+        await to_thread.run_sync(recorder.wait)
         left = self._begin(fact, route, owed)
         if left is not None:
             await left
@@ -368,6 +375,27 @@ _in_force: Final[ContextVar[EventBus | None]] = ContextVar("eventflow_bus", defa
 def current_bus() -> EventBus:
     """Give the bus in force: the one of the innermost `use_bus` block, else the process's."""
     return _in_force.get() or _default
+
+
+_composers: Final[list[Callable[[EventBus], None]]] = []
+
+
+def compose_with(compose: Callable[[EventBus], None]) -> None:
+    """Call a function with each bus before the first run that publishes on it.
+
+    It attaches what the settings ask for, and then sets the bus's `composed`.
+    """
+    _composers.append(compose)
+
+
+def bus_of_runs() -> EventBus:
+    """Return the bus in force, composed before its first run."""
+    bus = current_bus()
+    if not bus.composed:
+        for compose in _composers:
+            compose(bus)
+
+    return bus
 
 
 @contextlib.contextmanager

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections import deque
-from collections.abc import Awaitable, Callable, Generator
+from collections.abc import AsyncIterator, Awaitable, Callable, Generator
 from contextlib import suppress
 from contextvars import ContextVar
 from typing import Any, Final, Literal, TypeAlias
@@ -215,3 +215,30 @@ def _tell(freed: list[Callable[[], object]]) -> None:
     for tell in freed:
         with suppress(RuntimeError):  # that publisher's loop is closed
             tell()
+
+
+class EventStream:
+    """The events of one `stream`, for `async for`."""
+
+    def __init__(self, mailbox: Mailbox) -> None:
+        self._mailbox = mailbox
+
+    @property
+    def dropped(self) -> int:
+        """How many events were dropped because they were not read in time."""
+        return self._mailbox.dropped
+
+    @property
+    def pending(self) -> int:
+        """How many events wait to be read."""
+        return len(self._mailbox)
+
+    def __aiter__(self) -> AsyncIterator[Any]:
+        return self
+
+    async def __anext__(self) -> Any:
+        event = await self._mailbox.get()
+        if event is None:
+            raise StopAsyncIteration
+
+        return event

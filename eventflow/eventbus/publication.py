@@ -6,9 +6,10 @@ import threading
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from typing import Final, TypeAlias, cast
 
-from eventflow.eventbus.subscriptions import Subscription, qualified_name
+from eventflow.eventbus.subscriptions import Subscription
 from eventflow.events import Event, ListenerFailed, fact, transition_event
-from eventflow.logs import get_logger
+from eventflow.primitives.callables import qualified_name
+from eventflow.primitives.loggers import get_logger
 from eventflow.runs.run import Transition
 from eventflow.states import ErrorInfo
 

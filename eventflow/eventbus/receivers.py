@@ -1,10 +1,11 @@
-"""Async listeners: each reads its events from a mailbox, in a task of its own."""
+"""Receivers: hand events to a listener inline, through a queue of its own, or into a mailbox."""
 
 from __future__ import annotations
 
 import asyncio
 import atexit
 import contextlib
+import inspect
 import threading
 import time
 from collections.abc import Awaitable, Callable
@@ -12,17 +13,86 @@ from contextvars import Context, copy_context
 from typing import Any, Final
 
 from eventflow.eventbus.mailbox import Mailbox, Overflow, reading
+from eventflow.eventbus.subscriptions import Listener
 from eventflow.events import Event
 from eventflow.interrupts.portals import background, running_loop
+from eventflow.primitives.callables import qualified_name
 from eventflow.primitives.forks import in_children
 
-__all__ = ["QueuedReceiver"]
+__all__ = ["InlineReceiver", "MailboxReceiver", "QueuedReceiver"]
 
 SHUTDOWN_SECONDS: Final = 5.0
 """How long an ending event loop, or process, waits for async listeners to catch up."""
 
 IN_A_ROW: Final = 16
 """After how many events a listener lets others on its loop have a turn."""
+
+
+class InlineReceiver:
+    """Calls a sync listener in the publisher's own thread."""
+
+    __slots__ = ("_listener",)
+
+    def __init__(self, listener: Listener) -> None:
+        self._listener = listener
+
+    def receive(self, event: Event) -> None:
+        """Call the listener.
+
+        Raises:
+            TypeError: it gave a coroutine, which nobody would await.
+        """
+        result = self._listener(event)
+        if result is not None and inspect.iscoroutine(result):
+            result.close()
+            raise TypeError(
+                f"The listener {qualified_name(self._listener)} is a plain function that gave a "
+                "coroutine; subscribe the async function itself, or an `async def` around it."
+            )
+
+    areceive = receive
+
+    def end(self) -> None:
+        """Nothing is held."""
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+
+class MailboxReceiver:
+    """Receives for one who reads a mailbox."""
+
+    __slots__ = ("_mailbox",)
+
+    def __init__(self, mailbox: Mailbox) -> None:
+        self._mailbox = mailbox
+
+    @property
+    def dropped(self) -> int:
+        """How many events were dropped."""
+        return self._mailbox.dropped
+
+    @property
+    def pending(self) -> int:
+        """How many events have not been read."""
+        return len(self._mailbox)
+
+    def receive(self, event: Event) -> None:
+        """Put the event into the mailbox; blocks while it is full, if that is the policy."""
+        if self._mailbox.put(event):
+            self._mailbox.wait_for_room()
+
+    def areceive(self, event: Event) -> Awaitable[None] | None:
+        """Put the event into the mailbox; gives the wait for room, if that is the policy."""
+        return self._mailbox.room() if self._mailbox.put(event) else None
+
+    def end(self) -> None:
+        """Leave what is there to be read."""
+        self._mailbox.end()
+
+    def close(self) -> None:
+        """Drop what is left, and let every waiting publisher go."""
+        self._mailbox.close()
 
 
 class _Reader(asyncio.Task[None]):

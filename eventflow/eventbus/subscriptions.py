@@ -1,39 +1,27 @@
-"""Who receives events: subscriptions, and the ways in which a listener is called."""
+"""Subscriptions: who receives which events, and in which order."""
 
 from __future__ import annotations
 
-import inspect
 import itertools
 import threading
 from collections.abc import Awaitable, Callable, Sequence
 from enum import IntEnum
-from functools import partial
 from types import TracebackType
-from typing import Any, Final, Protocol, Self, TypeAlias
+from typing import Any, Protocol, Self, TypeAlias
 
 from eventflow.eventbus.filters import Filter
 from eventflow.events import Event
+from eventflow.primitives.callables import qualified_name
 from eventflow.primitives.forks import renewed
 from eventflow.runs.run import Transition
 
 __all__ = [
-    "MAIN",
-    "MP_MAIN",
-    "InlineReceiver",
     "Listener",
     "Phase",
     "Receiver",
     "Subscription",
     "TransitionRecorder",
-    "is_async",
-    "qualified_name",
 ]
-
-MAIN: Final = "__main__"
-"""The name of what a process was started with."""
-
-MP_MAIN: Final = "__mp_main__"
-"""The name under which multiprocessing, and recovery, load another process's `__main__`."""
 
 Listener: TypeAlias = Callable[[Any], object]
 """What takes one event: a function, sync or async, or anything callable."""
@@ -44,38 +32,6 @@ class Phase(IntEnum):
 
     LISTENER = 0
     HOOK = 1
-
-
-def is_async(function: object) -> bool:
-    """Say whether calling this gives an awaitable, also through partials and callable objects."""
-    while isinstance(function, partial):
-        function = function.func
-    # A flow or a task is called by a plain function, whatever its own is, and says so itself.
-    if getattr(function, "is_async", None) is True:
-        return True
-
-    if not callable(function):
-        return False
-
-    return _is_coroutine_function(function) or _is_coroutine_function(type(function).__call__)
-
-
-def _is_coroutine_function(function: object) -> bool:
-    # An AsyncMock has only the flags of a coroutine function; `inspect` of 3.11 wants a function.
-    flags = getattr(getattr(function, "__code__", None), "co_flags", 0)
-
-    return inspect.iscoroutinefunction(function) or flags == inspect.CO_COROUTINE
-
-
-def qualified_name(function: object) -> str:
-    """Name a callable as `module:qualname`, also through partials and callable objects."""
-    while isinstance(function, partial):
-        function = function.func
-    if not isinstance(getattr(function, "__qualname__", None), str):
-        function = type(function)
-    module = getattr(function, "__module__", None) or "builtins"
-
-    return f"{MAIN if module == MP_MAIN else module}:{getattr(function, '__qualname__', function)}"
 
 
 class Receiver(Protocol):
@@ -254,34 +210,3 @@ class Subscription:
 
     def __repr__(self) -> str:
         return f"Subscription({qualified_name(self.listener)}, {self.filter})"
-
-
-class InlineReceiver:
-    """Calls a sync listener in the publisher's own thread."""
-
-    __slots__ = ("_listener",)
-
-    def __init__(self, listener: Listener) -> None:
-        self._listener = listener
-
-    def receive(self, event: Event) -> None:
-        """Call the listener.
-
-        Raises:
-            TypeError: it gave a coroutine, which nobody would await.
-        """
-        result = self._listener(event)
-        if result is not None and inspect.iscoroutine(result):
-            result.close()
-            raise TypeError(
-                f"The listener {qualified_name(self._listener)} is a plain function that gave a "
-                "coroutine; subscribe the async function itself, or an `async def` around it."
-            )
-
-    areceive = receive
-
-    def end(self) -> None:
-        """Nothing is held."""
-
-    def close(self) -> None:
-        """Nothing is held."""

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from typing import Any, Final, TypeAlias
 
 from eventflow.eventbus.filters import Filter, Selection, States
-from eventflow.eventbus.subscriptions import is_async, qualified_name
 from eventflow.events import StateTransition
+from eventflow.primitives.callables import is_async, qualified_name
 from eventflow.retries import Delays, RetryPolicy
 from eventflow.runs.run import RunType
 from eventflow.states import StateType

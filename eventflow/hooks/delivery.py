@@ -8,7 +8,7 @@ import inspect
 from collections.abc import AsyncIterator, Awaitable, Iterator
 from contextlib import AbstractContextManager
 from time import perf_counter
-from typing import Any, Final, Protocol
+from typing import Any, Final
 from uuid import UUID
 
 from eventflow.context import current_hook
@@ -16,15 +16,15 @@ from eventflow.errors import HookTimeout, JournalError, TerminationSignal
 from eventflow.eventbus.bus import EventBus, current_bus
 from eventflow.events import HookDeadLettered, HookFailed, HookOutcome, HookSucceeded, fact
 from eventflow.hooks.declaration import Hook
+from eventflow.hooks.ledger import DeliveryStatus, Ledger
 from eventflow.interrupts.portals import background, running_loop
 from eventflow.interrupts.scopes import Interrupted
-from eventflow.journal.rows import DeliveryStatus
 from eventflow.logs import run_logger
 from eventflow.primitives.ids import delivery_id
 from eventflow.runs.run import Run
 from eventflow.states import AnyState, ErrorInfo
 
-__all__ = ["Delivery", "Ledger"]
+__all__ = ["Delivery"]
 
 # Python 3.11 looks a member up by calling Python code, which is too slow for every hook.
 _RUNNING: Final = DeliveryStatus.RUNNING
@@ -36,33 +36,6 @@ _INTERRUPTS: Final = (
     *(KeyboardInterrupt, TerminationSignal, Interrupted),
     *(asyncio.CancelledError, GeneratorExit),
 )
-
-
-class Ledger(Protocol):
-    """Keeps account of what came of each delivery."""
-
-    def settle(
-        self,
-        key: tuple[UUID, UUID, int],
-        status: DeliveryStatus,
-        attempts: int,
-        error: str | None = None,
-        delay: float = 0.0,
-        *,
-        at_once: bool = True,
-    ) -> None:
-        """Note an attempt's beginning or outcome; `key` is run, event and the hook's ordinal.
-
-        `delay` is in how many seconds the next attempt may begin. What need not be written
-        `at_once` may be forgotten if the process dies within a moment.
-        """
-        ...
-
-    def transaction(
-        self, key: tuple[UUID, UUID, int], attempts: int
-    ) -> AbstractContextManager[Any]:
-        """Give the journal's own transaction, which ends with this delivery's acknowledgement."""
-        ...
 
 
 class Delivery:

@@ -12,7 +12,7 @@ from typing import Any, Final, NamedTuple
 
 from eventflow.hooks.declaration import Hook
 from eventflow.hooks.references import refer_to_function
-from eventflow.logs import get_logger
+from eventflow.primitives.loggers import get_logger
 
 __all__ = ["FOR_ALL", "HandedOver", "PackedHook", "by_name", "by_value", "pack"]
 

@@ -9,9 +9,9 @@ from functools import partial
 from types import FrameType, MethodType, ModuleType
 from typing import Any, Final
 
-from eventflow.eventbus.subscriptions import MAIN
 from eventflow.hooks.declaration import Hook
 from eventflow.hooks.references import refer
+from eventflow.primitives.callables import MAIN
 
 __all__ = ["note_call", "reference_of", "unreachable"]
 

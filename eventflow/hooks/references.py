@@ -10,7 +10,7 @@ from types import ModuleType
 from typing import Any, Final, NamedTuple
 from weakref import WeakKeyDictionary
 
-from eventflow.eventbus.subscriptions import MAIN, qualified_name
+from eventflow.primitives.callables import MAIN, qualified_name
 
 __all__ = ["Place", "Reference", "place", "refer", "refer_to_function", "remember", "resolve"]
 

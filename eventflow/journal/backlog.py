@@ -10,7 +10,7 @@ from typing import Final, Protocol, TypeAlias
 from eventflow.errors import JournalError
 from eventflow.journal.contract import Fence, UnstorableError
 from eventflow.journal.spool import GROUP, GROUP_BYTES
-from eventflow.logs import get_logger
+from eventflow.primitives.loggers import get_logger
 
 __all__ = ["CAPACITY", "Backlog", "Source", "Store", "Trouble", "commit_all", "say"]
 

@@ -16,14 +16,8 @@ from typing import Any, Final, Protocol, TypeAlias
 from uuid import UUID
 
 from eventflow.errors import JournalError
-from eventflow.journal.rows import (
-    DeliveryRow,
-    DeliveryStatus,
-    EventRow,
-    OwnerRow,
-    RunRow,
-    Settlement,
-)
+from eventflow.hooks.ledger import DeliveryStatus
+from eventflow.journal.rows import DeliveryRow, EventRow, OwnerRow, RunRow, Settlement
 from eventflow.runs.run import RunType
 from eventflow.states import StateType
 

@@ -16,8 +16,9 @@ from pydantic_core import to_json
 
 from eventflow.hooks.declaration import Hook
 from eventflow.hooks.importability import reference_of, unreachable
+from eventflow.hooks.ledger import DeliveryStatus
 from eventflow.journal.format import JournalLine, Tables, Values
-from eventflow.journal.rows import DeliveryStatus, RunRow, micros
+from eventflow.journal.rows import RunRow, micros
 from eventflow.primitives.ids import delivery_number
 from eventflow.primitives.records import ErrorInfo, printable
 from eventflow.runs.lazy_states import Entered, LazyState

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TypeAlias
 
-from eventflow.logs import get_logger
+from eventflow.primitives.loggers import get_logger
 
 __all__ = ["Identity", "identity", "make", "set_aside"]
 

@@ -16,10 +16,10 @@ from typing import Any, Final, TypeAlias
 
 from pydantic_core import PydanticSerializationError, from_json, to_json
 
+from eventflow.hooks.ledger import DeliveryStatus
 from eventflow.journal.contract import Batch
 from eventflow.journal.rows import (
     DeliveryRow,
-    DeliveryStatus,
     EventRow,
     RunRow,
     Settlement,

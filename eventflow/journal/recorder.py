@@ -19,14 +19,15 @@ from eventflow.errors import JournalError
 from eventflow.eventbus.bus import EventBus
 from eventflow.eventbus.subscriptions import Phase, Subscription
 from eventflow.hooks.declaration import Hook
+from eventflow.hooks.handover import FOR_ALL
 from eventflow.hooks.importability import reference_of
+from eventflow.hooks.ledger import DeliveryStatus
 from eventflow.journal.contract import Fence, Journal
 from eventflow.journal.encoder import Entry, encoder_of, has_plain_parameters, line, settlement
 from eventflow.journal.format import Values
-from eventflow.journal.rows import DeliveryStatus, Settlement
-from eventflow.logs import get_logger
-from eventflow.owners.guarding import FOR_ALL
+from eventflow.journal.rows import Settlement
 from eventflow.primitives.ids import delivery_id
+from eventflow.primitives.loggers import get_logger
 from eventflow.runs.run import Transition
 from eventflow.states import StateType
 

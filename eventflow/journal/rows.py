@@ -5,46 +5,33 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
-from enum import StrEnum
 from typing import Any, Final, NamedTuple
 from uuid import UUID
 
+from pydantic import ValidationError
+
+from eventflow.hooks.ledger import DeliveryStatus
+from eventflow.primitives.records import ErrorInfo
 from eventflow.runs.run import RunType
-from eventflow.states import StateType
+from eventflow.states import AnyState, State, StateType
 
 __all__ = [
-    "OWED",
     "Codec",
     "DeliveryRow",
-    "DeliveryStatus",
     "EventRow",
     "OwnerRow",
     "RunRow",
     "Settlement",
     "delivery_out",
+    "error_of",
     "event_out",
     "micros",
     "owner_out",
     "run_out",
     "settlement_out",
     "sound",
+    "state_of",
 ]
-
-
-class DeliveryStatus(StrEnum):
-    """Where a delivery stands: pending → running → delivered, or failed → … → dead."""
-
-    PENDING = "pending"
-    RUNNING = "running"
-    DELIVERED = "delivered"
-    FAILED = "failed"
-    DEAD = "dead"
-
-    __hash__ = str.__hash__
-
-
-OWED: Final = (DeliveryStatus.PENDING, DeliveryStatus.RUNNING, DeliveryStatus.FAILED)
-"""Of such a delivery an attempt is still to come, or to come to its end."""
 
 
 class RunRow(NamedTuple):
@@ -308,3 +295,31 @@ class Codec:
             lease_until=_maybe_moment(values[11]),
             ended=_maybe_moment(values[12]),
         )
+
+
+def state_of(row: EventRow | RunRow) -> AnyState:
+    """Make the state that an event entered, or that a run is in."""
+    if isinstance(row, RunRow):
+        state_id, moment, error = row.state_id, row.state_at, None
+    else:
+        state_id, moment, error = row.id, row.occurred, row.error
+    described = error_of(error)
+
+    return State(
+        type=row.state_type,
+        name=row.state_name,
+        id=state_id,
+        timestamp=moment,
+        message=row.message,
+        error=described if isinstance(described, ErrorInfo) else None,
+    )
+
+
+def error_of(text: str | None) -> ErrorInfo | str | None:
+    """Read an error; what is no `ErrorInfo` is its text."""
+    if text is None:
+        return None
+    try:
+        return ErrorInfo.model_validate_json(text)
+    except ValidationError:
+        return text

@@ -7,13 +7,13 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from eventflow.hooks.declaration import Hook
-from eventflow.hooks.handover import FOR_ALL, PackedHook, by_name, by_value, pack
+from eventflow.hooks.handover import PackedHook, by_name, by_value, pack
 from eventflow.hooks.importability import unreachable
-from eventflow.logs import get_logger
 from eventflow.owners.lifeline import BLOB_BYTES, Lifeline
+from eventflow.primitives.loggers import get_logger
 from eventflow.settings import EVENTFLOW_GUARDIAN
 
-__all__ = ["FOR_ALL", "Guarding"]
+__all__ = ["Guarding"]
 
 
 class Guarding:

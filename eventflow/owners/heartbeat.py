@@ -9,7 +9,7 @@ from typing import Final, Protocol
 from uuid import UUID
 
 from eventflow.interrupts.scopes import Reason, live
-from eventflow.logs import get_logger
+from eventflow.primitives.loggers import get_logger
 
 __all__ = ["Duties", "Heartbeat"]
 

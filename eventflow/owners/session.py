@@ -18,20 +18,21 @@ from eventflow.eventbus.bus import EventBus
 from eventflow.events import ErrorInfo, Event, JournalFailed, JournalRecovered, fact
 from eventflow.hooks.declaration import Hook
 from eventflow.hooks.importability import note_call
+from eventflow.hooks.ledger import OWED
 from eventflow.interrupts.scopes import live
 from eventflow.journal import open_journal
 from eventflow.journal.contract import DeliveryQuery, Fence, RunQuery, StaleOwnerError
 from eventflow.journal.format import owner_line
-from eventflow.journal.rows import OWED, OwnerRow
+from eventflow.journal.rows import OwnerRow
 from eventflow.journal.spool import Spool
 from eventflow.journal.writer import Writer
-from eventflow.logs import get_logger
 from eventflow.owners.folders import RECOVERING, OwnFolder, dead, describe, owners_folder
 from eventflow.owners.guarding import Guarding
 from eventflow.owners.heartbeat import Heartbeat
 from eventflow.owners.lifeline import start_recovery
 from eventflow.owners.locks import is_free
 from eventflow.primitives import forks
+from eventflow.primitives.loggers import get_logger
 from eventflow.settings import (
     EVENTFLOW_LEASE_SECONDS,
     EVENTFLOW_RETENTION_BYTES,

@@ -10,19 +10,19 @@ from datetime import UTC, datetime
 from typing import Any, Final, NamedTuple, Protocol
 from uuid import UUID
 
-from eventflow.client.archive import state_of
 from eventflow.context import RunContext, current_run
 from eventflow.definitions.definition import Definition
 from eventflow.eventbus.bus import current_bus
 from eventflow.events import transition_event
 from eventflow.flows import Flow
 from eventflow.hooks.declaration import Hook
-from eventflow.hooks.delivery import Ledger
+from eventflow.hooks.ledger import OWED, DeliveryStatus, Ledger
 from eventflow.hooks.receiver import HookReceiver, redeliver
 from eventflow.hooks.references import remember
 from eventflow.journal.contract import DeliveryQuery, Fence, Journal
-from eventflow.journal.rows import OWED, DeliveryRow, DeliveryStatus, EventRow, RunRow
-from eventflow.logs import get_logger, take_prints
+from eventflow.journal.rows import DeliveryRow, EventRow, RunRow, state_of
+from eventflow.logs import take_prints
+from eventflow.primitives.loggers import get_logger
 from eventflow.runs.run import FlowRun, Run, TaskRun, Transition
 from eventflow.states import AnyState, Crashed
 from eventflow.tasks import Task

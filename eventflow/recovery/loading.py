@@ -21,14 +21,14 @@ from pathlib import Path
 from types import CodeType, FrameType, ModuleType
 from typing import Any, Final, NamedTuple
 
-from eventflow.context import current_hook
+from eventflow.context import LoadingStopped, without_runs
 from eventflow.definitions.definition import Definition
-from eventflow.eventbus.subscriptions import MAIN, MP_MAIN, qualified_name
 from eventflow.hooks.references import Place, place, refer, resolve
 from eventflow.journal.rows import OwnerRow
-from eventflow.logs import get_logger
+from eventflow.primitives.callables import MAIN, MP_MAIN, qualified_name
+from eventflow.primitives.loggers import get_logger
 
-__all__ = ["LoadingStopped", "Reloader", "Wanted", "move_in", "refuse", "reloading", "without_runs"]
+__all__ = ["Reloader", "Wanted", "move_in"]
 
 LOADING_SECONDS: Final = 120
 """How long one file may take to be loaded: one that serves for ever must not stop the rest."""
@@ -39,36 +39,9 @@ DEPTH: Final = 3
 SHOWN: Final = 2_000
 """How many characters are kept of what a file prints while it is loaded."""
 
-reloading: Final[list[bool]] = []
-"""Not empty where only hooks may call flows and tasks."""
-
 _record: Final = get_logger("recovery")
 # A module that is no longer `__main__` must not end: its functions are in use.
 _earlier: Final[list[ModuleType]] = []
-
-
-class LoadingStopped(BaseException):
-    """A file that is loaded again called a flow or a task, or takes too long; nothing ran."""
-
-
-def refuse(name: str) -> None:
-    """Stop the loading of the file that calls a flow or a task; a hook may call both.
-
-    Raises:
-        LoadingStopped: this is not within a hook.
-    """
-    if current_hook.get() is None:
-        raise LoadingStopped(f"it calls {name}, which is not run a second time")
-
-
-@contextmanager
-def without_runs() -> Iterator[None]:
-    """Let nothing but hooks call a flow or a task within the block, in any thread."""
-    reloading.append(True)
-    try:
-        yield
-    finally:
-        reloading.pop()
 
 
 def move_in(owner: OwnerRow) -> None:

@@ -20,24 +20,28 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final, NamedTuple
 
+from eventflow.context import without_runs
 from eventflow.errors import EventflowError, JournalError
+from eventflow.eventbus.bus import bus_of_runs
+from eventflow.hooks.ledger import OWED
 from eventflow.journal import open_journal
 from eventflow.journal.backlog import commit_all
 from eventflow.journal.contract import DeliveryQuery, Journal, RunQuery
 from eventflow.journal.recorder import Recorder
-from eventflow.journal.rows import OWED, OwnerRow
+from eventflow.journal.rows import OwnerRow
 from eventflow.journal.spool import segments
-from eventflow.logs import configure, get_logger
+from eventflow.logs import configure
 from eventflow.owners.folders import RECOVERING, DeadOwner, OwnFolder, dead, owners_folder
 from eventflow.owners.lifeline import read_blobs, recovery_command, recovery_environment
 from eventflow.owners.locks import lock
 from eventflow.owners.process import recovery_program
 from eventflow.owners.session import OwnerSession
+from eventflow.primitives.loggers import get_logger
 from eventflow.recovery.finishing import Finished, Finisher
-from eventflow.recovery.loading import Reloader, move_in, without_runs
+from eventflow.recovery.loading import Reloader, move_in
 from eventflow.recovery.lookup import DefinitionLookup
 from eventflow.settings import EVENTFLOW_JOURNAL_URL
-from eventflow.wiring import recorder, wired_bus
+from eventflow.wiring import recorder
 
 __all__ = ["Report", "absorb", "main", "recover"]
 
@@ -272,7 +276,7 @@ def _of_journal(owner_id: str, parcels: Mapping[str, bytes]) -> Report:
 
 
 def _account() -> Recorder:
-    wired_bus()
+    bus_of_runs()
     account = recorder()
     if account is None:
         raise JournalError("There is no journal here to recover from.")

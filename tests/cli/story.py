@@ -9,8 +9,9 @@ from uuid import UUID
 
 from uuid_utils.compat import uuid7
 
+from eventflow.hooks.ledger import DeliveryStatus
 from eventflow.journal.contract import Batch, Journal
-from eventflow.journal.rows import DeliveryRow, DeliveryStatus, EventRow, RunRow
+from eventflow.journal.rows import DeliveryRow, EventRow, RunRow
 from eventflow.primitives.ids import delivery_id
 from eventflow.primitives.records import ErrorInfo
 from eventflow.states import TERMINAL, StateType

@@ -501,8 +501,8 @@ def test_an_account_comes_before_everyone(
 ) -> None:
     """It hears of each transition, with the hooks that are owed it, before listeners and hooks."""
     own = eventflow_isolated.bus
-    own.account = ledger = Ledger(waits=waits)
-    own.wired = True
+    own.recorder = ledger = Ledger(waits=waits)
+    own.composed = True
     bus.subscribe(lambda event: ledger.did.append("listener"), state="Completed")
 
     def first(*_: Any) -> None:
@@ -530,7 +530,7 @@ def test_an_account_comes_before_everyone(
         # A loop must not be blocked.
         here = threading.current_thread()
         assert (ledger.waited_in is here) == (way == "sync")
-    own.account = None
+    own.recorder = None
 
 
 def test_an_account_hears_of_no_other_events(eventflow_isolated: Isolated) -> None:
@@ -539,8 +539,8 @@ def test_an_account_hears_of_no_other_events(eventflow_isolated: Isolated) -> No
     bus.subscribe(seen.append, state="Completed")
     work()
     own = eventflow_isolated.bus
-    kept, own.account = own.account, Ledger(waits=True)
+    kept, own.recorder = own.recorder, Ledger(waits=True)
     bus.publish(Fact())
     bus.publish(seen[0])
-    assert own.account.did == []
-    own.account = kept
+    assert own.recorder.did == []
+    own.recorder = kept

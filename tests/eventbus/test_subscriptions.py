@@ -10,13 +10,9 @@ from unittest.mock import AsyncMock, Mock
 from eventflow import Event, EventBus, flow, task
 from eventflow.eventbus import subscriptions
 from eventflow.eventbus.filters import Filter
-from eventflow.eventbus.subscriptions import (
-    InlineReceiver,
-    Phase,
-    Subscription,
-    is_async,
-    qualified_name,
-)
+from eventflow.eventbus.receivers import InlineReceiver
+from eventflow.eventbus.subscriptions import Phase, Subscription
+from eventflow.primitives.callables import is_async, qualified_name
 
 
 class AsyncCaller:

@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from eventflow import settings
+from eventflow.hooks.ledger import DeliveryStatus
 from eventflow.journal import open_journal
 from eventflow.journal.contract import START, DeliveryQuery, Journal, RunQuery
-from eventflow.journal.rows import DeliveryStatus
 from eventflow.owners.folders import owners_folder
 from eventflow.settings import SETTINGS
 

@@ -8,15 +8,9 @@ from uuid import UUID
 
 from uuid_utils.compat import uuid7
 
+from eventflow.hooks.ledger import DeliveryStatus
 from eventflow.journal.contract import Batch, Fence
-from eventflow.journal.rows import (
-    DeliveryRow,
-    DeliveryStatus,
-    EventRow,
-    OwnerRow,
-    RunRow,
-    Settlement,
-)
+from eventflow.journal.rows import DeliveryRow, EventRow, OwnerRow, RunRow, Settlement
 from eventflow.states import StateType
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)

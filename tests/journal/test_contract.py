@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from uuid_utils.compat import uuid7
 
 from eventflow.errors import JournalError
+from eventflow.hooks.ledger import OWED, DeliveryStatus
 from eventflow.journal.contract import (
     START,
     Batch,
@@ -28,14 +29,7 @@ from eventflow.journal.contract import (
     UnstorableError,
 )
 from eventflow.journal.format import encode
-from eventflow.journal.rows import (
-    OWED,
-    DeliveryRow,
-    DeliveryStatus,
-    EventRow,
-    OwnerRow,
-    RunRow,
-)
+from eventflow.journal.rows import DeliveryRow, EventRow, OwnerRow, RunRow
 from eventflow.states import StateType
 from tests.journal.rows import (
     NOW,

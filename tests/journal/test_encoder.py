@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 from pydantic import SecretStr
 
 from eventflow import Hook, flow, task
+from eventflow.hooks.ledger import DeliveryStatus
 from eventflow.journal.encoder import RunEncoder, line, settlement
 from eventflow.journal.format import decode
-from eventflow.journal.rows import Codec, DeliveryStatus, EventRow, RunRow
+from eventflow.journal.rows import Codec, EventRow, RunRow
 from eventflow.primitives.ids import delivery_id, new_id
 from eventflow.primitives.records import ErrorInfo
 from eventflow.runs.run import FlowRun, Run, TaskRun, Transition

@@ -6,9 +6,10 @@ import json
 
 from hypothesis import given, settings
 
+from eventflow.hooks.ledger import DeliveryStatus
 from eventflow.journal.contract import Batch
 from eventflow.journal.format import CHUNK, JournalLine, decode, encode, plain
-from eventflow.journal.rows import DeliveryRow, DeliveryStatus, EventRow, RunRow
+from eventflow.journal.rows import DeliveryRow, EventRow, RunRow
 from eventflow.states import StateType
 from tests.journal.rows import a_delivery, a_run, an_event, entering, later, settled
 from tests.journal.test_contract import deliveries, events, runs

@@ -26,10 +26,11 @@ from eventflow import (
 )
 from eventflow.errors import EventflowError, JournalError
 from eventflow.eventbus.bus import current_bus
+from eventflow.hooks.ledger import DeliveryStatus
 from eventflow.journal.contract import DeliveryQuery, Fence, RunQuery
 from eventflow.journal.format import decode
 from eventflow.journal.recorder import MANY, Recorder
-from eventflow.journal.rows import DeliveryRow, DeliveryStatus, EventRow, RunRow
+from eventflow.journal.rows import DeliveryRow, EventRow, RunRow
 from eventflow.journal.stores.memory import MemoryJournal
 from eventflow.primitives.ids import delivery_id, new_id
 from eventflow.settings import (
@@ -506,7 +507,7 @@ def test_without_durability_nothing_is_recorded(tmp_path: Any) -> None:
 
     with temporary_settings({EVENTFLOW_DURABILITY: "off"}), isolated(tmp_path / "off") as own:
         flow(on_completion=[asks])(lambda: 1)()
-        assert own.bus.account is None
+        assert own.bus.recorder is None
         assert not (tmp_path / "off").exists()
     assert len(told) == 1
     assert "EVENTFLOW_DURABILITY is off" in told[0]
@@ -566,8 +567,8 @@ def books() -> Books:
     """Put books on the bus in force that are nobody's."""
     made = Books()
     own = current_bus()
-    own.account = Recorder(made, own)
-    own.wired = True
+    own.recorder = Recorder(made, own)
+    own.composed = True
 
     return made
 
@@ -656,7 +657,7 @@ EVENT = len(EventRow._fields)
 
 
 def _account() -> Recorder:
-    found = current_bus().account
+    found = current_bus().recorder
     assert isinstance(found, Recorder)
 
     return found

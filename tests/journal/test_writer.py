@@ -19,12 +19,13 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from eventflow.errors import JournalError
+from eventflow.hooks.ledger import DeliveryStatus
 from eventflow.journal import open_journal
 from eventflow.journal import writer as writer_module
 from eventflow.journal.backlog import Backlog
 from eventflow.journal.contract import Fence, StaleOwnerError, UnstorableError
 from eventflow.journal.format import encode
-from eventflow.journal.rows import DeliveryStatus, RunRow
+from eventflow.journal.rows import RunRow
 from eventflow.journal.spool import Spool, segments
 from eventflow.journal.stores.memory import MemoryJournal
 from eventflow.journal.writer import Writer

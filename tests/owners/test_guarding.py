@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from eventflow import Hook
-from eventflow.hooks.handover import HandedOver
+from eventflow.hooks.handover import FOR_ALL, HandedOver
 from eventflow.hooks.references import refer_to_function
-from eventflow.owners.guarding import FOR_ALL, Guarding
+from eventflow.owners.guarding import Guarding
 from eventflow.owners.lifeline import BLOB_BYTES
 from eventflow.settings import EVENTFLOW_GUARDIAN, temporary_settings
 

@@ -32,7 +32,7 @@ from eventflow.settings import (
     temporary_settings,
 )
 from eventflow.testing import Isolated, isolated
-from eventflow.wiring import unwire
+from eventflow.wiring import detach
 from tests.journal.reading import account, owed, statuses, the_run, written
 
 forks = pytest.mark.skipif(not hasattr(os, "fork"), reason="there are no forks here")
@@ -112,7 +112,7 @@ def test_who_has_nothing_left_to_do_leaves_nothing(own: Isolated) -> None:
     hook(state="Completed")(lambda *_: None)
     flow(name="main")(work)()
     owner, url = account().owner_id, EVENTFLOW_JOURNAL_URL.value()
-    unwire(own.bus)
+    detach(own.bus)
     assert folders() == []
 
     journal = open_journal(url)
@@ -132,7 +132,7 @@ def test_who_owes_a_hook_leaves_it_to_others(own: Isolated) -> None:
     with pytest.raises(KeyboardInterrupt):
         flow(on_completion=[interrupted])(work)()
     owner, url = account().owner_id, EVENTFLOW_JOURNAL_URL.value()
-    unwire(own.bus)
+    detach(own.bus)
     assert folders() == [owner]
 
     journal = open_journal(url)
@@ -149,7 +149,7 @@ def test_who_is_in_the_middle_of_a_run_leaves_it_to_others(own: Isolated) -> Non
     @flow
     def main() -> str:
         owner = account().owner_id
-        unwire(current_bus())
+        detach(current_bus())
         return owner
 
     owner = main()
@@ -203,7 +203,7 @@ def test_a_process_without_a_thread_to_spare_runs_on(
         patch.setattr("threading.Thread.start", start)
         assert (work(), work()) == (1, 1)
         assert len(folders()) == 1
-        unwire(eventflow_isolated.bus)
+        detach(eventflow_isolated.bus)
     assert folders() == []
     assert "does not hear of cancellations" in caplog.text
     journal = open_journal(EVENTFLOW_JOURNAL_URL.value())
@@ -315,7 +315,7 @@ def test_a_child_that_was_forked_within_a_run_does_not_record_it(own: Isolated) 
         return child
 
     if main() == 0:
-        unwire(current_bus())
+        detach(current_bus())
         os._exit(0)
 
     row = the_run("main")

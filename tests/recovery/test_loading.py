@@ -13,13 +13,14 @@ from typing import Any, Protocol
 import pytest
 
 from eventflow import flow, task
-from eventflow.eventbus.subscriptions import qualified_name
+from eventflow.context import LoadingStopped, without_runs
 from eventflow.hooks import references
 from eventflow.hooks.declaration import Hook
 from eventflow.hooks.references import place, refer
 from eventflow.journal.rows import OwnerRow
+from eventflow.primitives.callables import qualified_name
 from eventflow.recovery import loading
-from eventflow.recovery.loading import LoadingStopped, Reloader, Wanted, move_in, without_runs
+from eventflow.recovery.loading import Reloader, Wanted, move_in
 
 
 class Owner(Protocol):

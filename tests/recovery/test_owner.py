@@ -16,9 +16,10 @@ from typing import Any, Protocol
 import pytest
 
 from eventflow.hooks.declaration import Hook
+from eventflow.hooks.ledger import DeliveryStatus
 from eventflow.journal import open_journal
 from eventflow.journal.contract import Batch, DeliveryQuery, Journal, RunQuery
-from eventflow.journal.rows import DeliveryRow, DeliveryStatus, EventRow, RunRow
+from eventflow.journal.rows import DeliveryRow, EventRow, RunRow
 from eventflow.owners.folders import describe, owners_folder
 from eventflow.primitives.ids import new_id
 from eventflow.recovery import finishing, owner

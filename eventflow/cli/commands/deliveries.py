@@ -16,8 +16,8 @@ from eventflow.cli.display.times import ago, at
 from eventflow.cli.lookup import delivery_named, reading, run_named, short, the_archive
 from eventflow.client.archive import Archive
 from eventflow.client.records import DeliveryRecord
+from eventflow.hooks.ledger import DeliveryStatus
 from eventflow.journal.contract import DeliveryQuery
-from eventflow.journal.rows import DeliveryStatus
 from eventflow.primitives.records import ErrorInfo
 
 __all__ = ["deliveries"]

@@ -23,7 +23,8 @@ from eventflow.cli.targets import find_flow, load, split
 from eventflow.eventbus.bus import current_bus
 from eventflow.events import StateTransition
 from eventflow.flows import Flow
-from eventflow.logs import configure, for_people, get_logger
+from eventflow.logs import configure, for_people
+from eventflow.primitives.loggers import get_logger
 from eventflow.runs.run import FlowRun
 from eventflow.settings import EVENTFLOW_LOG_FORMAT, EVENTFLOW_LOG_LEVEL, temporary_settings
 from eventflow.states import AnyState

@@ -27,7 +27,7 @@ from eventflow.journal.rows import Codec, DeliveryRow, EventRow, OwnerRow, RunRo
 from eventflow.journal.stores import checking, maintenance, statements
 from eventflow.journal.stores.schema import VERSION, check_version, statements_after
 from eventflow.journal.stores.statements import EVENT_COLUMNS, Session
-from eventflow.logs import get_logger
+from eventflow.primitives.loggers import get_logger
 from eventflow.settings import Durability
 
 __all__ = ["SqlJournal", "migrate"]

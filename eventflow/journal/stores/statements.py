@@ -13,13 +13,12 @@ from typing import Any, Final, Protocol
 from uuid import UUID
 
 from eventflow.errors import JournalError
+from eventflow.hooks.ledger import OWED, DeliveryStatus
 from eventflow.journal.contract import DeliveryQuery, Fence, RunQuery, StaleOwnerError
 from eventflow.journal.format import Rows
 from eventflow.journal.rows import (
-    OWED,
     Codec,
     DeliveryRow,
-    DeliveryStatus,
     EventRow,
     OwnerRow,
     RunRow,

@@ -6,8 +6,8 @@ import json
 
 import pytest
 
+from eventflow.hooks.ledger import DeliveryStatus
 from eventflow.journal.contract import DeliveryQuery
-from eventflow.journal.rows import DeliveryStatus
 from tests.cli.conftest import Invoke
 from tests.cli.story import Story
 

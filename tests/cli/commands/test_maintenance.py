@@ -14,9 +14,9 @@ import pytest
 from eventflow import settings
 from eventflow.cli.commands import recover as command
 from eventflow.errors import JournalError
+from eventflow.hooks.ledger import DeliveryStatus
 from eventflow.journal import open_journal
 from eventflow.journal.contract import Batch, DeliveryQuery, RunQuery
-from eventflow.journal.rows import DeliveryStatus
 from eventflow.owners.folders import OwnFolder, owners_folder
 from eventflow.recovery.owner import Report
 from tests.cli.conftest import Invoke, Spawn

@@ -17,10 +17,11 @@ from uuid import UUID, uuid4
 import pytest
 
 from eventflow.errors import JournalError, SettingError
+from eventflow.hooks.ledger import DeliveryStatus
 from eventflow.journal import open_journal
 from eventflow.journal.contract import START, Batch, DeliveryQuery, RunQuery, StaleOwnerError
 from eventflow.journal.format import encode
-from eventflow.journal.rows import DeliveryStatus, RunRow
+from eventflow.journal.rows import RunRow
 from eventflow.journal.stores import schema
 from eventflow.journal.stores.sqlite import TURNS, SqliteJournal
 from eventflow.journal.stores.sqlite_session import SqliteSession

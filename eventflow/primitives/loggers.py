@@ -1,0 +1,46 @@
+"""Loggers: structlog in front, the standard library's `logging` under `eventflow.` behind."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import MutableMapping
+from typing import Any, Final
+
+import structlog
+
+__all__ = ["CONTEXT", "Logger", "get_logger"]
+
+Logger = structlog.stdlib.BoundLogger
+"""What every logger here is."""
+
+_RESERVED: Final = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime"}
+CONTEXT: Final = "_eventflow"
+"""The attribute of a record that holds what was bound to its logger."""
+
+
+def _to_logging(_logger: object, _method: str, event: MutableMapping[str, Any]) -> dict[str, Any]:
+    """Hand message and context to `logging`: the context as attributes of the record.
+
+    A key that `logging` uses itself gets a trailing underscore.
+    """
+    message = event.pop("event")
+    passed = {key: event.pop(key) for key in ("exc_info", "stack_info") if key in event}
+    extra = {f"{key}_" if key in _RESERVED else key: value for key, value in event.items()}
+
+    return {"msg": message, "extra": {**extra, CONTEXT: dict(event)}, **passed}
+
+
+def get_logger(name: str) -> Logger:
+    """Give a logger under `eventflow.`, without touching structlog's own configuration."""
+    logger: Logger = structlog.wrap_logger(
+        logging.getLogger(f"eventflow.{name}"),
+        processors=[
+            structlog.stdlib.filter_by_level,
+            structlog.stdlib.PositionalArgumentsFormatter(),
+            _to_logging,
+        ],
+        wrapper_class=Logger,
+        cache_logger_on_first_use=True,
+    )
+
+    return logger
