@@ -8,7 +8,8 @@ from typing import Any, Literal, Never, ParamSpec, TypeAlias, TypeVar, overload
 
 from eventflow.context import refuse, reloading
 from eventflow.definitions.definition import Definition
-from eventflow.engine.drivers import adrive, adrive_generator, drive, drive_generator
+from eventflow.engine.drivers import adrive, drive
+from eventflow.engine.generators import adrive_generator, drive_generator
 from eventflow.engine.invocation import Invocation
 from eventflow.states import State
 

@@ -1,23 +1,105 @@
-"""Carrying out the life of a run: from sync code, from async code, and for generator bodies."""
+"""Drivers: carry the lifecycle of a run out, from sync code and from async code."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
-from functools import partial
+from collections.abc import Awaitable, Callable
+from contextvars import Token
 from typing import Any, cast
 
-from eventflow.engine.effects import Call, TakenOver, acall, call, shielded, timed
+from eventflow.context import RunContext, current_run
+from eventflow.engine.effects import TakenOver, shielded
 from eventflow.engine.invocation import Invocation
 from eventflow.engine.lifecycle import Lifecycle, carry_on, lifecycle_of, throw
-from eventflow.engine.rooms import Activation, AsyncActivation
-from eventflow.engine.takeover import relieve, settled
-from eventflow.interrupts.signals import cause
-from eventflow.logs import run_logger
+from eventflow.engine.takeover import take_over
+from eventflow.interrupts.scopes import InterruptMask, live, on_overdue, thread_mask
+from eventflow.interrupts.signals import cause, guard
 from eventflow.runs.lazy_states import Entered
 from eventflow.runs.run import Transition
 
-__all__ = ["adrive", "adrive_generator", "drive", "drive_generator"]
+__all__ = [
+    "Activation",
+    "AsyncActivation",
+    "adrive",
+    "aperform",
+    "begin",
+    "drive",
+    "perform",
+    "raise_if_taken_over",
+]
+
+
+on_overdue(take_over)
+
+
+class Activation:
+    """The block within which a thread executes a run: the run is in force, the engine at work."""
+
+    __slots__ = ("_before", "_invocation", "_mask", "_put_back", "_token")
+
+    def __init__(self, invocation: Invocation) -> None:
+        self._invocation = invocation
+
+    def __enter__(self) -> None:
+        invocation, run = self._invocation, self._invocation.run
+        here = self._mask = thread_mask()
+        self._before = here.phase
+        here.enter_engine()
+        self._put_back = guard() if run.parent_run_id is None else None
+        self._token: Token[RunContext | None] = current_run.set(invocation.context)
+        live[run.number] = run.cancel_scope
+
+    def __exit__(self, *raised: object) -> None:
+        run = self._invocation.run
+        if run.cancel_scope.closed:
+            live.pop(run.number, None)
+        _reset(self._token)
+        try:
+            if self._put_back is not None:
+                self._put_back()
+        finally:
+            self._mask.leave_engine(self._before)
+
+
+class AsyncActivation:
+    """The block within which a task of an event loop executes a run."""
+
+    __slots__ = ("_invocation", "_mask", "_put_back", "_task", "_token")
+
+    def __init__(self, invocation: Invocation) -> None:
+        self._invocation = invocation
+
+    def __enter__(self) -> None:
+        run = self._invocation.run
+        self._put_back: Callable[[], None] | None = None
+        self._mask: InterruptMask | None = None
+        self._task = asyncio.current_task()
+        if self._task is not None and run.cancel_scope.begin_task(self._task):
+            self._mask = thread_mask()
+            self._mask.enter_task(self._task)
+            self._put_back = guard()
+        self._token: Token[RunContext | None] = current_run.set(self._invocation.context)
+        live[run.number] = run.cancel_scope
+
+    def __exit__(self, *raised: object) -> None:
+        cancel_scope = self._invocation.run.cancel_scope
+        cancel_scope.end_task()
+        if cancel_scope.closed:
+            live.pop(self._invocation.run.number, None)
+        _reset(self._token)
+        try:
+            if self._put_back is not None:
+                self._put_back()
+        finally:
+            if self._mask is not None and self._task is not None:
+                self._mask.leave_task(self._task)
+
+
+def _reset(token: Token[RunContext | None]) -> None:
+    try:  # noqa: SIM105 - at the end of every run, where suppress() is slow
+        current_run.reset(token)
+    except ValueError:  # a coroutine closed by the garbage collector ends in another context
+        pass
 
 
 def drive(invocation: Invocation) -> Entered:
@@ -27,19 +109,19 @@ def drive(invocation: Invocation) -> Entered:
         BaseException: what ended the run from outside, or what a hook let through.
     """
     with Activation(invocation):
-        lifecycle = _begun(invocation)
+        lifecycle = begin(invocation)
         return carry_on(invocation, lifecycle, next(lifecycle))
 
 
-def _begun(invocation: Invocation) -> Lifecycle:
-    """Give the life of a run, which may be taken over from whoever drives it."""
+def begin(invocation: Invocation) -> Lifecycle:
+    """Make the lifecycle of a run, which may be taken over from its driver."""
     lifecycle = invocation.lifecycle = lifecycle_of(invocation)
-    invocation.relieved_by = relieve
 
     return lifecycle
 
 
-def _do(invocation: Invocation, step: Any) -> Any:
+def perform(invocation: Invocation, step: Any) -> Any:
+    """Carry one step out from sync code; return what comes of it."""
     if type(step) is Transition:
         return invocation.bus.publish_transition(step)
 
@@ -53,19 +135,19 @@ async def adrive(invocation: Invocation) -> Entered:
         BaseException: what ended the run from outside, or what a hook let through.
     """
     with AsyncActivation(invocation):
-        lifecycle = _begun(invocation)
+        lifecycle = begin(invocation)
         step: Any = next(lifecycle)
         try:
             while True:
                 try:
-                    left = _ado(invocation, step)
+                    left = aperform(invocation, step)
                     told = None if left is None else await left
                 except GeneratorExit as error:
                     # This coroutine is being closed and must not await any more.
-                    _raise_if_relieved(invocation, error)
+                    raise_if_taken_over(invocation, error)
                     return carry_on(invocation, lifecycle, throw(lifecycle, error))
-                except TakenOver as relieved:
-                    return cast("Entered", await relieved.takeover.asettle(relieved.error))
+                except TakenOver as taken_over:
+                    return cast("Entered", await taken_over.takeover.asettle(taken_over.error))
                 except BaseException as error:  # noqa: BLE001 - the life decides
                     step = throw(lifecycle, cause(error))
                 else:
@@ -74,267 +156,17 @@ async def adrive(invocation: Invocation) -> Entered:
             return cast("Entered", end.value)
 
 
-def _raise_if_relieved(invocation: Invocation, error: GeneratorExit) -> None:
+def raise_if_taken_over(invocation: Invocation, error: GeneratorExit) -> None:
+    """Raise the error again if another thread drives the run: that one carries it on."""
     if invocation.run.cancel_scope.takeover is not None:
         invocation.run.cancel_scope.takeover.end_body(error)
         raise error
 
 
-def _ado(invocation: Invocation, step: Any) -> Awaitable[Any] | None:
+def aperform(invocation: Invocation, step: Any) -> Awaitable[Any] | None:
     """Do a step as far as that goes without awaiting; gives what is left to be awaited."""
     if type(step) is not Transition:
         return cast("Awaitable[Any]", step.arun(invocation))
     left = invocation.bus.begin_transition(step)
 
     return None if left is None else shielded(left)
-
-
-class _GeneratorLifecycle:
-    """The life of a generator's run, carried on in the engine's activation between two items."""
-
-    __slots__ = ("_activation", "_lifecycle", "state", "step")
-
-    def __init__(self, invocation: Invocation, activation: Activation | AsyncActivation) -> None:
-        self._lifecycle = _begun(invocation)
-        self._activation = activation
-        self.step: Any = None
-        self.state: Entered | None = None
-
-    def tell(self, told: Any = None, error: BaseException | None = None) -> None:
-        """Tell what came of the last step; there is another one, or a state to end with."""
-        try:
-            with self._activation:
-                if error is None:
-                    self.step = self._lifecycle.send(told)
-                elif isinstance(error, TakenOver):
-                    self.state = error.takeover.settle(error.error)
-                else:
-                    self.step = throw(self._lifecycle, error)
-        except StopIteration as end:
-            self.state = end.value
-
-    def break_off(self, invocation: Invocation, error: GeneratorExit) -> None:
-        """Carry on to the end without awaiting anything: the generator itself is being closed."""
-        _raise_if_relieved(invocation, error)
-        self.tell(None, error)
-        while self.state is None:
-            self.tell(*_outcome(invocation, self._activation, self.step))
-
-
-class _Items:
-    """One attempt of a generator body: its items one by one, and what it ends with."""
-
-    __slots__ = ("_activation", "_body", "_invocation", "_pull", "error", "item", "result")
-
-    def __init__(self, invocation: Invocation, activation: Activation) -> None:
-        self._invocation = invocation
-        self._activation = activation
-        self._body = invocation.definition.fn(*invocation.args, **invocation.kwargs)
-        self._pull: Callable[[], Any] = partial(next, self._body)
-        self.item: Any = None
-        self.result: Any = None
-        self.error: BaseException | None = None
-
-    def next(self) -> bool:
-        """Get the next item; False when there is none, for the body returned or raised."""
-        try:
-            self.item = self._call(self._pull)
-        except StopIteration as end:
-            self.result = end.value
-        except BaseException as error:  # noqa: BLE001 - the life decides
-            self.error = error
-            self._leave()
-        else:
-            return True
-        if self.error is None:
-            self._finish(None)
-
-        return False
-
-    def send(self, sent: Any) -> None:
-        """Answer the last item."""
-        self._pull = partial(self._body.send, sent)
-
-    def throw(self, error: BaseException) -> None:
-        """Raise an exception where the body stands."""
-        self._pull = partial(self._body.throw, error)
-
-    def close(self) -> None:
-        """End the body, whose consumer wants no more."""
-        self._invocation.closed_early = True
-        self._finish(self._body.close)
-
-    def _finish(self, close: Callable[[], object] | None) -> None:
-        scope = self._invocation.scope
-        try:
-            if close is not None:
-                self._call(close)
-            if scope is not None and not scope.empty:
-                self._call(scope.join)
-        except BaseException as error:  # noqa: BLE001 - the life decides
-            self.error = error
-
-    def _leave(self) -> None:
-        """Close a body that was stopped between two items, and so stands where it stood."""
-        try:
-            with self._activation:
-                self._body.close()
-        except Exception as error:  # noqa: BLE001 - the run ends for another reason
-            run_logger(self._invocation.run).error(
-                "The body failed while it was closed", exc_info=error
-            )
-
-    def _call(self, function: Callable[[], Any]) -> Any:
-        with self._activation, timed(self._invocation, self._invocation.definition.timeout_seconds):
-            return call(self._invocation, function)
-
-
-def drive_generator(
-    make: Callable[[], Invocation], *, return_state: bool
-) -> Generator[Any, Any, Any]:
-    """Execute a run whose body is a generator: what it yields goes to the consumer.
-
-    A consumer that stops early completes the run. The timeout counts the time spent in the
-    body, between two items; the retry of a body that failed begins with its first item again.
-    """
-    invocation = make()
-    activation = Activation(invocation)
-    lifecycle = _GeneratorLifecycle(invocation, activation)
-    lifecycle.tell()
-    while lifecycle.state is None:
-        if not isinstance(lifecycle.step, Call):
-            lifecycle.tell(*_outcome(invocation, activation, lifecycle.step))
-            continue
-        items = _Items(invocation, activation)
-        while items.next():
-            try:
-                sent = yield items.item
-            except GeneratorExit:
-                items.close()
-                break
-            except BaseException as error:  # noqa: BLE001 - the body's own affair
-                items.throw(error)
-            else:
-                items.send(sent)
-        lifecycle.tell(items.result, items.error)
-
-    return invocation.run.state if return_state else lifecycle.state.result()
-
-
-def _outcome(
-    invocation: Invocation, activation: Activation | AsyncActivation, step: Any
-) -> tuple[Any, BaseException | None]:
-    try:
-        with activation:
-            return _do(invocation, step), None
-    except BaseException as error:  # noqa: BLE001 - the life decides
-        return None, error
-
-
-class _AsyncItems:
-    """What `_Items` is, for an async generator."""
-
-    __slots__ = ("_activation", "_body", "_invocation", "_pull", "error", "item")
-
-    def __init__(self, invocation: Invocation, activation: AsyncActivation) -> None:
-        self._invocation = invocation
-        self._activation = activation
-        self._body = invocation.definition.fn(*invocation.args, **invocation.kwargs)
-        self._pull: Callable[[], Awaitable[Any]] = partial(anext, self._body)
-        self.item: Any = None
-        self.error: BaseException | None = None
-
-    async def next(self) -> bool:
-        """Get the next item; False when there is none, for the body returned or raised."""
-        try:
-            if self._invocation.run.cancel_scope.reason is not None:
-                raise asyncio.CancelledError  # noqa: TRY301 - as if it had been awaited
-            self.item = await self._call(self._pull)
-        except StopAsyncIteration:
-            await self._finish(None)
-        except BaseException as error:
-            self.error = cause(error)
-            if isinstance(error, GeneratorExit):  # the body is closed, and nothing may be awaited
-                raise
-            await self._leave()
-        else:
-            return True
-
-        return False
-
-    def send(self, sent: Any) -> None:
-        """Answer the last item."""
-        self._pull = partial(self._body.asend, sent)
-
-    def throw(self, error: BaseException) -> None:
-        """Raise an exception where the body stands."""
-        self._pull = partial(self._body.athrow, error)
-
-    async def close(self) -> None:
-        """End the body, whose consumer wants no more."""
-        self._invocation.closed_early = True
-        await self._finish(self._body.aclose)
-
-    async def _finish(self, close: Callable[[], Awaitable[object]] | None) -> None:
-        scope = self._invocation.scope
-        try:
-            if close is not None:
-                await self._call(close)
-            if scope is not None and not scope.empty:
-                await self._call(scope.ajoin)
-        except BaseException as error:  # noqa: BLE001 - the life decides
-            self.error = cause(error)
-
-    async def _leave(self) -> None:
-        """Close a body that was stopped between two items, and so stands where it stood."""
-        try:
-            with self._activation:
-                await self._body.aclose()
-        except Exception as error:  # noqa: BLE001 - the run ends for another reason
-            run_logger(self._invocation.run).error(
-                "The body failed while it was closed", exc_info=error
-            )
-
-    async def _call(self, function: Callable[[], Awaitable[Any]]) -> Any:
-        with self._activation, timed(self._invocation, self._invocation.definition.timeout_seconds):
-            return await acall(self._invocation, function())
-
-
-async def adrive_generator(make: Callable[[], Invocation]) -> AsyncGenerator[Any, Any]:
-    """Execute a run whose body is an async generator, as `drive_generator` does."""
-    invocation = make()
-    activation = AsyncActivation(invocation)
-    lifecycle = _GeneratorLifecycle(invocation, activation)
-    lifecycle.tell()
-    while lifecycle.state is None:
-        try:
-            if isinstance(lifecycle.step, Call):
-                items = _AsyncItems(invocation, activation)
-                while await items.next():
-                    try:
-                        items.send((yield items.item))
-                    except GeneratorExit:
-                        await items.close()
-                        break
-                    except BaseException as error:  # noqa: BLE001 - the body's own affair
-                        items.throw(error)
-                await settled(items.error)
-                outcome = (None, items.error)
-            else:
-                outcome = await _aoutcome(invocation, activation, lifecycle.step)
-        except GeneratorExit as error:  # what was awaited has been closed already
-            lifecycle.break_off(invocation, error)
-        else:
-            lifecycle.tell(*outcome)
-    lifecycle.state.result()
-
-
-async def _aoutcome(
-    invocation: Invocation, activation: AsyncActivation, step: Any
-) -> tuple[Any, BaseException | None]:
-    try:
-        with activation:
-            left = _ado(invocation, step)
-            return None if left is None else await left, None
-    except BaseException as error:  # noqa: BLE001 - the life decides
-        return None, cause(error)

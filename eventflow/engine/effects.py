@@ -91,14 +91,14 @@ def call(invocation: Invocation, body: Callable[[], T]) -> T:
     """
     cancel_scope = invocation.run.cancel_scope
     invocation.around = copy_context()
-    cancel_scope.turn = invocation
+    cancel_scope.executing = invocation
     try:
         result = cancel_scope.call(body)
     except BaseException as error:
-        if cancel_scope.leave(invocation):
+        if cancel_scope.leave_body(invocation):
             raise
         raise TakenOver(cancel_scope.takeover, error) from None
-    if cancel_scope.leave(invocation):
+    if cancel_scope.leave_body(invocation):
         return result
     raise TakenOver(cancel_scope.takeover, None)
 
@@ -110,7 +110,7 @@ async def acall(invocation: Invocation, body: Any, *, joins: bool = False) -> An
     """
     cancel_scope = invocation.run.cancel_scope
     invocation.around = copy_context()
-    cancel_scope.turn = invocation
+    cancel_scope.executing = invocation
     try:
         if joins and invocation.scope is not None and isinstance(body, types.CoroutineType):
             result = await _leavable(body, cancel_scope)
@@ -121,10 +121,10 @@ async def acall(invocation: Invocation, body: Any, *, joins: bool = False) -> An
         if scope is not None and not scope.empty:
             await scope.ajoin()
     except BaseException as error:
-        if cancel_scope.leave(invocation) or isinstance(error, GeneratorExit):
+        if cancel_scope.leave_body(invocation) or isinstance(error, GeneratorExit):
             raise
         raise TakenOver(cancel_scope.takeover, error) from None
-    if cancel_scope.leave(invocation):
+    if cancel_scope.leave_body(invocation):
         return result
     raise TakenOver(cancel_scope.takeover, None)
 

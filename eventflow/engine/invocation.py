@@ -14,7 +14,6 @@ from eventflow.engine.dataflow import NOTHING, PLAIN, Needs, needs, without_futu
 from eventflow.engine.result_cache import MISSING, results
 from eventflow.errors import CacheKeyError
 from eventflow.eventbus.bus import EventBus, bus_of_runs
-from eventflow.interrupts.scopes import CancelScope
 from eventflow.logs import take_prints
 from eventflow.runners import TaskScope
 from eventflow.runs.futures import Future, allow_failure, unmapped
@@ -44,7 +43,6 @@ class Invocation:
         "needs",
         "problem",
         "refused",
-        "relieved_by",
         "run",
         "scope",
     )
@@ -52,10 +50,9 @@ class Invocation:
     scope: TaskScope | None
     """The scope of the tasks that this run itself submits, if it is a flow run."""
 
-    # Set by who drives the run: its life, which stands still while the body is executed; what takes
-    # it over meanwhile; and the context of the body.
+    # Set by the driver: the lifecycle, which stands still while the body is executed, and the
+    # context of the body.
     lifecycle: Any
-    relieved_by: Callable[[Invocation, list[CancelScope]], None]
     around: Context
 
     def __init__(
@@ -127,10 +124,6 @@ class Invocation:
             self.problem = error
         else:
             self.run.name = name or self.run.name
-
-    def relieve(self, below: list[CancelScope]) -> None:
-        """Have the run go on without its body."""
-        self.relieved_by(self, below)
 
     def body(self) -> Any:
         """Call a sync body, and wait for the tasks that it submitted."""

@@ -85,8 +85,8 @@ def carry_on(
         while True:
             try:
                 told = publish(step) if type(step) is Transition else step.run(invocation)
-            except TakenOver as relieved:
-                return cast("Entered", relieved.takeover.settle(relieved.error))
+            except TakenOver as taken_over:
+                return cast("Entered", taken_over.takeover.settle(taken_over.error))
             except BaseException as error:  # noqa: BLE001 - the life decides
                 step = throw(lifecycle, error)
             else:

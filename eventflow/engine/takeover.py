@@ -11,13 +11,19 @@ from typing import Final
 from eventflow.engine.effects import TakenOver, shielded
 from eventflow.engine.invocation import Invocation
 from eventflow.engine.lifecycle import BodyAbandoned, carry_on, throw
-from eventflow.interrupts.scopes import GRACE_SECONDS, CancelScope, Interrupted, live, thread_mask
+from eventflow.interrupts.scopes import (
+    GRACE_SECONDS,
+    CancelScope,
+    Interrupted,
+    live,
+    thread_mask,
+)
 from eventflow.logs import run_logger
 from eventflow.runs.lazy_states import Entered
 from eventflow.runs.run import Transition
 from eventflow.settings import EVENTFLOW_CANCEL_SECONDS
 
-__all__ = ["Takeover", "relieve", "settled"]
+__all__ = ["Takeover", "settled", "take_over"]
 
 REINTERRUPT_SECONDS: Final = 1.0
 """How often a body is interrupted again that has gone on longer than it may."""
@@ -28,7 +34,7 @@ TURN_SECONDS: Final = 0.25
 _STOPPED: Final = (Interrupted, asyncio.CancelledError)
 
 
-def relieve(invocation: Invocation, below: list[CancelScope]) -> None:
+def take_over(invocation: Invocation, below: list[CancelScope]) -> None:
     """Take a run over from the driver that waits for its body, unless the body has ended."""
     takeover = Takeover(invocation, below)
     if invocation.run.cancel_scope.take_over(invocation, takeover):

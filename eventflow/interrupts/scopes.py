@@ -12,7 +12,7 @@ import threading
 from collections.abc import Callable
 from enum import Enum
 from time import monotonic
-from typing import Any, Final, Protocol, TypeVar
+from typing import Any, Final, TypeVar
 
 from eventflow.interrupts.masks import (
     Bell,
@@ -33,6 +33,7 @@ __all__ = [
     "Reason",
     "ThreadPhase",
     "live",
+    "on_overdue",
     "thread_mask",
     "wait",
 ]
@@ -46,14 +47,6 @@ REMIND_SECONDS: Final = 0.02
 
 GRACE_SECONDS: Final = 0.5
 """How long a body has to end after its cancellation before its run goes on without it."""
-
-
-class Turn(Protocol):
-    """The executing of a body by whoever drives its run."""
-
-    def relieve(self, below: list[CancelScope]) -> None:
-        """Have the run go on without its body; those below it are relieved already."""
-        ...
 
 
 class Reason(Enum):
@@ -94,10 +87,10 @@ class CancelScope:
         "asked",  # when its cancellation was; not set before
         "body",  # the coroutine of an async task; not set before
         "closed",
+        "executing",
         "parent",
         "reason",
         "takeover",
-        "turn",
     )
 
     body: Any
@@ -108,7 +101,8 @@ class CancelScope:
         self.reason: Reason | None = None
         self.closed = False
         self.takeover: Any = None
-        self.turn: Turn | None = None
+        # The invocation whose body is being executed.
+        self.executing: Any = None
         self._timer: object = None
         self._mask: InterruptMask | None = None
         self._task: asyncio.Task[Any] | None = None
@@ -129,37 +123,38 @@ class CancelScope:
 
         return True
 
-    def leave(self, turn: Turn) -> bool:
-        """Say that the body has ended; gives False if its driver has been relieved meanwhile."""
+    def leave_body(self, invocation: object) -> bool:
+        """Note that the body has ended; return False if the run has been taken over meanwhile."""
         with _lock:
-            mine = self.turn is turn
-            self.turn = None
+            is_ours = self.executing is invocation
+            self.executing = None
 
-        return mine
+        return is_ours
 
-    def take_over(self, turn: Turn, takeover: object) -> bool:
-        """Relieve the driver of the body; gives False if the body has ended."""
+    def take_over(self, invocation: object, takeover: object) -> bool:
+        """Take the run over from the driver of its body; return False if the body has ended."""
         with _lock:
-            if self.turn is not turn:
+            if self.executing is not invocation:
                 return False
-            self.turn = None
+            self.executing = None
             self.takeover = takeover
 
         return True
 
     def escalate(self) -> None:
-        """See whether the body has stopped; if it goes on, the run does without it."""
+        """Have the run taken over if its body has not stopped."""
         if self.closed or self.takeover is not None:
             return
-        turn = self.turn
-        if turn is None:  # a hook is running, which is waited for
+        invocation = self.executing
+        if invocation is None:  # a hook is running, which is waited for
             _escalate_later(self)
             return
-        below = sorted((one for one in (*live.values(),) if one.is_below(self)), key=_depth)
-        for one in reversed(below):
-            one.stop(_CANCELLED)
-            one.escalate()
-        turn.relieve(below)
+        below = sorted((scope for scope in (*live.values(),) if scope.is_below(self)), key=_depth)
+        for scope in reversed(below):
+            scope.stop(_CANCELLED)
+            scope.escalate()
+        for take_over in _on_overdue:
+            take_over(invocation, below)
 
     def reinterrupt(self) -> None:
         """Interrupt a body again that has gone on for too long."""
@@ -352,6 +347,17 @@ def _depth(cancel_scope: CancelScope) -> int:
         above, depth = above.parent, depth + 1
 
     return depth
+
+
+_on_overdue: Final[list[Callable[[Any, list[CancelScope]], None]]] = []
+
+
+def on_overdue(take_over: Callable[[Any, list[CancelScope]], None]) -> None:
+    """Register what drives a run on whose body has not stopped within its grace.
+
+    It is called with the invocation and with the scopes below it, which are taken over already.
+    """
+    _on_overdue.append(take_over)
 
 
 live: Final[dict[int, CancelScope]] = {}

@@ -9,8 +9,8 @@ import pytest
 
 from eventflow import task
 from eventflow.context import current_run
+from eventflow.engine.drivers import Activation, AsyncActivation
 from eventflow.engine.invocation import Invocation
-from eventflow.engine.rooms import Activation, AsyncActivation
 from eventflow.interrupts.scopes import ThreadPhase, live, thread_mask
 from eventflow.states import Completed, Pending
 from eventflow.testing import Isolated
