@@ -19,7 +19,7 @@ from eventflow import EventBus, flow, use_bus
 from eventflow.client.archive import Archive
 from eventflow.journal.contract import Journal, RunQuery
 from eventflow.journal.stores.sqlite import SqliteJournal
-from eventflow.recovery.owner import recover
+from eventflow.recovery.supervisor import recover
 from eventflow.settings import (
     EVENTFLOW_DURABILITY,
     EVENTFLOW_JOURNAL_URL,

@@ -19,7 +19,7 @@ from typing import Final
 
 from eventflow.journal import writer
 from eventflow.owners.folders import dead, owners_folder
-from eventflow.recovery import owner
+from eventflow.recovery import __main__ as recovery
 from tests.crash import points, workloads
 
 LONGEST_SECONDS: Final = 60.0
@@ -132,7 +132,7 @@ def _recover() -> int:
     if not found:
         return 0
 
-    return owner.main(["--owner", str(found[0].path), "--journal", url, "--alone"])
+    return recovery.main(["--owner", str(found[0].path), "--journal", url, "--alone"])
 
 
 def _kill_guardian() -> None:

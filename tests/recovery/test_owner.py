@@ -22,8 +22,10 @@ from eventflow.journal.contract import Batch, DeliveryQuery, Journal, RunQuery
 from eventflow.journal.rows import DeliveryRow, EventRow, RunRow
 from eventflow.owners.folders import describe, owners_folder
 from eventflow.primitives.ids import new_id
-from eventflow.recovery import finishing, owner
-from eventflow.recovery.owner import Report, recover
+from eventflow.recovery import __main__ as recovery
+from eventflow.recovery import finishing
+from eventflow.recovery.owner import Report
+from eventflow.recovery.supervisor import recover
 from eventflow.states import StateType
 
 # What each script begins with: `tell` writes a line to where the test looks.
@@ -420,8 +422,8 @@ def test_a_chain_of_recoveries_has_an_end(
 
 def test_a_chain_of_recoveries_slows_down() -> None:
     """The first follow at once; after ten each waits longer, so that a mistake costs little."""
-    assert {owner._pause(generation) for generation in range(1, 11)} == {0.0}
-    assert [owner._pause(generation) for generation in (11, 12, 50)] == [0.5, 1.0, 20.0]
+    assert {recovery._pause(generation) for generation in range(1, 11)} == {0.0}
+    assert [recovery._pause(generation) for generation in (11, 12, 50)] == [0.5, 1.0, 20.0]
 
 
 def test_a_recovery_that_cannot_be_started_is_reported(
@@ -429,7 +431,7 @@ def test_a_recovery_that_cannot_be_started_is_reported(
 ) -> None:
     """Nothing is lost when there is no interpreter to recover with; it is said."""
     killed("@flow\ndef etl(): die()\netl()\n")
-    monkeypatch.setattr("eventflow.recovery.owner.recovery_command", lambda *_: ["/not/there"])
+    monkeypatch.setattr("eventflow.recovery.supervisor.recovery_command", lambda *_: ["/not/there"])
 
     (report,) = recover(url)
 

@@ -18,7 +18,7 @@ from eventflow.client.journals import journal_file
 from eventflow.errors import JournalError
 from eventflow.owners.folders import owners_folder
 from eventflow.recovery.owner import Report
-from eventflow.recovery.owner import recover as recover_all
+from eventflow.recovery.supervisor import recover as recover_all
 from eventflow.settings import EVENTFLOW_JOURNAL_URL
 
 __all__ = ["recover"]
