@@ -63,12 +63,12 @@ class StateType(StrEnum):
     __hash__ = str.__hash__
 
 
-# Python 3.11 looks a member up by calling Python code; these are asked for at every transition.
-_PENDING: Final = StateType.PENDING
-_RUNNING: Final = StateType.RUNNING
-_COMPLETED: Final = StateType.COMPLETED
-_FAILED: Final = StateType.FAILED
-_CANCELLED: Final = StateType.CANCELLED
+# Named once: Python 3.11 looks a member up by calling Python code, too slow for every transition.
+PENDING: Final = StateType.PENDING
+RUNNING: Final = StateType.RUNNING
+COMPLETED: Final = StateType.COMPLETED
+FAILED: Final = StateType.FAILED
+CANCELLED: Final = StateType.CANCELLED
 
 TERMINAL: Final = frozenset(
     {StateType.COMPLETED, StateType.FAILED, StateType.CANCELLED, StateType.CRASHED}
@@ -109,7 +109,7 @@ class State(Deferred, Generic[R], frozen=True):
             CancelledRun: the run was cancelled.
             UnfinishedRun: the run has not ended.
         """
-        if self.type is _COMPLETED:
+        if self.type is COMPLETED:
             return self.data  # type: ignore[no-any-return]
 
         error = self._error()
@@ -157,17 +157,17 @@ class State(Deferred, Generic[R], frozen=True):
     @property
     def is_completed(self) -> bool:
         """Whether the run ended well."""
-        return self.type is _COMPLETED
+        return self.type is COMPLETED
 
     @property
     def is_failed(self) -> bool:
         """Whether the run ended with an exception or a timeout."""
-        return self.type is _FAILED
+        return self.type is FAILED
 
     @property
     def is_cancelled(self) -> bool:
         """Whether the run was cancelled through eventflow."""
-        return self.type is _CANCELLED
+        return self.type is CANCELLED
 
     @property
     def is_crashed(self) -> bool:
@@ -273,7 +273,7 @@ def AwaitingRetry(*, message: str | None = None, error: ErrorInfo | None = None)
 
 def Pending(*, name: str = "Pending", message: str | None = None) -> AnyState:
     """The run exists and its body has not begun."""
-    return _made(_PENDING, name, message)
+    return _made(PENDING, name, message)
 
 
 def NotReady(*, message: str | None = None) -> AnyState:
@@ -283,7 +283,7 @@ def NotReady(*, message: str | None = None) -> AnyState:
 
 def Running(*, name: str = "Running", message: str | None = None) -> AnyState:
     """The body is being executed."""
-    return _made(_RUNNING, name, message)
+    return _made(RUNNING, name, message)
 
 
 def Retrying(*, message: str | None = None) -> AnyState:
@@ -293,7 +293,7 @@ def Retrying(*, message: str | None = None) -> AnyState:
 
 def Completed(*, name: str = "Completed", message: str | None = None, data: Any = None) -> AnyState:
     """The run ended well; `data` is its result."""
-    return _made(_COMPLETED, name, message, data)
+    return _made(COMPLETED, name, message, data)
 
 
 def Cached(*, message: str | None = None, data: Any = None) -> AnyState:

@@ -9,7 +9,7 @@ from typing import Any, Final, NamedTuple
 from eventflow.primitives.ids import new_id
 from eventflow.runs.futures import Future, allow_failure, unmapped
 from eventflow.runs.lazy_states import Entered, LazyState
-from eventflow.states import AnyState, Failed, State, StateType, aggregate
+from eventflow.states import COMPLETED, AnyState, Failed, State, aggregate
 
 __all__ = ["NOTHING", "PLAIN", "Needs", "needs", "state_of", "without_futures"]
 
@@ -19,9 +19,6 @@ _MEANINGFUL: Final = (State, Future, *_COLLECTIONS)
 
 PLAIN: Final = frozenset({bool, bytes, float, int, str, type(None)})
 """The types of values that are surely none of these; to look at the others takes longer."""
-
-# Python 3.11 looks a member up by calling Python code, which is too slow for every run.
-_COMPLETED: Final = StateType.COMPLETED
 
 
 class Needs(NamedTuple):
@@ -96,16 +93,16 @@ def state_of(returned: Any) -> Entered:
     summed up, and their results take their places. Anything else completes the run.
     """
     if type(returned) in PLAIN or not isinstance(returned, _MEANINGFUL):
-        return LazyState(_COMPLETED, "Completed", None, returned)
+        return LazyState(COMPLETED, "Completed", None, returned)
     if isinstance(returned, State):
         return _returned_state(returned)
     leaves: list[Future[Any] | AnyState] = []
     for leaf in _leaves(returned):
         if not isinstance(leaf, Future | State):
-            return LazyState(_COMPLETED, "Completed", None, returned)
+            return LazyState(COMPLETED, "Completed", None, returned)
         leaves.append(leaf)
     if not leaves:
-        return LazyState(_COMPLETED, "Completed", None, returned)
+        return LazyState(COMPLETED, "Completed", None, returned)
     states = [leaf.state if isinstance(leaf, Future) else leaf for leaf in leaves]
     results = {
         id(leaf): state.result(raise_on_failure=False)

@@ -24,13 +24,22 @@ from eventflow.engine.effects import (
 )
 from eventflow.engine.invocation import Invocation
 from eventflow.engine.result_cache import MISSING, results
-from eventflow.interrupts.scopes import CancelScope, Interrupted, Reason, thread_mask
+from eventflow.interrupts.scopes import (
+    CANCELLATION,
+    TIMEOUT,
+    CancelScope,
+    Interrupted,
+    thread_mask,
+)
 from eventflow.logs import run_logger
 from eventflow.runners import TaskScope
 from eventflow.runs.lazy_states import Entered, LazyState
 from eventflow.runs.run import Transition
 from eventflow.settings import EVENTFLOW_CANCEL_SECONDS
 from eventflow.states import (
+    CANCELLED,
+    PENDING,
+    RUNNING,
     AnyState,
     AwaitingRetry,
     Cached,
@@ -95,12 +104,6 @@ def carry_on(
         return cast("Entered", end.value)
 
 
-# Python 3.11 looks a member up by calling Python code, which is too slow for every run.
-_CANCELLED: Final = Reason.CANCELLED
-_TIMED_OUT: Final = Reason.TIMED_OUT
-_PENDING: Final = StateType.PENDING
-_RUNNING: Final = StateType.RUNNING
-_CANCELLED_STATE: Final = StateType.CANCELLED
 _CANCELLING: Final = frozenset({StateType.CANCELLING, StateType.CANCELLED})
 _STOPPED: Final = (Interrupted, asyncio.CancelledError)
 
@@ -116,7 +119,7 @@ def lifecycle_of(invocation: Invocation) -> Lifecycle:
     late: list[BaseException] = []
     try:
         if run.entered is None:
-            yield run.enter(LazyState(_PENDING, "Pending"))
+            yield run.enter(LazyState(PENDING, "Pending"))
         final = _early_end(invocation) or (yield from _work(invocation))
     except BodyAbandoned:
         final = yield from _outlive(invocation, late)
@@ -153,7 +156,7 @@ def _cancelled(
         return final
     if final.type not in _CANCELLING:
         final = Cancelled(message="The run was cancelled.")
-    name = final.name if final.type is _CANCELLED_STATE else "Cancelled"
+    name = final.name if final.type is CANCELLED else "Cancelled"
     yield from _surely(run.enter(Cancelling(message=final.message)), late)
 
     # Made only now: a state begins when it is entered.
@@ -189,7 +192,7 @@ def _broken_off(invocation: Invocation, error: BaseException, late: list[BaseExc
     error = _seen(error)
     cancel_scope = invocation.run.cancel_scope
     others = cancel_scope.take_back()
-    if cancel_scope.reason is _CANCELLED:
+    if cancel_scope.reason is CANCELLATION:
         if others if isinstance(error, _STOPPED) else not isinstance(error, Exception):
             late.append(error)
         return Cancelled(message="The run was cancelled.")
@@ -213,7 +216,7 @@ def _early_end(invocation: Invocation) -> Entered | None:
     if invocation.refused is not None:
         raise invocation.refused
     cancel_scope = invocation.run.cancel_scope
-    if cancel_scope.reason is _CANCELLED:
+    if cancel_scope.reason is CANCELLATION:
         return Cancelled(message="The run was cancelled before it began.")
     if cancel_scope.parent is not None and cancel_scope.parent.takeover is not None:
         return Cancelled(message="The run around this one goes on without its body.")
@@ -254,9 +257,9 @@ def _attempts(invocation: Invocation) -> Lifecycle:
     run, cancel_scope = invocation.run, invocation.run.cancel_scope
     name = "Running"
     while True:
-        if cancel_scope.reason is _CANCELLED:
+        if cancel_scope.reason is CANCELLATION:
             return Cancelled(message="The run was cancelled before its body began.")
-        yield run.enter(LazyState(_RUNNING, name))
+        yield run.enter(LazyState(RUNNING, name))
         try:
             final = state_of((yield CALL))
         except BodyAbandoned:
@@ -273,7 +276,7 @@ def _attempts(invocation: Invocation) -> Lifecycle:
 
 def _stopped(cancel_scope: CancelScope, final: Entered) -> Entered:
     """Give the state in which an attempt ends that was told to stop."""
-    if cancel_scope.reason is _CANCELLED:
+    if cancel_scope.reason is CANCELLATION:
         return Cancelled(message="The run was cancelled.")
     # A body that ended in spite of its timeout, or of its interrupt, was in time.
     cancel_scope.take_timeout()
@@ -296,7 +299,7 @@ def _broken(invocation: Invocation, error: BaseException) -> Lifecycle:
     if not isinstance(error, _STOPPED):
         raise error
     # Our own timeout is behind it, unless somebody else stops the task as well.
-    others = cancel_scope.reason is _TIMED_OUT and cancel_scope.take_back()
+    others = cancel_scope.reason is TIMEOUT and cancel_scope.take_back()
     state = None if others else _timed_out(invocation)
     if state is None:
         raise error

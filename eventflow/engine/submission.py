@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Awaitable, Callable, Iterable
 from contextvars import Context, copy_context
-from typing import Any, Final
+from typing import Any
 
 from eventflow.context import current_run, refuse, reloading
 from eventflow.definitions.definition import Definition
@@ -21,12 +21,9 @@ from eventflow.runners.loop import spawn
 from eventflow.runs.futures import Future
 from eventflow.runs.lazy_states import LazyState
 from eventflow.runs.run import TaskRun
-from eventflow.states import StateType
+from eventflow.states import PENDING
 
 __all__ = ["submit"]
-
-# Python 3.11 looks a member up by calling Python code, which is too slow for every run.
-_PENDING: Final = StateType.PENDING
 
 
 def submit(
@@ -81,7 +78,7 @@ def _submit(invocation: Invocation, scope: TaskScope) -> Future[Any]:
 
 def _announce(invocation: Invocation, scope: TaskScope) -> Awaitable[None] | None:
     """Publish that the run is Pending; gives what its own loop is to wait for first."""
-    fact = invocation.run.enter(LazyState(_PENDING, "Pending"))
+    fact = invocation.run.enter(LazyState(PENDING, "Pending"))
     try:
         if scope.loop is not None and running_loop() is scope.loop:
             return invocation.bus.begin_transition(fact)

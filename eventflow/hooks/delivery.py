@@ -16,7 +16,7 @@ from eventflow.errors import HookTimeout, JournalError, TerminationSignal
 from eventflow.eventbus.bus import EventBus, current_bus
 from eventflow.events import HookDeadLettered, HookFailed, HookOutcome, HookSucceeded, fact
 from eventflow.hooks.declaration import Hook
-from eventflow.hooks.ledger import DeliveryStatus, Ledger
+from eventflow.hooks.ledger import DEAD, DELIVERED, FAILED, RUNNING, DeliveryStatus, Ledger
 from eventflow.interrupts.portals import background, running_loop
 from eventflow.interrupts.scopes import Interrupted
 from eventflow.logs import run_logger
@@ -26,11 +26,6 @@ from eventflow.states import AnyState, ErrorInfo
 
 __all__ = ["Delivery"]
 
-# Python 3.11 looks a member up by calling Python code, which is too slow for every hook.
-_RUNNING: Final = DeliveryStatus.RUNNING
-_DELIVERED: Final = DeliveryStatus.DELIVERED
-_FAILED: Final = DeliveryStatus.FAILED
-_DEAD: Final = DeliveryStatus.DEAD
 
 _INTERRUPTS: Final = (
     *(KeyboardInterrupt, TerminationSignal, Interrupted),
@@ -79,7 +74,7 @@ class Delivery:
         if self.is_counted:
             self.is_counted = False
         else:
-            self._settle(_RUNNING)
+            self._settle(RUNNING)
 
     def _settle(self, status: DeliveryStatus, error: str | None = None, delay: float = 0.0) -> None:
         if self.ledger is not None:
@@ -113,7 +108,7 @@ class Delivery:
             if self.ledger is not None:
                 # While the body is still to execute, a death is to be reckoned with.
                 over = self.run.ended_at is not None
-                self.ledger.settle(self._key, _DELIVERED, self.attempt, at_once=not over)
+                self.ledger.settle(self._key, DELIVERED, self.attempt, at_once=not over)
             self._publish(HookSucceeded)
             return None
         passes = not isinstance(error, Exception) and not _is_own(error)
@@ -127,7 +122,7 @@ class Delivery:
         """Leave it at the attempts there were, none of which came to its end."""
         reason = f"Given up: the process ended in each of {self.attempt} attempts."
         run_logger(self.run).error(f"Hook {self.hook.id}: {reason}", hook=self.hook.id)
-        self._settle(_DEAD, reason)
+        self._settle(DEAD, reason)
         info = ErrorInfo.told("eventflow.GivenUp", reason)
         self._publish(HookDeadLettered, error=info)
 
@@ -144,7 +139,7 @@ class Delivery:
         )
         info = ErrorInfo.of(error)
         delay = self.hook.policy.delay(self.attempt) if again else 0.0
-        self._settle(_FAILED if again or left else _DEAD, str(info), delay)
+        self._settle(FAILED if again or left else DEAD, str(info), delay)
         self._publish(HookFailed, error=info)
         if not again and not left:
             self._publish(HookDeadLettered, error=info)

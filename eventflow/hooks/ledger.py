@@ -22,6 +22,12 @@ class DeliveryStatus(StrEnum):
     __hash__ = str.__hash__
 
 
+# Named once: Python 3.11 looks a member up by calling Python code, too slow for every hook.
+RUNNING: Final = DeliveryStatus.RUNNING
+DELIVERED: Final = DeliveryStatus.DELIVERED
+FAILED: Final = DeliveryStatus.FAILED
+DEAD: Final = DeliveryStatus.DEAD
+
 OWED: Final = (DeliveryStatus.PENDING, DeliveryStatus.RUNNING, DeliveryStatus.FAILED)
 """Of such a delivery an attempt is still to come, or to come to its end."""
 

@@ -7,7 +7,7 @@ import inspect
 from collections.abc import Awaitable, Callable, Iterable
 from concurrent.futures import Future
 from time import sleep
-from typing import Final, TypeVar
+from typing import TypeVar
 
 import anyio.to_thread
 
@@ -21,18 +21,15 @@ from eventflow.events import (
 )
 from eventflow.hooks.declaration import Hook, HookFunction
 from eventflow.hooks.delivery import Delivery
+from eventflow.interrupts.masks import ENGINE, HOOK
 from eventflow.interrupts.portals import Outcome, background, in_thread, unpacked
-from eventflow.interrupts.scopes import ThreadPhase, thread_mask
+from eventflow.interrupts.scopes import thread_mask
 from eventflow.retries import Delays
 from eventflow.runs.run import RunType, Transition
 
 __all__ = ["HookReceiver", "hook", "redeliver"]
 
 F = TypeVar("F", bound=HookFunction)
-
-# Python 3.11 looks a member up by calling Python code, which is too slow for every hook.
-_ENGINE: Final = ThreadPhase.ENGINE
-_HOOK: Final = ThreadPhase.HOOK
 
 
 class HookReceiver:
@@ -124,10 +121,10 @@ def _attempt(delivery: Delivery, delay: float) -> None:
     here = thread_mask()
     before, bodies = here.phase, here.bodies
     try:
-        if before is _ENGINE:
+        if before is ENGINE:
             # A signal that came before waits on: it must not take the place of the hook. And what
             # stops the bodies around the run is none of the hook's business.
-            here.phase, here.bodies = _HOOK, []
+            here.phase, here.bodies = HOOK, []
         if delay:
             sleep(delay)
         delivery.begin()

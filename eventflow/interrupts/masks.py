@@ -62,12 +62,12 @@ class ThreadPhase(Enum):
     LOOP = "an event loop with async runs"
 
 
-# Python 3.11 looks a member up by calling Python code, where an interrupt could arrive.
-_NOTHING: Final = ThreadPhase.NOTHING
-_ENGINE: Final = ThreadPhase.ENGINE
-_BODY: Final = ThreadPhase.BODY
-_HOOK: Final = ThreadPhase.HOOK
-_LOOP: Final = ThreadPhase.LOOP
+# Named once: Python 3.11 looks a member up by calling Python code, where an interrupt could arrive.
+NOTHING: Final = ThreadPhase.NOTHING
+ENGINE: Final = ThreadPhase.ENGINE
+BODY: Final = ThreadPhase.BODY
+HOOK: Final = ThreadPhase.HOOK
+LOOP: Final = ThreadPhase.LOOP
 
 
 class Bell:
@@ -124,13 +124,13 @@ class InterruptMask:
 
     def __init__(self) -> None:
         self.ident = threading.get_ident()
-        self.phase = _NOTHING
+        self.phase = NOTHING
         self.bodies: list[Body] = []
         self.deferred: BaseException | None = None
         self.dealing: BaseException | None = None  # what a run is being ended by, from outside
         self.sleeping: Bell | None = None
         self.tasks: dict[asyncio.Task[Any], BaseException | None] = {}
-        self._beneath = _NOTHING
+        self._beneath = NOTHING
         self._turned: asyncio.AbstractEventLoop | None = None
         self._knocked = False
         self.signalled = False
@@ -155,9 +155,9 @@ class InterruptMask:
             # The reason may have been dealt with while the caller was on its way here.
             if cancel_scope.reason is None or cancel_scope not in self.bodies:
                 return
-            if self.phase is _LOOP:
+            if self.phase is LOOP:
                 self.cancel_tasks(None)
-            elif self.phase is _BODY:
+            elif self.phase is BODY:
                 self._raise_there()
                 if self.sleeping is not None:
                     self.sleeping.set()
@@ -176,7 +176,7 @@ class InterruptMask:
         A signal that arrives just before a blocking call begins does not end that call.
         """
         with self._lock:
-            missed = self.signalled and self.phase is _BODY
+            missed = self.signalled and self.phase is BODY
             if missed and WAKE is not None:
                 signal.pthread_kill(self.ident, WAKE)
 
@@ -185,10 +185,10 @@ class InterruptMask:
     def unmask(self, phase: ThreadPhase) -> None:
         """Let in what may arrive here, and raise what has been waiting."""
         self.phase = phase
-        if self.dealing is not None and phase is not _HOOK:
+        if self.dealing is not None and phase is not HOOK:
             self.dealing = None
         # `stop` gives its reason before it knocks: whoever found the gate shut is seen here.
-        if phase is _BODY and self.bodies and self.due():
+        if phase is BODY and self.bodies and self.due():
             raise Interrupted
         deferred, self.deferred = self.deferred, None
         if deferred is not None:
@@ -199,7 +199,7 @@ class InterruptMask:
 
         Two can be: one that was raised before, and one whose sender was at the gate just then.
         """
-        self.phase = _ENGINE
+        self.phase = ENGINE
         try:
             self._call_back()
         except Interrupted:
@@ -235,10 +235,10 @@ class InterruptMask:
 
     def enter_engine(self) -> None:
         """Begin to execute the engine for a run, perhaps from within the body of another."""
-        if self.phase is _BODY:
+        if self.phase is BODY:
             self.mask()
         else:
-            self.phase = _ENGINE
+            self.phase = ENGINE
 
     def leave_engine(self, before: ThreadPhase) -> None:
         """Go back to where the engine was entered from, and raise what has been waiting.
@@ -256,12 +256,12 @@ class InterruptMask:
 
     def enter_task(self, task: asyncio.Task[Any]) -> None:
         """Begin to execute async runs in this task: it is cancelled where a body is interrupted."""
-        if self.phase is not _LOOP:
+        if self.phase is not LOOP:
             beneath = self.phase
             self.enter_engine()
             self._beneath = beneath
         self.tasks[task] = None
-        self.phase = _LOOP
+        self.phase = LOOP
         loop = task.get_loop()
         if self._turned is not loop and self.ident == threading.main_thread().ident:
             self._turned = loop
@@ -284,7 +284,7 @@ class InterruptMask:
     def leave_task(self, task: asyncio.Task[Any]) -> None:
         """End what `take_in` began; raises what `leave_engine` does."""
         self.tasks.pop(task, None)
-        if not self.tasks and self.phase is _LOOP:
+        if not self.tasks and self.phase is LOOP:
             self.leave_engine(self._beneath)
 
     def cancel_tasks(self, cause: BaseException | None) -> None:
@@ -328,7 +328,7 @@ def on_wake(_signum: int, _frame: object) -> None:
     """
     here = thread_mask()
     here.signalled = False
-    if here.phase is _BODY and here.due():
+    if here.phase is BODY and here.due():
         raise Interrupted
 
 
@@ -337,7 +337,7 @@ def wait(bell: Bell, timeout: float | None = None) -> bool:
     here = thread_mask()
     here.sleeping = bell
     try:
-        if here.phase is _BODY and here.due():
+        if here.phase is BODY and here.due():
             raise Interrupted
         if here.ident != threading.main_thread().ident:
             return bell.wait(timeout)

@@ -15,6 +15,8 @@ from time import monotonic
 from typing import Any, Final, TypeVar
 
 from eventflow.interrupts.masks import (
+    BODY,
+    ENGINE,
     Bell,
     Interrupted,
     InterruptMask,
@@ -56,11 +58,9 @@ class Reason(Enum):
     TIMED_OUT = "timed out"
 
 
-# Python 3.11 looks a member up by calling Python code, where an interrupt could arrive.
-_CANCELLED: Final = Reason.CANCELLED
-_TIMED_OUT: Final = Reason.TIMED_OUT
-_ENGINE: Final = ThreadPhase.ENGINE
-_BODY: Final = ThreadPhase.BODY
+# Named once: Python 3.11 looks a member up by calling Python code, where an interrupt could arrive.
+CANCELLATION: Final = Reason.CANCELLED
+TIMEOUT: Final = Reason.TIMED_OUT
 
 # Reentrant: a signal handler of the program's own may cancel a run.
 _lock = threading.RLock()
@@ -113,11 +113,11 @@ class CancelScope:
     def stop(self, reason: Reason) -> bool:
         """Stop the run; gives False if it has ended or is being cancelled already."""
         with _lock:
-            if self.closed or self.reason is _CANCELLED:
+            if self.closed or self.reason is CANCELLATION:
                 return False
             self.reason = reason
             self.asked = monotonic()
-        if reason is _CANCELLED:
+        if reason is CANCELLATION:
             _escalate_later(self)  # first: a body that cancels itself is interrupted in here
         self._interrupt()
 
@@ -151,7 +151,7 @@ class CancelScope:
             return
         below = sorted((scope for scope in (*live.values(),) if scope.is_below(self)), key=_depth)
         for scope in reversed(below):
-            scope.stop(_CANCELLED)
+            scope.stop(CANCELLATION)
             scope.escalate()
         for take_over in _on_overdue:
             take_over(invocation, below)
@@ -171,7 +171,7 @@ class CancelScope:
             self.closed = True
         self.take_back()
 
-        return self.reason is _CANCELLED
+        return self.reason is CANCELLATION
 
     def _interrupt(self) -> None:
         # Read once: the run may end, and clear them, while this is being done.
@@ -242,11 +242,11 @@ class CancelScope:
         for cancel_scope in bodies:
             cancel_scope._mask = here  # noqa: SLF001 - its own kind
         try:
-            here.unmask(_BODY)
+            here.unmask(BODY)
             return body()
         finally:
             # From here on nobody knocks; what was raised before may still arrive in any call.
-            here.phase = _ENGINE
+            here.phase = ENGINE
             try:
                 here.mask()
             except Interrupted:
@@ -316,13 +316,13 @@ class CancelScope:
         with _lock:
             if self._timer is not timer or self.closed or self.reason is not None:
                 return
-            self.reason = _TIMED_OUT
+            self.reason = TIMEOUT
         self._interrupt()
 
     def take_timeout(self) -> bool:
         """Say whether the time is over, and forget it: there may be another attempt."""
         with _lock:
-            if self.reason is not _TIMED_OUT:
+            if self.reason is not TIMEOUT:
                 return False
             self.reason = None
 

@@ -23,7 +23,7 @@ from eventflow.primitives.ids import delivery_number
 from eventflow.primitives.records import ErrorInfo, printable
 from eventflow.runs.lazy_states import Entered, LazyState
 from eventflow.runs.run import Run, Transition
-from eventflow.states import StateType
+from eventflow.states import RUNNING
 
 __all__ = ["Entry", "RunEncoder", "encoder_of", "has_plain_parameters", "line", "settlement"]
 
@@ -36,8 +36,6 @@ MANY_HOOKS: Final = 1024
 Entry: TypeAlias = "tuple[RunEncoder, Values, Run, bool]"
 """A transition put down: where, its own row, its run, and whether that has ended with it."""
 
-# Python 3.11 looks a member up by calling Python code.
-_RUNNING: Final = StateType.RUNNING
 
 _NAME: Final = RunRow._fields.index("name")
 
@@ -93,7 +91,7 @@ class RunEncoder:
             # A run that another process has begun is older than its first line here.
             self._created = at if sequence == 0 or run.created is None else micros(run.created)
         if self._started is None and count:
-            before = None if state.type is _RUNNING else run.start_time
+            before = None if state.type is RUNNING else run.start_time
             self._started = at if before is None else micros(before)
         follows, key = _before(fact), f"{fact.number:032x}"
         kind, name = state.type._value_, printable(state.name)

@@ -29,15 +29,13 @@ from eventflow.journal.rows import Settlement
 from eventflow.primitives.ids import delivery_id
 from eventflow.primitives.loggers import get_logger
 from eventflow.runs.run import Transition
-from eventflow.states import StateType
+from eventflow.states import RUNNING, StateType
 
 __all__ = ["LineSink", "Recorder"]
 
 MANY: Final = 32
 """How many transitions, or outcomes of hooks, are held back at most."""
 
-# Python 3.11 looks a member up by calling Python code, which is too slow for every transition.
-_RUNNING: Final = StateType.RUNNING
 _CRASHED: Final = frozenset({StateType.CRASHED, "Crashed"})
 """The type and the name of the state that others enter for a run whose process is dead."""
 
@@ -161,7 +159,7 @@ class Recorder:
 
     def _hold(self, fact: Transition) -> None:
         """Keep a transition, to be written within a moment, or sooner if there are many."""
-        if fact.entered.type is _RUNNING and not has_plain_parameters(fact.run):
+        if fact.entered.type is RUNNING and not has_plain_parameters(fact.run):
             # As they are now: the body may change them.
             encoder_of(fact.run, self.books.owner).keep_up(fact.run)
         with self._lock:

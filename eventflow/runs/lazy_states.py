@@ -9,12 +9,10 @@ from typing import Any, ClassVar, Final, TypeAlias
 
 from eventflow.primitives.forks import renewed
 from eventflow.primitives.ids import id_of, new_number
-from eventflow.states import AnyState, StateType, stated
+from eventflow.states import COMPLETED, AnyState, StateType, stated
 
 __all__ = ["Entered", "LazyState"]
 
-# Python 3.11 looks a member up by calling Python code, which is too slow for every run.
-_COMPLETED: Final = StateType.COMPLETED
 _moment: Final = datetime.fromtimestamp
 
 # Reentrant: a finalizer may look at a run while another state is being made.
@@ -80,7 +78,7 @@ class LazyState:
     @property
     def is_completed(self) -> bool:
         """Whether the run ended well."""
-        return self.type is _COMPLETED
+        return self.type is COMPLETED
 
     @property
     def is_failed(self) -> bool:
@@ -89,7 +87,7 @@ class LazyState:
 
     def result(self) -> Any:
         """Give the run's result, or raise as the state does."""
-        return self.data if self.type is _COMPLETED else self.state.result()
+        return self.data if self.type is COMPLETED else self.state.result()
 
 
 Entered: TypeAlias = LazyState | AnyState

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 from time import perf_counter
-from typing import Any, ClassVar, Final, Literal, Self, TypeAlias
+from typing import Any, ClassVar, Literal, Self, TypeAlias
 from uuid import UUID
 
 from eventflow.errors import IllegalTransition
@@ -13,7 +13,7 @@ from eventflow.interrupts.scopes import CancelScope, Reason
 from eventflow.primitives.ids import id_of, new_number, two_words
 from eventflow.primitives.records import printable
 from eventflow.runs.lazy_states import Entered, LazyState
-from eventflow.states import LEGAL, TERMINAL, AnyState, StateType
+from eventflow.states import LEGAL, RUNNING, TERMINAL, AnyState, StateType
 
 __all__ = ["FlowRun", "Run", "RunType", "TaskRun", "Transition"]
 
@@ -22,10 +22,6 @@ RunType: TypeAlias = Literal["flow", "task"]
 
 Moment: TypeAlias = Entered | datetime | None
 """When something was: as a run of another process tells it, or when a state was entered."""
-
-
-# Python 3.11 looks a member up by calling Python code, which is too slow for every transition.
-_RUNNING: Final = StateType.RUNNING
 
 
 class Transition:
@@ -223,7 +219,7 @@ class Run:
         if self._running_since is not None:
             self._seconds += perf_counter() - self._running_since
             self._running_since = None
-        if kind is _RUNNING:
+        if kind is RUNNING:
             self.run_count += 1
             self._running_since = perf_counter()
             if self.started_at is None:
