@@ -17,6 +17,7 @@ from eventflow.hooks.references import Place, place, resolve
 from eventflow.journal.rows import RunRow, state_of
 from eventflow.primitives.callables import MAIN
 from eventflow.recovery.finishing import stand_in
+from eventflow.runs.lazy_states import LazyState
 from eventflow.runs.run import FlowRun, Run, TaskRun, Transition
 from eventflow.states import AnyState, StateType
 
@@ -37,17 +38,17 @@ class Past:
     def transition(self, event: RunTransition) -> Transition:
         """Make of a past event the fact that it was, about a run as it stood then."""
         run = self._run(event)
-        before = event.from_state
+        before = None if event.from_state is None else LazyState.of(event.from_state)
         run.transitions = event.sequence
         run.run_count = event.run_count
-        run.entered = event.to_state
+        entered = run.entered = LazyState.of(event.to_state)
         if event.to_state.type is StateType.RUNNING and run.started_at is None:
             run.started_at = event.occurred
         row = self._row(event.run_id)
         if event.to_state.is_final or (row.ended is not None and row.state_id == event.id):
             run.ended_at = event.occurred
             run._seconds = row.seconds  # noqa: SLF001 - nobody else may say how long it took
-        fact = Transition(run, before, event.to_state)
+        fact = Transition(run, before, entered)
         run.transitions += 1
 
         return fact

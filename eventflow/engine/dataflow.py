@@ -8,7 +8,7 @@ from typing import Any, Final, NamedTuple
 
 from eventflow.primitives.ids import new_id
 from eventflow.runs.futures import Future, allow_failure, unmapped
-from eventflow.runs.lazy_states import Entered, LazyState
+from eventflow.runs.lazy_states import LazyState
 from eventflow.states import COMPLETED, AnyState, Failed, State, aggregate
 
 __all__ = ["NOTHING", "PLAIN", "Needs", "needs", "state_of", "without_futures"]
@@ -86,7 +86,7 @@ def _remade(value: Any, inner: list[Any]) -> Any:
     return kind(inner)
 
 
-def state_of(returned: Any) -> Entered:
+def state_of(returned: Any) -> LazyState:
     """Give the state that a body's return value amounts to.
 
     A state is that state. Futures and states, alone or in a collection of nothing else, are
@@ -95,7 +95,7 @@ def state_of(returned: Any) -> Entered:
     if type(returned) in PLAIN or not isinstance(returned, _MEANINGFUL):
         return LazyState(COMPLETED, "Completed", None, returned)
     if isinstance(returned, State):
-        return _returned_state(returned)
+        return LazyState.of(_returned_state(returned))
     leaves: list[Future[Any] | AnyState] = []
     for leaf in _leaves(returned):
         if not isinstance(leaf, Future | State):
@@ -109,7 +109,7 @@ def state_of(returned: Any) -> Entered:
         for leaf, state in zip(leaves, states, strict=True)
     }
 
-    return aggregate(states, _rebuilt(returned, results))
+    return LazyState.of(aggregate(states, _rebuilt(returned, results)))
 
 
 def _returned_state(state: AnyState) -> AnyState:

@@ -14,7 +14,7 @@ from eventflow.engine.lifecycle import Lifecycle, carry_on, lifecycle_of, throw
 from eventflow.engine.takeover import take_over
 from eventflow.interrupts.scopes import InterruptMask, live, on_overdue, thread_mask
 from eventflow.interrupts.signals import cause, guard
-from eventflow.runs.lazy_states import Entered
+from eventflow.runs.lazy_states import LazyState
 from eventflow.runs.run import Transition
 
 __all__ = [
@@ -102,7 +102,7 @@ def _reset(token: Token[RunContext | None]) -> None:
         pass
 
 
-def drive(invocation: Invocation) -> Entered:
+def drive(invocation: Invocation) -> LazyState:
     """Execute a run from sync code; gives the state in which it ended.
 
     Raises:
@@ -128,7 +128,7 @@ def perform(invocation: Invocation, step: Any) -> Any:
     return step.run(invocation)
 
 
-async def adrive(invocation: Invocation) -> Entered:
+async def adrive(invocation: Invocation) -> LazyState:
     """Execute a run from async code; gives the state in which it ended.
 
     Raises:
@@ -147,13 +147,13 @@ async def adrive(invocation: Invocation) -> Entered:
                     raise_if_taken_over(invocation, error)
                     return carry_on(invocation, lifecycle, throw(lifecycle, error))
                 except TakenOver as taken_over:
-                    return cast("Entered", await taken_over.takeover.asettle(taken_over.error))
+                    return cast("LazyState", await taken_over.takeover.asettle(taken_over.error))
                 except BaseException as error:  # noqa: BLE001 - the life decides
                     step = throw(lifecycle, cause(error))
                 else:
                     step = lifecycle.send(told)
         except StopIteration as end:
-            return cast("Entered", end.value)
+            return cast("LazyState", end.value)
 
 
 def raise_if_taken_over(invocation: Invocation, error: GeneratorExit) -> None:

@@ -21,7 +21,7 @@ from eventflow.engine.lifecycle import throw
 from eventflow.engine.takeover import settled
 from eventflow.interrupts.signals import cause
 from eventflow.logs import run_logger
-from eventflow.runs.lazy_states import Entered
+from eventflow.runs.lazy_states import LazyState
 
 __all__ = ["adrive_generator", "drive_generator"]
 
@@ -35,7 +35,7 @@ class _GeneratorLifecycle:
         self._lifecycle = begin(invocation)
         self._activation = activation
         self.step: Any = None
-        self.state: Entered | None = None
+        self.state: LazyState | None = None
 
     def tell(self, told: Any = None, error: BaseException | None = None) -> None:
         """Tell what came of the last step; there is another one, or a state to end with."""

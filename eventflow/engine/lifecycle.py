@@ -33,14 +33,13 @@ from eventflow.interrupts.scopes import (
 )
 from eventflow.logs import run_logger
 from eventflow.runners import TaskScope
-from eventflow.runs.lazy_states import Entered, LazyState
+from eventflow.runs.lazy_states import LazyState
 from eventflow.runs.run import Transition
 from eventflow.settings import EVENTFLOW_CANCEL_SECONDS
 from eventflow.states import (
     CANCELLED,
     PENDING,
     RUNNING,
-    AnyState,
     AwaitingRetry,
     Cached,
     Cancelled,
@@ -54,7 +53,7 @@ from eventflow.states import (
 
 __all__ = ["BodyAbandoned", "Lifecycle", "carry_on", "lifecycle_of", "throw"]
 
-Lifecycle: TypeAlias = Generator[Transition | Effect, Any, Entered]
+Lifecycle: TypeAlias = Generator[Transition | Effect, Any, LazyState]
 """What a driver carries out; it returns the state in which the run ended."""
 
 
@@ -83,7 +82,7 @@ def carry_on(
     lifecycle: Lifecycle,
     step: Any,
     publish: Callable[[Transition], None] | None = None,
-) -> Entered:
+) -> LazyState:
     """Do, from sync code, what a life asks for, to its end; gives the state it ends in.
 
     Raises:
@@ -95,13 +94,13 @@ def carry_on(
             try:
                 told = publish(step) if type(step) is Transition else step.run(invocation)
             except TakenOver as taken_over:
-                return cast("Entered", taken_over.takeover.settle(taken_over.error))
+                return cast("LazyState", taken_over.takeover.settle(taken_over.error))
             except BaseException as error:  # noqa: BLE001 - the life decides
                 step = throw(lifecycle, error)
             else:
                 step = lifecycle.send(told)
     except StopIteration as end:
-        return cast("Entered", end.value)
+        return cast("LazyState", end.value)
 
 
 _CANCELLING: Final = frozenset({StateType.CANCELLING, StateType.CANCELLED})
@@ -148,32 +147,34 @@ def _close(scope: TaskScope, late: list[BaseException]) -> Generator[Any, Any, N
 
 
 def _cancelled(
-    invocation: Invocation, final: Entered, late: list[BaseException]
-) -> Generator[Any, Any, Entered]:
+    invocation: Invocation, final: LazyState, late: list[BaseException]
+) -> Generator[Any, Any, LazyState]:
     """Enter Cancelling, for a run that was cancelled or says so; gives the state to end in."""
     run = invocation.run
     if run.cancel_scope.takeover is not None:  # then it is Cancelling already
         return final
     if final.type not in _CANCELLING:
-        final = Cancelled(message="The run was cancelled.")
+        final = LazyState.of(Cancelled(message="The run was cancelled."))
     name = final.name if final.type is CANCELLED else "Cancelled"
     yield from _surely(run.enter(Cancelling(message=final.message)), late)
 
     # Made only now: a state begins when it is entered.
-    return Cancelled(name=name, message=final.message)
+    return LazyState.of(Cancelled(name=name, message=final.message))
 
 
-def _outlive(invocation: Invocation, late: list[BaseException]) -> Generator[Any, Any, Entered]:
+def _outlive(invocation: Invocation, late: list[BaseException]) -> Generator[Any, Any, LazyState]:
     """End a run whose cancelled body goes on, if need be before the body does."""
     yield from _surely(invocation.run.enter(Cancelling(message="The run was cancelled.")), late)
     scope = invocation.scope
     if scope is not None and not scope.empty:
         yield from _surely(CancelChildren(scope), late)
     if (yield AwaitBody()):
-        return Cancelled(message="The run was cancelled.")
+        return LazyState.of(Cancelled(message="The run was cancelled."))
     seconds = EVENTFLOW_CANCEL_SECONDS.value()
 
-    return Crashed(message=f"The body did not stop within {seconds:g} s of its cancellation.")
+    message = f"The body did not stop within {seconds:g} s of its cancellation."
+
+    return LazyState.of(Crashed(message=message))
 
 
 def _surely(step: Transition | Effect, late: list[BaseException]) -> Generator[Any, Any, None]:
@@ -188,21 +189,24 @@ def _seen(error: BaseException) -> BaseException:
     return error.error if isinstance(error, _Closed) else error
 
 
-def _broken_off(invocation: Invocation, error: BaseException, late: list[BaseException]) -> Entered:
+def _broken_off(
+    invocation: Invocation, error: BaseException, late: list[BaseException]
+) -> LazyState:
     error = _seen(error)
     cancel_scope = invocation.run.cancel_scope
     others = cancel_scope.take_back()
     if cancel_scope.reason is CANCELLATION:
         if others if isinstance(error, _STOPPED) else not isinstance(error, Exception):
             late.append(error)
-        return Cancelled(message="The run was cancelled.")
+        return LazyState.of(Cancelled(message="The run was cancelled."))
     if isinstance(error, Exception):
-        return Failed(message=f"The run could not begin: {_described(error)}", data=error)
+        message = f"The run could not begin: {_described(error)}"
+        return LazyState.of(Failed(message=message, data=error))
     late.append(error)
     if isinstance(error, _STOPPED) and cancel_scope.stopped_above:
-        return Cancelled(message="A run around this one was stopped.")
+        return LazyState.of(Cancelled(message="A run around this one was stopped."))
 
-    return Crashed(message=f"The run was ended by {_described(error)}.", data=error)
+    return LazyState.of(Crashed(message=f"The run was ended by {_described(error)}.", data=error))
 
 
 def _described(error: BaseException) -> str:
@@ -211,15 +215,15 @@ def _described(error: BaseException) -> str:
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 
-def _early_end(invocation: Invocation) -> Entered | None:
+def _early_end(invocation: Invocation) -> LazyState | None:
     """Give the state of a run that ends before anything of it is done."""
     if invocation.refused is not None:
         raise invocation.refused
     cancel_scope = invocation.run.cancel_scope
     if cancel_scope.reason is CANCELLATION:
-        return Cancelled(message="The run was cancelled before it began.")
+        return LazyState.of(Cancelled(message="The run was cancelled before it began."))
     if cancel_scope.parent is not None and cancel_scope.parent.takeover is not None:
-        return Cancelled(message="The run around this one goes on without its body.")
+        return LazyState.of(Cancelled(message="The run around this one goes on without its body."))
 
     return None
 
@@ -232,7 +236,7 @@ def _work(invocation: Invocation) -> Lifecycle:
             yield AwaitUpstream(waited_for)
         reason = invocation.not_ready()
         if reason is not None:
-            return NotReady(message=reason)
+            return LazyState.of(NotReady(message=reason))
     definition = invocation.definition
     invocation.prepare(validate=definition.validate_parameters)
     if definition.cache_key_fn is None:
@@ -245,7 +249,7 @@ def _kept_or_made(invocation: Invocation, key_fn: Callable[..., object]) -> Life
     definition = invocation.definition
     kept = invocation.cached(key_fn, refresh=definition.refresh_cache)
     if kept is not MISSING:
-        return Cached(data=kept)
+        return LazyState.of(Cached(data=kept))
     final = yield from _attempts(invocation)
     if final.is_completed and invocation.cache_key is not None:
         results().put(invocation.cache_key, final.data, definition.cache_expiration)
@@ -258,7 +262,7 @@ def _attempts(invocation: Invocation) -> Lifecycle:
     name = "Running"
     while True:
         if cancel_scope.reason is CANCELLATION:
-            return Cancelled(message="The run was cancelled before its body began.")
+            return LazyState.of(Cancelled(message="The run was cancelled before its body began."))
         yield run.enter(LazyState(RUNNING, name))
         try:
             final = state_of((yield CALL))
@@ -274,10 +278,10 @@ def _attempts(invocation: Invocation) -> Lifecycle:
         name = "Retrying"
 
 
-def _stopped(cancel_scope: CancelScope, final: Entered) -> Entered:
+def _stopped(cancel_scope: CancelScope, final: LazyState) -> LazyState:
     """Give the state in which an attempt ends that was told to stop."""
     if cancel_scope.reason is CANCELLATION:
-        return Cancelled(message="The run was cancelled.")
+        return LazyState.of(Cancelled(message="The run was cancelled."))
     # A body that ended in spite of its timeout, or of its interrupt, was in time.
     cancel_scope.take_timeout()
     cancel_scope.take_back()
@@ -295,7 +299,7 @@ def _broken(invocation: Invocation, error: BaseException) -> Lifecycle:
     cancel_scope = invocation.run.cancel_scope
     if isinstance(error, Exception):
         message = f"The body raised {_described(error)}"
-        return _timed_out(invocation) or Failed(message=message, data=error)
+        return _timed_out(invocation) or LazyState.of(Failed(message=message, data=error))
     if not isinstance(error, _STOPPED):
         raise error
     # Our own timeout is behind it, unless somebody else stops the task as well.
@@ -307,7 +311,7 @@ def _broken(invocation: Invocation, error: BaseException) -> Lifecycle:
     return state
 
 
-def _await_retry(invocation: Invocation, final: Entered) -> Generator[Any, Any, None]:
+def _await_retry(invocation: Invocation, final: LazyState) -> Generator[Any, Any, None]:
     run = invocation.run
     delay = invocation.definition.retry.delay(run.run_count)
     message = f"Attempt {run.run_count} failed; the next begins in {delay:g} s."
@@ -323,7 +327,7 @@ def _abandon(invocation: Invocation) -> Generator[Any, Any, None]:
         yield CancelChildren(scope)
 
 
-def _timed_out(invocation: Invocation) -> AnyState | None:
+def _timed_out(invocation: Invocation) -> LazyState | None:
     cancel_scope = invocation.run.cancel_scope
     if not cancel_scope.take_timeout():
         return None
@@ -331,10 +335,10 @@ def _timed_out(invocation: Invocation) -> AnyState | None:
     seconds = invocation.definition.timeout_seconds
     message = f"The body did not end within its timeout of {seconds:g} s."
 
-    return TimedOut(message=message, data=TimeoutError(message))
+    return LazyState.of(TimedOut(message=message, data=TimeoutError(message)))
 
 
-def _wants_retry(invocation: Invocation, final: Entered) -> Generator[Any, Any, bool]:
+def _wants_retry(invocation: Invocation, final: LazyState) -> Generator[Any, Any, bool]:
     run, definition = invocation.run, invocation.definition
     if run.run_count > definition.retry.retries or invocation.closed_early:
         return False
@@ -342,7 +346,7 @@ def _wants_retry(invocation: Invocation, final: Entered) -> Generator[Any, Any, 
     if condition is None:
         return True
     try:
-        return bool((yield Ask(condition, (definition, run, final))))
+        return bool((yield Ask(condition, (definition, run, final.state))))
     except Exception as error:  # noqa: BLE001 - a condition may do anything
         run_logger(run).error("The retry condition failed; no retry", exc_info=error)
         return False

@@ -19,7 +19,7 @@ from eventflow.interrupts.scopes import (
     thread_mask,
 )
 from eventflow.logs import run_logger
-from eventflow.runs.lazy_states import Entered
+from eventflow.runs.lazy_states import LazyState
 from eventflow.runs.run import Transition
 from eventflow.settings import EVENTFLOW_CANCEL_SECONDS
 
@@ -53,7 +53,7 @@ class Takeover:
         self._below = [one.takeover for one in below if one.takeover is not None]
         self._body_ended = threading.Event()
         self.overdue = False
-        self._outcome: Future[Entered] = Future()
+        self._outcome: Future[LazyState] = Future()
         self._outcome.set_running_or_notify_cancel()
 
     def begin(self) -> None:
@@ -118,7 +118,7 @@ class Takeover:
                 "The body that was given up ended", exc_info=error
             )
 
-    def settle(self, error: BaseException | None) -> Entered:
+    def settle(self, error: BaseException | None) -> LazyState:
         """Give the state that the run ended in, to the driver whose body has ended at last.
 
         Raises:
@@ -131,7 +131,7 @@ class Takeover:
 
         return state
 
-    async def asettle(self, error: BaseException | None) -> Entered:
+    async def asettle(self, error: BaseException | None) -> LazyState:
         """Do what `settle` does, on an event loop."""
         self.end_body(error)
         cancel_scope = self._invocation.run.cancel_scope

@@ -12,9 +12,9 @@ from typing import Any, Final, Literal, TypeAlias, TypedDict
 from uuid import UUID
 
 from eventflow.events import Event, StateTransition
-from eventflow.runs.lazy_states import Entered
+from eventflow.runs.lazy_states import LazyState
 from eventflow.runs.run import RunType
-from eventflow.states import KNOWN_NAMES, State, StateType
+from eventflow.states import KNOWN_NAMES, AnyState, State, StateType
 
 __all__ = [
     "Check",
@@ -276,7 +276,7 @@ def _in_state(attribute: str, wanted: tuple[str, ...]) -> Callable[[Any], bool]:
     names = {one for one in wanted if not isinstance(one, StateType)}
 
     def admits(subject: Any) -> bool:
-        state: Entered | None = _get(subject, attribute)
+        state = _get(subject, attribute)
         return state is not None and (state.type in types or state.name in names)
 
     return admits
@@ -342,7 +342,9 @@ def class_topics(kind: type[Event]) -> Iterator[str]:
     return (class_topic(base) for base in kind.__mro__ if issubclass(base, Event))
 
 
-def transition_topics(kind: type[StateTransition], name: str, state: Entered) -> Iterator[str]:
+def transition_topics(
+    kind: type[StateTransition], name: str, state: LazyState | AnyState
+) -> Iterator[str]:
     """Give the keys under which subscriptions to it are kept, but those of its single run."""
     yield f"name:{name}"
     yield f"state:{state.name}"

@@ -21,7 +21,6 @@ from eventflow.journal.format import JournalLine, Tables, Values
 from eventflow.journal.rows import RunRow, micros
 from eventflow.primitives.ids import delivery_number
 from eventflow.primitives.records import ErrorInfo, printable
-from eventflow.runs.lazy_states import Entered, LazyState
 from eventflow.runs.run import Run, Transition
 from eventflow.states import RUNNING
 
@@ -85,7 +84,7 @@ class RunEncoder:
         """Put down a transition, with what the row of the run needs beside it."""
         run, state = fact.run, fact.entered
         self.keep_up(run)
-        at = _entered_at(state)
+        at = state.at // 1000
         count, sequence = fact.run_count, fact.sequence
         if self._created is None:
             # A run that another process has begun is older than its first line here.
@@ -115,7 +114,7 @@ class RunEncoder:
         """Give the rows of what a transition owes to hooks, the first of which is begun with it."""
         event = fact.number
         key = f"{event:032x}"
-        begun = (*_BEGUN, _entered_at(fact.entered))
+        begun = (*_BEGUN, fact.entered.at // 1000)
 
         return [
             [
@@ -184,10 +183,8 @@ _above: Final = _Above()
 def _before(fact: Transition) -> str | None:
     """Give the id of the run's transition before."""
     left = fact.left
-    if left is None:
-        return _id(fact.follows)
 
-    return f"{left.number if isinstance(left, LazyState) else left.id.int:032x}"
+    return _id(fact.follows) if left is None else f"{left.number:032x}"
 
 
 def _of_definition(run: Run) -> Values:
@@ -202,10 +199,6 @@ def _of_definition(run: Run) -> Values:
         None if version is None else printable(str(version)),
         tags,
     ]
-
-
-def _entered_at(entered: Entered) -> int:
-    return entered.at // 1000 if isinstance(entered, LazyState) else micros(entered.timestamp)
 
 
 def _told(error: ErrorInfo) -> str:

@@ -1,17 +1,18 @@
-"""A state as the engine enters it: noted at once, and made in full only when somebody looks."""
+"""States as runs enter them: noted at once, and built in full only when somebody reads one."""
 
 from __future__ import annotations
 
 import threading
 from datetime import UTC, datetime
 from time import time_ns
-from typing import Any, ClassVar, Final, TypeAlias
+from typing import Any, Final, Self
 
 from eventflow.primitives.forks import renewed
 from eventflow.primitives.ids import id_of, new_number
-from eventflow.states import COMPLETED, AnyState, StateType, stated
+from eventflow.primitives.records import ErrorInfo
+from eventflow.states import COMPLETED, FAILED, AnyState, StateType, stated
 
-__all__ = ["Entered", "LazyState"]
+__all__ = ["LazyState"]
 
 _moment: Final = datetime.fromtimestamp
 
@@ -21,15 +22,13 @@ renewed(globals(), "_making", threading.RLock)
 
 
 class LazyState:
-    """What a state says, and when it was entered, in nanoseconds since 1970.
+    """The facts of a state, and when it was entered, in nanoseconds since 1970.
 
     Its id is drawn when it is first asked for: most runs are over before anyone asks. States that
     are asked for get their ids in the order in which they were entered.
     """
 
-    __slots__ = ("_made", "_number", "at", "data", "message", "name", "type")
-
-    error: ClassVar[None] = None
+    __slots__ = ("_made", "_number", "at", "data", "error", "message", "name", "type")
 
     def __init__(
         self, kind: StateType, name: str, message: str | None = None, data: Any = None
@@ -38,9 +37,21 @@ class LazyState:
         self.name = name
         self.message = message
         self.data = data
+        self.error: ErrorInfo | None = None
         self.at = time_ns()
         self._number = 0
         self._made: AnyState | None = None
+
+    @classmethod
+    def of(cls, state: AnyState) -> Self:
+        """Wrap a state that is built already."""
+        lazy = cls(state.type, state.name, state.message, state.data)
+        lazy.error = state.error
+        lazy.at = round(state.timestamp.timestamp() * 1e6) * 1000
+        lazy._number = state.id.int
+        lazy._made = state
+
+        return lazy
 
     @property
     def number(self) -> int:
@@ -77,18 +88,14 @@ class LazyState:
 
     @property
     def is_completed(self) -> bool:
-        """Whether the run ended well."""
+        """Whether the run completed."""
         return self.type is COMPLETED
 
     @property
     def is_failed(self) -> bool:
-        """Whether the run failed: what fails is not left as a draft."""
-        return False
+        """Whether the run failed."""
+        return self.type is FAILED
 
     def result(self) -> Any:
         """Give the run's result, or raise as the state does."""
         return self.data if self.type is COMPLETED else self.state.result()
-
-
-Entered: TypeAlias = LazyState | AnyState
-"""What a run has entered."""

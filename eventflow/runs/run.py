@@ -12,7 +12,7 @@ from eventflow.errors import IllegalTransition
 from eventflow.interrupts.scopes import CancelScope, Reason
 from eventflow.primitives.ids import id_of, new_number, two_words
 from eventflow.primitives.records import printable
-from eventflow.runs.lazy_states import Entered, LazyState
+from eventflow.runs.lazy_states import LazyState
 from eventflow.states import LEGAL, RUNNING, TERMINAL, AnyState, StateType
 
 __all__ = ["FlowRun", "Run", "RunType", "TaskRun", "Transition"]
@@ -20,7 +20,7 @@ __all__ = ["FlowRun", "Run", "RunType", "TaskRun", "Transition"]
 RunType: TypeAlias = Literal["flow", "task"]
 """What kind of definition a run executes."""
 
-Moment: TypeAlias = Entered | datetime | None
+Moment: TypeAlias = LazyState | datetime | None
 """When something was: as a run of another process tells it, or when a state was entered."""
 
 
@@ -43,7 +43,7 @@ class Transition:
         "sequence",
     )
 
-    def __init__(self, run: Run, left: Entered | None, entered: Entered) -> None:
+    def __init__(self, run: Run, left: LazyState | None, entered: LazyState) -> None:
         self.run = run
         self.left = left
         self.entered = entered
@@ -56,8 +56,8 @@ class Transition:
     @classmethod
     def past(cls, run: Run, follows: UUID | None) -> Self:
         """Give the transition into the present state of a restored run."""
-        assert run.state is not None  # noqa: S101 - it was restored in one
-        made = cls(run, None, run.state)
+        assert run.entered is not None  # noqa: S101 - it was restored in one
+        made = cls(run, None, run.entered)
         made.sequence = run.transitions - 1
         made._follows = follows
 
@@ -66,22 +66,22 @@ class Transition:
     @property
     def from_state(self) -> AnyState | None:
         """The state that was left; None for the first transition."""
-        return None if self.left is None else _state(self.left)
+        return None if self.left is None else self.left.state
 
     @property
     def to_state(self) -> AnyState:
         """The state that was entered."""
-        return _state(self.entered)
+        return self.entered.state
 
     @property
     def follows(self) -> UUID | None:
         """The id of the run's transition before."""
-        return self._follows if self.left is None else id_of(_number(self.left))
+        return self._follows if self.left is None else id_of(self.left.number)
 
     @property
     def number(self) -> int:
         """The id of the entered state, as a number."""
-        return _number(self.entered)
+        return self.entered.number
 
     @property
     def definition(self) -> Any:
@@ -109,16 +109,8 @@ class Transition:
         return self.run.labels
 
 
-def _state(entered: Entered) -> AnyState:
-    return entered.state if isinstance(entered, LazyState) else entered
-
-
 def _time(moment: Moment) -> datetime | None:
     return moment if moment is None or isinstance(moment, datetime) else moment.timestamp
-
-
-def _number(entered: Entered) -> int:
-    return entered.number if isinstance(entered, LazyState) else entered.id.int
 
 
 class Run:
@@ -168,7 +160,7 @@ class Run:
         self.flow_run_id: UUID | None = None if above is None else above.flow_run_id
         self.root_flow_run_id: UUID | None = None if above is None else above.root_flow_run_id
         self.cancel_scope: CancelScope = CancelScope(None if above is None else above.cancel_scope)
-        self.entered: Entered | None = None
+        self.entered: LazyState | None = None
         self.routes: Any = None  # what the bus remembers of whom this run's transitions go to
         self.journalled: Any = None  # its page in the journal
         self.transitions: int = 0
@@ -190,7 +182,7 @@ class Run:
         `name` is the definition's; `facts` are the run's attributes by name.
         """
         run = cls(definition, name, dict, frozenset(), None)
-        run.entered = state
+        run.entered = LazyState.of(state)
         for attribute, value in facts.items():
             setattr(run, attribute, value)
         run._id = None  # that of the run which was made to hold these facts
@@ -198,12 +190,13 @@ class Run:
 
         return run
 
-    def enter(self, state: Entered) -> Transition:
+    def enter(self, entered: LazyState | AnyState) -> Transition:
         """Enter a state; what comes out is the fact to publish.
 
         Raises:
             IllegalTransition: the present state does not lead there.
         """
+        state = entered if isinstance(entered, LazyState) else LazyState.of(entered)
         present = self.entered
         if state.type not in LEGAL[None if present is None else present.type]:
             raise self._illegal(state)
@@ -214,7 +207,7 @@ class Run:
 
         return transition
 
-    def _keep_time(self, state: Entered) -> None:
+    def _keep_time(self, state: LazyState) -> None:
         kind = state.type
         if self._running_since is not None:
             self._seconds += perf_counter() - self._running_since
@@ -230,7 +223,7 @@ class Run:
         elif self.created_at is None:
             self.created_at = state
 
-    def _illegal(self, state: Entered) -> IllegalTransition:
+    def _illegal(self, state: LazyState) -> IllegalTransition:
         present = None if self.entered is None else self.entered.type
         name = "without a state" if self.entered is None else self.entered.name
 
@@ -250,7 +243,7 @@ class Run:
     @property
     def state(self) -> AnyState | None:
         """The present state; None before the first."""
-        return None if self.entered is None else _state(self.entered)
+        return None if self.entered is None else self.entered.state
 
     @property
     def name(self) -> str:
