@@ -17,7 +17,7 @@ from eventflow.hooks.references import Place, place, resolve
 from eventflow.journal.rows import RunRow, state_of
 from eventflow.primitives.callables import MAIN
 from eventflow.recovery.finishing import stand_in
-from eventflow.runs.lazy_states import LazyState
+from eventflow.runs.lazy_states import BuiltState
 from eventflow.runs.run import FlowRun, Run, TaskRun, Transition
 from eventflow.states import AnyState, StateType
 
@@ -38,10 +38,10 @@ class Past:
     def transition(self, event: RunTransition) -> Transition:
         """Make of a past event the fact that it was, about a run as it stood then."""
         run = self._run(event)
-        before = None if event.from_state is None else LazyState.of(event.from_state)
+        before = None if event.from_state is None else BuiltState(event.from_state)
         run.transitions = event.sequence
         run.run_count = event.run_count
-        entered = run.entered = LazyState.of(event.to_state)
+        entered = run.entered = BuiltState(event.to_state)
         if event.to_state.type is StateType.RUNNING and run.started_at is None:
             run.started_at = event.occurred
         row = self._row(event.run_id)

@@ -8,7 +8,7 @@ from typing import Any, Final, NamedTuple
 
 from eventflow.primitives.ids import new_id
 from eventflow.runs.futures import Future, allow_failure, unmapped
-from eventflow.runs.lazy_states import LazyState
+from eventflow.runs.lazy_states import BuiltState, LazyState
 from eventflow.states import COMPLETED, AnyState, Failed, State, aggregate
 
 __all__ = ["NOTHING", "PLAIN", "Needs", "needs", "state_of", "without_futures"]
@@ -95,7 +95,7 @@ def state_of(returned: Any) -> LazyState:
     if type(returned) in PLAIN or not isinstance(returned, _MEANINGFUL):
         return LazyState(COMPLETED, "Completed", None, returned)
     if isinstance(returned, State):
-        return LazyState.of(_returned_state(returned))
+        return BuiltState(_returned_state(returned))
     leaves: list[Future[Any] | AnyState] = []
     for leaf in _leaves(returned):
         if not isinstance(leaf, Future | State):
@@ -109,7 +109,7 @@ def state_of(returned: Any) -> LazyState:
         for leaf, state in zip(leaves, states, strict=True)
     }
 
-    return LazyState.of(aggregate(states, _rebuilt(returned, results)))
+    return BuiltState(aggregate(states, _rebuilt(returned, results)))
 
 
 def _returned_state(state: AnyState) -> AnyState:

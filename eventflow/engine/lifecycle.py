@@ -33,7 +33,7 @@ from eventflow.interrupts.scopes import (
 )
 from eventflow.logs import run_logger
 from eventflow.runners import TaskScope
-from eventflow.runs.lazy_states import LazyState
+from eventflow.runs.lazy_states import BuiltState, LazyState
 from eventflow.runs.run import Transition
 from eventflow.settings import EVENTFLOW_CANCEL_SECONDS
 from eventflow.states import (
@@ -154,12 +154,12 @@ def _cancelled(
     if run.cancel_scope.takeover is not None:  # then it is Cancelling already
         return final
     if final.type not in _CANCELLING:
-        final = LazyState.of(Cancelled(message="The run was cancelled."))
+        final = BuiltState(Cancelled(message="The run was cancelled."))
     name = final.name if final.type is CANCELLED else "Cancelled"
     yield from _surely(run.enter(Cancelling(message=final.message)), late)
 
     # Made only now: a state begins when it is entered.
-    return LazyState.of(Cancelled(name=name, message=final.message))
+    return BuiltState(Cancelled(name=name, message=final.message))
 
 
 def _outlive(invocation: Invocation, late: list[BaseException]) -> Generator[Any, Any, LazyState]:
@@ -169,12 +169,12 @@ def _outlive(invocation: Invocation, late: list[BaseException]) -> Generator[Any
     if scope is not None and not scope.empty:
         yield from _surely(CancelChildren(scope), late)
     if (yield AwaitBody()):
-        return LazyState.of(Cancelled(message="The run was cancelled."))
+        return BuiltState(Cancelled(message="The run was cancelled."))
     seconds = EVENTFLOW_CANCEL_SECONDS.value()
 
     message = f"The body did not stop within {seconds:g} s of its cancellation."
 
-    return LazyState.of(Crashed(message=message))
+    return BuiltState(Crashed(message=message))
 
 
 def _surely(step: Transition | Effect, late: list[BaseException]) -> Generator[Any, Any, None]:
@@ -198,15 +198,15 @@ def _broken_off(
     if cancel_scope.reason is CANCELLATION:
         if others if isinstance(error, _STOPPED) else not isinstance(error, Exception):
             late.append(error)
-        return LazyState.of(Cancelled(message="The run was cancelled."))
+        return BuiltState(Cancelled(message="The run was cancelled."))
     if isinstance(error, Exception):
         message = f"The run could not begin: {_described(error)}"
-        return LazyState.of(Failed(message=message, data=error))
+        return BuiltState(Failed(message=message, data=error))
     late.append(error)
     if isinstance(error, _STOPPED) and cancel_scope.stopped_above:
-        return LazyState.of(Cancelled(message="A run around this one was stopped."))
+        return BuiltState(Cancelled(message="A run around this one was stopped."))
 
-    return LazyState.of(Crashed(message=f"The run was ended by {_described(error)}.", data=error))
+    return BuiltState(Crashed(message=f"The run was ended by {_described(error)}.", data=error))
 
 
 def _described(error: BaseException) -> str:
@@ -221,9 +221,9 @@ def _early_end(invocation: Invocation) -> LazyState | None:
         raise invocation.refused
     cancel_scope = invocation.run.cancel_scope
     if cancel_scope.reason is CANCELLATION:
-        return LazyState.of(Cancelled(message="The run was cancelled before it began."))
+        return BuiltState(Cancelled(message="The run was cancelled before it began."))
     if cancel_scope.parent is not None and cancel_scope.parent.takeover is not None:
-        return LazyState.of(Cancelled(message="The run around this one goes on without its body."))
+        return BuiltState(Cancelled(message="The run around this one goes on without its body."))
 
     return None
 
@@ -236,7 +236,7 @@ def _work(invocation: Invocation) -> Lifecycle:
             yield AwaitUpstream(waited_for)
         reason = invocation.not_ready()
         if reason is not None:
-            return LazyState.of(NotReady(message=reason))
+            return BuiltState(NotReady(message=reason))
     definition = invocation.definition
     invocation.prepare(validate=definition.validate_parameters)
     if definition.cache_key_fn is None:
@@ -249,7 +249,7 @@ def _kept_or_made(invocation: Invocation, key_fn: Callable[..., object]) -> Life
     definition = invocation.definition
     kept = invocation.cached(key_fn, refresh=definition.refresh_cache)
     if kept is not MISSING:
-        return LazyState.of(Cached(data=kept))
+        return BuiltState(Cached(data=kept))
     final = yield from _attempts(invocation)
     if final.is_completed and invocation.cache_key is not None:
         results().put(invocation.cache_key, final.data, definition.cache_expiration)
@@ -262,7 +262,7 @@ def _attempts(invocation: Invocation) -> Lifecycle:
     name = "Running"
     while True:
         if cancel_scope.reason is CANCELLATION:
-            return LazyState.of(Cancelled(message="The run was cancelled before its body began."))
+            return BuiltState(Cancelled(message="The run was cancelled before its body began."))
         yield run.enter(LazyState(RUNNING, name))
         try:
             final = state_of((yield CALL))
@@ -281,7 +281,7 @@ def _attempts(invocation: Invocation) -> Lifecycle:
 def _stopped(cancel_scope: CancelScope, final: LazyState) -> LazyState:
     """Give the state in which an attempt ends that was told to stop."""
     if cancel_scope.reason is CANCELLATION:
-        return LazyState.of(Cancelled(message="The run was cancelled."))
+        return BuiltState(Cancelled(message="The run was cancelled."))
     # A body that ended in spite of its timeout, or of its interrupt, was in time.
     cancel_scope.take_timeout()
     cancel_scope.take_back()
@@ -299,7 +299,7 @@ def _broken(invocation: Invocation, error: BaseException) -> Lifecycle:
     cancel_scope = invocation.run.cancel_scope
     if isinstance(error, Exception):
         message = f"The body raised {_described(error)}"
-        return _timed_out(invocation) or LazyState.of(Failed(message=message, data=error))
+        return _timed_out(invocation) or BuiltState(Failed(message=message, data=error))
     if not isinstance(error, _STOPPED):
         raise error
     # Our own timeout is behind it, unless somebody else stops the task as well.
@@ -335,7 +335,7 @@ def _timed_out(invocation: Invocation) -> LazyState | None:
     seconds = invocation.definition.timeout_seconds
     message = f"The body did not end within its timeout of {seconds:g} s."
 
-    return LazyState.of(TimedOut(message=message, data=TimeoutError(message)))
+    return BuiltState(TimedOut(message=message, data=TimeoutError(message)))
 
 
 def _wants_retry(invocation: Invocation, final: LazyState) -> Generator[Any, Any, bool]:

@@ -5,14 +5,14 @@ from __future__ import annotations
 import threading
 from datetime import UTC, datetime
 from time import time_ns
-from typing import Any, Final, Self
+from typing import Any, Final
 
 from eventflow.primitives.forks import renewed
 from eventflow.primitives.ids import id_of, new_number
 from eventflow.primitives.records import ErrorInfo
 from eventflow.states import COMPLETED, FAILED, AnyState, StateType, stated
 
-__all__ = ["LazyState"]
+__all__ = ["BuiltState", "LazyState"]
 
 _moment: Final = datetime.fromtimestamp
 
@@ -22,13 +22,13 @@ renewed(globals(), "_making", threading.RLock)
 
 
 class LazyState:
-    """The facts of a state, and when it was entered, in nanoseconds since 1970.
+    """The facts of a state that a run enters.
 
     Its id is drawn when it is first asked for: most runs are over before anyone asks. States that
     are asked for get their ids in the order in which they were entered.
     """
 
-    __slots__ = ("_made", "_number", "at", "data", "error", "message", "name", "type")
+    __slots__ = ("_at", "_made", "_number", "data", "error", "message", "name", "type")
 
     def __init__(
         self, kind: StateType, name: str, message: str | None = None, data: Any = None
@@ -38,20 +38,14 @@ class LazyState:
         self.message = message
         self.data = data
         self.error: ErrorInfo | None = None
-        self.at = time_ns()
+        self._at = time_ns()
         self._number = 0
         self._made: AnyState | None = None
 
-    @classmethod
-    def of(cls, state: AnyState) -> Self:
-        """Wrap a state that is built already."""
-        lazy = cls(state.type, state.name, state.message, state.data)
-        lazy.error = state.error
-        lazy.at = round(state.timestamp.timestamp() * 1e6) * 1000
-        lazy._number = state.id.int
-        lazy._made = state
-
-        return lazy
+    @property
+    def at(self) -> int:
+        """When it was entered, in nanoseconds since 1970."""
+        return self._at
 
     @property
     def number(self) -> int:
@@ -72,7 +66,7 @@ class LazyState:
 
     def _make(self) -> AnyState:
         # Exact: half a microsecond is more than what a float this large may be wrong by.
-        at = _moment(self.at // 1000 / 1e6, UTC)
+        at = _moment(self._at // 1000 / 1e6, UTC)
         key = id_of(self._number or self._draw())
         made = stated(self.type, self.name, self.message, self.data, key=key, timestamp=at)
         with _making:
@@ -99,3 +93,23 @@ class LazyState:
     def result(self) -> Any:
         """Give the run's result, or raise as the state does."""
         return self.data if self.type is COMPLETED else self.state.result()
+
+
+class BuiltState(LazyState):
+    """A state that was built before a run enters it."""
+
+    __slots__ = ()
+
+    def __init__(self, state: AnyState) -> None:
+        self.type = state.type
+        self.name = state.name
+        self.message = state.message
+        self.data = state.data
+        self.error = state.error
+        self._number = state.id.int
+        self._made = state
+
+    @property
+    def at(self) -> int:
+        """When it was entered, in nanoseconds since 1970; whole microseconds."""
+        return round(self.timestamp.timestamp() * 1e6) * 1000

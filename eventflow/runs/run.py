@@ -12,7 +12,7 @@ from eventflow.errors import IllegalTransition
 from eventflow.interrupts.scopes import CancelScope, Reason
 from eventflow.primitives.ids import id_of, new_number, two_words
 from eventflow.primitives.records import printable
-from eventflow.runs.lazy_states import LazyState
+from eventflow.runs.lazy_states import BuiltState, LazyState
 from eventflow.states import LEGAL, RUNNING, TERMINAL, AnyState, StateType
 
 __all__ = ["FlowRun", "Run", "RunType", "TaskRun", "Transition"]
@@ -182,7 +182,7 @@ class Run:
         `name` is the definition's; `facts` are the run's attributes by name.
         """
         run = cls(definition, name, dict, frozenset(), None)
-        run.entered = LazyState.of(state)
+        run.entered = BuiltState(state)
         for attribute, value in facts.items():
             setattr(run, attribute, value)
         run._id = None  # that of the run which was made to hold these facts
@@ -196,7 +196,7 @@ class Run:
         Raises:
             IllegalTransition: the present state does not lead there.
         """
-        state = entered if isinstance(entered, LazyState) else LazyState.of(entered)
+        state = entered if isinstance(entered, LazyState) else BuiltState(entered)
         present = self.entered
         if state.type not in LEGAL[None if present is None else present.type]:
             raise self._illegal(state)

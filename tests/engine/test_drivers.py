@@ -1,549 +1,78 @@
-"""Generators as bodies: items, answers, the return value, and every way to end early."""
+"""The engine's activation: who is in it has the run in force, and leaves everything as it was."""
 
 from __future__ import annotations
 
 import asyncio
-import threading
-from collections.abc import AsyncGenerator, Generator
-from typing import Any
+import signal
 
 import pytest
 
-from eventflow import bus, flow, runtime, task
-from eventflow.errors import CancelledRun
-from eventflow.events import Event, StateTransition
-from eventflow.states import AnyState, Failed
+from eventflow import task
+from eventflow.context import current_run
+from eventflow.engine.drivers import Activation, AsyncActivation
+from eventflow.engine.invocation import Invocation
+from eventflow.interrupts.scopes import ThreadPhase, live, thread_mask
+from eventflow.states import Completed, Pending
+from eventflow.testing import Isolated
 
 
-def course(events: list[Event], name: str = "work") -> list[str]:
-    return [
-        event.to_state.name
-        for event in events
-        if isinstance(event, StateTransition) and event.definition_name == name
-    ]
+def a_job() -> Invocation:
+    return Invocation(task(lambda: None), (), {})
 
 
-PLAIN = ["Pending", "Running", "Completed"]
-RETRIED = ["Pending", "Running", "AwaitingRetry", "Retrying", "Completed"]
-both = pytest.mark.parametrize("decorate", [flow, task], ids=["flow", "task"])
+def test_a_thread_in_the_room_executes_the_run(eventflow_isolated: Isolated) -> None:
+    """Its run is in force, no interrupt gets in, and Ctrl-C is the engine's."""
+    invocation, handler = a_job(), signal.getsignal(signal.SIGINT)
+    with Activation(invocation):
+        context = current_run.get()
+        assert context is not None
+        assert context.run is invocation.run
+        assert thread_mask().phase is ThreadPhase.ENGINE
+        assert live[invocation.run.number] is invocation.run.cancel_scope
+        assert signal.getsignal(signal.SIGINT) is not handler
+    assert current_run.get() is None
+    assert thread_mask().phase is ThreadPhase.NOTHING
+    assert signal.getsignal(signal.SIGINT) is handler
+    live.pop(invocation.run.number)
 
 
-@both
-def test_items_answers_and_the_return_value(decorate: Any, eventflow_events: list[Event]) -> None:
-    """Items come out, answers go in, and what the body returns is the result."""
-
-    @decorate(name="work")
-    def asking() -> Generator[str, int, str]:
-        first = yield "one?"
-        second = yield "two?"
-        return f"{first}, {second}"
-
-    talk = asking()
-    assert eventflow_events == []
-    assert next(talk) == "one?"
-    assert talk.send(1) == "two?"
-    with pytest.raises(StopIteration) as end:
-        talk.send(2)
-
-    assert end.value.value == "1, 2"
-    assert course(eventflow_events) == PLAIN
+def test_a_run_that_is_left_in_the_midst_can_still_be_stopped(eventflow_isolated: Isolated) -> None:
+    """It stays among the live ones until it has ended."""
+    invocation = a_job()
+    with Activation(invocation):
+        invocation.run.enter(Pending())
+    assert invocation.run.number in live
+    with Activation(invocation):
+        invocation.run.enter(Completed())
+    assert invocation.run.number not in live
 
 
-@both
-def test_async_items_and_answers(decorate: Any, eventflow_events: list[Event]) -> None:
-    """An async generator gives its items, and takes answers."""
-    heard: list[Any] = []
+def test_the_room_is_left_in_order_whatever_is_raised(eventflow_isolated: Isolated) -> None:
+    """What is raised inside comes out; nothing of the run stays in force."""
+    invocation = a_job()
+    with pytest.raises(KeyError), Activation(invocation):
+        raise KeyError
+    assert current_run.get() is None
+    assert thread_mask().phase is ThreadPhase.NOTHING
+    live.pop(invocation.run.number)
 
-    @decorate(name="work")
-    async def asking() -> AsyncGenerator[str, Any]:
-        heard.append((yield "one?"))
-        await asyncio.sleep(0)
-        heard.append((yield "two?"))
+
+def test_a_task_in_the_room_executes_the_run(eventflow_isolated: Isolated) -> None:
+    """Its run is in force in that task only; the loop's thread is open for interrupts of it."""
 
     async def main() -> None:
-        talk = asking()
-        assert await anext(talk) == "one?"
-        assert await talk.asend(1) == "two?"
-        with pytest.raises(StopAsyncIteration):
-            await talk.asend(2)
+        invocation = a_job()
+        with AsyncActivation(invocation):
+            context = current_run.get()
+            assert context is not None
+            assert context.run is invocation.run
+            assert thread_mask().phase is ThreadPhase.LOOP
+            assert invocation.run.cancel_scope.loop is asyncio.get_running_loop()
+            invocation.run.enter(Pending())
+            invocation.run.enter(Completed())
+        assert current_run.get() is None
+        assert invocation.run.number not in live
+        assert invocation.run.cancel_scope.loop is None
 
     asyncio.run(main())
-    assert heard == [1, 2]
-    assert course(eventflow_events) == PLAIN
-
-
-@both
-def test_the_state_of_a_generator(decorate: Any, eventflow_events: list[Event]) -> None:
-    """With return_state a generator returns its state, and raises nothing."""
-
-    @decorate(name="work")
-    def failing() -> Generator[int, None, None]:
-        yield 1
-        raise ValueError("after one")
-
-    def consume() -> Generator[int, None, AnyState]:
-        state: AnyState = yield from failing(return_state=True)
-        return state
-
-    consumer = consume()
-    assert next(consumer) == 1
-    with pytest.raises(StopIteration) as end:
-        next(consumer)
-    assert end.value.value.is_failed
-
-
-def test_an_async_generator_has_no_place_for_its_state() -> None:
-    """Asking an async generator for its state is an error that says so."""
-
-    @flow
-    async def items() -> AsyncGenerator[int, None]:
-        yield 1
-
-    with pytest.raises(TypeError, match="items is an async generator, which cannot return"):
-        items(return_state=True)
-
-
-@both
-def test_a_failing_generator(decorate: Any, eventflow_events: list[Event]) -> None:
-    """A generator that raises fails its run, and its consumer gets the exception."""
-
-    @decorate(name="work")
-    def failing() -> Generator[int, None, None]:
-        yield 1
-        raise ValueError("after one")
-
-    @decorate(name="awork")
-    async def afailing() -> AsyncGenerator[int, None]:
-        yield 1
-        raise ValueError("after one")
-
-    async def main() -> None:
-        talk = afailing()
-        assert await anext(talk) == 1
-        await anext(talk)
-
-    talk = failing()
-    assert next(talk) == 1
-    with pytest.raises(ValueError, match="after one"):
-        next(talk)
-    with pytest.raises(ValueError, match="after one"):
-        asyncio.run(main())
-    assert course(eventflow_events) == ["Pending", "Running", "Failed"]
-    assert course(eventflow_events, "awork") == ["Pending", "Running", "Failed"]
-
-
-@both
-def test_retry_begins_again(decorate: Any, eventflow_events: list[Event]) -> None:
-    """The retry of a generator begins with its first item."""
-    attempts: list[int] = []
-
-    @decorate(name="work", retries=1, retry_delay_seconds=0.001)
-    def items() -> Generator[int, None, None]:
-        attempts.append(1)
-        yield 1
-        if len(attempts) == 1:
-            raise ValueError
-        yield 2
-
-    @decorate(name="awork", retries=1, retry_delay_seconds=0.001)
-    async def aitems() -> AsyncGenerator[int, None]:
-        attempts.append(1)
-        yield 1
-        if len(attempts) == 1:
-            raise ValueError
-        yield 2
-
-    async def main() -> list[int]:
-        return [item async for item in aitems()]
-
-    assert list(items()) == [1, 1, 2]
-    attempts.clear()
-    assert asyncio.run(main()) == [1, 1, 2]
-    assert course(eventflow_events) == RETRIED
-    assert course(eventflow_events, "awork") == RETRIED
-
-
-@both
-def test_timeout(decorate: Any, eventflow_events: list[Event]) -> None:
-    """A generator whose body takes too long over an item times out; waiting consumers do not."""
-    waited = threading.Event()
-
-    @decorate(name="work", timeout_seconds=0.05)
-    def items() -> Generator[int, None, None]:
-        yield 1
-        yield 2
-        threading.Event().wait(3600)
-
-    @decorate(name="awork", timeout_seconds=0.05)
-    async def aitems() -> AsyncGenerator[int, None]:
-        yield 1
-        await asyncio.sleep(3600)
-
-    async def main() -> None:
-        async for _ in aitems():
-            await asyncio.sleep(0.1)
-
-    talk = items()
-    assert next(talk) == 1
-    waited.wait(0.1)
-    assert next(talk) == 2
-    with pytest.raises(TimeoutError):
-        next(talk)
-    with pytest.raises(TimeoutError):
-        asyncio.run(main())
-    assert course(eventflow_events) == ["Pending", "Running", "TimedOut"]
-    assert course(eventflow_events, "awork") == ["Pending", "Running", "TimedOut"]
-
-
-@both
-def test_early_close_completes(decorate: Any, eventflow_events: list[Event]) -> None:
-    """A consumer that wants no more completes the run; the body may put things in order."""
-    ended: list[str] = []
-
-    @decorate(name="work", retries=3)
-    def items() -> Generator[int, None, None]:
-        try:
-            yield 1
-            yield 2
-        finally:
-            ended.append("sync")
-
-    @decorate(name="awork", retries=3)
-    async def aitems() -> AsyncGenerator[int, None]:
-        try:
-            yield 1
-            yield 2
-        finally:
-            await asyncio.sleep(0)
-            ended.append("async")
-
-    async def main() -> None:
-        talk = aitems()
-        assert await anext(talk) == 1
-        await talk.aclose()
-
-    for item in items():
-        assert item == 1
-        break
-    asyncio.run(main())
-    assert ended == ["sync", "async"]
-    assert course(eventflow_events) == PLAIN
-    assert course(eventflow_events, "awork") == PLAIN
-
-
-@both
-def test_a_body_that_fails_at_its_close(decorate: Any, eventflow_events: list[Event]) -> None:
-    """A body that raises while it is closed fails its run, which is not retried."""
-
-    @decorate(name="work", retries=3)
-    def items() -> Generator[int, None, None]:
-        try:
-            yield 1
-        finally:
-            raise ValueError("at the close")
-
-    @decorate(name="awork", retries=3)
-    async def aitems() -> AsyncGenerator[int, None]:
-        try:
-            yield 1
-        finally:
-            raise ValueError("at the close")
-
-    async def main() -> None:
-        talk = aitems()
-        await anext(talk)
-        await talk.aclose()
-
-    talk = items()
-    next(talk)
-    with pytest.raises(ValueError, match="at the close"):
-        talk.close()
-    with pytest.raises(ValueError, match="at the close"):
-        asyncio.run(main())
-    assert course(eventflow_events) == ["Pending", "Running", "Failed"]
-    assert course(eventflow_events, "awork") == ["Pending", "Running", "Failed"]
-
-
-@both
-def test_exceptions_thrown_in(decorate: Any, eventflow_events: list[Event]) -> None:
-    """What a consumer throws in is raised where the body stands, which may go on."""
-
-    @decorate(name="work")
-    def items() -> Generator[str, None, None]:
-        try:
-            yield "first"
-        except KeyError as error:
-            yield f"caught {error}"
-
-    @decorate(name="awork")
-    async def aitems() -> AsyncGenerator[str, None]:
-        try:
-            yield "first"
-        except KeyError as error:
-            yield f"caught {error}"
-
-    async def main() -> None:
-        talk = aitems()
-        await anext(talk)
-        assert await talk.athrow(KeyError(1)) == "caught 1"
-        with pytest.raises(StopAsyncIteration):
-            await anext(talk)
-
-    talk = items()
-    next(talk)
-    assert talk.throw(KeyError(1)) == "caught 1"
-    assert list(talk) == []
-    asyncio.run(main())
-    assert course(eventflow_events) == PLAIN
-    assert course(eventflow_events, "awork") == PLAIN
-
-
-@both
-def test_an_exit_from_a_generator(decorate: Any, eventflow_events: list[Event]) -> None:
-    """An exit in the body crashes the run and reaches the consumer."""
-
-    @decorate(name="work")
-    def items() -> Generator[int, None, None]:
-        yield 1
-        raise SystemExit(3)
-
-    @decorate(name="awork")
-    async def aitems() -> AsyncGenerator[int, None]:
-        yield 1
-        raise SystemExit(3)
-
-    async def main() -> None:
-        async for _ in aitems():
-            pass
-
-    with pytest.raises(SystemExit):
-        list(items())
-    with pytest.raises(SystemExit):
-        asyncio.run(main())
-    assert course(eventflow_events) == ["Pending", "Running", "Crashed"]
-    assert course(eventflow_events, "awork") == ["Pending", "Running", "Crashed"]
-
-
-@both
-def test_cancelling_a_generator(decorate: Any, eventflow_events: list[Event]) -> None:
-    """A generator that is cancelled between two items ends Cancelled at the next."""
-    runs: list[Any] = []
-    bus.subscribe(lambda event: runs.append(event.run), state="Running")
-
-    @decorate(name="work")
-    def items() -> Generator[int, None, None]:
-        yield 1
-        yield 2
-
-    @decorate(name="awork")
-    async def aitems() -> AsyncGenerator[int, None]:
-        yield 1
-        await asyncio.sleep(0)
-        yield 2
-
-    async def main() -> None:
-        async for _ in aitems():
-            assert runs[-1].cancel()
-
-    talk = items()
-    next(talk)
-    assert runs[-1].cancel()
-    with pytest.raises(CancelledRun):
-        next(talk)
-    with pytest.raises(CancelledRun):
-        asyncio.run(main())
-    assert course(eventflow_events) == ["Pending", "Running", "Cancelling", "Cancelled"]
-    assert course(eventflow_events, "awork") == ["Pending", "Running", "Cancelling", "Cancelled"]
-
-
-def test_the_run_in_force_is_the_bodys_alone(eventflow_events: list[Event]) -> None:
-    """Between two items the consumer is not within the generator's run, the body is."""
-    inside: list[str | None] = []
-
-    @flow(name="work")
-    def items() -> Generator[int, None, None]:
-        inside.append(runtime.flow_run.id)
-        yield 1
-        inside.append(runtime.flow_run.id)
-
-    talk = items()
-    next(talk)
-    assert runtime.flow_run.id is None
-    assert list(talk) == []
-    first = eventflow_events[0]
-    assert isinstance(first, StateTransition)
-    assert inside == [str(first.run_id)] * 2
-
-
-@pytest.mark.parametrize("close", [False, True])
-def test_a_generator_flow_waits_for_its_tasks(close: bool, eventflow_events: list[Event]) -> None:
-    """A generator flow leaves no task behind, whether it is used up or closed."""
-    done: list[str] = []
-
-    @task
-    def slow() -> None:
-        threading.Event().wait(0.02)
-        done.append("ended")
-
-    @flow(name="work")
-    def items() -> Generator[int, None, None]:
-        slow.submit()
-        yield 1
-
-    talk = items()
-    next(talk)
-    if close:
-        talk.close()
-    else:
-        assert list(talk) == []
-    assert done == ["ended"]
-    assert course(eventflow_events) == PLAIN
-
-
-@pytest.mark.parametrize("close", [False, True])
-def test_an_async_generator_flow_waits_for_its_tasks(
-    close: bool, eventflow_events: list[Event]
-) -> None:
-    """An async generator flow leaves no task behind, whether it is used up or closed."""
-    done: list[str] = []
-
-    @task
-    async def slow() -> None:
-        await asyncio.sleep(0.02)
-        done.append("ended")
-
-    @flow(name="work")
-    async def items() -> AsyncGenerator[int, None]:
-        slow.submit()
-        yield 1
-
-    async def main() -> None:
-        talk = items()
-        await anext(talk)
-        if close:
-            await talk.aclose()
-        else:
-            assert [item async for item in talk] == []
-        assert done == ["ended"]
-
-    asyncio.run(main())
-    assert course(eventflow_events) == PLAIN
-
-
-@both
-def test_a_stopped_body_is_closed(
-    decorate: Any, eventflow_events: list[Event], caplog: pytest.LogCaptureFixture
-) -> None:
-    """A body that is stopped between two items is closed; what it raises then is logged."""
-    runs: list[Any] = []
-    bus.subscribe(lambda event: runs.append(event.run), state="Running")
-
-    @decorate(name="work")
-    def items() -> Generator[int, None, None]:
-        try:
-            yield 1
-        finally:
-            raise ValueError("sync close")
-
-    @decorate(name="work")
-    async def aitems() -> AsyncGenerator[int, None]:
-        try:
-            yield 1
-        finally:
-            raise ValueError("async close")
-
-    async def main() -> None:
-        async for _ in aitems():
-            runs[-1].cancel()
-
-    talk = items()
-    next(talk)
-    runs[-1].cancel()
-    with pytest.raises(CancelledRun):
-        next(talk)
-    with pytest.raises(CancelledRun):
-        asyncio.run(main())
-    assert caplog.text.count("The body failed while it was closed") == 2
-    assert "sync close" in caplog.text
-    assert "async close" in caplog.text
-
-
-@both
-def test_a_broken_consumer(decorate: Any, eventflow_events: list[Event]) -> None:
-    """An async generator whose consumer is closed while it waits for an item crashes its run."""
-
-    @decorate(name="work")
-    async def items() -> AsyncGenerator[int, None]:
-        await asyncio.sleep(3600)
-        yield 1
-
-    async def consume() -> None:
-        async for _ in items():
-            pass
-
-    async def main() -> None:
-        coroutine = consume()
-        coroutine.send(None)
-        coroutine.close()
-
-    asyncio.run(main())
-    assert course(eventflow_events) == ["Pending", "Running", "Crashed"]
-
-
-@both
-def test_hooks_of_a_generator(decorate: Any, eventflow_events: list[Event]) -> None:
-    """Hooks at every step of a generator may be of any kind, and may leave."""
-    seen: list[str] = []
-
-    async def ahook(definition: Any, run: Any, state: AnyState) -> None:
-        await asyncio.sleep(0)
-        seen.append(state.name)
-
-    def leave(definition: Any, run: Any, state: AnyState) -> None:
-        raise SystemExit(3)
-
-    options = {"name": "work", "on_running": [ahook, leave], "on_crashed": [ahook]}
-
-    @decorate(**options)
-    def items() -> Generator[int, None, None]:
-        yield 1
-
-    @decorate(**options)
-    async def aitems() -> AsyncGenerator[int, None]:
-        yield 1
-
-    async def main() -> None:
-        await anext(aitems())
-
-    with pytest.raises(SystemExit):
-        next(items())
-    with pytest.raises(SystemExit):
-        asyncio.run(main())
-    assert seen == ["Running", "Crashed"] * 2
-
-
-def test_a_generator_that_returns_a_state(eventflow_events: list[Event]) -> None:
-    """A state that a generator returns is its run's."""
-
-    @flow(name="work")
-    def items() -> Generator[int, None, Any]:
-        yield 1
-        return Failed(message="no good")
-
-    with pytest.raises(Exception, match="no good"):
-        list(items())
-    assert course(eventflow_events) == ["Pending", "Running", "Failed"]
-
-
-def test_a_generator_with_bad_arguments(eventflow_events: list[Event]) -> None:
-    """A generator is validated like any body, when its first item is asked for."""
-
-    @flow(name="work")
-    def items(to: int) -> Generator[int, None, None]:
-        yield from range(to)
-
-    assert list(items("3")) == [0, 1, 2]  # type: ignore[call-overload]
-    eventflow_events.clear()
-    with pytest.raises(Exception, match="to: "):
-        list(items("x"))  # type: ignore[call-overload]
-    assert course(eventflow_events) == ["Pending", "Failed"]
+    assert thread_mask().phase is ThreadPhase.NOTHING

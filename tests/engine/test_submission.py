@@ -3,52 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import threading
-from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-from eventflow import allow_failure, as_completed, bus, cancel, flow, runtime, task, unmapped, wait
+from eventflow import allow_failure, bus, cancel, flow, runtime, task, unmapped
 from eventflow.errors import CancelledRun, MissingContextError, UnfinishedRun
 from eventflow.events import Event, StateTransition
 from eventflow.runners import ThreadPoolTaskRunner
 from eventflow.runs.futures import Future
 from eventflow.states import AnyState
+from tests.engine.submitted import aadd, add, course, fail, stand_still
 
 pytestmark = pytest.mark.usefixtures("eventflow_isolated")
-
-
-@task
-def add(number: Any, other: Any = 1) -> int:
-    result: int = number + other
-    return result
-
-
-@task
-async def aadd(number: Any, other: int = 1) -> int:
-    await asyncio.sleep(0)
-    result: int = number + other
-    return result
-
-
-@task
-def fail(message: str = "failed") -> int:
-    raise ValueError(message)
-
-
-@task
-async def stand_still() -> None:
-    await asyncio.sleep(3600)
-
-
-def course(events: list[Event], name: str) -> list[str]:
-    return [
-        event.to_state.name
-        for event in events
-        if isinstance(event, StateTransition) and event.definition_name == name
-    ]
 
 
 def test_submitted_runs(eventflow_events: list[Event]) -> None:
@@ -309,73 +277,6 @@ def test_cancelling_a_queued_task(eventflow_events: list[Event]) -> None:
     assert course(eventflow_events, "add").count("Cancelled") == 2
 
 
-# -- workers ------------------------------------------------------------------------------------
-
-
-@task
-def down(depth: int) -> int:
-    return 0 if depth == 0 else down.submit(depth - 1).result() + 1
-
-
-def chained() -> int:
-    future = add.submit(0)
-    for _ in range(300):
-        future = add.submit(future)
-    return future.result()
-
-
-def nested() -> int:
-    result: int = flow(lambda: sum(add.map([1, 2, 3]).result()))()
-    return result
-
-
-@pytest.mark.parametrize(
-    ("body", "expected"),
-    [
-        (lambda: down.submit(20).result(), 20),
-        (lambda: sum(add.map([1, 2, 3]).result()), 9),
-        (lambda: len(wait(add.map([1, 2, 3])).done), 3),
-        (lambda: sum(future.result() for future in as_completed(add.map([1, 2, 3]))), 9),
-        (chained, 301),
-        (nested, 9),
-    ],
-    ids=["result", "map", "wait", "as_completed", "chain", "flow"],
-)
-def test_one_worker_is_enough(body: Callable[[], int], expected: int) -> None:
-    """A worker that waits for a queued task runs it itself, however deep, in every form."""
-    runner = ThreadPoolTaskRunner(1)
-
-    assert flow(task_runner=runner)(lambda: task(body).submit().result())() == expected
-    assert repr(runner) == "ThreadPoolTaskRunner(max_workers=1)"
-
-
-def test_a_runner_needs_workers() -> None:
-    """A pool of no threads is refused."""
-    with pytest.raises(ValueError, match="max_workers must be 1 or more, but is 0"):
-        ThreadPoolTaskRunner(0)
-
-
-def test_a_runner_of_ones_own() -> None:
-    """Anything with `submit` and `is_worker` is a task runner."""
-
-    class Here:
-        def submit(self, work: Any) -> None:
-            work()
-
-        def is_worker(self) -> bool:
-            return False
-
-    @task
-    def where() -> str:
-        return threading.current_thread().name
-
-    @flow(task_runner=Here())
-    def main() -> str:
-        return where.submit().result()
-
-    assert main() == threading.current_thread().name
-
-
 # -- hooks of submitted runs --------------------------------------------------------------------
 
 
@@ -444,85 +345,6 @@ def test_an_exit_in_a_hook_at_submission(
         with pytest.raises(SystemExit):
             main()
     assert course(eventflow_events, "work") == ["Pending", "Crashed"]
-
-
-class AtOnce:
-    """A runner whose thread is faster than whoever submits: the work is done on return."""
-
-    def submit(self, work: Callable[[], object]) -> None:
-        thread = threading.Thread(target=work)
-        thread.start()
-        thread.join()
-
-    def is_worker(self) -> bool:
-        return False
-
-
-def test_a_worker_that_begins_at_once(eventflow_events: list[Event]) -> None:
-    """The hooks of Pending are awaited on the loop; the body may begin before that is left."""
-    pending: list[str] = []
-    chosen = task(name="work")(add.fn)
-
-    @chosen.on("Pending")
-    def note(definition: Any, run: Any, state: AnyState) -> None:
-        pending.append(state.name)
-
-    @flow(task_runner=AtOnce())
-    async def main() -> int:
-        return await chosen.submit(1)
-
-    assert asyncio.run(main()) == 2
-    assert pending == ["Pending"]
-    assert course(eventflow_events, "work") == ["Pending", "Running", "Completed"]
-
-
-# -- many ---------------------------------------------------------------------------------------
-
-
-def test_many_tasks() -> None:
-    """Thousands of tasks can be mapped in one flow, sync and async."""
-    count = 4_000
-
-    @flow
-    def main() -> int:
-        return sum(add.map(range(count)).result())
-
-    @flow
-    async def amain() -> int:
-        return sum(await aadd.map(range(count)))
-
-    expected = sum(range(1, count + 1))
-    assert main() == expected
-    assert asyncio.run(amain()) == expected
-
-
-def test_runs_make_no_garbage() -> None:
-    """A plain run leaves no reference cycle: nothing waits for the garbage collector."""
-
-    @flow
-    def main(count: int) -> None:
-        for number in range(count):
-            add(number)
-        add.map(range(count)).wait()
-
-    @flow
-    async def amain(count: int) -> None:
-        for number in range(count):
-            await aadd(number)
-        await aadd.map(range(count))
-
-    def garbage(count: int) -> int:
-        gc.collect()
-        gc.disable()
-        try:
-            main(count)
-            asyncio.run(amain(count))
-            return gc.collect()
-        finally:
-            gc.enable()
-
-    garbage(1)
-    assert garbage(200) - garbage(1) < 20
 
 
 @pytest.mark.parametrize("is_async", [False, True])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from datetime import UTC, datetime, timedelta
+from unittest.mock import patch
 
 import pytest
 from hypothesis import given
@@ -46,8 +47,8 @@ def test_a_state_is_as_old_as_its_draft() -> None:
 @given(st.integers(0, 2**32 * 10**9))
 def test_the_time_of_a_state_is_exact(at: int) -> None:
     """To the microsecond, in which nothing is rounded up, whatever the moment."""
-    draft = LazyState(StateType.PENDING, "Pending")
-    draft.at = at
+    with patch("eventflow.runs.lazy_states.time_ns", return_value=at):
+        draft = LazyState(StateType.PENDING, "Pending")
     since = draft.state.timestamp - datetime.fromtimestamp(0, UTC)
     assert since // timedelta(microseconds=1) == at // 1000
 
