@@ -22,13 +22,13 @@ renewed(globals(), "_making", threading.RLock)
 
 
 class LazyState:
-    """The facts of a state that a run enters.
+    """The facts of a state that a run enters, and when it did so, in nanoseconds since 1970.
 
     Its id is drawn when it is first asked for: most runs are over before anyone asks. States that
     are asked for get their ids in the order in which they were entered.
     """
 
-    __slots__ = ("_at", "_made", "_number", "data", "error", "message", "name", "type")
+    __slots__ = ("_made", "_number", "at", "data", "error", "message", "name", "type")
 
     def __init__(
         self, kind: StateType, name: str, message: str | None = None, data: Any = None
@@ -38,14 +38,9 @@ class LazyState:
         self.message = message
         self.data = data
         self.error: ErrorInfo | None = None
-        self._at = time_ns()
+        self.at = time_ns()
         self._number = 0
         self._made: AnyState | None = None
-
-    @property
-    def at(self) -> int:
-        """When it was entered, in nanoseconds since 1970."""
-        return self._at
 
     @property
     def number(self) -> int:
@@ -66,7 +61,7 @@ class LazyState:
 
     def _make(self) -> AnyState:
         # Exact: half a microsecond is more than what a float this large may be wrong by.
-        at = _moment(self._at // 1000 / 1e6, UTC)
+        at = _moment(self.at // 1000 / 1e6, UTC)
         key = id_of(self._number or self._draw())
         made = stated(self.type, self.name, self.message, self.data, key=key, timestamp=at)
         with _making:
@@ -109,7 +104,10 @@ class BuiltState(LazyState):
         self._number = state.id.int
         self._made = state
 
-    @property
-    def at(self) -> int:
-        """When it was entered, in nanoseconds since 1970; whole microseconds."""
-        return round(self.timestamp.timestamp() * 1e6) * 1000
+    def __getattr__(self, name: str) -> int:
+        """Compute `at` when the journal asks for it, if there is one."""
+        if name != "at":
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+        self.at = round(self.timestamp.timestamp() * 1e6) * 1000
+
+        return self.at
