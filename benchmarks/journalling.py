@@ -107,13 +107,14 @@ def _written(runs: int, *, hooked: bool) -> list[bytes]:
     """Give the lines of so many task runs; with a hook, of the transitions owed to it."""
     with use_bus(EventBus()) as own:
         lines: list[bytes] = []
-        books = Mock(owner="owner", begun=True, waits=False, given_up=frozenset(), put=lines.append)
-        account = Recorder(books, own)
-        own.recorder, own.composed = account, True
+        sink = Mock(owner="owner", begun=True, waits=False, given_up=frozenset())
+        sink.append = lines.append
+        recorder = Recorder(sink, own)
+        own.recorder, own.composed = recorder, True
         called = task(on_running=[hook] if hooked else None)(work)
         for _ in range(runs):
             called(1)
-        account.release()
+        recorder.flush_held()
 
     return [one for one in lines if not hooked or b'"deliveries"' in one]
 
@@ -141,8 +142,8 @@ def _through_the_spool(lines: Sequence[bytes]) -> Side:
         with _folder() as folder:
             writer = Writer(_journal(folder), _no_trouble, spool=Spool(folder))
             for line in lines:
-                writer.put(line)
-                writer.ring()
+                writer.append(line)
+                writer.notify()
             assert writer.close()
 
     return side
@@ -218,8 +219,8 @@ def _commits(durability: Durability, synchronous: str, plan: Plan) -> Iterator[P
 
         def durable(loops: int) -> None:
             for _ in range(loops):
-                writer.put(next(lines))
-                writer.ring()
+                writer.append(next(lines))
+                writer.notify()
                 assert writer.wait()
 
         def bare(loops: int) -> None:
@@ -256,8 +257,8 @@ def publishers(plan: Plan) -> Iterator[Pair]:
         writer = Writer(_journal(folder, "power"), _no_trouble)
 
         def publish() -> None:
-            writer.put(next(lines))
-            writer.ring()
+            writer.append(next(lines))
+            writer.notify()
             assert writer.wait()
 
         def together(loops: int) -> None:

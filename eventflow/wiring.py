@@ -48,7 +48,7 @@ def detach(bus: EventBus) -> None:
         if not isinstance(attached, Recorder):
             return
         for key, session in list(_sessions.items()):
-            if session is attached.books:
+            if session is attached.sink:
                 session.buses.discard(bus)
                 _users[key] -= 1
                 if not _users[key]:

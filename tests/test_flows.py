@@ -314,9 +314,9 @@ def test_a_forked_process_runs_flows() -> None:
         "runners.threads.default._lock",
         "locks._mutex",
         "wiring.recorder()._lock",
-        "wiring.recorder().books._starting",
-        "wiring.recorder().books.writer._putting",
-        "wiring.recorder().books.writer._committing",
+        "wiring.recorder().sink._starting",
+        "wiring.recorder().sink.writer._append_lock",
+        "wiring.recorder().sink.writer._commit_lock",
     ],
 )
 def test_a_forked_process_waits_for_no_thread_of_its_parent(lock: str) -> None:

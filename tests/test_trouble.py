@@ -326,7 +326,7 @@ def test_a_home_that_is_deleted_takes_nothing_with_it(
     account = recorder()
     assert account is not None
     # Nothing of this run is committed before: that would be deleted with the file it is in.
-    with account.books.writer._committing:  # type: ignore[attr-defined]
+    with account.sink.writer._commit_lock:  # type: ignore[attr-defined]
         work.run(meanwhile=lambda: shutil.rmtree(tmp_path / "home"))
     # Nothing can be put into a folder that is not there: this is how it is found out.
     while not work.news:
@@ -442,7 +442,7 @@ def test_a_journal_that_others_keep_is_not_waited_for(
     """Runs end while another process has the file; it has all of them when that lets go."""
     work.run(5)
     assert work.is_complete()
-    the_journal()._patience = 0.1
+    the_journal()._busy_timeout = 0.1
     the_journal().close()
     with kept(tmp_path / "home" / "journal.db"):
         work.run(30)

@@ -223,7 +223,7 @@ class EventBus:
         if recorder is None and route is NOWHERE:
             return
         owed = route.owed(fact)
-        if recorder is not None and recorder.record(fact, owed, heard=bool(route.listeners)):
+        if recorder is not None and recorder.record(fact, owed, observed=bool(route.listeners)):
             recorder.wait()
         if route is NOWHERE:
             return
@@ -243,7 +243,7 @@ class EventBus:
         route = self._router.of_transition(fact)
         recorder = self.recorder
         owed = route.owed(fact)
-        if recorder is not None and recorder.record(fact, owed, heard=bool(route.listeners)):
+        if recorder is not None and recorder.record(fact, owed, observed=bool(route.listeners)):
             return self._wait_and_publish(recorder, fact, route, owed)
 
         return self._begin(fact, route, owed)

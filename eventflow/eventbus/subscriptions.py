@@ -63,10 +63,10 @@ class TransitionRecorder(Protocol):
     A bus has one at most: the journal's.
     """
 
-    def record(self, fact: Transition, owed: Sequence[Subscription], *, heard: bool) -> bool:
+    def record(self, fact: Transition, owed: Sequence[Subscription], *, observed: bool) -> bool:
         """Write a transition down; says whether `wait` has to be called before going on.
 
-        `heard` says whether there are listeners to it, besides the hooks that it is owed to.
+        `observed` says whether there are listeners to it, besides the hooks that it is owed to.
         """
         ...
 

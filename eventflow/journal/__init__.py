@@ -16,11 +16,11 @@ BACKENDS: Final = {
     "postgresql": "eventflow.journal.stores.postgres",
     "sqlite": "eventflow.journal.stores.sqlite",
 }
-"""The module of each scheme. Each has an `opened(url, durability)`."""
+"""The module of each scheme. Each has a function `opened(url, durability)`."""
 
 
 def open_journal(url: str, durability: Durability = "process") -> Journal:
-    """Give the journal at a URL. Nothing is opened, made or connected before its first use.
+    """Return the journal at a URL. Nothing is opened, created or connected before its first use.
 
     What each durability survives, and what it costs (SQLite):
 
@@ -29,8 +29,8 @@ def open_journal(url: str, durability: Durability = "process") -> Journal:
     | `process` | nothing lost | the last lines may be lost, the rest is whole | a write, no flush |
     | `power` | nothing lost | nothing lost | a commit with a flush of the disk |
 
-    In PostgreSQL both wait until the server has flushed the commit, for a server can be killed as
-    well. With `off` nothing is recorded; a journal that is opened so can be read.
+    In PostgreSQL both wait until the server has flushed the commit, as a server can be killed too.
+    With `off` nothing is recorded; a journal that is opened so can be read.
 
     Raises:
         SettingError: there is no journal for such a URL.

@@ -1,4 +1,4 @@
-"""Lines that wait in memory, and how lines get from where they wait into the journal."""
+"""Lines that wait in memory, and the loop that commits waiting lines in groups."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from eventflow.journal.contract import Fence, UnstorableError
 from eventflow.journal.spool import GROUP, GROUP_BYTES
 from eventflow.primitives.loggers import get_logger
 
-__all__ = ["CAPACITY", "Backlog", "Source", "Store", "Trouble", "commit_all", "say"]
+__all__ = ["CAPACITY", "Backlog", "Source", "StatusCallback", "Store", "commit_all", "log_loss"]
 
-Trouble: TypeAlias = Callable[[JournalError | None, int], None]
-"""Told of the error when lines cannot be written, of None when they can be again; of a
-`StaleOwnerError` when it was refused; and each time how many lines are lost for good so far."""
+StatusCallback: TypeAlias = Callable[[JournalError | None, int], None]
+"""Called with the error when lines cannot be written, with None when they can be again, and with a
+`StaleOwnerError` when the journal refused them; the number is how many lines are lost so far."""
 
 CAPACITY: Final = 64 * 2**20
-"""How many bytes of lines are kept in memory; beyond, the newest are lost."""
+"""How many bytes of lines are kept in memory; beyond that, the newest lines are lost."""
 
 
 class Store(Protocol):
@@ -29,31 +29,31 @@ class Store(Protocol):
         """Write lines, whole or not at all."""
         ...
 
-    def engaged(self) -> bool:
-        """Whether this thread keeps the journal, and therefore cannot commit."""
+    def in_transaction(self) -> bool:
+        """Whether this thread is within a hook's own transaction and therefore cannot commit."""
         ...
 
     def close(self) -> None:
-        """Let go of files and connections."""
+        """Close files and connections."""
         ...
 
 
 class Source(Protocol):
-    """Where lines wait, in their order."""
+    """Lines that wait to be committed, in their order."""
 
     def peek(self, count: int = GROUP) -> list[bytes]:
-        """Give the next lines, again and again until `advance`; at the end none."""
+        """Return the next lines, the same ones until `advance`; an empty list at the end."""
         ...
 
     def advance(self) -> None:
-        """Go past the lines that were given last."""
+        """Skip the lines that `peek` returned last."""
         ...
 
 
 class Backlog:
-    """Lines in memory, of at most `capacity` bytes. Many may put them, one may take them.
+    """A queue of lines in memory, of at most `capacity` bytes.
 
-    `lines` is there to be looked at.
+    Any thread may append; only one at a time may peek and advance. `lines` is for reading only.
     """
 
     def __init__(self, capacity: int) -> None:
@@ -63,8 +63,8 @@ class Backlog:
         self._bytes = 0
         self._peeked = 0
 
-    def put(self, line: bytes) -> bool:
-        """Add a line; says whether there was room for it."""
+    def append(self, line: bytes) -> bool:
+        """Add a line; returns False if there is no room for it."""
         with self._lock:
             if self._bytes + len(line) > self._capacity:
                 return False
@@ -74,12 +74,12 @@ class Backlog:
         return True
 
     def peek(self, count: int = GROUP) -> list[bytes]:
-        """Give the next lines, again and again until `advance`; if there are none, none."""
+        """Return the next lines, the same ones until `advance`; an empty list if there are none."""
         lines: list[bytes] = []
         size = 0
-        # One by one: an iterator breaks when a line is added meanwhile.
-        for place in range(min(count, len(self.lines))):
-            line = self.lines[place]
+        # By index: an iterator fails when another thread appends a line.
+        for index in range(min(count, len(self.lines))):
+            line = self.lines[index]
             size += len(line)
             if lines and size > GROUP_BYTES:
                 break
@@ -89,41 +89,41 @@ class Backlog:
         return lines
 
     def advance(self) -> None:
-        """Go past the lines that were given last."""
+        """Drop the lines that `peek` returned last."""
         with self._lock:
             while self._peeked:
                 self._peeked -= 1
                 self._bytes -= len(self.lines.popleft())
 
 
-_NO_END: Final = 2**63
+_UNLIMITED: Final = 2**63
 
 
 def commit_all(
     source: Source,
     commit: Callable[[Sequence[bytes]], None],
-    refused: Callable[[int, UnstorableError], None],
-    left: int = _NO_END,
+    on_unstorable: Callable[[int, UnstorableError], None],
+    limit: int = _UNLIMITED,
 ) -> None:
-    """Commit what a source holds, at most `left` lines of it, in groups.
+    """Commit the lines of a source in groups, at most `limit` lines.
 
-    A line that cannot be stored is looked for by halving its group, handed to `refused` and left
-    behind. Whatever else `commit` raises ends it; what was not committed waits as before.
+    A line that cannot be stored is found by halving its group; `on_unstorable` is called for it,
+    and it is skipped. Any other error of `commit` is raised; the lines not yet committed remain.
     """
     size = GROUP
-    while lines := source.peek(min(size, left)):
+    while lines := source.peek(min(size, limit)):
         try:
             commit(lines)
         except UnstorableError as error:
             if len(lines) > 1:
                 size = len(lines) // 2
                 continue
-            refused(1, error)
+            on_unstorable(1, error)
         source.advance()
-        left -= len(lines)
+        limit -= len(lines)
         size = min(GROUP, size * 2)
 
 
-def say(what: str) -> None:
-    """Say in the log what is lost."""
-    get_logger("journal").error(what)
+def log_loss(message: str) -> None:
+    """Log that lines are lost."""
+    get_logger("journal").error(message)

@@ -1,16 +1,16 @@
-"""The journal's contract: what is recorded, and how it is written, read, owned and tended.
+"""The contract of a journal: what it records, and how it is written, read, owned and maintained.
 
 A journal holds runs, the events of their transitions, one delivery for every hook that is owed
-one, and the owners: the processes that execute runs. Rows are written in batches; a batch is
-committed whole or not at all. Every run has a *keeper*, the owner that answers for it now: at
-first the one that executes it, later whoever claimed it from a dead one.
+one, and the owners: the processes that execute runs. Rows are written as lines; a group of lines
+is committed whole or not at all. Every run has a *keeper*, the owner that is responsible for it: at
+first the one that executes it, later the one that claimed it from a dead owner.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final, Protocol, TypeAlias
 from uuid import UUID
@@ -23,7 +23,6 @@ from eventflow.states import StateType
 
 __all__ = [
     "START",
-    "Batch",
     "Cursor",
     "DeliveryQuery",
     "Fence",
@@ -37,14 +36,14 @@ __all__ = [
 ]
 
 Cursor: TypeAlias = tuple[int, int]
-"""A place among all events, in the order in which they became readable."""
+"""A position among all events, in the order in which they became readable."""
 
 START: Final[Cursor] = (0, 0)
 """Before the first event."""
 
 
 class StaleOwnerError(JournalError):
-    """An owner that was given up for dead tried to write; trying again is of no use."""
+    """An owner that counts as dead tried to write; trying again does not help."""
 
     def __init__(self, owner: str, token: int) -> None:
         super().__init__(
@@ -54,12 +53,12 @@ class StaleOwnerError(JournalError):
 
 
 class UnstorableError(JournalError):
-    """A row cannot be stored, however often it is tried; the journal itself is well."""
+    """A row cannot be stored, however often it is tried; the journal itself works."""
 
 
 @dataclass(frozen=True, slots=True)
 class Fence:
-    """What an owner proves itself with: refused once the owner was given up for dead.
+    """The token under which an owner writes: refused once the owner counts as dead.
 
     A later registration, of any owner, has a higher token.
     """
@@ -68,26 +67,12 @@ class Fence:
     token: int
 
 
-@dataclass(slots=True)
-class Batch:
-    """Rows to be committed together; of one run only the last row counts."""
-
-    fence: Fence | None = None
-    runs: dict[UUID, RunRow] = field(default_factory=dict)
-    events: list[EventRow] = field(default_factory=list)
-    deliveries: list[DeliveryRow] = field(default_factory=list)
-    settlements: list[Settlement] = field(default_factory=list)
-
-    def __len__(self) -> int:
-        return len(self.runs) + len(self.events) + len(self.deliveries) + len(self.settlements)
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunQuery:
     """Which runs to read: newest first, at most `limit`. `definition` is a glob over the name.
 
-    Of `state_types` and `state_names` one match is enough. `id_part` are hex digits, without
-    dashes, with which the id begins or ends; `top` leaves out what another run called.
+    A run matches if any of `state_types` or `state_names` does. `id_part` is hex digits without
+    dashes, with which the id begins or ends; `top` leaves out runs that another run called.
     """
 
     run_type: RunType | None = None
@@ -107,9 +92,9 @@ class RunQuery:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeliveryQuery:
-    """Which deliveries to read: in the order in which they came to be owed, at most `limit`.
+    """Which deliveries to read: in the order in which they were recorded, at most `limit`.
 
-    With `newest` those that came last, and these first. `hook` is a glob over its identity;
+    With `newest` the last ones, newest first. `hook` is a glob over the identity of the hook;
     `id_part` as in `RunQuery`.
     """
 
@@ -135,7 +120,7 @@ class Pruned:
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """Something that `verify` found wrong: a kind, the run, and what it is."""
+    """A fault that `verify` found: its kind, the run, and a message."""
 
     kind: str
     run_id: UUID
@@ -144,7 +129,7 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Statistics:
-    """How much a journal holds. `size` is in bytes, with what is free for reuse left out."""
+    """How much a journal holds. `size` is in bytes, without the space that is free for reuse."""
 
     runs: int
     unfinished: int
@@ -157,29 +142,19 @@ class Statistics:
 
 
 class Journal(Protocol):
-    """Keeps what happened. Safe to use from any thread; many processes may share one.
+    """The durable record of runs. Safe to use from any thread; many processes may share one.
 
     Every method raises `JournalError` where the journal cannot be read or written. A text that
     the database cannot hold (a lone surrogate, in PostgreSQL a NUL) is stored with U+FFFD in its
     place.
     """
 
-    def commit(self, batch: Batch) -> None:
-        """Write a batch, whole or not at all; it is as durable as asked for on return.
-
-        Doing it again changes nothing, so that a commit of unknown outcome may be repeated.
-
-        Raises:
-            StaleOwnerError: the batch's fence is no longer in force; nothing was written.
-            UnstorableError: a row cannot be stored; nothing was written.
-        """
-        ...
-
     def commit_lines(self, lines: Sequence[bytes], fence: Fence | None = None) -> None:
         """Write the rows of lines (see `eventflow.journal.format`), whole or not at all.
 
-        As `commit`; of each run only the last row is written, and what became of a delivery among
-        them is written with it. A line that cannot be read is left out, which is said in the log.
+        They are as durable as asked for on return. Doing it again changes nothing, so that a commit
+        of unknown outcome may be repeated. Of each run only the last row is written, and a delivery
+        is written together with its settlements. A line that cannot be read is left out and logged.
 
         Raises:
             StaleOwnerError: the fence is no longer in force; nothing was written.
@@ -190,82 +165,82 @@ class Journal(Protocol):
     def transaction(
         self, settlement: Settlement, fence: Fence | None = None
     ) -> AbstractContextManager[Any]:
-        """Give a connection whose transaction is committed together with the settlement.
+        """Return a connection whose transaction is committed together with the settlement.
 
         For a hook whose work must happen exactly once: its rows and the acknowledgement are
-        committed at the end of the block, or neither. The connection is that of `sqlite3` or
-        `psycopg`; it must not be committed or rolled back within the block. In SQLite everyone
-        else waits for the block to end, so that slow work belongs before it.
+        committed at the end of the block, or neither. The connection is one of `sqlite3` or
+        `psycopg`; it must not be committed or rolled back within the block. In SQLite all other
+        writers wait for the end of the block, so that slow work belongs before it.
 
         Raises:
             StaleOwnerError: the fence is no longer in force; nothing was written.
-            JournalError: the delivery is settled already, or is not there; nothing was written.
+            JournalError: the delivery is settled already, or does not exist; nothing was written.
         """
         ...
 
-    def engaged(self) -> bool:
+    def in_transaction(self) -> bool:
         """Whether this thread is within a `transaction` and therefore cannot commit."""
         ...
 
     # -- reading ----------------------------------------------------------------------------
 
     def run(self, run_id: UUID) -> RunRow | None:
-        """Give one run."""
+        """Return one run."""
         ...
 
     def runs(self, query: RunQuery) -> list[RunRow]:
-        """Give the runs that are asked for, newest first."""
+        """Return the runs that match, newest first."""
         ...
 
     def events(self, run_id: UUID) -> list[EventRow]:
-        """Give the events of a run, in order."""
+        """Return the events of a run, in order."""
         ...
 
     def events_after(self, cursor: Cursor, limit: int) -> tuple[list[EventRow], Cursor]:
-        """Give events of all runs and the cursor to go on from; none is ever left out."""
+        """Return events of all runs, and the cursor after them; none is ever skipped."""
         ...
 
     def cursor(self, before: datetime | None = None) -> Cursor:
-        """Give the cursor of the end, or one with every event since a moment still to come."""
+        """Return the cursor of the end, or one before every event since a moment."""
         ...
 
     def wait(self, cursor: Cursor, timeout: float) -> bool:
-        """Wait at most `timeout` seconds for an event after the cursor; says whether one came."""
+        """Wait up to `timeout` seconds for an event after the cursor; False if none came."""
         ...
 
     def deliveries(self, query: DeliveryQuery) -> list[DeliveryRow]:
-        """Give the deliveries that are asked for, in the order in which they are owed."""
+        """Return the deliveries that match, in the order in which they are owed."""
         ...
 
     # -- owners -----------------------------------------------------------------------------
 
     def register(self, owner: OwnerRow, lease_seconds: float | None = None) -> Fence:
-        """Enter an owner, or enter it anew with a higher token.
+        """Add an owner, or give a known one a higher token.
 
-        With a lease it counts as lapsed when that many seconds pass without a `renew`.
+        With a lease it counts as lapsed after that many seconds without a `renew`.
         """
         ...
 
     def renew(self, fence: Fence, lease_seconds: float) -> bool:
-        """Prolong a lease; gives False if the owner was given up for dead meanwhile."""
+        """Prolong a lease; returns False if the owner counts as dead by now."""
         ...
 
     def end(self, owner: str, reason: str, *, only_lapsed: bool = False) -> bool:
-        """Mark an owner as ended, by itself or by who found it dead: it can write no more.
+        """Mark an owner as ended, by itself or by another that found it dead: it cannot write now.
 
-        With `only_lapsed` only if its lease has run out. Gives False if it was not marked now.
+        With `only_lapsed` only if its lease has run out. Returns False if nothing was changed.
         """
         ...
 
     def owners(self, *, alive: bool = False, lapsed: bool = False) -> list[OwnerRow]:
-        """Give all owners, those not marked as ended, or of those the ones whose lease ran out."""
+        """Return all owners, those that are alive, or those alive whose lease ran out."""
         ...
 
     def claim(self, fence: Fence, limit: int = 1000, owner: str | None = None) -> list[RunRow]:
-        """Become the keeper of what has none alive: runs without end, runs with hooks owed.
+        """Become the keeper of runs that have no live one, and are unfinished or owe hooks.
 
         A run goes to one claimer only, with all its deliveries, so that their order is kept. With
-        an owner, only runs that this one executed.
+        `owner`, only runs that this owner executed are claimed.
 
         Raises:
             StaleOwnerError: the fence is no longer in force.
@@ -275,46 +250,46 @@ class Journal(Protocol):
     # -- requests ---------------------------------------------------------------------------
 
     def ask_cancel(self, run_id: UUID) -> bool:
-        """Ask for a run's cancellation; gives False if there is no such run without end.
+        """Request a run's cancellation; returns False if there is no such unfinished run.
 
-        A run of which nothing has reached the journal yet is not there.
+        A run of which nothing has reached the journal yet does not exist here.
         """
         ...
 
     def cancels(self, owner: str) -> list[UUID]:
-        """Give the runs without end that an owner executes and is asked to cancel."""
+        """Return the unfinished runs of an owner whose cancellation is requested."""
         ...
 
-    # -- tending ----------------------------------------------------------------------------
+    # -- maintenance -----------------------------------------------------------------------
 
     def redrive(self, delivery_ids: Iterable[UUID]) -> int:
-        """Make dead deliveries pending again, with all their attempts; gives how many.
+        """Make dead deliveries pending again, with all their attempts; returns how many.
 
-        Those of an ended run are free to be claimed at once, the others when their keeper ends.
+        Those of an ended run can be claimed at once, the others when their keeper ends.
         """
         ...
 
     def prune(self, *, older_than: datetime | None = None, max_bytes: int | None = None) -> Pruned:
         """Delete runs that ended before a moment, and then the oldest until the size fits.
 
-        A run that has not ended, or of which a hook is owed still, is never deleted.
+        A run that has not ended, or that still owes a hook, is never deleted.
         """
         ...
 
     def prune_if_due(
         self, *, older_than: datetime | None = None, max_bytes: int | None = None, every: timedelta
     ) -> Pruned | None:
-        """Prune, unless some process did so less than `every` ago; gives None then, at once."""
+        """Prune, unless some process did so less than `every` ago; then it returns None at once."""
         ...
 
     def verify(self) -> list[Finding]:
-        """Look for what must not be: see `Finding`; an empty list is a clean journal."""
+        """Return all faults, see `Finding`; the list of a clean journal is empty."""
         ...
 
     def statistics(self) -> Statistics:
-        """Give how much there is of what."""
+        """Count the rows of every kind."""
         ...
 
     def close(self) -> None:
-        """Let go of files and connections; the next use opens them again."""
+        """Close files and connections; the next use opens them again."""
         ...

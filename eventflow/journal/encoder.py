@@ -1,7 +1,7 @@
-"""The page of one run: what the lines of its transitions have in common, and how they are made.
+"""The encoder of a run: turns its transitions into the rows of a line.
 
-The rows are those of `eventflow.journal.format`. This is on the way of every transition: what stays
-as it is from one to the next is made once.
+The rows are those of `eventflow.journal.format`. Every transition passes through here, so that
+whatever is the same from one to the next is made once.
 """
 
 from __future__ import annotations
@@ -24,35 +24,41 @@ from eventflow.primitives.records import ErrorInfo, printable
 from eventflow.runs.run import Run, Transition
 from eventflow.states import RUNNING
 
-__all__ = ["Entry", "RunEncoder", "encoder_of", "has_plain_parameters", "line", "settlement"]
+__all__ = [
+    "Entry",
+    "RunEncoder",
+    "encode_line",
+    "encode_settlement",
+    "encoder_of",
+    "has_immutable_parameters",
+]
 
-LONGEST: Final = 10_000
-"""How many characters of a message, or of what a hook failed with, are kept."""
+MAX_TEXT: Final = 10_000
+"""How many characters of a message, or of the error of a hook, are recorded."""
 
-MANY_HOOKS: Final = 1024
-"""Of how many hooks it is remembered what their rows say of them."""
+MAX_HOOKS: Final = 1024
+"""Of how many hooks the values in their rows are cached."""
 
 Entry: TypeAlias = "tuple[RunEncoder, Values, Run, bool]"
-"""A transition put down: where, its own row, its run, and whether that has ended with it."""
-
+"""An encoded transition: its encoder, the row of its event, its run, and whether that has ended."""
 
 _NAME: Final = RunRow._fields.index("name")
 
 _PENDING: Final = (str(DeliveryStatus.PENDING), 0, None, None, None)
-"""What a delivery's row ends with, from its status on, before the first attempt."""
+"""The last columns of a delivery, from its status on, before its first attempt."""
 
 _BEGUN: Final = (str(DeliveryStatus.RUNNING), 1, None, None)
-"""The same, but for the time, for the first of an event's hooks: its turn is next."""
+"""The same, but for the time, for the first of an event's hooks, which begins next."""
 
 
 class RunEncoder:
-    """What the journal knows of one run so far; kept with the run."""
+    """Encodes the transitions of one run; kept with the run."""
 
     __slots__ = (
-        "_above",
-        "_begun",
+        "_ancestors",
         "_created",
         "_head",
+        "_is_final",
         "_parameters",
         "_started",
         "key",
@@ -60,30 +66,30 @@ class RunEncoder:
 
     def __init__(self, run: Run, owner: str) -> None:
         self.key = f"{run.number:032x}"
-        self._above = _above.of(run, owner)
-        self._begun = False
+        self._ancestors = _ancestors.of(run, owner)
+        self._is_final = False
         self._parameters: str | None = None
         self._created: int | None = None
         self._started: int | None = None
         self._head: Values = []
 
-    def keep_up(self, run: Run) -> None:
-        """Take note of what is new: the name and parameters are final when the body begins."""
-        if self._begun:
+    def update(self, run: Run) -> None:
+        """Encode the name and the parameters, which are final when the body begins."""
+        if self._is_final:
             return
         if self._head:
             self._head[_NAME] = printable(run.name)
         else:
-            self._head = [self.key, run.run_type, printable(run.name), *_of_definition(run)]
+            self._head = [self.key, run.run_type, printable(run.name), *_definition_values(run)]
         if run.run_count or run.ended_at is not None:
-            self._parameters = _parameters(run.parameters)
-            # Last: if anything here cannot be done, it is tried again, and no row is without it.
-            self._begun = True
+            self._parameters = _encode_parameters(run.parameters)
+            # Last: if anything above raises, it is tried again, and no row is without it.
+            self._is_final = True
 
     def entry(self, fact: Transition) -> Entry:
-        """Put down a transition, with what the row of the run needs beside it."""
+        """Encode a transition, with what the row of the run needs beside it."""
         run, state = fact.run, fact.entered
-        self.keep_up(run)
+        self.update(run)
         at = state.at // 1000
         count, sequence = fact.run_count, fact.sequence
         if self._created is None:
@@ -92,54 +98,54 @@ class RunEncoder:
         if self._started is None and count:
             before = None if state.type is RUNNING else run.start_time
             self._started = at if before is None else micros(before)
-        follows, key = _before(fact), f"{fact.number:032x}"
+        follows, key = _previous_id(fact), f"{fact.number:032x}"
         kind, name = state.type._value_, printable(state.name)
-        message = None if state.message is None else printable(state.message[:LONGEST])
-        told = None if state.error is None else _told(state.error)
-        event = [key, self.key, sequence, kind, name, at, count, message, told, follows]
+        message = None if state.message is None else printable(state.message[:MAX_TEXT])
+        error = None if state.error is None else _encode_error(state.error)
+        event = [key, self.key, sequence, kind, name, at, count, message, error, follows]
 
         return self, event, run, run.ended_at is state
 
     def row(self, event: Values, run: Run, *, ended: bool) -> Values:
-        """Give the row of the run as of an entry; how long it has been executed is as of now."""
+        """Return the row of the run as of an event, with the time it has been executed by now."""
         key, _, sequence, kind, name, at, count, message, _, _ = event
 
         return [
-            *(*self._head, self._parameters, *self._above, self._created, self._started),
+            *(*self._head, self._parameters, *self._ancestors, self._created, self._started),
             *(at if ended else None, round(run.seconds, 6), count, sequence),
             *(key, kind, name, at, message),
         ]
 
     def deliveries(self, fact: Transition, hooks: Iterable[Hook]) -> list[Values]:
-        """Give the rows of what a transition owes to hooks, the first of which is begun with it."""
+        """Return the rows of what a transition owes to hooks, the first of which has begun."""
         event = fact.number
         key = f"{event:032x}"
         begun = (*_BEGUN, fact.entered.at // 1000)
 
         return [
             [
-                *(_delivery(event, place), key, self.key, place, *_identity(hook)),
-                *(_PENDING if place else begun),
+                *(_delivery_key(event, ordinal), key, self.key, ordinal, *_hook_values(hook)),
+                *(_PENDING if ordinal else begun),
             ]
-            for place, hook in enumerate(hooks)
+            for ordinal, hook in enumerate(hooks)
         ]
 
 
-def line(
+def encode_line(
     entries: Sequence[Entry],
     owed: list[Values] | None = None,
     settlements: list[Values] | None = None,
 ) -> JournalLine:
-    """Make one line of some entries, of what the last of them owes to hooks, and of settlements.
+    """Make one line of entries, of what the last of them owes to hooks, and of settlements.
 
-    Those of one run, or of one delivery, must be in their order.
+    The entries of one run, and the settlements of one delivery, must be in their order.
     """
     rows: Tables = {}
-    # Of each run the last, in the order in which they came first.
+    # The last entry of each run, in the order of the first ones.
     last = {entry[0]: entry for entry in entries}
     if last:
         rows["runs"] = [
-            page.row(event, run, ended=ended) for page, event, run, ended in last.values()
+            encoder.row(event, run, ended=ended) for encoder, event, run, ended in last.values()
         ]
         rows["events"] = [entry[1] for entry in entries]
     if owed:
@@ -151,44 +157,44 @@ def line(
 
 
 def encoder_of(run: Run, owner: str) -> RunEncoder:
-    """Give the page of a run, which it keeps from its first on."""
-    page: RunEncoder | None = run.journalled
-    if page is None:
-        page = run.journalled = RunEncoder(run, owner)
+    """Return the encoder of a run, which is made once and kept with the run."""
+    encoder: RunEncoder | None = run.journalled
+    if encoder is None:
+        encoder = run.journalled = RunEncoder(run, owner)
 
-    return page
+    return encoder
 
 
-class _Above:
-    """The ids of the runs above a run, with its owner: shared by those that have the same."""
+class _Ancestors:
+    """The ids of the runs above a run, and its owner: one list for all runs that share them."""
 
     def __init__(self) -> None:
         self._last: tuple[object, object, str, Values] = (None, None, "", [None, None, None, ""])
 
     def of(self, run: Run, owner: str) -> Values:
-        """Give the ids of the run above, of its flow run and of the first flow run; the owner."""
-        above, flow = run.parent_run_id, run.flow_run_id
-        parent, around, before, known = self._last
-        # The first flow run is told by the flow run.
-        if above is not parent or flow is not around or owner != before:
-            known = [_id(above), _id(flow), _id(run.root_flow_run_id), owner]
-            self._last = (above, flow, owner, known)
+        """Return the ids of the parent run, of the flow run and of the root flow run; the owner."""
+        parent, flow = run.parent_run_id, run.flow_run_id
+        last_parent, last_flow, last_owner, values = self._last
+        # The flow run determines the root flow run.
+        if parent is not last_parent or flow is not last_flow or owner != last_owner:
+            values = [_hex(parent), _hex(flow), _hex(run.root_flow_run_id), owner]
+            self._last = (parent, flow, owner, values)
 
-        return known
-
-
-_above: Final = _Above()
+        return values
 
 
-def _before(fact: Transition) -> str | None:
-    """Give the id of the run's transition before."""
-    left = fact.left
-
-    return _id(fact.follows) if left is None else f"{left.number:032x}"
+_ancestors: Final = _Ancestors()
 
 
-def _of_definition(run: Run) -> Values:
-    """Give what a run's row says of its definition, and the tags behind it."""
+def _previous_id(fact: Transition) -> str | None:
+    """Return the id of the run's previous transition."""
+    previous = fact.left
+
+    return _hex(fact.follows) if previous is None else f"{previous.number:032x}"
+
+
+def _definition_values(run: Run) -> Values:
+    """Return the columns of a run's row that describe its definition, and its tags."""
     definition = run.definition
     version = getattr(definition, "version", None)
     tags = "[]" if not run.labels else to_json([*map(printable, run.tags)]).decode()
@@ -201,85 +207,87 @@ def _of_definition(run: Run) -> Values:
     ]
 
 
-def _told(error: ErrorInfo) -> str:
-    """Write an error as its model would, which may be unable to: it opens files the first time."""
-    facts = {**vars(error), "message": error.message[:LONGEST]}
+def _encode_error(error: ErrorInfo) -> str:
+    """Encode an error as its model would, which may fail: it opens files the first time."""
+    facts = {**vars(error), "message": error.message[:MAX_TEXT]}
 
     return to_json(facts).decode()
 
 
-def settlement(
+def encode_settlement(
     key: tuple[UUID, UUID, int],
     status: DeliveryStatus,
     attempts: int,
     error: str | None,
     delay: float,
 ) -> Values:
-    """Give the row that says what came of an attempt, or that it begins.
+    """Return the row of the beginning or the outcome of an attempt.
 
-    `key` is the run, the event and the hook's place; `delay` is in how many seconds the next
+    `key` is the run, the event and the ordinal of the hook; `delay` is in how many seconds the next
     attempt may begin.
     """
-    run_id, event_id, place = key
+    run_id, event_id, ordinal = key
     now = time.time_ns() // 1000
     due = now + int(delay * 1e6) if delay else None
-    why = None if error is None else printable(error)[:LONGEST]
-    delivery = _delivery(event_id.int, place)
+    reason = None if error is None else printable(error)[:MAX_TEXT]
+    delivery = _delivery_key(event_id.int, ordinal)
 
-    return [f"{run_id.int:032x}", delivery, status._value_, attempts, now, due, why]
-
-
-def _delivery(event: int, place: int) -> str:
-    return f"{delivery_number(event, place):032x}"
+    return [f"{run_id.int:032x}", delivery, status._value_, attempts, now, due, reason]
 
 
-def _id(key: UUID | None) -> str | None:
+def _delivery_key(event: int, ordinal: int) -> str:
+    return f"{delivery_number(event, ordinal):032x}"
+
+
+def _hex(key: UUID | None) -> str | None:
     return None if key is None else f"{key.int:032x}"
 
 
-# By the number of the object, which lives as long as it is here: its own hash is slow, and a
-# function that it cannot be made of is no reason to record nothing.
-_identities: Final[dict[int, tuple[Hook, tuple[str, int]]]] = {}
+# By `id`, which is unique as long as the hook is in here: the hash of a hook is slow, and a hook
+# whose function cannot be hashed has to be recorded as well.
+_cached_hooks: Final[dict[int, tuple[Hook, tuple[str, int]]]] = {}
 
 
-def _identity(hook: Hook) -> tuple[str, int]:
-    known = _identities.get(id(hook))
-    if known is None:
-        if len(_identities) >= MANY_HOOKS:
-            _identities.clear()
-        known = (hook, (printable(hook.id), int(unreachable(hook) is None)))
-        _identities[id(hook)] = known
+def _hook_values(hook: Hook) -> tuple[str, int]:
+    cached = _cached_hooks.get(id(hook))
+    if cached is None:
+        if len(_cached_hooks) >= MAX_HOOKS:
+            _cached_hooks.clear()
+        cached = (hook, (printable(hook.id), int(unreachable(hook) is None)))
+        _cached_hooks[id(hook)] = cached
 
-    return known[1]
+    return cached[1]
 
 
 # -- parameters ----------------------------------------------------------------------------------
 
 _PLAIN: Final = frozenset({float, bool, type(None)})
-_UNCHANGED: Final = _PLAIN | {int, str, bytes}
-"""The types of values that nobody can change."""
-_SHORT: Final = 200
-_WORD: Final = 64
-"""How many bits of a number are told as a number: longer ones not everybody can read back."""
-_HUGE: Final = 8192
-"""How many bits a number may have that is told in digits; Python refuses from 4300 digits on."""
+_IMMUTABLE: Final = _PLAIN | {int, str, bytes}
+"""The types of values that cannot be changed."""
+_MAX_CHARACTERS: Final = 200
+_MAX_BITS: Final = 64
+"""Up to how many bits an integer is written as a number: longer ones not every reader can parse."""
+_MAX_DIGIT_BITS: Final = 8192
+"""Up to how many bits an integer is written in digits: Python refuses from 4300 digits on."""
 
 
 class _Brief(reprlib.Repr):
-    """Describes a value for people: as long as a line, whatever it is."""
+    """Describes any value in about a line."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.maxstring = self.maxother = _SHORT
+        self.maxstring = self.maxother = _MAX_CHARACTERS
         self.maxdict = self.maxlist = self.maxtuple = self.maxset = self.maxfrozenset = 10
         self.maxlevel = 3
 
     def repr_int(self, x: int, level: int) -> str:
-        return super().repr_int(x, level) if x.bit_length() <= _HUGE else "<a huge int>"
+        return super().repr_int(x, level) if x.bit_length() <= _MAX_DIGIT_BITS else "<a huge int>"
 
     def repr_bytes(self, x: bytes, level: int) -> str:  # noqa: ARG002 - as reprlib calls it
-        # Cut first: all of it, described, would be four times as long.
-        return repr(x) if len(x) <= _SHORT else f"{x[:_SHORT]!r}... ({len(x)} bytes)"
+        # Cut first: the repr of all bytes would be four times as long.
+        if len(x) <= _MAX_CHARACTERS:
+            return repr(x)
+        return f"{x[:_MAX_CHARACTERS]!r}... ({len(x)} bytes)"
 
     repr_bytearray = repr_bytes
 
@@ -287,31 +295,31 @@ class _Brief(reprlib.Repr):
 _brief: Final = _Brief()
 
 
-def has_plain_parameters(run: Run) -> bool:
-    """Whether no parameter can be changed by the body: then they can be put down later."""
+def has_immutable_parameters(run: Run) -> bool:
+    """Whether the body cannot change any parameter, so that they may be encoded later."""
     for value in run.parameters.values():  # noqa: SIM110 - for each run
-        if type(value) not in _UNCHANGED:
+        if type(value) not in _IMMUTABLE:
             return False
 
     return True
 
 
-def _parameters(values: Mapping[str, Any]) -> str:
-    """Write parameters for people: plain values as they are, all others by a short description."""
+def _encode_parameters(values: Mapping[str, Any]) -> str:
+    """Encode parameters for people: plain values as they are, all others by a short description."""
     if not values:
         return "{}"
-    shown = {name: _shown(value) for name, value in values.items()}
+    described = {name: _described(value) for name, value in values.items()}
 
-    return to_json(shown, inf_nan_mode="strings").decode()
+    return to_json(described, inf_nan_mode="strings").decode()
 
 
-def _shown(value: object) -> object:
+def _described(value: object) -> object:
     kind = type(value)
     if kind in _PLAIN:
         return value
-    if isinstance(value, str) and kind is str and len(value) <= _SHORT:
+    if isinstance(value, str) and kind is str and len(value) <= _MAX_CHARACTERS:
         return printable(value)
-    if isinstance(value, int) and kind is int and value.bit_length() <= _WORD:
+    if isinstance(value, int) and kind is int and value.bit_length() <= _MAX_BITS:
         return value
     try:
         return printable(_brief.repr(value))

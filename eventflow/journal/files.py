@@ -1,4 +1,4 @@
-"""The file of a SQLite journal: made private, known again, set aside when it is damaged."""
+"""The file of a SQLite journal: creating it, identifying it, setting it aside when damaged."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from eventflow.primitives.loggers import get_logger
 __all__ = ["Identity", "identity", "make", "set_aside"]
 
 Identity: TypeAlias = tuple[int, int]
-"""What tells a file from another one that took its name."""
+"""Distinguishes a file from another one of the same name."""
 
 
 def make(path: Path) -> None:
-    """Make the file, for its owner only, if it is not there.
+    """Create the file, readable by its user only, unless it exists.
 
-    Never opens one that is there: closing it again would drop SQLite's locks on it.
+    Never opens an existing file: closing it again would drop SQLite's locks on it.
     """
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     with suppress(FileExistsError):
@@ -29,22 +29,22 @@ def make(path: Path) -> None:
 
 
 def identity(path: Path) -> Identity | None:
-    """Say which file bears the name now; None if there is none."""
+    """Return the identity of the file of that name; None if there is none."""
     try:
-        found = os.stat(path)  # noqa: PTH116 - after every commit, and Path is slow
+        status = os.stat(path)  # noqa: PTH116 - after every commit, and Path is slow
     except OSError:
         return None
 
-    return found.st_dev, found.st_ino
+    return status.st_dev, status.st_ino
 
 
 def set_aside(path: Path, damaged: Identity | None, reason: str) -> None:
-    """Rename a damaged file and what SQLite keeps beside it, unless another process did so."""
-    with _alone(path):
+    """Rename a damaged file and the files beside it, unless another process has done so."""
+    with _locked(path):
         if damaged is None or identity(path) != damaged:
             return
         aside = f"{path}.corrupt-{datetime.now(UTC):%Y%m%dT%H%M%S.%f}"
-        # The log first: a new file must not meet the old one's.
+        # The log first: a new file must not be opened with the log of the old one.
         for suffix in ("-wal", "-shm", ""):
             with suppress(FileNotFoundError):
                 os.rename(f"{path}{suffix}", f"{aside}{suffix}")  # noqa: PTH104 - names, not paths
@@ -55,7 +55,7 @@ def set_aside(path: Path, damaged: Identity | None, reason: str) -> None:
 
 
 @contextmanager
-def _alone(path: Path) -> Iterator[None]:
+def _locked(path: Path) -> Iterator[None]:
     """Keep other processes from setting the same file aside."""
     if sys.platform == "win32":
         yield

@@ -1,4 +1,4 @@
-"""Taking turns: of all threads that wait for the same work, one does it for the others."""
+"""Of several threads that wait for the same work, one does it for all."""
 
 from __future__ import annotations
 
@@ -10,42 +10,42 @@ from typing import Final
 
 __all__ = ["CommitLeader"]
 
-LOOK_SECONDS: Final = 1.0
-"""After how long who waits looks by itself: an interrupt may have kept others from waking it."""
+POLL_SECONDS: Final = 1.0
+"""After how long a waiting thread checks by itself, as an interrupt may have prevented `wake`."""
 
 
 class CommitLeader:
-    """Threads that wait for some work, which is done by whoever holds `key`, a reentrant lock.
+    """Elects one of the waiting threads: whichever holds `lock`, which is reentrant, does the work.
 
-    To wait for the lock itself would not do: it may go to the same thread again and again, which
-    has work of its own each time, while what the others wait for has long been done.
+    The threads do not wait for the lock itself. It could go to the same thread again and again,
+    which has new work each time, although the work of the others has long been done.
     """
 
-    def __init__(self, key: threading.RLock) -> None:
-        self._key = key
+    def __init__(self, lock: threading.RLock) -> None:
+        self._lock = lock
         self._waiting: deque[threading.Lock] = deque()
 
-    def wait(self, over: Callable[[], bool], work: Callable[[], object]) -> None:
-        """Come back when it is over; do the work for all if nobody else is at it.
+    def wait(self, is_done: Callable[[], bool], work: Callable[[], object]) -> None:
+        """Return when the work is done; do it for all if no other thread is doing it.
 
-        Who does it without waiting must call `wake`, once it has let go of the key.
+        Whoever does the work without waiting here must call `wake` after releasing the lock.
         """
-        while not over():
-            turn = threading.Lock()
-            turn.acquire()
-            self._waiting.append(turn)
-            # Only now: whoever is at it lets go of the key first, and then looks who waits.
-            if self._key.acquire(blocking=False):
+        while not is_done():
+            wakeup = threading.Lock()
+            wakeup.acquire()
+            self._waiting.append(wakeup)
+            # In this order: the leader releases the lock first, and wakes the waiting then.
+            if self._lock.acquire(blocking=False):
                 try:
-                    if not over():
+                    if not is_done():
                         work()
                 finally:
-                    self._key.release()
+                    self._lock.release()
                     self.wake()
-            turn.acquire(timeout=LOOK_SECONDS)
+            wakeup.acquire(timeout=POLL_SECONDS)
 
     def wake(self) -> None:
-        """Have all who wait look whether it is over."""
+        """Have all waiting threads check whether the work is done."""
         while self._waiting:
-            with suppress(IndexError):  # another thread wakes them, too
+            with suppress(IndexError):  # another thread wakes them as well
                 self._waiting.popleft().release()

@@ -1,7 +1,7 @@
-"""The journal's place on the bus: every transition is written down before anyone hears of it.
+"""The recorder: writes every transition on a bus to the journal before it is published.
 
-What nobody hears of, and leaves nothing to do to others if the process dies, is written a moment
-later, together with more.
+A transition without listeners, and without work for others if the process dies, is held back for a
+moment and written together with later ones.
 """
 
 from __future__ import annotations
@@ -23,7 +23,13 @@ from eventflow.hooks.handover import FOR_ALL
 from eventflow.hooks.importability import reference_of
 from eventflow.hooks.ledger import DeliveryStatus
 from eventflow.journal.contract import Fence, Journal
-from eventflow.journal.encoder import Entry, encoder_of, has_plain_parameters, line, settlement
+from eventflow.journal.encoder import (
+    Entry,
+    encode_line,
+    encode_settlement,
+    encoder_of,
+    has_immutable_parameters,
+)
 from eventflow.journal.format import Values
 from eventflow.journal.rows import Settlement
 from eventflow.primitives.ids import delivery_id
@@ -33,37 +39,37 @@ from eventflow.states import RUNNING, StateType
 
 __all__ = ["LineSink", "Recorder"]
 
-MANY: Final = 32
+HELD_LIMIT: Final = 32
 """How many transitions, or outcomes of hooks, are held back at most."""
 
 _CRASHED: Final = frozenset({StateType.CRASHED, "Crashed"})
-"""The type and the name of the state that others enter for a run whose process is dead."""
+"""The type and the name of the state that another process enters for the runs of a dead one."""
 
 Key = tuple[UUID, UUID, int]
-"""What tells a delivery from all others: its run, its event, the hook's place among the owed."""
+"""Identifies a delivery: the run, the event, and the ordinal of the hook among the owed."""
 
 
 class LineSink(Protocol):
-    """Where lines are written, in the name of an owner."""
+    """Where lines are written in the name of an owner."""
 
     @property
     def journal(self) -> Journal:
-        """The journal that they go to."""
+        """The journal that the lines are committed to."""
         ...
 
     @property
     def owner(self) -> str:
-        """The owner in whose name they are written."""
+        """The id of the owner."""
         ...
 
     @property
     def begun(self) -> bool:
-        """Whether the owner is entered."""
+        """Whether `begin` was called."""
         ...
 
     @property
     def given_up(self) -> frozenset[int]:
-        """The runs, by the number of their id, that belong to another owner by now."""
+        """The runs that another owner has taken over, by the number of their id."""
         ...
 
     @property
@@ -72,31 +78,31 @@ class LineSink(Protocol):
         ...
 
     def begin(self) -> None:
-        """Enter the owner, before the first line."""
+        """Set the owner up, before its first line."""
         ...
 
-    def put(self, line: bytes) -> None:
-        """Write a line; calls nothing else, so that it may be called under a lock."""
+    def append(self, line: bytes) -> None:
+        """Add a line; calls nothing else, so that it may be called under a lock."""
         ...
 
-    def ring(self) -> None:
-        """Have what is put, or held back, in the journal within a moment."""
+    def notify(self) -> None:
+        """Have all lines committed within a moment, also those that recorders hold back."""
         ...
 
-    def enlist(self, recorder: Recorder) -> None:
-        """Ask a recorder for what it holds back before lines are committed."""
+    def register(self, recorder: Recorder) -> None:
+        """Have a recorder write what it holds back before each commit."""
         ...
 
     def wait(self) -> bool:
-        """Come back when all lines are as durable as they are to be; says whether they are."""
+        """Return when all lines are durable; returns False if they are not."""
         ...
 
     def flush(self) -> bool:
-        """Have all lines in the journal; says whether they are."""
+        """Commit all lines; returns False if that failed."""
         ...
 
     def fence(self) -> Fence:
-        """Give what the owner proves itself with."""
+        """Return the fence under which the owner writes."""
         ...
 
     def guard(self, key: str, hooks: Sequence[Hook]) -> None:
@@ -105,113 +111,113 @@ class LineSink(Protocol):
 
 
 class Recorder:
-    """Keeps account of the transitions on one bus, and of what became of their hooks.
+    """Records the transitions on one bus, and the outcomes of their hooks.
 
-    What cannot be recorded fails no run; it is said in the log.
+    If something cannot be recorded, that is logged, and no run fails.
     """
 
-    def __init__(self, books: LineSink, bus: EventBus) -> None:
-        self.books = books
+    def __init__(self, sink: LineSink, bus: EventBus) -> None:
+        self.sink = sink
         self._bus = bus
-        self._for_all = 0
+        self._global_hooks = 0
         self._guarded: WeakKeyDictionary[Any, object] = WeakKeyDictionary()
-        self._guarded_by = ""
-        self.forget()
-        books.enlist(self)
+        self._guarded_owner = ""
+        self.discard_held()
+        sink.register(self)
 
     @property
     def journal(self) -> Journal:
         """The journal that is written to."""
-        return self.books.journal
+        return self.sink.journal
 
     @property
     def owner_id(self) -> str:
         """The owner in whose name it is written."""
-        return self.books.owner
+        return self.sink.owner
 
-    def record(self, fact: Transition, owed: Sequence[Subscription], *, heard: bool) -> bool:
-        """Write a transition down; says whether `wait` has to be called before going on.
+    def record(self, fact: Transition, owed: Sequence[Subscription], *, observed: bool) -> bool:
+        """Write a transition; returns True if `wait` has to be called before it is published.
 
-        What nobody hears of is held back for a moment, and written together with what comes
-        after: the first transition of a run, and all those of a task run whose crash no hook is
-        to hear of.
+        Without hooks and listeners these are held back: the first transition of a run, and all
+        transitions of a task run if no hook selects its crash.
         """
-        books = self.books
-        if books.given_up and fact.run.number in books.given_up:
+        sink = self.sink
+        if sink.given_up and fact.run.number in sink.given_up:
             return False
         fact.journal = self
         try:
             if fact.sequence == 0:
                 self._begin(fact)
-            quiet = not (owed or heard or books.waits)
-            if quiet and (fact.sequence == 0 or self._is_minor(fact)):
-                self._hold(fact)
-                books.ring()
+            deferrable = not (owed or observed or sink.waits)
+            if deferrable and (fact.sequence == 0 or self._may_be_lost(fact)):
+                self._hold_back(fact)
+                sink.notify()
                 return False
             self._write(fact, owed)
-            books.ring()
+            sink.notify()
         except Exception as error:  # noqa: BLE001 - the journal never fails a run
             fact.journal = None
-            _say("A transition", error)
+            _log_failure("A transition", error)
             return False
 
-        return books.waits and (bool(owed) or (_is_edge(fact) and self._may_have_hooks(fact)))
+        return sink.waits and (bool(owed) or (_is_boundary(fact) and self._may_have_hooks(fact)))
 
-    def _hold(self, fact: Transition) -> None:
-        """Keep a transition, to be written within a moment, or sooner if there are many."""
-        if fact.entered.type is RUNNING and not has_plain_parameters(fact.run):
+    def _hold_back(self, fact: Transition) -> None:
+        """Keep a transition, to be written within a moment, or at once if there are many."""
+        if fact.entered.type is RUNNING and not has_immutable_parameters(fact.run):
             # As they are now: the body may change them.
-            encoder_of(fact.run, self.books.owner).keep_up(fact.run)
+            encoder_of(fact.run, self.sink.owner).update(fact.run)
         with self._lock:
             self._held.append(fact)
-            if len(self._held) >= MANY:
-                self.release()
+            if len(self._held) >= HELD_LIMIT:
+                self.flush_held()
 
     def _write(self, fact: Transition, owed: Sequence[Subscription]) -> None:
-        """Write a transition, behind those that are held back, and what is owed."""
+        """Write a transition and what it owes, after the ones that are held back."""
         with self._lock:
             # First: they may be of the same run.
             held = [*self._held]
-            entries = self._entries(held)
-            page = encoder_of(fact.run, self.books.owner)
-            entries.append(page.entry(fact))
-            self._put(held, entries, page.deliveries(fact, map(_hook, owed)) if owed else None)
+            entries = self._encode(held)
+            encoder = encoder_of(fact.run, self.sink.owner)
+            entries.append(encoder.entry(fact))
+            deliveries = encoder.deliveries(fact, map(_hook, owed)) if owed else None
+            self._append(held, entries, deliveries)
 
-    def release(self) -> None:
-        """Write what is held back."""
+    def flush_held(self) -> None:
+        """Write everything that is held back."""
         with self._lock:
             if self._held or self._settled:
                 held = [*self._held]
-                self._put(held, self._entries(held))
+                self._append(held, self._encode(held))
 
-    def _entries(self, held: Iterable[Transition]) -> list[Entry]:
-        """Put transitions down; what cannot be is said, and left out."""
+    def _encode(self, held: Iterable[Transition]) -> list[Entry]:
+        """Encode transitions; one that cannot be encoded is logged and left out."""
         entries: list[Entry] = []
         for fact in held:
             try:
-                entries.append(encoder_of(fact.run, self.books.owner).entry(fact))
+                entries.append(encoder_of(fact.run, self.sink.owner).entry(fact))
             except Exception as error:  # noqa: BLE001 - the journal never fails a run
-                _say("A transition", error)
+                _log_failure("A transition", error)
                 with suppress(ValueError):
                     self._held.remove(fact)
 
         return entries
 
-    def _put(
+    def _append(
         self,
         held: Sequence[Transition],
         entries: Sequence[Entry],
         owed: list[Values] | None = None,
     ) -> None:
-        """Write some transitions, among them those that were held back, and what the last owes."""
+        """Write entries, among them the held ones, with what the last of them owes."""
         settled = [*self._settled]
-        self.books.put(line(entries, owed, settled))
-        # Only now: what interrupted this must not write later ones without these, and twice in
-        # the journal is once. It may have written, and let go of, some of these itself.
-        _let_go(self._held, held)
-        _let_go(self._settled, settled)
+        self.sink.append(encode_line(entries, owed, settled))
+        # Afterwards: what interrupts this call must not write later transitions without these. A
+        # second copy does no harm. It may itself have written and removed some of these.
+        _remove_written(self._held, held)
+        _remove_written(self._settled, settled)
 
-    def forget(self) -> None:
+    def discard_held(self) -> None:
         """Hold nothing back: in a forked child, it is the parent's to write."""
         self._held: deque[Transition] = deque()
         self._settled: deque[Values] = deque()
@@ -219,45 +225,45 @@ class Recorder:
         self._lock = threading.RLock()
 
     def wait(self) -> None:
-        """Come back when what was recorded is in the journal, or cannot be written now."""
-        self.books.wait()
+        """Return when what was recorded is durable, or cannot be written now."""
+        self.sink.wait()
 
     def flush(self) -> bool:
-        """Have all that was recorded in the journal; says whether it is."""
-        return self.books.flush()
+        """Commit all that was recorded; returns False if that failed."""
+        return self.sink.flush()
 
-    def _is_minor(self, fact: Transition) -> bool:
-        """Whether nobody will miss this transition if the process dies: no hook hears of that."""
+    def _may_be_lost(self, fact: Transition) -> bool:
+        """Whether nothing depends on this transition if the process dies: no hook selects that."""
         if fact.run_type != "task" or self._bus.hook_count:
             return False
         declared = _declared(fact.run.definition)
 
-        return not declared or not any(map(_hears_of_a_crash, declared))
+        return not declared or not any(map(_may_select_crashed, declared))
 
     def _may_have_hooks(self, fact: Transition) -> bool:
         return bool(self._bus.hook_count or _declared(fact.run.definition))
 
     def _begin(self, fact: Transition) -> None:
-        """Be entered as an owner, and see that the hooks which the run may have are safe."""
-        books = self.books
-        if not books.begun:
-            books.begin()
-        declared, for_all = _declared(fact.run.definition), self._bus.hook_count
-        if not declared and not for_all:
+        """Set the owner up, and have the hooks guarded that the run may be subject to."""
+        sink = self.sink
+        if not sink.begun:
+            sink.begin()
+        declared, global_hooks = _declared(fact.run.definition), self._bus.hook_count
+        if not declared and not global_hooks:
             return
-        if self._guarded_by != books.owner:
-            # A forked child, say, which has a guardian of its own.
-            self._guarded_by = books.owner
+        if self._guarded_owner != sink.owner:
+            # A forked child, for example, which has a guardian of its own.
+            self._guarded_owner = sink.owner
             self._guarded.clear()
-            self._for_all = 0
-        if for_all != self._for_all:
-            self._for_all = for_all
-            books.guard(FOR_ALL, _hooks(self._bus.subscriptions))
+            self._global_hooks = 0
+        if global_hooks != self._global_hooks:
+            self._global_hooks = global_hooks
+            sink.guard(FOR_ALL, _hooks(self._bus.subscriptions))
         origin = _origin(fact.run.definition)
-        # Another tuple is the sign that hooks have been added.
+        # Another tuple means that hooks have been added.
         if self._guarded.get(origin) is not declared:
             self._guarded[origin] = declared
-            books.guard(reference_of(origin), _hooks(declared))
+            sink.guard(reference_of(origin), _hooks(declared))
 
     # -- deliveries -------------------------------------------------------------------------
 
@@ -271,35 +277,35 @@ class Recorder:
         *,
         at_once: bool = True,
     ) -> None:
-        """Note an attempt's beginning or outcome.
+        """Record the beginning or the outcome of an attempt.
 
-        What need not be written at once is held back for a moment, and written with what comes
-        after: a line for each hook that has ended would cost more than most hooks.
+        Unless it is needed at once it is held back and written with later lines: a line for each
+        hook that has ended would cost more than most hooks.
         """
-        if key[0].int in self.books.given_up:
+        if key[0].int in self.sink.given_up:
             return
         try:
-            row = settlement(key, status, attempts, error, delay)
+            row = encode_settlement(key, status, attempts, error, delay)
             with self._lock:
                 self._settled.append(row)
-                if at_once or len(self._settled) >= MANY:
-                    self.release()
-            self.books.ring()
+                if at_once or len(self._settled) >= HELD_LIMIT:
+                    self.flush_held()
+            self.sink.notify()
         except Exception as problem:  # noqa: BLE001 - the journal never fails a run
-            _say("The outcome of a hook", problem)
+            _log_failure("The outcome of a hook", problem)
 
     def transaction(self, key: Key, attempts: int) -> AbstractContextManager[Any]:
-        """Give the journal's own transaction, which ends with this delivery's acknowledgement.
+        """Return a transaction of the journal, which is committed with the delivery's settlement.
 
         Raises:
             JournalError: the delivery is not in the journal, or is acknowledged already, or the run
                 was taken over by another process.
         """
         run_id, event_id, ordinal = key
-        if run_id.int in self.books.given_up:
+        if run_id.int in self.sink.given_up:
             raise JournalError(f"The run {run_id} was taken over by another process.")
-        self.books.flush()
-        done = Settlement(
+        self.sink.flush()
+        delivered = Settlement(
             run_id,
             delivery_id(event_id, ordinal),
             DeliveryStatus.DELIVERED,
@@ -307,7 +313,7 @@ class Recorder:
             datetime.now(UTC),
         )
 
-        return self.journal.transaction(done, self.books.fence())
+        return self.journal.transaction(delivered, self.sink.fence())
 
 
 def _origin(definition: Any) -> Any:
@@ -321,34 +327,37 @@ def _declared(definition: Any) -> tuple[Subscription, ...]:
 
 
 def _hooks(subscriptions: Iterable[Subscription]) -> list[Hook]:
-    return [_hook(one) for one in subscriptions if one.phase is Phase.HOOK]
+    return [
+        _hook(subscription) for subscription in subscriptions if subscription.phase is Phase.HOOK
+    ]
 
 
-def _hook(one: Subscription) -> Hook:
-    hook: Hook = one.receiver.hook  # type: ignore[attr-defined]  # whatever receives for a hook has it
+def _hook(subscription: Subscription) -> Hook:
+    hook: Hook = subscription.receiver.hook  # type: ignore[attr-defined]  # whatever receives for a hook has it
 
     return hook
 
 
-def _hears_of_a_crash(one: Subscription) -> bool:
-    """Whether a hook may be owed that a run has crashed; in doubt it is."""
-    states = _hook(one).state
+def _may_select_crashed(subscription: Subscription) -> bool:
+    """Whether a hook may be owed the crash of a run; True if in doubt."""
+    states = _hook(subscription).state
     if states is None:
         return True
-    several = (states,) if isinstance(states, str) else states
+    selected = (states,) if isinstance(states, str) else states
 
-    return not isinstance(several, tuple) or not _CRASHED.isdisjoint(several)
+    return not isinstance(selected, tuple) or not _CRASHED.isdisjoint(selected)
 
 
-def _is_edge(fact: Transition) -> bool:
+def _is_boundary(fact: Transition) -> bool:
+    """Whether this is the first transition of a run, or one that ended it."""
     return fact.sequence == 0 or fact.run.ended_at is not None
 
 
-def _let_go(held: deque[Any], written: Iterable[Any]) -> None:
-    for one in written:
-        if held and held[0] is one:
+def _remove_written(held: deque[Any], written: Iterable[Any]) -> None:
+    for item in written:
+        if held and held[0] is item:
             held.popleft()
 
 
-def _say(what: str, error: Exception) -> None:
+def _log_failure(what: str, error: Exception) -> None:
     get_logger("journal").error(f"{what} could not be recorded", exc_info=error)

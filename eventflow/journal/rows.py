@@ -1,4 +1,4 @@
-"""The rows of the journal, and how each becomes plain database values and is read back."""
+"""The rows of the journal, and their conversion from and to the values in a database."""
 
 from __future__ import annotations
 
@@ -22,23 +22,20 @@ __all__ = [
     "OwnerRow",
     "RunRow",
     "Settlement",
-    "delivery_out",
     "error_of",
-    "event_out",
     "micros",
     "owner_out",
-    "run_out",
+    "sanitized",
     "settlement_out",
-    "sound",
     "state_of",
 ]
 
 
 class RunRow(NamedTuple):
-    """A run as it stood at one transition; a later row of the same run takes its place.
+    """A run as of one transition; a later row of the same run replaces it.
 
     `owner` is the process that executes it; `reference` is `module:qualname` of its definition;
-    `parameters` is JSON for people; `seconds` is how long the body was executed.
+    `parameters` is JSON for people; `seconds` is how long its body has been executed.
     """
 
     id: UUID
@@ -67,7 +64,7 @@ class RunRow(NamedTuple):
 
 
 class EventRow(NamedTuple):
-    """One transition: its run, its place there, and the state that was entered.
+    """One transition: its run, its sequence there, and the state that was entered.
 
     `error` is the JSON of an `ErrorInfo`.
     """
@@ -87,8 +84,8 @@ class EventRow(NamedTuple):
 class DeliveryRow(NamedTuple):
     """One hook owed one event.
 
-    `ordinal` is its place among the hooks of that event; `hook` the hook's identity; `importable`
-    whether another process can import it; `due` when the next attempt may begin.
+    `ordinal` is its position among the hooks of that event; `hook` the hook's identity;
+    `importable` whether another process can import it; `due` when the next attempt may begin.
     """
 
     id: UUID
@@ -105,7 +102,7 @@ class DeliveryRow(NamedTuple):
 
 
 class Settlement(NamedTuple):
-    """What came of an attempt at a delivery, or that one begins."""
+    """The beginning or the outcome of an attempt at a delivery."""
 
     run_id: UUID
     delivery_id: UUID
@@ -117,10 +114,10 @@ class Settlement(NamedTuple):
 
 
 class OwnerRow(NamedTuple):
-    """A process that executes runs: where it is, and how its definitions are loaded again.
+    """A process that executes runs: where it runs, and how its definitions are loaded again.
 
-    `main_file` and `main_module` say what its `__main__` is. The last four are the journal's:
-    a registration need not give them.
+    `main_file` and `main_module` say what its `__main__` is. The last four fields are set by the
+    journal.
     """
 
     id: str
@@ -144,16 +141,12 @@ _MICROSECOND: Final = timedelta(microseconds=1)
 
 
 def micros(moment: datetime) -> int:
-    """Give a moment as microseconds since 1970 in UTC."""
+    """Convert a moment to microseconds since 1970 in UTC."""
     return (moment - _EPOCH) // _MICROSECOND
 
 
 def _micros(moment: datetime | None) -> int | None:
     return None if moment is None else (moment - _EPOCH) // _MICROSECOND
-
-
-def _hex(value: UUID | None) -> str | None:
-    return None if value is None else value.hex
 
 
 def _moment(value: int) -> datetime:
@@ -172,8 +165,8 @@ def _tuple(text: str) -> tuple[str, ...]:
     return () if text == "[]" else tuple(json.loads(text))
 
 
-def sound(values: Sequence[Any]) -> tuple[Any, ...]:
-    """Give the values with U+FFFD for what no database can hold in a text."""
+def sanitized(values: Sequence[Any]) -> tuple[Any, ...]:
+    """Replace characters that a database cannot store in a text by U+FFFD."""
     return tuple(
         value.encode("utf-8", "surrogatepass").decode("utf-8", "replace").replace("\0", "\ufffd")
         if isinstance(value, str)
@@ -182,37 +175,8 @@ def sound(values: Sequence[Any]) -> tuple[Any, ...]:
     )
 
 
-def run_out(row: RunRow) -> tuple[Any, ...]:
-    """Give the plain values of a run. Written out by hand: it is on the way of every transition."""
-    return (
-        *(row.id.hex, row.run_type, row.name, row.definition, row.reference, row.version),
-        *(_list(row.tags), row.parameters),
-        *(_hex(row.parent_run_id), _hex(row.flow_run_id), _hex(row.root_flow_run_id)),
-        *(row.owner, micros(row.created), _micros(row.started), _micros(row.ended)),
-        *(row.seconds, row.run_count, row.sequence, row.state_id.hex),
-        *(str(row.state_type), row.state_name, micros(row.state_at), row.message),
-    )
-
-
-def event_out(row: EventRow) -> tuple[Any, ...]:
-    """Give the plain values of an event."""
-    return (
-        *(row.id.hex, row.run_id.hex, row.sequence, str(row.state_type), row.state_name),
-        *(micros(row.occurred), row.run_count, row.message, row.error, _hex(row.follows)),
-    )
-
-
-def delivery_out(row: DeliveryRow) -> tuple[Any, ...]:
-    """Give the plain values of a delivery."""
-    return (
-        *(row.id.hex, row.event_id.hex, row.run_id.hex, row.ordinal, row.hook),
-        *(int(row.importable), str(row.status), row.attempts),
-        *(_micros(row.due), row.error, _micros(row.updated)),
-    )
-
-
 def settlement_out(row: Settlement) -> tuple[Any, ...]:
-    """Give the plain values of a settlement."""
+    """Convert a settlement to the values in a database."""
     return (
         *(row.run_id.hex, row.delivery_id.hex, str(row.status), row.attempts),
         *(micros(row.updated), _micros(row.due), row.error),
@@ -220,7 +184,7 @@ def settlement_out(row: Settlement) -> tuple[Any, ...]:
 
 
 def owner_out(row: OwnerRow) -> tuple[Any, ...]:
-    """Give the plain values of an owner that it registers with."""
+    """Convert what an owner registers with to the values in a database."""
     return (
         *(row.id, row.host, row.boot, row.pid, micros(row.started)),
         *(row.main_file, row.main_module),
@@ -229,7 +193,7 @@ def owner_out(row: OwnerRow) -> tuple[Any, ...]:
 
 
 class Codec:
-    """Reads rows back, given how the database gives an id."""
+    """Converts values read from a database to rows; `load_id` converts those of ids."""
 
     __slots__ = ("load_id",)
 
@@ -241,19 +205,19 @@ class Codec:
 
     def run_in(self, values: Sequence[Any]) -> RunRow:
         """Read a run."""
-        plain = RunRow(*values[: len(RunRow._fields)])
+        raw = RunRow(*values[: len(RunRow._fields)])
 
-        return plain._replace(
-            id=self.load_id(plain.id),
+        return raw._replace(
+            id=self.load_id(raw.id),
             tags=_tuple(values[6]),
-            parent_run_id=self._load(plain.parent_run_id),
-            flow_run_id=self._load(plain.flow_run_id),
-            root_flow_run_id=self._load(plain.root_flow_run_id),
+            parent_run_id=self._load(raw.parent_run_id),
+            flow_run_id=self._load(raw.flow_run_id),
+            root_flow_run_id=self._load(raw.root_flow_run_id),
             created=_moment(values[12]),
             started=_maybe_moment(values[13]),
             ended=_maybe_moment(values[14]),
-            state_id=self.load_id(plain.state_id),
-            state_type=StateType(plain.state_type),
+            state_id=self.load_id(raw.state_id),
+            state_type=StateType(raw.state_type),
             state_at=_moment(values[21]),
         )
 
@@ -277,7 +241,7 @@ class Codec:
 
     def delivery_in(self, values: Sequence[Any]) -> DeliveryRow:
         """Read a delivery."""
-        (row_id, event, run, ordinal, hook, importable, status, attempts, due, error, at) = values
+        row_id, event, run, ordinal, hook, importable, status, attempts, due, error, at = values
 
         return DeliveryRow(
             *(self.load_id(row_id), self.load_id(event), self.load_id(run), ordinal, hook),

@@ -1,9 +1,9 @@
-"""The spool: lines on their way to the journal, safe in files as soon as they are appended.
+"""The spool: files that keep lines from the moment they are appended until they are committed.
 
-An owner's lines go to files of its own, one `os.write` each, and are with that in the kernel's
-keeping: they survive the death of the process, though not a loss of power. Whoever commits takes
-them from there, oldest file first, and deletes each file when it is in the journal. What a dead
-owner left is read from its folder.
+An owner's lines go to files of its own, one `os.write` each. From then on the kernel keeps them:
+they survive the death of the process, though not a loss of power. They are committed from there,
+oldest file first, and each file is deleted when all of it is in the journal. What a dead owner left
+is read from its folder.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from typing import Final
 __all__ = ["Segment", "Spool", "segments"]
 
 SEGMENT_BYTES: Final = 64 * 2**20
-"""How long one file may become while the journal cannot be written."""
+"""The size at which a new file is begun."""
 
 SPOOL_BYTES: Final = 2**30
-"""How much may wait for the journal in all."""
+"""How many bytes may wait for the journal in all files together."""
 
 GROUP: Final = 10_000
 """How many lines are read together at most."""
@@ -30,8 +30,8 @@ GROUP: Final = 10_000
 GROUP_BYTES: Final = 8 * 2**20
 """How many bytes of lines are read together, unless a single line is longer."""
 
-KNOWN_BYTES: Final = 2**20
-"""Up to which size of a file it is remembered what is in its lines."""
+CACHED_BYTES: Final = 2**20
+"""Up to which size of a file its lines are kept in memory as well."""
 
 _PREFIX: Final = "spool-"
 _SUFFIX: Final = ".jsonl"
@@ -39,100 +39,102 @@ _NEW: Final = os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_APPEND
 
 
 class Segment:
-    """One file of lines. Read through its descriptor: a deleted file loses nothing.
+    """One file of lines, read through its descriptor, so that a deleted file loses nothing.
 
-    `size` is how many bytes of whole lines there are; whatever comes behind was never finished.
+    `size` is the length of its whole lines in bytes; what follows is a line that was never
+    finished.
     """
 
-    __slots__ = ("_fd", "_first", "_known", "_next", "_peeked", "_place", "number", "path", "size")
+    __slots__ = (
+        "_cached",
+        "_fd",
+        "_next_cached",
+        "_next_offset",
+        "_offset",
+        "_peeked",
+        "number",
+        "path",
+        "size",
+    )
 
     def __init__(self, path: Path, number: int, fd: int, size: int = 0) -> None:
         self.path = path
         self.number = number
         self.size = size
         self._fd = fd
-        self._place = 0
-        self._next = 0
-        # All of its lines, unless that is too many, or some are those of a process that is gone.
-        self._known: list[bytes] | None = None if size else []
-        self._first = 0
+        self._offset = 0
+        self._next_offset = 0
+        # All lines; None if they are too many, or were written by another process.
+        self._cached: list[bytes] | None = None if size else []
+        self._next_cached = 0
         self._peeked = 0
 
     @property
     def fd(self) -> int:
-        """The descriptor, which is -1 when the segment was dropped or closed."""
+        """The descriptor; -1 after `drop` or `close`."""
         return self._fd
 
     def peek(self, count: int = GROUP) -> list[bytes]:
-        """Give the next lines, again and again until `advance`; at the end none.
+        """Return the next lines, the same ones until `advance`; an empty list at the end.
 
         Raises:
             OSError: the file cannot be read.
         """
         if self._fd < 0:
             return []
-        if self._known is not None:
-            return self._peek_known(self._known, count)
+        if self._cached is not None:
+            return self._peek_cached(self._cached, count)
         data = self._whole_lines()
         lines = data.split(b"\n", count)
-        # Behind the last newline: nothing, or what is left for the next time.
+        # What follows the last newline: nothing, or lines beyond the count.
         rest = lines.pop()
-        self._next = self._place + len(data) - len(rest)
+        self._next_offset = self._offset + len(data) - len(rest)
 
         return lines
 
-    def _peek_known(self, known: list[bytes], count: int) -> list[bytes]:
-        lines = known[self._first : self._first + count]
+    def _peek_cached(self, cached: list[bytes], count: int) -> list[bytes]:
+        lines = cached[self._next_cached : self._next_cached + count]
         self._peeked = len(lines)
-        self._next = self._place + sum(map(len, lines)) + len(lines)
+        self._next_offset = self._offset + sum(map(len, lines)) + len(lines)
 
         return lines
 
-    def know(self, line: bytes | None) -> None:
-        """Remember the line that was written last; None: it is not known."""
-        if self._known is not None:
-            if line is None or self.size > KNOWN_BYTES:
-                # What was committed already is behind `_place`.
-                self._known = None
+    def cache(self, line: bytes | None) -> None:
+        """Keep the line that was written last in memory; None ends the caching of this file."""
+        if self._cached is not None:
+            if line is None or self.size > CACHED_BYTES:
+                # `_offset` says from where on the file has to be read.
+                self._cached = None
             else:
-                self._known.append(line)
+                self._cached.append(line)
 
     def _whole_lines(self) -> bytes:
         length = GROUP_BYTES
         while True:
-            data = _read(self._fd, min(length, self.size - self._place), self._place)
+            data = _read(self._fd, min(length, self.size - self._offset), self._offset)
             end = data.rfind(b"\n") + 1
             if end or len(data) < length:
                 return data[:end]
             length *= 2
 
     def advance(self) -> None:
-        """Go past the lines that were given last."""
-        self._place = self._next
-        self._first += self._peeked
+        """Skip the lines that `peek` returned last."""
+        self._offset = self._next_offset
+        self._next_cached += self._peeked
         self._peeked = 0
 
-    def groups(self) -> Iterator[list[bytes]]:
-        """Give what is left, group by group, each to be committed before the next is asked for.
+    def lines(self) -> Iterator[bytes]:
+        """Yield the remaining lines one by one, and skip them.
 
         Raises:
             OSError: the file cannot be read.
         """
         while lines := self.peek():
-            yield lines
+            yield from lines
             self.advance()
 
-    def lines(self) -> Iterator[bytes]:
-        """Give what is left, line by line.
-
-        Raises:
-            OSError: the file cannot be read.
-        """
-        for group in self.groups():
-            yield from group
-
     def is_deleted(self) -> bool:
-        """Whether the file was deleted by somebody."""
+        """Whether another process has deleted the file."""
         return self._fd >= 0 and os.fstat(self._fd).st_nlink == 0
 
     def drop(self) -> None:
@@ -147,29 +149,29 @@ class Segment:
         self.close()
 
     def close(self) -> None:
-        """Let go of the file, and leave it as it is."""
+        """Close the file without changing it."""
         fd, self._fd = self._fd, -1
         if fd >= 0:
             with suppress(OSError):
                 os.close(fd)
 
 
-def _read(fd: int, length: int, place: int) -> bytes:
-    """Read that much, or to the end: a single read may give less."""
+def _read(fd: int, length: int, offset: int) -> bytes:
+    """Read that many bytes, or up to the end: a single read may return fewer."""
     parts = []
-    while length > 0 and (part := os.pread(fd, length, place)):
+    while length > 0 and (part := os.pread(fd, length, offset)):
         parts.append(part)
         length -= len(part)
-        place += len(part)
+        offset += len(part)
 
     return parts[0] if len(parts) == 1 else b"".join(parts)
 
 
 class Spool:
-    """The files of one owner that lives, in a folder that must be there.
+    """The files of the owner that this process is, in a folder that must exist.
 
-    One thread at a time may use it, which whoever uses it must see to; only what a `Segment` does
-    by itself may go on meanwhile. `limit` is how many bytes may wait in all.
+    Not thread-safe: the caller must hold a lock, except for the methods of a `Segment`. `limit` is
+    how many bytes may wait in all.
     """
 
     def __init__(
@@ -186,10 +188,10 @@ class Spool:
     def append(self, data: bytes, line: bytes | None = None) -> None:
         """Append whole lines, each with its newline: all of them, or none.
 
-        `line` is what is to be given for it, if it is a single one, instead of reading it again.
+        If `data` is a single line, `line` is the object that is returned for it when it is read.
 
         Raises:
-            OSError: they could not be written, or too much waits already; nothing is there.
+            OSError: they could not be written, or too much waits already; nothing was appended.
         """
         current = self._current
         length = len(data)
@@ -197,71 +199,71 @@ class Spool:
             raise OSError(errno.ENOSPC, f"{self.size} bytes wait for the journal already")
         try:
             if current is None or current.size >= self._segment_bytes:
-                current = self._begin()
+                current = self._begin_segment()
             if os.write(current.fd, data) != length:
                 _undo(current)
         except BaseException:
-            self._abandon(current)
+            self._rotate_after_failure(current)
             raise
         current.size += length
-        current.know(line)
+        current.cache(line)
         self.size += length
 
-    def _begin(self) -> Segment:
-        self.turn()
+    def _begin_segment(self) -> Segment:
+        self.rotate()
         if self.newest == 0:
-            self.newest = max((number for number, _ in _found(self.folder)), default=0)
+            self.newest = max((number for number, _ in _segment_files(self.folder)), default=0)
         while True:
             self.newest += 1
             path = self.folder / f"{_PREFIX}{self.newest}{_SUFFIX}"
             with suppress(FileExistsError):
                 segment = Segment(path, self.newest, os.open(path, _NEW, 0o600))
                 break
-        # In one step: a signal handler may have begun a file of its own meanwhile.
+        # In one step: a signal handler may have begun a file of its own in between.
         other, self._current = self._current, segment
         if other is not None:
             self._closed.append(other)
 
         return segment
 
-    def turn(self) -> None:
+    def rotate(self) -> None:
         """Have the next line begin a new file."""
         current, self._current = self._current, None
         if current is not None:
-            # Also an empty one: this may have interrupted whoever writes its first line.
+            # An empty one as well: this call may have interrupted the write of its first line.
             self._closed.append(current)
 
-    def _abandon(self, segment: Segment | None) -> None:
-        """Go on in a new file, as no line may come behind what is at the end of this one now."""
-        self.turn()
+    def _rotate_after_failure(self, segment: Segment | None) -> None:
+        """Begin a new file, as nothing may follow what the failed write left at the end."""
+        self.rotate()
         if segment is not None and segment.size == 0:
             with suppress(ValueError):
                 self._closed.remove(segment)
             segment.drop()
 
     def oldest(self, newest: int) -> Segment | None:
-        """Give the oldest file, to which nothing is added any more.
+        """Return the oldest file, which is not appended to any more.
 
-        None if nothing waits but what came after the file of number `newest`.
+        None if nothing waits but files with a number above `newest`.
         """
         current = self._current
         if current is not None and (not self._closed or current.is_deleted()):
             if current.number > newest:
                 return None
-            self.turn()
+            self.rotate()
         if self._closed and self._closed[0].number <= newest:
             return self._closed[0]
 
         return None
 
-    def forget(self, segment: Segment) -> None:
-        """Have the oldest file done with: it was dropped."""
+    def remove(self, segment: Segment) -> None:
+        """Take the oldest file off the list after it was dropped."""
         if self._closed and self._closed[0] is segment:
             self._closed.popleft()
             self.size -= segment.size
 
     def close(self) -> None:
-        """Let go of all files, and leave them to whoever finds them."""
+        """Close all files without changing them."""
         for segment in (*self._closed, *filter(None, [self._current])):
             segment.close()
         self._closed.clear()
@@ -274,35 +276,35 @@ def _undo(segment: Segment) -> None:
 
 
 def segments(folder: Path) -> list[Segment]:
-    """Give what an owner that is dead left in its folder, oldest first.
+    """Return the files that a dead owner left in its folder, oldest first.
 
-    A last line that was never finished is left out: nothing was begun on the strength of it.
+    A last line that was never finished is left out: nothing was begun because of it.
 
     Raises:
         OSError: the folder or a file cannot be read.
     """
-    found: list[Segment] = []
+    opened: list[Segment] = []
     try:
-        for number, path in sorted(_found(folder)):
-            fd = _opened(path)
-            found.append(Segment(path, number, fd, os.fstat(fd).st_size))
+        for number, path in sorted(_segment_files(folder)):
+            fd = _open(path)
+            opened.append(Segment(path, number, fd, os.fstat(fd).st_size))
     except BaseException:
-        for segment in found:
+        for segment in opened:
             segment.close()
         raise
 
-    return found
+    return opened
 
 
-def _opened(path: Path) -> int:
+def _open(path: Path) -> int:
     try:
         return os.open(path, os.O_RDWR)
     except OSError:
-        # It cannot be emptied then, and to commit it once more does no harm.
+        # Then `drop` cannot empty it; to commit its lines once more does no harm.
         return os.open(path, os.O_RDONLY)
 
 
-def _found(folder: Path) -> Iterator[tuple[int, Path]]:
+def _segment_files(folder: Path) -> Iterator[tuple[int, Path]]:
     for path in folder.iterdir():
         name = path.name
         number = name[len(_PREFIX) : -len(_SUFFIX)]

@@ -1,13 +1,13 @@
-"""Group commit: lines of many runs in one transaction, made by whoever cannot wait.
+"""Group commit: lines of many runs are committed in one transaction.
 
-With a spool a line is safe as soon as it is put: a background thread commits what is there. Where
-there is none, or it cannot be written, lines wait in memory; a line that must be durable before
-its publisher goes on is then committed by the publisher itself, together with all that was
-waiting, so that no thread is changed on the way. Publishers that come meanwhile find their lines
-committed by the one that came first.
+With a spool a line is durable as soon as it is appended, and a background thread commits it.
+Without one, or while it cannot be written, lines wait in memory. A publisher whose line must be
+durable before it goes on then commits that line itself, together with all that waits, so that no
+other thread has to be woken. Publishers that come in the meantime find their lines committed too.
 
-Any method may be interrupted by a signal handler or a finalizer that calls any other. That is why
-the locks are reentrant and the bell is a `SimpleQueue`: an `Event` would deadlock.
+Any method may be interrupted by a signal handler or a finalizer that calls any other. For that
+reason the locks are reentrant, and the thread is woken by a `SimpleQueue`: an `Event` would
+deadlock.
 """
 
 from __future__ import annotations
@@ -23,159 +23,160 @@ from queue import Empty, SimpleQueue
 from typing import Final
 
 from eventflow.errors import JournalError
-from eventflow.journal.backlog import CAPACITY, Backlog, Store, Trouble, commit_all, say
+from eventflow.journal.backlog import CAPACITY, Backlog, StatusCallback, Store, commit_all, log_loss
 from eventflow.journal.contract import Fence, StaleOwnerError
 from eventflow.journal.leader import CommitLeader
 from eventflow.journal.spool import Segment, Spool
 from eventflow.primitives import forks
 
-__all__ = ["Trouble", "Writer"]
-
+__all__ = ["Writer"]
 
 LINGER_SECONDS: Final = 0.02
-"""How long the background thread lets a group gather."""
+"""How long the background thread waits for more lines before it commits a group."""
 
 RETRY_SECONDS: Final = 0.5
-"""How often a journal that failed is tried again."""
+"""How long the background thread waits before it tries a failed journal again."""
 
 
 class Writer:
-    """Collects lines and commits them in groups, in the order in which they came.
+    """Commits lines in groups, in the order in which they were appended.
 
-    `fence` is put on every group. With `waits=False` nobody waits for a commit. `before` is called
-    before each, to put what is not put yet. All methods may be called from any thread, also from
-    within one another. In a forked child it begins anew with `forked` set, without fence and spool,
-    which are its parent's.
+    Every group is committed under `fence`. With `waits=False` no publisher waits for a commit.
+    `on_status` is called when the journal fails, and when it works again. `before_commit` is called
+    before each commit, to append what is held back elsewhere. Any thread may call any method, also
+    from within another one. In a forked child the writer is empty again, without the fence and the
+    spool, which belong to the parent, and `forked` is set.
     """
 
     def __init__(
         self,
         journal: Store,
-        troubled: Trouble,
+        on_status: StatusCallback,
         *,
         fence: Fence | None = None,
         waits: bool = True,
         spool: Spool | None = None,
         capacity: int = CAPACITY,
-        before: Callable[[], object] = bool,
+        before_commit: Callable[[], object] = bool,
     ) -> None:
         self.journal = journal
         self.fence = fence
         self.spool = spool
         self.forked = False
-        self._troubled = troubled
+        self._on_status = on_status
         self._waits = waits
         self._capacity = capacity
-        self._before = before
-        self._begin()
+        self._before_commit = before_commit
+        self._reset()
         forks.watch(self)
 
-    def _begin(self) -> None:
+    def _reset(self) -> None:
         self.lost = 0
         self._backlog = Backlog(self._capacity)
-        self._putting = threading.RLock()
-        # Tells, by refusing to notify, whether this thread holds the lock.
-        self._put_by_me = threading.Condition(self._putting)
-        self._midway = False
-        self._committing = threading.RLock()
-        self._turns = CommitLeader(self._committing)
+        self._append_lock = threading.RLock()
+        # Its `notify` raises unless this thread holds the lock: that is how ownership is checked.
+        self._append_lock_owned = threading.Condition(self._append_lock)
+        self._appending = False
+        self._commit_lock = threading.RLock()
+        self._leader = CommitLeader(self._commit_lock)
         self._committer: int | None = None
-        # How many lines were kept in memory, and how many of them are gone from there.
-        self._placed = self._passed = 0
-        self._bell: SimpleQueue[None] = SimpleQueue()
-        self._rung = False
+        # How many lines were ever put into the backlog, and how many of them are committed.
+        self._backlogged = self._backlog_committed = 0
+        self._wakeups: SimpleQueue[None] = SimpleQueue()
+        self._notified = False
         self._thread: threading.Thread | None = None
-        self._starting = threading.RLock()
+        self._start_lock = threading.RLock()
         self._closing = False
         self._error: JournalError | None = None
         self._spool_error: JournalError | None = None
-        self._told = False
+        self._reported_down = False
         self._overflowed = False
         self._refusals: deque[JournalError] = deque()
 
     @property
     def down(self) -> bool:
-        """Whether the journal, or the spool, could not be written the last time."""
+        """Whether the last write to the journal, or to the spool, failed."""
         return self._error is not None or self._spool_error is not None
 
     @property
     def kept(self) -> int:
-        """How many lines are in memory only, to be lost with this process."""
+        """How many lines are in memory only, and would be lost with this process."""
         return len(self._backlog.lines)
 
     @property
     def waits(self) -> bool:
-        """Whether what was put last is durable only after a `wait`."""
+        """Whether the line appended last is durable only after a `wait`."""
         return self._waits and not self._is_spooled()
 
-    # -- putting ----------------------------------------------------------------------------
+    # -- appending --------------------------------------------------------------------------
 
-    def put(self, line: bytes) -> bool:
-        """Keep a line until `ring` or `wait`; says whether it is in the spool, and so durable.
+    def append(self, line: bytes) -> bool:
+        """Add a line, to be committed after `notify` or `wait`.
 
-        Commits nothing, so that it may be called under a lock.
+        Returns True if it is in the spool, and so durable. Commits nothing, so that it may be
+        called under a lock.
         """
-        with self._putting:
+        with self._append_lock:
             spool = self.spool
-            # What waits in memory came before.
+            # The lines in the backlog come before this one.
             if spool is None or self._backlog.lines:
-                self._keep(line)
+                self._append_to_backlog(line)
                 return False
-            midway, self._midway = self._midway, True
+            reentrant, self._appending = self._appending, True
             try:
-                if midway:
-                    # This interrupted another one: who knows how far that came in its file?
-                    spool.turn()
+                if reentrant:
+                    # This call interrupted another one, which may have written a part of its line.
+                    spool.rotate()
                 spool.append(line + b"\n", line)
             except OSError as error:
-                self._keep(line)
+                self._append_to_backlog(line)
                 self._spool_failed(error)
                 return False
             except BaseException:
-                # Interrupted from outside. Twice in the journal is once, but lost is lost.
-                self._keep(line)
-                self.ring()
+                # Interrupted: the line may be in the spool or not. A second copy does no harm.
+                self._append_to_backlog(line)
+                self.notify()
                 raise
             finally:
-                self._midway = midway
+                self._appending = reentrant
             self._spool_error = None
             return True
 
-    def ring(self) -> None:
-        """Have the thread come, or, where there can be none, write at once."""
-        if not self._rung and not self._summon() and not self._is_hindered():
+    def notify(self) -> None:
+        """Wake the writer thread; where no thread can be started, commit at once."""
+        if not self._notified and not self._wake_thread() and not self._must_not_commit():
             self.flush()
 
     def wait(self) -> bool:
-        """Come back when all that was put is durable; says whether it is.
+        """Return when all appended lines are durable; returns False if they are not.
 
-        With a spool it is already. Where the journal is down, only the background thread tries
-        it: a run must not pay for each attempt.
+        With a spool they already are. While the journal is down, only the background thread tries
+        again, so that no run pays for an attempt.
         """
         if self._is_spooled():
             return True
         if not self._waits or self._error is not None:
-            self.ring()
+            self.notify()
             return False
 
-        if self._is_hindered():
-            self._summon()
+        if self._must_not_commit():
+            self._wake_thread()
             return False
-        # Whoever commits does it for all who wait.
-        placed, lost = self._placed, self.lost
-        self._turns.wait(
-            lambda: self._passed >= placed or self._error is not None,
-            partial(self._flush, patient=False),
+        # Whoever commits does it for all that wait.
+        backlogged, lost = self._backlogged, self.lost
+        self._leader.wait(
+            lambda: self._backlog_committed >= backlogged or self._error is not None,
+            partial(self._flush, retry=False),
         )
 
-        return (self._passed >= placed and self.lost == lost) or self._is_spooled()
+        return (self._backlog_committed >= backlogged and self.lost == lost) or self._is_spooled()
 
     def _is_spooled(self) -> bool:
         return self.spool is not None and not self._backlog.lines
 
-    def _keep(self, line: bytes) -> None:
-        self._placed += 1
-        if not self._backlog.put(line):
+    def _append_to_backlog(self, line: bytes) -> None:
+        self._backlogged += 1
+        if not self._backlog.append(line):
             self.lost += 1
             self._overflowed = True
 
@@ -188,54 +189,54 @@ class Writer:
     # -- committing -------------------------------------------------------------------------
 
     def flush(self) -> bool:
-        """Have all that was put before in the journal; says whether that worked.
+        """Commit all lines appended before; returns False if that failed.
 
-        It does not if the journal cannot be written, or must not be from here.
+        It also fails where this thread must not commit.
         """
-        return self._flush(patient=True)
+        return self._flush(retry=True)
 
-    def _flush(self, *, patient: bool) -> bool:
-        if self._is_hindered():
-            self._summon()
+    def _flush(self, *, retry: bool) -> bool:
+        if self._must_not_commit():
+            self._wake_thread()
             return False
         lost = self.lost
         try:
-            with self._committing:
-                if self._committer is not None or (self._error is not None and not patient):
+            with self._commit_lock:
+                if self._committer is not None or (self._error is not None and not retry):
                     return False
-                self._committer, placed = threading.get_ident(), self._placed
+                self._committer, backlogged = threading.get_ident(), self._backlogged
                 try:
-                    self._before()
-                    if done := self._write_all():
-                        self._passed = placed
+                    self._before_commit()
+                    if committed := self._commit_pending():
+                        self._backlog_committed = backlogged
                 finally:
                     self._committer = None
         finally:
-            self._turns.wake()
-        if not done:
-            self._summon()
-        self._tell()
-        return done and self.lost == lost
+            self._leader.wake()
+        if not committed:
+            self._wake_thread()
+        self._report_status()
+        return committed and self.lost == lost
 
-    def _is_hindered(self) -> bool:
-        """Whether others must commit, as this thread keeps the journal or is at work here."""
-        return self._is_at_work() or self.journal.engaged()
+    def _must_not_commit(self) -> bool:
+        """Whether this thread is within a method of this writer, or in a hook's transaction."""
+        return self._is_reentrant() or self.journal.in_transaction()
 
-    def _is_at_work(self) -> bool:
-        """Whether this thread is in the middle of a commit or of putting a line."""
+    def _is_reentrant(self) -> bool:
+        """Whether this call interrupted a commit or an append of the same thread."""
         if self._committer == threading.get_ident():
             return True
         try:
-            self._put_by_me.notify()
+            self._append_lock_owned.notify()
         except RuntimeError:
             return False
 
         return True
 
-    def _write_all(self) -> bool:
+    def _commit_pending(self) -> bool:
         try:
-            self._move()
-            while not self._commit_present():
+            self._spool_backlog()
+            while not self._commit_snapshot():
                 pass
         except JournalError as error:
             self._error = error
@@ -246,41 +247,41 @@ class Writer:
 
         return self._error is None
 
-    def _commit_present(self) -> bool:
-        """Commit what there is now: nobody must write for others for ever.
+    def _commit_snapshot(self) -> bool:
+        """Commit the lines there are now, and none that come later: that might never end.
 
-        Gives False when lines were moved from memory to the spool on the way.
+        Returns False if lines were moved from memory to the spool in the meantime.
         """
-        with self._putting:
-            # Seen at once: what is in memory now comes behind these files, but before later ones.
-            spool, left = self.spool, len(self._backlog.lines)
+        with self._append_lock:
+            # One snapshot: the backlog comes after these files, but before later ones.
+            spool, backlogged = self.spool, len(self._backlog.lines)
             newest = 0 if spool is None else spool.newest
         while spool is not None and (segment := self._oldest(spool, newest)) is not None:
-            commit_all(segment, self._commit, self._drop)
+            commit_all(segment, self._commit, self._discard)
             segment.drop()
-            with self._putting:
-                spool.forget(segment)
-            # Now there may be room for what waits in memory.
-            if self._move():
+            with self._append_lock:
+                spool.remove(segment)
+            # There may be room for the backlog now.
+            if self._spool_backlog():
                 return False
-        commit_all(self._backlog, self._commit, self._drop, left)
+        commit_all(self._backlog, self._commit, self._discard, backlogged)
 
         return True
 
     def _oldest(self, spool: Spool, newest: int) -> Segment | None:
-        with self._putting:
+        with self._append_lock:
             return spool.oldest(newest)
 
-    def _move(self) -> bool:
-        """Have what waits in memory in the spool instead; says whether any of it is now."""
+    def _spool_backlog(self) -> bool:
+        """Move the backlog to the spool; returns True if any line was moved."""
         moved = False
-        while self._backlog.lines and self._move_some():
+        while self._backlog.lines and self._spool_group():
             moved = True
 
         return moved
 
-    def _move_some(self) -> bool:
-        with self._putting:
+    def _spool_group(self) -> bool:
+        with self._append_lock:
             spool = self.spool
             if spool is None:
                 return False
@@ -298,46 +299,45 @@ class Writer:
         try:
             self.journal.commit_lines(lines, self.fence)
         except StaleOwnerError as error:
-            # It will never be right again, and what is owed is done by whoever took over.
-            self._drop(len(lines), error)
+            # The journal will never take them; whoever took over does what is owed.
+            self._discard(len(lines), error)
             self._refusals.append(error)
 
-    def _drop(self, count: int, error: Exception) -> None:
-        with self._putting:
+    def _discard(self, count: int, error: Exception) -> None:
+        with self._append_lock:
             self.lost += count
-        say(f"{count} lines are not in the journal, and will not be: {error!r}")
+        log_loss(f"{count} lines are not in the journal, and will not be: {error!r}")
 
-    def _tell(self) -> None:
-        with self._putting:
-            refused = [self._refusals.popleft() for _ in range(len(self._refusals))]
+    def _report_status(self) -> None:
+        with self._append_lock:
+            refusals = [self._refusals.popleft() for _ in range(len(self._refusals))]
             error = self._error or self._spool_error
-            news = (error is not None) is not self._told
-            self._told = error is not None
+            changed = (error is not None) is not self._reported_down
+            self._reported_down = error is not None
             overflowed, self._overflowed = self._overflowed, False
         if overflowed:
-            say(f"There is no room for more lines; {self.lost} are lost so far")
-        for one in refused:
-            self._troubled(one, self.lost)
-        if news:
-            self._troubled(error, self.lost)
+            log_loss(f"There is no room for more lines; {self.lost} are lost so far")
+        for refusal in refusals:
+            self._on_status(refusal, self.lost)
+        if changed:
+            self._on_status(error, self.lost)
 
     # -- the background thread --------------------------------------------------------------
 
-    def _summon(self) -> bool:
-        self._rung = True
-        self._bell.put(None)
-        if self._thread is None and not self._start():
-            # Let the next one try as well.
-            self._rung = False
+    def _wake_thread(self) -> bool:
+        """Wake the thread, starting it if need be; returns False if it cannot be started."""
+        self._notified = True
+        self._wakeups.put(None)
+        if self._thread is None and not self._start_thread():
+            # The next call tries again.
+            self._notified = False
 
-        return self._rung
+        return self._notified
 
-    def _start(self) -> bool:
-        with self._starting:
+    def _start_thread(self) -> bool:
+        with self._start_lock:
             if self._thread is None and not self._closing:
-                thread = threading.Thread(
-                    target=self._write_on, name="eventflow-journal", daemon=True
-                )
+                thread = threading.Thread(target=self._run, name="eventflow-journal", daemon=True)
                 self._thread = thread
                 try:
                     thread.start()
@@ -349,47 +349,47 @@ class Writer:
 
             return self._thread is not None
 
-    def _write_on(self) -> None:
+    def _run(self) -> None:
         while not self._closing:
             if self._error is None:
-                self._bell.get()
+                self._wakeups.get()
             self._pause(LINGER_SECONDS if self._error is None else RETRY_SECONDS)
-            # Before the flush: what comes behind it rings again.
-            self._rung = False
+            # Before the flush: a line appended after it notifies again.
+            self._notified = False
             try:
                 self.flush()
-            except BaseException as error:  # noqa: BLE001 - whoever is told may fail, the thread may not
-                say(f"Nobody could be told of the state of the journal: {error!r}")
+            except BaseException as error:  # noqa: BLE001 - a callback may fail, the thread may not
+                log_loss(f"Nobody could be told of the state of the journal: {error!r}")
 
     def _pause(self, seconds: float) -> None:
         end = time.monotonic() + seconds
-        while not self._closing and (left := end - time.monotonic()) > 0:
+        while not self._closing and (remaining := end - time.monotonic()) > 0:
             with suppress(Empty):
-                self._bell.get(timeout=left)
+                self._wakeups.get(timeout=remaining)
 
     def close(self) -> bool:
-        """Write what is left and end; says whether nothing is left behind.
+        """Commit the remaining lines and stop the thread; returns False if any line remains.
 
-        May be repeated. A writer can still be used afterwards: it writes everything at once.
+        May be repeated. A closed writer can still be used: it commits every line at once.
         """
         self._closing = True
-        self._bell.put(None)
+        self._wakeups.put(None)
         thread = self._thread
-        if thread not in (None, threading.current_thread()) and not self._is_at_work():
+        if thread not in (None, threading.current_thread()) and not self._is_reentrant():
             thread.join()
         self._thread = None
         atexit.unregister(self.close)
-        done = self.flush()
+        committed = self.flush()
         self.journal.close()
-        return done
+        return committed
 
     # -- forks ------------------------------------------------------------------------------
 
     def before_fork(self) -> None:
-        """Do nothing: the child begins anew, whatever the parent is about."""
+        """Do nothing: the child starts anew, whatever the parent is doing."""
 
     def after_fork(self, *, child: bool) -> None:
-        """Begin anew in a child: what is in memory and in the spool is written by the parent."""
+        """Start anew in a child: the lines in memory and in the spool are the parent's to write."""
         if not child:
             return
         spool, self.spool = self.spool, None
@@ -397,4 +397,4 @@ class Writer:
             spool.close()
         self.fence = None
         self.forked = True
-        self._begin()
+        self._reset()

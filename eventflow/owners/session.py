@@ -58,11 +58,11 @@ FOR_EVER: Final = 365_000
 class Gathered(Protocol):
     """Holds lines back, for a moment."""
 
-    def release(self) -> None:
+    def flush_held(self) -> None:
         """Write what is held back."""
         ...
 
-    def forget(self) -> None:
+    def discard_held(self) -> None:
         """Have nothing held back any more: it is another process's to write."""
         ...
 
@@ -153,16 +153,16 @@ class OwnerSession:
             partial(self._troubled, self.owner),
             waits=not self.url.startswith("memory:"),
             spool=spool,
-            before=self._gather,
+            before_commit=self._gather,
         )
 
-    def enlist(self, recorder: Gathered) -> None:
+    def register(self, recorder: Gathered) -> None:
         """Ask a recorder for what it holds back before lines are committed."""
         self._gathered.add(recorder)
 
     def _gather(self) -> None:
         for one in list(self._gathered):
-            one.release()
+            one.flush_held()
 
     def _own_folder(self, row: OwnerRow) -> OwnFolder | None:
         root = owners_folder(self.url)
@@ -199,18 +199,18 @@ class OwnerSession:
 
         return self._writer
 
-    def put(self, line: bytes) -> None:
+    def append(self, line: bytes) -> None:
         """Write a line; calls nothing else, so that it may be called under a lock."""
         writer = self._writer or self.writer
         if self._heading is not None:
             # Not before: who dies without a line has left nothing to be finished.
             heading, self._heading = self._heading, None
-            writer.put(heading)
-        writer.put(line)
+            writer.append(heading)
+        writer.append(line)
 
-    def ring(self) -> None:
+    def notify(self) -> None:
         """Have what is put, or held back, in the journal within a moment."""
-        (self._writer or self.writer).ring()
+        (self._writer or self.writer).notify()
 
     def wait(self) -> bool:
         """Come back when all lines are as durable as they are to be; says whether they are."""
@@ -372,7 +372,7 @@ class OwnerSession:
             atexit.unregister(self.close)
             self.given_up = frozenset(live)
             for one in self._gathered:
-                one.forget()
+                one.discard_held()
             self._begin_anew()
 
 
@@ -393,9 +393,9 @@ class _As:
             raise StaleOwnerError(self._owner, 0)
         self._ownership.journal.commit_lines(lines, fence)
 
-    def engaged(self) -> bool:
+    def in_transaction(self) -> bool:
         """Whether this thread keeps the journal, and therefore cannot commit."""
-        return self._ownership.journal.engaged()
+        return self._ownership.journal.in_transaction()
 
     def close(self) -> None:
         """Leave files and connections open: the ownership has leave to take, and closes them."""

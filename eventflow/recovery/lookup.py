@@ -55,9 +55,9 @@ class DefinitionLookup:
             else:
                 bus.attach(hook.fn, HookReceiver(hook), hook.filter(), phase=Phase.HOOK)
         # Only now: a file that ends the process while it is loaded would do so again for ever.
-        self._account.books.guard(FOR_ALL, _hooks_for_all(bus))
+        self._account.sink.guard(FOR_ALL, _hooks_for_all(bus))
         for reference, definition in self._found.items():
-            self._account.books.guard(reference, definition.hooks)
+            self._account.sink.guard(reference, definition.hooks)
 
     def hook(self, hook_id: str) -> Hook | None:
         """Give a hook that no definition and no bus has."""

@@ -110,7 +110,7 @@ def _account() -> Recorder:
     account = recorder()
     if account is None:
         raise JournalError("There is no journal here to recover from.")
-    account.books.begin()
+    account.sink.begin()
 
     return account
 
@@ -161,7 +161,7 @@ def _finished(
     account: Recorder, owner: OwnerRow, how: str, handed_over: Mapping[str, bytes]
 ) -> Report:
     """Finish all runs of an owner that nobody alive keeps."""
-    fence = account.books.fence()
+    fence = account.sink.fence()
     move_in(owner)
     executed = f"The process that executed it (pid {owner.pid} on {owner.host}) {how}."
     finisher = Finisher(account, DefinitionLookup(account, Reloader(owner), handed_over), executed)

@@ -162,7 +162,7 @@ class Run:
         self.cancel_scope: CancelScope = CancelScope(None if above is None else above.cancel_scope)
         self.entered: LazyState | None = None
         self.routes: Any = None  # what the bus remembers of whom this run's transitions go to
-        self.journalled: Any = None  # its page in the journal
+        self.journalled: Any = None  # its encoder in the journal
         self.transitions: int = 0
         self.run_count: int = 0
         self.created_at: Moment = None

@@ -10,12 +10,12 @@ from uuid import UUID
 from uuid_utils.compat import uuid7
 
 from eventflow.hooks.ledger import DeliveryStatus
-from eventflow.journal.contract import Batch, Journal
+from eventflow.journal.contract import Journal
 from eventflow.journal.rows import DeliveryRow, EventRow, RunRow
 from eventflow.primitives.ids import delivery_id
 from eventflow.primitives.records import ErrorInfo
 from eventflow.states import TERMINAL, StateType
-from tests.journal.rows import a_run, an_owner
+from tests.journal.rows import a_run, an_owner, line_of
 
 P, R, S = StateType.PENDING, StateType.RUNNING, StateType.SCHEDULED
 C, F, X = StateType.COMPLETED, StateType.FAILED, StateType.CRASHED
@@ -61,7 +61,7 @@ def live(
         )
         here = [one for one in owed if one.state == name]
         deliveries = [_row(run, ordinal, one) for ordinal, one in enumerate(here)]
-        journal.commit(Batch(None, {run.id: run}, [event], deliveries, []))
+        journal.commit_lines([line_of(runs=[run], events=[event], deliveries=deliveries)])
         follows = run.state_id
 
     return run.id

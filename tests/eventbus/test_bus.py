@@ -481,9 +481,9 @@ class Ledger:
         self.waits = waits
         self.did: list[Any] = []
 
-    def record(self, fact: Any, owed: Any, *, heard: bool) -> bool:
+    def record(self, fact: Any, owed: Any, *, observed: bool) -> bool:
         """Note a transition, for whom it is, and whether somebody hears of it."""
-        self.did.append((fact.to_state.name, [one.listener.__name__ for one in owed], heard))
+        self.did.append((fact.to_state.name, [one.listener.__name__ for one in owed], observed))
         return self.waits
 
     def wait(self) -> None:

@@ -12,7 +12,7 @@ ROOT = Path(__file__).parent.parent.parent
 
 
 class Process:
-    """A process that runs a piece of code and is told when to go on."""
+    """A process that runs a piece of code, and goes on when its input ends."""
 
     def __init__(self, code: str, *arguments: object, options: tuple[str, ...] = ()) -> None:
         self.popen = subprocess.Popen(
@@ -28,16 +28,16 @@ class Process:
         self.stdin, self.stdout = self.popen.stdin, self.popen.stdout
 
     def line(self) -> str:
-        """Give the next line that it prints."""
+        """Return the next line that it prints."""
         return self.stdout.readline().strip()
 
     def kill(self) -> None:
-        """Kill it, and come back when it is dead."""
+        """Kill it, and wait until it is dead."""
         self.popen.send_signal(signal.SIGKILL)
         self.popen.wait(30)
 
     def rest(self) -> str:
-        """Let it go on; gives what is printed until it and all that it started have ended."""
+        """Let it go on; returns what is printed until it and all its children have ended."""
         with self.popen:
             # Not `communicate`, which passes over what `line` has read ahead.
             self.stdin.close()

@@ -40,6 +40,6 @@ def _execute(postgres: Server, text: str) -> None:
 @pytest.fixture(params=["memory", "sqlite", "postgresql"])
 def journal(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Journal]:
     urls = {"memory": "memory://", "sqlite": f"sqlite:///{tmp_path}/journal.db"}
-    one = open_journal(urls.get(request.param) or request.getfixturevalue("postgres_url"))
-    yield one
-    one.close()
+    made = open_journal(urls.get(request.param) or request.getfixturevalue("postgres_url"))
+    yield made
+    made.close()

@@ -1,4 +1,4 @@
-"""Reading, in tests, what runs have left in the journal in force."""
+"""What runs have left in the journal in force, read for tests."""
 
 from __future__ import annotations
 
@@ -12,69 +12,74 @@ from eventflow.journal.rows import DeliveryRow, RunRow
 from eventflow.wiring import recorder
 
 
-def account() -> Recorder:
-    """Give what keeps account of the runs on the bus in force."""
-    found = recorder()
-    assert found is not None
+def the_recorder() -> Recorder:
+    """Return the recorder of the bus in force."""
+    attached = recorder()
+    assert attached is not None
 
-    return found
+    return attached
 
 
 def written() -> Journal:
-    """Give the journal in force, with all in it that was recorded."""
-    assert account().flush()
+    """Return the journal in force, after a flush of the recorder."""
+    assert the_recorder().flush()
 
-    return account().journal
+    return the_recorder().journal
 
 
 def the_run(definition: str) -> RunRow:
-    """Give the only run of a definition."""
-    (found,) = written().runs(RunQuery(definition=definition))
+    """Return the only run of a definition."""
+    (row,) = written().runs(RunQuery(definition=definition))
 
-    return found
+    return row
 
 
 def owed(run_id: UUID | None = None) -> list[DeliveryRow]:
-    """Give the deliveries of a run, or of all, as they stand now."""
+    """Return the deliveries of a run, or of all runs."""
     return written().deliveries(DeliveryQuery(run_id=run_id))
 
 
 def statuses(run_id: UUID | None = None) -> list[tuple[str, str, int]]:
-    """Give state, status and attempts of the deliveries of a run, or of all."""
+    """Return state, status and attempts of the deliveries of a run, or of all runs."""
     journal = written()
     events = {
         event.id: event.state_name
-        for one in journal.runs(RunQuery())
-        for event in journal.events(one.id)
+        for run in journal.runs(RunQuery())
+        for event in journal.events(run.id)
     }
 
-    return [(events[one.event_id], str(one.status), one.attempts) for one in owed(run_id)]
+    return [(events[row.event_id], str(row.status), row.attempts) for row in owed(run_id)]
 
 
-def told_alike(events: Sequence[Event]) -> int:
-    """Compare the journal with the events of the runs; gives how many runs there are."""
+def compare_with_events(events: Sequence[Event]) -> int:
+    """Assert that the journal says what the events say; returns how many runs there are."""
     journal = written()
-    transitions = [one for one in events if isinstance(one, StateTransition)]
-    last = {one.run_id: one for one in transitions}
+    transitions = [event for event in events if isinstance(event, StateTransition)]
+    last = {event.run_id: event for event in transitions}
     assert {row.id for row in journal.runs(RunQuery())} == set(last)
     for run_id, event in last.items():
         row = journal.run(run_id)
         assert row is not None
-        _alike(row, event)
-        assert [
-            (one.id, one.sequence, one.state_type, one.state_name, one.follows, one.run_count)
-            for one in journal.events(run_id)
-        ] == [
-            (one.id, one.sequence, one.to_state.type, one.to_state.name, one.follows, one.run_count)
-            for one in transitions
-            if one.run_id == run_id
+        _compare(row, event)
+        recorded = [
+            (row.id, row.sequence, row.state_type, row.state_name, row.follows, row.run_count)
+            for row in journal.events(run_id)
+        ]
+        assert recorded == [
+            (event.id, event.sequence, *_type_and_name(event), event.follows, event.run_count)
+            for event in transitions
+            if event.run_id == run_id
         ]
     assert journal.verify() == []
 
     return len(last)
 
 
-def _alike(row: RunRow, event: StateTransition) -> None:
+def _type_and_name(event: StateTransition) -> tuple[str, str]:
+    return event.to_state.type, event.to_state.name
+
+
+def _compare(row: RunRow, event: StateTransition) -> None:
     state, run = event.to_state, event.run
     assert run is not None
     assert (row.run_type, row.name, row.definition) == (
@@ -90,5 +95,5 @@ def _alike(row: RunRow, event: StateTransition) -> None:
     assert (row.created, row.started, row.ended) == (run.created, run.start_time, run.end_time)
     assert row.state_at == state.timestamp
     assert set(row.tags) == set(event.tags)
-    assert row.owner == account().owner_id
+    assert row.owner == the_recorder().owner_id
     assert abs(row.seconds - run.seconds) < 1e-6

@@ -1,19 +1,23 @@
-"""Rows for tests of the journal: whatever a test does not say is made up."""
+"""Rows for tests of the journal, with values made up, and the lines that write them."""
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
+from enum import Enum
 from typing import Any
 from uuid import UUID
 
 from uuid_utils.compat import uuid7
 
 from eventflow.hooks.ledger import DeliveryStatus
-from eventflow.journal.contract import Batch, Fence
-from eventflow.journal.rows import DeliveryRow, EventRow, OwnerRow, RunRow, Settlement
+from eventflow.journal.format import JournalLine
+from eventflow.journal.rows import DeliveryRow, EventRow, OwnerRow, RunRow, Settlement, micros
 from eventflow.states import StateType
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
+ENDED: dict[str, Any] = {"ended": NOW, "state_type": StateType.COMPLETED, "state_name": "Completed"}
 
 
 def a_run(**given: Any) -> RunRow:
@@ -66,7 +70,7 @@ def an_event(run: RunRow, **given: Any) -> EventRow:
 
 
 def later(run: RunRow, kind: StateType, *, ends: bool = False) -> RunRow:
-    """Give the run as it stands in its next state."""
+    """Make the row of the run in its next state."""
     at = run.state_at + timedelta(seconds=1)
 
     return run._replace(
@@ -89,7 +93,7 @@ def a_delivery(run: RunRow, **given: Any) -> DeliveryRow:
 def settled(
     delivery: DeliveryRow, status: DeliveryStatus, attempts: int = 1, **given: Any
 ) -> Settlement:
-    """Say what came of an attempt."""
+    """Make the outcome of an attempt."""
     return Settlement(delivery.run_id, delivery.id, status, attempts, NOW)._replace(**given)
 
 
@@ -111,11 +115,49 @@ def an_owner(id: str = "owner", **given: Any) -> OwnerRow:
     return made._replace(**given)
 
 
-def entering(run: RunRow, *deliveries: DeliveryRow, fence: Fence | None = None) -> Batch:
-    """Make the batch of one transition."""
-    return Batch(fence, {run.id: run}, [an_event(run)], list(deliveries), [])
+def line_of(
+    *,
+    runs: Iterable[RunRow] = (),
+    events: Iterable[EventRow] = (),
+    deliveries: Iterable[DeliveryRow] = (),
+    settlements: Iterable[Settlement] = (),
+) -> JournalLine:
+    """Make the line of some rows, as the encoder makes it of the transitions of runs."""
+    tables: dict[str, Iterable[Sequence[Any]]] = {
+        "runs": runs,
+        "events": events,
+        "deliveries": deliveries,
+        "settlements": settlements,
+    }
+    values = {table: [[*map(_plain, row)] for row in rows] for table, rows in tables.items()}
+
+    return JournalLine.of({table: rows for table, rows in values.items() if rows})
+
+
+def entering(run: RunRow, *deliveries: DeliveryRow) -> JournalLine:
+    """Make the line of one transition, with what it owes to hooks."""
+    return line_of(runs=[run], events=[an_event(run)], deliveries=deliveries)
+
+
+def settling(*settlements: Settlement) -> JournalLine:
+    """Make the line of the outcomes of attempts."""
+    return line_of(settlements=settlements)
+
+
+def _plain(value: Any) -> Any:
+    """Convert a value of a row to what the line holds of it."""
+    if isinstance(value, UUID):
+        return value.hex
+    if isinstance(value, datetime):
+        return micros(value)
+    if isinstance(value, tuple):
+        return json.dumps(value)
+    if isinstance(value, Enum):
+        return str(value)
+
+    return int(value) if isinstance(value, bool) else value
 
 
 def ids(rows: list[Any]) -> list[UUID]:
-    """Give the ids of rows."""
+    """Return the ids of rows."""
     return [row.id for row in rows]

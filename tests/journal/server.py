@@ -104,12 +104,12 @@ class Server:
                 time.sleep(0.02)
             else:
                 return
-            said = (self.folder / "log").read_text()
-            assert self.process.poll() is None, said
-            assert time.monotonic() < deadline, said
+            log = (self.folder / "log").read_text()
+            assert self.process.poll() is None, log
+            assert time.monotonic() < deadline, log
 
     def url(self, schema: str | None = None) -> str:
-        """Give the URL of the server, or one whose tables are in a schema of their own."""
+        """Return the URL of the server, or one for tables in a schema of their own."""
         base = f"postgresql://postgres@127.0.0.1:{self.port}/postgres"
         return base if schema is None else f"{base}?options=-csearch_path%3D{schema}"
 
@@ -131,6 +131,6 @@ class Server:
 
 
 def _free_port() -> int:
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return int(one.getsockname()[1])
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])

@@ -13,7 +13,7 @@ from pydantic import SecretStr
 
 from eventflow import Hook, flow, task
 from eventflow.hooks.ledger import DeliveryStatus
-from eventflow.journal.encoder import RunEncoder, line, settlement
+from eventflow.journal.encoder import RunEncoder, encode_line, encode_settlement
 from eventflow.journal.format import decode
 from eventflow.journal.rows import Codec, EventRow, RunRow
 from eventflow.primitives.ids import delivery_id, new_id
@@ -26,12 +26,12 @@ codec = Codec(UUID)
 
 @task
 def work(**values: Any) -> None:
-    """Be a task with parameters."""
+    """Take any parameters."""
 
 
 @flow
 def around() -> None:
-    """Be a flow around it."""
+    """Stand for the flow of a task."""
 
 
 def a_run(**values: Any) -> TaskRun:
@@ -39,10 +39,10 @@ def a_run(**values: Any) -> TaskRun:
     return TaskRun(work, "work", lambda: values, frozenset(), None)
 
 
-def written(page: RunEncoder, fact: Transition, *hooks: Hook) -> bytes:
+def written(encoder: RunEncoder, fact: Transition, *hooks: Hook) -> bytes:
     """Make the line of one transition."""
-    made = line([page.entry(fact)], page.deliveries(fact, hooks))
-    # It says the same to who reads it and to who still has its rows.
+    made = encode_line([encoder.entry(fact)], encoder.deliveries(fact, hooks))
+    # Parsed, it has the same rows as those that it carries.
     assert decode([bytes(made)]) == decode([made])
 
     return bytes(made)
@@ -50,31 +50,31 @@ def written(page: RunEncoder, fact: Transition, *hooks: Hook) -> bytes:
 
 def rows(line: bytes) -> tuple[RunRow, EventRow, list[Any]]:
     """Read a line back as the journal does."""
-    found = decode([line])
-    assert found.bad == []
-    (run,) = found.runs.values()
+    decoded = decode([line])
+    assert decoded.bad == []
+    (run,) = decoded.runs.values()
 
     return (
         codec.run_in(run),
-        codec.event_in(found.events),
-        [codec.delivery_in(one) for one in found.deliveries.values()],
+        codec.event_in(decoded.events),
+        [codec.delivery_in(row) for row in decoded.deliveries.values()],
     )
 
 
 def parameters(**values: Any) -> Any:
-    """Give what a line says of parameters."""
+    """Return what a line records of parameters."""
     run = a_run(**values)
-    page = RunEncoder(run, "owner")
-    written(page, run.enter(Pending()))
-    row, _, _ = rows(written(page, run.enter(Running())))
+    encoder = RunEncoder(run, "owner")
+    written(encoder, run.enter(Pending()))
+    row, _, _ = rows(written(encoder, run.enter(Running())))
     assert row.parameters is not None
     assert len(row.parameters) < 10_000
 
     return json.loads(row.parameters)
 
 
-def test_plain_parameters_are_as_they_are() -> None:
-    """Numbers, texts, truths and nothing."""
+def test_plain_parameters_are_recorded_as_they_are() -> None:
+    """Numbers, texts, booleans and None."""
     given_ = {"a": 1, "b": 1.5, "c": "text", "d": True, "e": None, "f": -(2**63), "g": ""}
     assert parameters(**given_) == given_
 
@@ -105,7 +105,7 @@ class Rude:
     ],
 )
 def test_any_other_parameter_is_described(value: object, shown: str) -> None:
-    """Shortly, with what is secret masked, whatever it holds."""
+    """In a short text, with secrets masked, whatever it contains."""
     assert parameters(value=value) == {"value": shown}
 
 
@@ -116,29 +116,29 @@ def test_a_large_parameter_is_cut(large: Any) -> None:
     assert len(parameters(large=large[0])["large"]) < 1_000
 
 
-def test_what_cannot_be_described_is_named() -> None:
-    """By its class: whatever its `__repr__` raises, or whatever it only looks like."""
+def test_a_parameter_that_cannot_be_described_is_named() -> None:
+    """By its class, whatever its `__repr__` raises."""
     assert parameters(value=Rude())["value"].startswith("<Rude")
     assert parameters(value=[Rude()])["value"].startswith("[<Rude")
     assert "list" in parameters(value=type("list", (), {})())["value"]
 
 
 def test_parameters_that_contain_themselves_are_described() -> None:
-    """Without end they would be."""
+    """The description ends."""
     endless: list[Any] = []
     endless.append(endless)
     assert parameters(endless=endless) == {"endless": "[[[[...]]]]"}
 
 
 def test_messages_and_errors_are_cut() -> None:
-    """At ten thousand characters each; what was raised is still told by kind."""
+    """At ten thousand characters each; the type of the error remains."""
     run = a_run()
-    page = RunEncoder(run, "owner")
-    written(page, run.enter(Pending()))
-    written(page, run.enter(Running()))
+    encoder = RunEncoder(run, "owner")
+    written(encoder, run.enter(Pending()))
+    written(encoder, run.enter(Running()))
     error = ErrorInfo(type="ValueError", message="x" * 100_000, traceback="t")
     failed = State[Any](type=StateType.FAILED, message="m" * 99_999, error=error)
-    row, event, _ = rows(written(page, run.enter(failed)))
+    row, event, _ = rows(written(encoder, run.enter(failed)))
     assert row.message == event.message == "m" * 10_000
     assert event.error is not None
     assert ErrorInfo.model_validate_json(event.error) == error.model_copy(
@@ -148,7 +148,7 @@ def test_messages_and_errors_are_cut() -> None:
 
 @given(st.text(), st.text(), st.lists(st.text(min_size=1), max_size=3))
 def test_any_text_makes_a_line(name: str, message: str, tags: list[str]) -> None:
-    """One line, that reads back as it was, but for what no encoding has."""
+    """One line, which reads back as it was, except for characters without an encoding."""
     run = TaskRun(work, name, dict, frozenset(tags), None)
     run.name = name
     made = written(RunEncoder(run, "owner"), run.enter(Pending(message=message)))
@@ -159,33 +159,32 @@ def test_any_text_makes_a_line(name: str, message: str, tags: list[str]) -> None
     assert len(row.tags) == len(set(tags))
 
 
-def test_a_page_grows_with_its_run() -> None:
+def test_an_encoder_follows_its_run() -> None:
     """What is known later is in later lines: beginning, parameters, another name, the end."""
     run = a_run(number=1)
-    fact = run.enter(Pending())
-    page = RunEncoder(run, "owner")
-    first, one, _ = rows(written(page, fact))
+    encoder = RunEncoder(run, "owner")
+    lines = [written(encoder, run.enter(Pending()))]
     run.name = "renamed"
-    second, two, _ = rows(written(page, run.enter(Running())))
-    third, three, _ = rows(written(page, run.enter(Completed())))
+    lines += [written(encoder, run.enter(state)) for state in (Running(), Completed())]
+    runs, events, _ = zip(*map(rows, lines), strict=True)
 
-    assert (first.name == "renamed", second.name, third.name) == (False, "renamed", "renamed")
-    assert [one.parameters for one in (first, second, third)] == [None, *['{"number":1}'] * 2]
-    assert [one.started for one in (first, second, third)] == [None, *[run.start_time] * 2]
-    assert [one.ended for one in (first, second, third)] == [None, None, run.end_time]
-    assert [one.sequence for one in (one, two, three)] == [0, 1, 2]
-    assert [one.follows for one in (one, two, three)] == [None, one.id, two.id]
+    assert [row.name == "renamed" for row in runs] == [False, True, True]
+    assert [row.parameters for row in runs] == [None, *['{"number":1}'] * 2]
+    assert [row.started for row in runs] == [None, *[run.start_time] * 2]
+    assert [row.ended for row in runs] == [None, None, run.end_time]
+    assert [event.sequence for event in events] == [0, 1, 2]
+    assert [event.follows for event in events] == [None, events[0].id, events[1].id]
 
 
 @given(st.lists(st.tuples(st.integers(0, 4), st.sampled_from(["one", "other"])), max_size=20))
-def test_each_run_has_its_own_above_it(turns: list[tuple[int, str]]) -> None:
-    """Whatever run was put down before it, in whoever's name."""
+def test_each_run_has_its_own_ancestors(order: list[tuple[int, str]]) -> None:
+    """Whatever run was encoded before it, for whichever owner."""
     top, other = (FlowRun(around, "around", dict, frozenset(), None) for _ in range(2))
     under = FlowRun(around, "around", dict, frozenset(), top)
     within = TaskRun(work, "work", dict, frozenset(), under)
     above: list[Run | None] = [None, top, other, under, within]
-    for place, owner in turns:
-        run = TaskRun(work, "work", dict, frozenset(), above[place])
+    for index, owner in order:
+        run = TaskRun(work, "work", dict, frozenset(), above[index])
         row, _, _ = rows(written(RunEncoder(run, owner), run.enter(Pending())))
         assert row.owner == owner
         assert (row.parent_run_id, row.flow_run_id, row.root_flow_run_id) == (
@@ -195,33 +194,34 @@ def test_each_run_has_its_own_above_it(turns: list[tuple[int, str]]) -> None:
         )
 
 
-def test_transitions_of_several_runs_are_one_line() -> None:
+def test_transitions_of_several_runs_make_one_line() -> None:
     """With one row for each run, as of its last transition, and all events in their order."""
     first, second = a_run(), a_run()
-    pages = {one: RunEncoder(one, "owner") for one in (first, second)}
+    encoders = {run: RunEncoder(run, "owner") for run in (first, second)}
     states = [(first, Pending()), (second, Pending()), (first, Running()), (first, Completed())]
-    entries = [pages[run].entry(run.enter(state)) for run, state in states]
-    found = decode([line(entries)])
-    assert [codec.run_in(one).state_name for one in found.runs.values()] == ["Completed", "Pending"]
-    assert found.events[:: len(EventRow._fields)] == [state.id.hex for _, state in states]
+    entries = [encoders[run].entry(run.enter(state)) for run, state in states]
+    decoded = decode([encode_line(entries)])
+    runs = map(codec.run_in, decoded.runs.values())
+    assert [row.state_name for row in runs] == ["Completed", "Pending"]
+    assert decoded.events[:: len(EventRow._fields)] == [state.id.hex for _, state in states]
 
 
-def test_what_is_owed_is_in_the_line() -> None:
-    """In order, with ids that follow from the event's."""
+def test_deliveries_are_in_the_line() -> None:
+    """In order, with ids that are derived from the event's."""
     run = a_run()
     fact = run.enter(Pending())
     hooks = [Hook(print, id="\udc80 odd"), Hook(lambda *_: None, id="lambda")]
-    _, event, found = rows(written(RunEncoder(run, "owner"), fact, *hooks))
-    assert [(one.id, one.ordinal, one.hook, one.importable) for one in found] == [
+    _, event, deliveries = rows(written(RunEncoder(run, "owner"), fact, *hooks))
+    assert [(row.id, row.ordinal, row.hook, row.importable) for row in deliveries] == [
         (delivery_id(event.id, 0), 0, "\\udc80 odd", True),
         (delivery_id(event.id, 1), 1, "lambda", False),
     ]
-    pending = (DeliveryStatus.PENDING, 0)
-    assert [(one.status, one.attempts) for one in found] == [(DeliveryStatus.RUNNING, 1), pending]
+    running, pending = (DeliveryStatus.RUNNING, 1), (DeliveryStatus.PENDING, 0)
+    assert [(row.status, row.attempts) for row in deliveries] == [running, pending]
 
 
-def test_a_hook_whose_function_has_no_hash_is_owed_as_any_other() -> None:
-    """Such as an object that is compared by what it holds."""
+def test_a_hook_whose_function_has_no_hash_is_recorded() -> None:
+    """Such as an object that is compared by its content."""
 
     class Compared:
         def __eq__(self, other: object) -> bool:
@@ -233,19 +233,19 @@ def test_a_hook_whose_function_has_no_hash_is_owed_as_any_other() -> None:
 
     run = a_run()
     hook = Hook(Compared(), id="compared")
-    _, _, found = rows(written(RunEncoder(run, "owner"), run.enter(Pending()), hook))
-    assert [(one.hook, one.importable) for one in found] == [("compared", False)]
+    _, _, deliveries = rows(written(RunEncoder(run, "owner"), run.enter(Pending()), hook))
+    assert [(row.hook, row.importable) for row in deliveries] == [("compared", False)]
 
 
 def test_a_settlement_says_why_and_when() -> None:
-    """When the next attempt may begin, by the delay; the reason is cut."""
+    """The error is cut; the next attempt may begin after the delay."""
     run_id, event_id = new_id(), new_id()
     status = DeliveryStatus.FAILED
-    row = settlement((run_id, event_id, 3), status, 2, "\udc80" + "x" * 20_000, 1.5)
-    ((key, values),) = decode([bytes(line([], None, [row]))]).settlements.items()
+    row = encode_settlement((run_id, event_id, 3), status, 2, "\udc80" + "x" * 20_000, 1.5)
+    ((key, values),) = decode([bytes(encode_line([], None, [row]))]).settlements.items()
     found_run, found_id, found_status, attempts, updated, due, error = values
     assert (found_run, found_id, key) == (run_id.hex, key, delivery_id(event_id, 3).hex)
     assert (found_status, attempts, due - updated) == ("failed", 2, 1_500_000)
     assert (error[:7], len(error)) == ("\\udc80x", 10_000)
-    row = settlement((run_id, event_id, 0), DeliveryStatus.DELIVERED, 1, None, 0.0)
+    row = encode_settlement((run_id, event_id, 0), DeliveryStatus.DELIVERED, 1, None, 0.0)
     assert row[5:] == [None, None]

@@ -12,51 +12,51 @@ from eventflow.journal.leader import CommitLeader
 
 @pytest.fixture(autouse=True)
 def only_when_woken(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have nobody look by itself, which would hide that nobody wakes it."""
-    monkeypatch.setattr(module, "LOOK_SECONDS", 3600.0)
+    """Let no thread check by itself, which would hide that it is not woken."""
+    monkeypatch.setattr(module, "POLL_SECONDS", 3600.0)
 
 
 class Work:
     """Work that takes until it is let go on, and is over after so many times."""
 
     def __init__(self, times: int = 1) -> None:
-        self.left = times
-        self.begun, self.go_on = threading.Semaphore(0), threading.Semaphore(0)
+        self.remaining = times
+        self.begun, self.release = threading.Semaphore(0), threading.Semaphore(0)
         self.doers: list[str] = []
-        self.asked = threading.Semaphore(0)
+        self.checked = threading.Semaphore(0)
 
-    def over(self) -> bool:
-        self.asked.release()
-        return not self.left
+    def is_done(self) -> bool:
+        self.checked.release()
+        return not self.remaining
 
     def do(self) -> None:
         self.doers.append(threading.current_thread().name)
         self.begun.release()
-        assert self.go_on.acquire(timeout=60)
-        self.left -= 1
+        assert self.release.acquire(timeout=60)
+        self.remaining -= 1
 
 
-def test_what_is_over_is_not_done() -> None:
-    """Nobody works, and nobody waits for whoever has the key."""
-    key = threading.RLock()
-    others = threading.Thread(target=CommitLeader(key).wait, args=(lambda: True, lambda: 1 / 0))
-    with key:
+def test_work_that_is_done_is_not_done_again() -> None:
+    """No thread works, or waits for the holder of the lock."""
+    lock = threading.RLock()
+    others = threading.Thread(target=CommitLeader(lock).wait, args=(lambda: True, lambda: 1 / 0))
+    with lock:
         others.start()
         others.join(60)
 
     assert not others.is_alive()
 
 
-def test_one_does_it_for_all() -> None:
-    """Those that come while it is done go on when it is, without the key."""
-    work, turns = Work(), CommitLeader(threading.RLock())
-    threads = [threading.Thread(target=turns.wait, args=(work.over, work.do)) for _ in range(5)]
+def test_one_thread_works_for_all() -> None:
+    """Those that come in the meantime go on when it is done, without the lock."""
+    work, leader = Work(), CommitLeader(threading.RLock())
+    threads = [threading.Thread(target=leader.wait, args=(work.is_done, work.do)) for _ in range(5)]
     for thread in threads:
         thread.start()
     assert work.begun.acquire(timeout=60)
     for _ in threads:
-        assert work.asked.acquire(timeout=60)
-    work.go_on.release()
+        assert work.checked.acquire(timeout=60)
+    work.release.release()
     for thread in threads:
         thread.join(60)
 
@@ -64,36 +64,36 @@ def test_one_does_it_for_all() -> None:
     assert len(work.doers) == 1
 
 
-def test_if_it_fails_another_one_does_it() -> None:
-    """Whoever was at it has the error; the others do not wait for ever."""
-    turns, failed, done = CommitLeader(threading.RLock()), threading.Event(), threading.Event()
-    begun, go_on = threading.Event(), threading.Event()
+def test_another_thread_works_if_one_fails() -> None:
+    """The failing thread gets the error; the others do not wait for ever."""
+    leader, failed, done = CommitLeader(threading.RLock()), threading.Event(), threading.Event()
+    begun, release = threading.Event(), threading.Event()
 
     def fail() -> None:
         begun.set()
-        assert go_on.wait(60)
+        assert release.wait(60)
         raise KeyboardInterrupt
 
     def first() -> None:
         try:
-            turns.wait(done.is_set, fail)
+            leader.wait(done.is_set, fail)
         except KeyboardInterrupt:
             failed.set()
 
-    asked = threading.Event()
+    checked = threading.Event()
 
-    def over() -> bool:
-        asked.set()
+    def is_done() -> bool:
+        checked.set()
         return done.is_set()
 
-    one = threading.Thread(target=first)
-    other = threading.Thread(target=turns.wait, args=(over, done.set))
-    one.start()
+    failing = threading.Thread(target=first)
+    other = threading.Thread(target=leader.wait, args=(is_done, done.set))
+    failing.start()
     assert begun.wait(60)
     other.start()
-    assert asked.wait(60)
-    go_on.set()
-    for thread in (one, other):
+    assert checked.wait(60)
+    release.set()
+    for thread in (failing, other):
         thread.join(60)
 
     assert failed.is_set()
@@ -101,48 +101,48 @@ def test_if_it_fails_another_one_does_it() -> None:
     assert not other.is_alive()
 
 
-def test_work_done_without_waiting_is_told_by_waking() -> None:
-    """A thread that waits while the key is held elsewhere looks again when it is woken."""
-    work, key = Work(), threading.RLock()
-    turns = CommitLeader(key)
-    waiting = threading.Thread(target=turns.wait, args=(work.over, work.do))
-    with key:
+def test_work_done_elsewhere_is_noticed_after_a_wake() -> None:
+    """A thread that waits while the lock is held elsewhere checks again when it is woken."""
+    work, lock = Work(), threading.RLock()
+    leader = CommitLeader(lock)
+    waiting = threading.Thread(target=leader.wait, args=(work.is_done, work.do))
+    with lock:
         waiting.start()
-        assert work.asked.acquire(timeout=60)
-        work.left = 0
-    turns.wake()
-    # It may have come to its place only now: then it took the key, and looked by itself.
+        assert work.checked.acquire(timeout=60)
+        work.remaining = 0
+    leader.wake()
+    # If it began to wait only now, it took the lock and checked by itself.
     waiting.join(60)
 
     assert not waiting.is_alive()
     assert work.doers == []
 
 
-def test_who_is_not_woken_looks_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whoever did the work was interrupted before it could tell."""
-    monkeypatch.setattr(module, "LOOK_SECONDS", 0.01)
-    work, key = Work(), threading.RLock()
-    waiting = threading.Thread(target=CommitLeader(key).wait, args=(work.over, work.do))
-    with key:
+def test_a_thread_that_is_not_woken_checks_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The thread that worked may be interrupted before it wakes the others."""
+    monkeypatch.setattr(module, "POLL_SECONDS", 0.01)
+    work, lock = Work(), threading.RLock()
+    waiting = threading.Thread(target=CommitLeader(lock).wait, args=(work.is_done, work.do))
+    with lock:
         waiting.start()
         for _ in range(3):
-            assert work.asked.acquire(timeout=60)
-        work.left = 0
+            assert work.checked.acquire(timeout=60)
+        work.remaining = 0
         waiting.join(60)
 
     assert not waiting.is_alive()
     assert work.doers == []
 
 
-def test_what_is_done_within_the_work_may_wait_as_well() -> None:
-    """The key is reentrant, so that a signal handler that interrupts the work can go through."""
-    turns = CommitLeader(threading.RLock())
+def test_the_work_may_wait_as_well() -> None:
+    """The lock is reentrant, so that a signal handler that interrupts the work can wait too."""
+    leader = CommitLeader(threading.RLock())
     done: list[str] = []
 
     def outer() -> None:
-        turns.wait(lambda: "inner" in done, lambda: done.append("inner"))
+        leader.wait(lambda: "inner" in done, lambda: done.append("inner"))
         done.append("outer")
 
-    turns.wait(lambda: "outer" in done, outer)
+    leader.wait(lambda: "outer" in done, outer)
 
     assert done == ["inner", "outer"]

@@ -12,20 +12,20 @@ from uuid import UUID
 import pytest
 
 from eventflow.journal import open_journal
+from eventflow.journal.contract import START
 from eventflow.journal.writer import Writer
-from tests.journal.putting import now
-from tests.journal.rows import a_run, an_owner
+from tests.journal.fakes import StatusLog
+from tests.journal.rows import a_run, an_owner, entering
 from tests.journal.server import Server
-from tests.journal.test_writer import Told, entered
+from tests.journal.writing import append_and_wait
 
 ROOT = Path(__file__).parent.parent.parent
 WRITE = """
 import sys
 from eventflow.journal import open_journal
-from eventflow.journal.format import encode
 from eventflow.journal.writer import Writer
 from eventflow.states import StateType
-from tests.journal.putting import now, soon
+from tests.journal.writing import append, append_and_wait
 from tests.journal.rows import a_delivery, a_run, an_owner, entering, later
 
 url, name, count = sys.argv[1], sys.argv[2], int(sys.argv[3])
@@ -38,14 +38,14 @@ print("ready", flush=True)
 sys.stdin.readline()
 
 def owed(run):
-    return encode(entering(run, a_delivery(run)))
+    return entering(run, a_delivery(run))
 
 for number in range(count):
     run = a_run(owner=name)
-    assert now(writer, owed(run))
+    assert append_and_wait(writer, owed(run))
     print(run.id, flush=True)
     run = later(run, StateType.COMPLETED, ends=True)
-    soon(writer, owed(run))
+    append(writer, owed(run))
 assert writer.close()
 """
 
@@ -76,30 +76,31 @@ def go(process: subprocess.Popen[str]) -> None:
 def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     if request.param == "sqlite":
         return f"sqlite:///{tmp_path}/journal.db"
-    found: str = request.getfixturevalue("postgres_url")
+    postgres_url: str = request.getfixturevalue("postgres_url")
 
-    return found
+    return postgres_url
 
 
 def test_many_processes_write_one_journal(url: str) -> None:
-    """Nobody sees an error, and every run, event and delivery is there."""
+    """There is no error, and every run, event and delivery is there."""
     processes = [write(url, f"owner-{number}", 60) for number in range(4)]
     for process in processes:
         go(process)
     for process in processes:
-        _, said = process.communicate(timeout=60)
-        assert (process.returncode, said) == (0, "")
+        _, errors = process.communicate(timeout=60)
+        assert (process.returncode, errors) == (0, "")
 
     journal = open_journal(url)
-    found = journal.statistics()
-    assert (found.runs, found.events, found.deliveries) == (240, 480, {"pending": 480})
-    assert found.unfinished == 0
+    statistics = journal.statistics()
+    assert (statistics.runs, statistics.events) == (240, 480)
+    assert statistics.deliveries == {"pending": 480}
+    assert statistics.unfinished == 0
     assert journal.verify() == []
     journal.close()
 
 
 def test_a_killed_writer_leaves_a_whole_journal(url: str) -> None:
-    """Killed at full speed: what it was told is durable is there, and nothing by halves."""
+    """Killed at full speed: every line reported as durable is there, and no group by halves."""
     journal = open_journal(url)
     for number in range(2):
         owner = f"owner-{number}"
@@ -111,8 +112,8 @@ def test_a_killed_writer_leaves_a_whole_journal(url: str) -> None:
         durable += process.communicate(timeout=60)[0].splitlines()[:-1]
 
         assert [line for line in durable if journal.run(UUID(line.strip())) is None] == []
-        # What the one that was killed before left is nobody's yet; nothing else is wrong.
-        assert {one.kind for one in journal.verify()} <= {"abandoned", "unattended"}
+        # The runs of the owner killed before have no keeper yet; nothing else is wrong.
+        assert {finding.kind for finding in journal.verify()} <= {"abandoned", "unattended"}
         assert journal.end(owner, "killed")
 
     heir = journal.register(an_owner("heir"))
@@ -121,21 +122,22 @@ def test_a_killed_writer_leaves_a_whole_journal(url: str) -> None:
     journal.close()
 
 
-def test_a_server_that_is_killed_is_found_again(postgres: Server, postgres_url: str) -> None:
-    """Killed and started again in the middle of the writing: all rows are there in the end."""
-    told = Told()
+def test_a_writer_reconnects_to_a_restarted_server(postgres: Server, postgres_url: str) -> None:
+    """Killed and started again while lines are written: all rows are there in the end."""
+    status_log = StatusLog()
     journal = open_journal(postgres_url)
-    writer = Writer(journal, told)
+    writer = Writer(journal, status_log)
     runs = [a_run() for _ in range(30)]
     for number, run in enumerate(runs):
         if number == 10:
             postgres.kill()
         if number == 20:
             postgres.start()
-        now(writer, entered(run))
+        append_and_wait(writer, entering(run))
 
-    assert told.again.wait(60)
-    assert [error is None for error, _ in told.said] == [False, True]
+    assert status_log.recovered.wait(60)
+    assert [error is None for error, _ in status_log.calls] == [False, True]
     assert writer.flush()
-    assert [one.run_id for one in journal.events_after((0, 0), 99)[0]] == [run.id for run in runs]
+    events, _ = journal.events_after(START, 99)
+    assert [event.run_id for event in events] == [run.id for run in runs]
     writer.close()

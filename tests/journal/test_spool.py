@@ -18,37 +18,22 @@ from hypothesis import strategies as st
 
 from eventflow.journal import spool as spool_module
 from eventflow.journal.spool import Segment, Spool, segments
+from tests.journal.writing import read_spool
 
 ROOT = Path(__file__).parent.parent.parent
-ANY = 2**63
+ANY = 2**63  # the number of a file that comes after all others
 
 
 @pytest.fixture
-def spooled(tmp_path: Path) -> Path:
-    found = tmp_path / "owner"
-    found.mkdir()
-    return found
+def spool(spool_folder: Path) -> Iterator[Spool]:
+    made = Spool(spool_folder)
+    yield made
+    made.close()
 
 
-@pytest.fixture
-def spool(spooled: Path) -> Iterator[Spool]:
-    one = Spool(spooled)
-    yield one
-    one.close()
-
-
-def put(spool: Spool, *lines: bytes) -> None:
+def append(spool: Spool, *lines: bytes) -> None:
     for line in lines:
         spool.append(line + b"\n")
-
-
-def left(folder: Path) -> list[bytes]:
-    """Read what somebody else would find."""
-    found = []
-    for segment in segments(folder):
-        found += list(segment.lines())
-        segment.close()
-    return found
 
 
 def names(folder: Path) -> list[str]:
@@ -56,19 +41,19 @@ def names(folder: Path) -> list[str]:
 
 
 def oldest(spool: Spool) -> Segment:
-    found = spool.oldest(ANY)
-    assert found is not None
-    return found
+    segment = spool.oldest(ANY)
+    assert segment is not None
+    return segment
 
 
-def taken(spool: Spool) -> list[bytes]:
-    """Take all that waits, as a committer does."""
-    found: list[bytes] = []
+def take_all(spool: Spool) -> list[bytes]:
+    """Read and delete all files, as a commit does."""
+    lines: list[bytes] = []
     while (segment := spool.oldest(ANY)) is not None:
-        found += list(segment.lines())
+        lines += list(segment.lines())
         segment.drop()
-        spool.forget(segment)
-    return found
+        spool.remove(segment)
+    return lines
 
 
 def writing(
@@ -83,45 +68,45 @@ def writing(
     monkeypatch.setattr(os, "write", changed)
 
 
-def test_a_line_is_there_for_others_as_soon_as_it_is_appended(spool: Spool, spooled: Path) -> None:
-    """Nothing is flushed or closed; the file is its owner's only."""
-    put(spool, b"one", b"two")
-
-    assert left(spooled) == [b"one", b"two"]
-    assert (spooled / "spool-1.jsonl").stat().st_mode & 0o777 == 0o600
-
-
-def test_nothing_is_made_before_the_first_line_and_nothing_stays_after_the_last(
-    spool: Spool, spooled: Path
+def test_another_process_can_read_an_appended_line_at_once(
+    spool: Spool, spool_folder: Path
 ) -> None:
-    """An idle owner has no file."""
+    """Nothing is flushed or closed; only the user of the process can read the file."""
+    append(spool, b"one", b"two")
+
+    assert read_spool(spool_folder) == [b"one", b"two"]
+    assert (spool_folder / "spool-1.jsonl").stat().st_mode & 0o777 == 0o600
+
+
+def test_an_idle_owner_has_no_file(spool: Spool, spool_folder: Path) -> None:
+    """None is created before the first line, and none stays after the last."""
     assert spool.oldest(ANY) is None
-    assert names(spooled) == []
+    assert names(spool_folder) == []
 
-    put(spool, b"one")
-    assert taken(spool) == [b"one"]
+    append(spool, b"one")
+    assert take_all(spool) == [b"one"]
 
-    assert names(spooled) == []
+    assert names(spool_folder) == []
     assert spool.size == 0
 
 
-def test_what_is_taken_is_whole_and_what_comes_goes_elsewhere(spool: Spool) -> None:
-    """A file that was given away is added to no more, and files are given in their order."""
-    put(spool, b"one")
+def test_a_file_that_is_read_is_not_appended_to(spool: Spool) -> None:
+    """New lines go to another file, and files are read in their order."""
+    append(spool, b"one")
     first = oldest(spool)
-    put(spool, b"two")
+    append(spool, b"two")
 
     assert list(first.lines()) == [b"one"]
     assert spool.oldest(first.number) is first
     first.drop()
-    spool.forget(first)
+    spool.remove(first)
     assert spool.oldest(first.number) is None
-    assert taken(spool) == [b"two"]
+    assert take_all(spool) == [b"two"]
 
 
-def test_lines_are_given_again_until_one_goes_on(spool: Spool) -> None:
-    """A group that could not be committed is not lost, and one that was is not repeated."""
-    put(spool, b"one", b"two", b"three")
+def test_lines_are_returned_again_until_the_next_advance(spool: Spool) -> None:
+    """A group that could not be committed is not lost, and a committed one is not repeated."""
+    append(spool, b"one", b"two", b"three")
     segment = oldest(spool)
 
     assert segment.peek(2) == [b"one", b"two"]
@@ -132,12 +117,12 @@ def test_lines_are_given_again_until_one_goes_on(spool: Spool) -> None:
     assert segment.peek() == []
 
 
-def test_lines_that_are_remembered_are_not_read_again(spool: Spool, spooled: Path) -> None:
-    """Who commits in the process that wrote them gets the very same; others find them in files."""
+def test_cached_lines_are_not_read_again(spool: Spool, spool_folder: Path) -> None:
+    """The process that wrote them gets the same objects; others read them from the file."""
     lines = [b"one", b"two", b"three"]
     for line in lines:
         spool.append(line + b"\n", line)
-    assert left(spooled) == lines
+    assert read_spool(spool_folder) == lines
     segment = oldest(spool)
     assert segment.peek(2)[1] is lines[1]
     segment.advance()
@@ -146,108 +131,112 @@ def test_lines_that_are_remembered_are_not_read_again(spool: Spool, spooled: Pat
 
 @given(
     lines=st.lists(
-        st.tuples(st.binary(max_size=9).filter(lambda one: b"\n" not in one), st.booleans())
+        st.tuples(st.binary(max_size=9).filter(lambda line: b"\n" not in line), st.booleans())
     ),
-    at_a_time=st.integers(1, 5),
-    most=st.integers(0, 60),
+    count=st.integers(1, 5),
+    limit=st.integers(0, 60),
 )
-def test_it_makes_no_difference_what_is_remembered(
-    lines: list[tuple[bytes, bool]], at_a_time: int, most: int
+def test_caching_makes_no_difference(
+    lines: list[tuple[bytes, bool]], count: int, limit: int
 ) -> None:
-    """Whichever lines are, up to whichever size of a file, they are given once, and in order."""
+    """Whichever lines are cached, up to any size of a file, each is returned once, and in order."""
     with tempfile.TemporaryDirectory() as name, pytest.MonkeyPatch.context() as patch:
-        patch.setattr(spool_module, "KNOWN_BYTES", most)
+        patch.setattr(spool_module, "CACHED_BYTES", limit)
         spool = Spool(Path(name), segment_bytes=20)
-        for line, known in lines:
-            spool.append(line + b"\n", line if known else None)
-        found: list[bytes] = []
+        for line, cached in lines:
+            spool.append(line + b"\n", line if cached else None)
+        read: list[bytes] = []
         while (segment := spool.oldest(ANY)) is not None:
-            while some := segment.peek(at_a_time):
-                found += some
+            while group := segment.peek(count):
+                read += group
                 segment.advance()
             segment.drop()
-            spool.forget(segment)
+            spool.remove(segment)
         spool.close()
-        assert found == [line for line, _ in lines]
+        assert read == [line for line, _ in lines]
 
 
-def test_files_have_an_end(spooled: Path) -> None:
-    """A journal that is down for long makes more files, not one without end."""
-    spool = Spool(spooled, segment_bytes=20)
+def test_files_are_limited_in_size(spool_folder: Path) -> None:
+    """While the journal is down there are more files, not one that grows."""
+    spool = Spool(spool_folder, segment_bytes=20)
     lines = [b"line-%d" % number for number in range(9)]
-    put(spool, *lines)
+    append(spool, *lines)
 
-    assert len(names(spooled)) == 3
-    assert left(spooled) == lines
-    assert taken(spool) == lines
+    assert len(names(spool_folder)) == 3
+    assert read_spool(spool_folder) == lines
+    assert take_all(spool) == lines
 
 
-def test_there_is_an_end_to_what_may_wait(spooled: Path) -> None:
-    """Beyond it lines are refused, until some were taken."""
-    spool = Spool(spooled, limit=12)
-    put(spool, b"line-1")
+def test_the_spool_is_limited_in_size(spool_folder: Path) -> None:
+    """Beyond the limit lines are refused, until some are removed."""
+    spool = Spool(spool_folder, limit=12)
+    append(spool, b"line-1")
     with pytest.raises(OSError, match="wait for the journal"):
-        put(spool, b"line-2")
+        append(spool, b"line-2")
 
-    assert taken(spool) == [b"line-1"]
-    put(spool, b"line-2")
-    assert taken(spool) == [b"line-2"]
+    assert take_all(spool) == [b"line-1"]
+    append(spool, b"line-2")
+    assert take_all(spool) == [b"line-2"]
 
 
 def test_long_lines_and_long_files_are_read_in_parts(
     spool: Spool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """No more is read at once than must be, and a line may be longer than that."""
+    """No more is read at once than necessary, and a line may be longer than that."""
     monkeypatch.setattr(spool_module, "GROUP_BYTES", 10)
     lines = [b"one", b"two", b"three" * 20, b"", b"four"]
-    put(spool, *lines)
+    append(spool, *lines)
 
-    groups = list(oldest(spool).groups())
+    segment = oldest(spool)
+    groups = []
+    while group := segment.peek():
+        groups.append(group)
+        segment.advance()
 
     assert groups == [[b"one", b"two"], [b"three" * 20, b"", b"four"]]
 
 
-def test_a_part_of_a_line_is_taken_back(
-    spool: Spool, spooled: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_part_of_a_line_is_removed(
+    spool: Spool, spool_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It counts as not written, and the next line does not come behind it."""
-    put(spool, b"one")
+    """It counts as not written, and the next line does not follow it."""
+    append(spool, b"one")
     with monkeypatch.context() as patch:
         writing(patch, lambda write, fd, data: write(fd, data[:3]))
         for _ in range(2):
             with pytest.raises(OSError, match="part of a line"):
-                put(spool, b"line")
-    put(spool, b"two")
+                append(spool, b"line")
+    append(spool, b"two")
 
-    assert [path.read_bytes() for path in sorted(spooled.iterdir())] == [b"one\n", b"two\n"]
-    assert taken(spool) == [b"one", b"two"]
+    assert [path.read_bytes() for path in sorted(spool_folder.iterdir())] == [b"one\n", b"two\n"]
+    assert take_all(spool) == [b"one", b"two"]
 
 
 def test_a_part_of_a_line_that_stays_is_never_read(
-    spool: Spool, spooled: Path, monkeypatch: pytest.MonkeyPatch
+    spool: Spool, spool_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Not even where it cannot be taken back: the next line goes to another file."""
+    """Even if it cannot be removed: the next line goes to another file."""
 
     def refuse(fd: int, length: int) -> None:
         raise OSError(errno.EIO, "broken")
 
-    put(spool, b"one")
+    append(spool, b"one")
     with monkeypatch.context() as patch:
         patch.setattr(os, "ftruncate", refuse)
         writing(patch, lambda write, fd, data: write(fd, data[:3]))
         with pytest.raises(OSError, match="broken"):
-            put(spool, b"line")
-    put(spool, b"two")
+            append(spool, b"line")
+    append(spool, b"two")
 
-    assert (spooled / "spool-1.jsonl").read_bytes() == b"one\nlin"
-    assert left(spooled) == [b"one", b"two"]
-    assert taken(spool) == [b"one", b"two"]
+    assert (spool_folder / "spool-1.jsonl").read_bytes() == b"one\nlin"
+    assert read_spool(spool_folder) == [b"one", b"two"]
+    assert take_all(spool) == [b"one", b"two"]
 
 
 def test_a_full_disk_leaves_nothing_behind(
-    spool: Spool, spooled: Path, monkeypatch: pytest.MonkeyPatch
+    spool: Spool, spool_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """No line, and no heap of empty files however often it is tried."""
+    """Neither a line nor empty files, however often it is tried."""
 
     def full(write: Callable[..., int], fd: int, data: bytes) -> int:
         raise OSError(errno.ENOSPC, "No space left on device")
@@ -256,152 +245,152 @@ def test_a_full_disk_leaves_nothing_behind(
         writing(patch, full)
         for _ in range(5):
             with pytest.raises(OSError, match="No space"):
-                put(spool, b"line")
+                append(spool, b"line")
 
-    assert names(spooled) == []
-    put(spool, b"line")
-    assert taken(spool) == [b"line"]
+    assert names(spool_folder) == []
+    append(spool, b"line")
+    assert take_all(spool) == [b"line"]
 
 
-def test_an_appender_that_is_interrupted_by_another_keeps_both_lines_whole(
-    spool: Spool, spooled: Path, monkeypatch: pytest.MonkeyPatch
+def test_an_append_that_interrupts_another_one_keeps_both_lines_whole(
+    spool: Spool, spool_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A signal handler comes between a part of a line and its taking back."""
+    """A signal handler appends between a partial write and its removal."""
 
     def interrupted(write: Callable[..., int], fd: int, data: bytes) -> int:
         written = write(fd, data[:3])
-        spool.turn()
-        put(spool, b"handler")
+        spool.rotate()
+        append(spool, b"handler")
         return written
 
-    put(spool, b"one")
+    append(spool, b"one")
     with monkeypatch.context() as patch:
         writing(patch, interrupted)
         with pytest.raises(OSError, match="part of a line"):
-            put(spool, b"line")
-    put(spool, b"two")
+            append(spool, b"line")
+    append(spool, b"two")
 
-    assert left(spooled) == [b"one", b"handler", b"two"]
-    assert taken(spool) == [b"one", b"handler", b"two"]
+    assert read_spool(spool_folder) == [b"one", b"handler", b"two"]
+    assert take_all(spool) == [b"one", b"handler", b"two"]
 
 
-def test_an_appender_that_is_interrupted_while_it_opens_a_file_loses_none(
+def test_an_append_that_interrupts_the_opening_of_a_file_loses_nothing(
     spool: Spool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Two files are begun, and both are taken."""
+    """Two files are begun, and both are read."""
     opened = os.open
 
     def interrupted(*arguments: object) -> int:
         fd = opened(*arguments)  # type: ignore[arg-type]
         monkeypatch.undo()
-        put(spool, b"handler")
+        append(spool, b"handler")
         return fd
 
     monkeypatch.setattr(os, "open", interrupted)
-    put(spool, b"one")
+    append(spool, b"one")
 
-    assert sorted(taken(spool)) == [b"handler", b"one"]
+    assert sorted(take_all(spool)) == [b"handler", b"one"]
 
 
-def test_a_deleted_folder_loses_nothing_of_a_living_owner(spool: Spool, spooled: Path) -> None:
-    """Lines are read through the descriptor; new ones wait until there is a folder again."""
-    put(spool, b"one")
+def test_a_deleted_folder_loses_no_line_of_a_live_owner(spool: Spool, spool_folder: Path) -> None:
+    """Lines are read through the descriptor; new ones are refused until there is a folder again."""
+    append(spool, b"one")
     first = oldest(spool)
-    put(spool, b"two")
-    shutil.rmtree(spooled)
-    put(spool, b"three")
+    append(spool, b"two")
+    shutil.rmtree(spool_folder)
+    append(spool, b"three")
 
     assert list(first.lines()) == [b"one"]
     first.drop()
-    spool.forget(first)
-    assert taken(spool) == [b"two", b"three"]
+    spool.remove(first)
+    assert take_all(spool) == [b"two", b"three"]
     with pytest.raises(FileNotFoundError):
-        put(spool, b"four")
+        append(spool, b"four")
 
-    spooled.mkdir()
-    put(spool, b"four")
-    assert left(spooled) == [b"four"]
+    spool_folder.mkdir()
+    append(spool, b"four")
+    assert read_spool(spool_folder) == [b"four"]
 
 
-def test_a_deleted_file_is_not_written_for_ever(spool: Spool, spooled: Path) -> None:
-    """As soon as somebody asks for lines the next ones go to a file that others can find."""
-    put(spool, b"one")
+def test_a_deleted_file_is_not_written_for_ever(spool: Spool, spool_folder: Path) -> None:
+    """At the next commit, new lines go to a file that other processes can find."""
+    append(spool, b"one")
     oldest(spool)
-    put(spool, b"two")
-    shutil.rmtree(spooled)
-    spooled.mkdir()
+    append(spool, b"two")
+    shutil.rmtree(spool_folder)
+    spool_folder.mkdir()
 
     oldest(spool)
-    put(spool, b"three")
+    append(spool, b"three")
 
-    assert left(spooled) == [b"three"]
-    assert taken(spool) == [b"one", b"two", b"three"]
+    assert read_spool(spool_folder) == [b"three"]
+    assert take_all(spool) == [b"one", b"two", b"three"]
 
 
 def test_a_file_that_cannot_be_deleted_is_emptied(
-    spool: Spool, spooled: Path, monkeypatch: pytest.MonkeyPatch
+    spool: Spool, spool_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Otherwise whoever comes after the owner would commit it once more, after later lines."""
+    """Otherwise a recovery would commit it once more, after later lines."""
 
     def refuse(*_: object, **__: object) -> None:
         raise PermissionError(errno.EROFS, "Read-only")
 
-    put(spool, b"one")
+    append(spool, b"one")
     with monkeypatch.context() as patch:
         patch.setattr(Path, "unlink", refuse)
-        assert taken(spool) == [b"one"]
+        assert take_all(spool) == [b"one"]
 
-    assert names(spooled) == ["spool-1.jsonl"]
-    assert left(spooled) == []
-
-
-def test_what_is_in_the_folder_already_is_left_alone(spooled: Path) -> None:
-    """The numbers go on behind it; other files are not of the spool."""
-    (spooled / "spool-9.jsonl").write_bytes(b"old\n")
-    (spooled / "spool-x.jsonl").write_bytes(b"foreign\n")
-    (spooled / "lock").touch()
-    spool = Spool(spooled)
-
-    put(spool, b"new")
-
-    assert left(spooled) == [b"old", b"new"]
-    assert taken(spool) == [b"new"]
-    assert names(spooled) == ["lock", "spool-9.jsonl", "spool-x.jsonl"]
+    assert names(spool_folder) == ["spool-1.jsonl"]
+    assert read_spool(spool_folder) == []
 
 
-def test_files_of_a_dead_owner_are_read_in_the_order_of_their_numbers(spooled: Path) -> None:
+def test_files_that_exist_are_left_alone(spool_folder: Path) -> None:
+    """New numbers are higher; other files do not belong to the spool."""
+    (spool_folder / "spool-9.jsonl").write_bytes(b"old\n")
+    (spool_folder / "spool-x.jsonl").write_bytes(b"foreign\n")
+    (spool_folder / "lock").touch()
+    spool = Spool(spool_folder)
+
+    append(spool, b"new")
+
+    assert read_spool(spool_folder) == [b"old", b"new"]
+    assert take_all(spool) == [b"new"]
+    assert names(spool_folder) == ["lock", "spool-9.jsonl", "spool-x.jsonl"]
+
+
+def test_files_of_a_dead_owner_are_read_in_the_order_of_their_numbers(spool_folder: Path) -> None:
     """Ten comes after nine; a line without an end is left out; dropping deletes."""
     for number in (10, 9, 11):
-        (spooled / f"spool-{number}.jsonl").write_bytes(b"line-%d\nunfin" % number)
+        (spool_folder / f"spool-{number}.jsonl").write_bytes(b"line-%d\nunfin" % number)
 
-    found = segments(spooled)
+    files = segments(spool_folder)
 
-    assert [list(segment.lines()) for segment in found] == [[b"line-9"], [b"line-10"], [b"line-11"]]
-    for segment in found:
+    assert [list(segment.lines()) for segment in files] == [[b"line-9"], [b"line-10"], [b"line-11"]]
+    for segment in files:
         segment.drop()
         segment.drop()
-    assert names(spooled) == []
-    assert found[0].peek() == []
+    assert names(spool_folder) == []
+    assert files[0].peek() == []
 
 
-def test_a_folder_that_cannot_be_read_is_not_taken_for_an_empty_one(
-    spooled: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_folder_that_cannot_be_read_is_an_error(
+    spool_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Neither one that is not there nor one with a file that cannot be opened."""
+    """So is a file that cannot be opened, as the folder must not count as empty."""
     with pytest.raises(FileNotFoundError):
-        segments(spooled / "nowhere")
+        segments(spool_folder / "nowhere")
 
-    (spooled / "spool-1.jsonl").touch()
-    (spooled / "spool-2.jsonl").mkdir()
+    (spool_folder / "spool-1.jsonl").touch()
+    (spool_folder / "spool-2.jsonl").mkdir()
     with pytest.raises(IsADirectoryError):
-        list(segments(spooled)[1].lines())
+        list(segments(spool_folder)[1].lines())
 
     def refuse(*_: object) -> int:
         raise PermissionError
 
     monkeypatch.setattr(os, "open", refuse)
     with pytest.raises(PermissionError):
-        segments(spooled)
+        segments(spool_folder)
 
 
 KILLED = """
@@ -423,12 +412,10 @@ spool.append(b"line-1000\\n")
 
 
 @pytest.mark.parametrize("written", [0, 5, 9, 10])
-def test_a_kill_in_the_middle_of_a_line_or_behind_it_leaves_all_whole_lines(
-    spooled: Path, written: int
-) -> None:
-    """Every line whose append had come back is there, and never a part of one."""
+def test_a_kill_within_a_write_leaves_all_whole_lines(spool_folder: Path, written: int) -> None:
+    """Every line whose append had returned is there, and never a part of one."""
     ended = subprocess.run(
-        [sys.executable, "-c", KILLED, str(spooled), str(written)],
+        [sys.executable, "-c", KILLED, str(spool_folder), str(written)],
         cwd=ROOT,
         timeout=60,
         check=False,
@@ -436,4 +423,4 @@ def test_a_kill_in_the_middle_of_a_line_or_behind_it_leaves_all_whole_lines(
 
     assert ended.returncode == -signal.SIGKILL
     whole = 1001 if written == 10 else 1000
-    assert left(spooled) == [b"line-%d" % number for number in range(whole)]
+    assert read_spool(spool_folder) == [b"line-%d" % number for number in range(whole)]

@@ -17,7 +17,7 @@ from eventflow.journal import open_journal
 from eventflow.owners.heartbeat import Heartbeat
 from eventflow.settings import EVENTFLOW_JOURNAL_URL, temporary_settings
 from eventflow.testing import isolated
-from tests.journal.reading import account, statuses, the_run, written
+from tests.journal.reading import statuses, the_recorder, the_run, written
 
 
 class Ticks:
@@ -145,7 +145,7 @@ def url(request: pytest.FixtureRequest, tmp_path: Any) -> Iterator[str]:
 
 def ask(url: str, run_id: UUID) -> None:
     """Ask for a run's cancellation as another process would."""
-    assert account().flush()
+    assert the_recorder().flush()
     journal = open_journal(url)
     assert journal.ask_cancel(run_id)
     journal.close()
@@ -219,7 +219,7 @@ def test_a_request_in_the_journal_stops_a_run(url: str, way: str) -> None:
     )
     assert told.index("child Cancelled") < told.index("main Cancelled")
     assert {one for _, one, _ in statuses()} == {"delivered"}
-    assert written().cancels(account().owner_id) == []
+    assert written().cancels(the_recorder().owner_id) == []
     assert written().verify() == []
 
 

@@ -33,7 +33,7 @@ from eventflow.settings import (
 )
 from eventflow.testing import Isolated, isolated
 from eventflow.wiring import detach
-from tests.journal.reading import account, owed, statuses, the_run, written
+from tests.journal.reading import owed, statuses, the_recorder, the_run, written
 
 forks = pytest.mark.skipif(not hasattr(os, "fork"), reason="there are no forks here")
 
@@ -69,7 +69,7 @@ def recovered(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 def books() -> OwnerSession:
     """Give what writes in the name of this process."""
-    found = account().books
+    found = the_recorder().sink
     assert isinstance(found, OwnerSession)
 
     return found
@@ -99,7 +99,7 @@ def test_nothing_is_made_before_the_first_run(own: Isolated) -> None:
     """Neither a file nor a folder; with the first run the owner is in the journal and lives."""
     assert not own.home.exists()
     work()
-    owner = account().owner_id
+    owner = the_recorder().owner_id
     (row,) = written().owners(alive=True)
 
     assert (row.id, row.pid) == (owner, os.getpid())
@@ -111,7 +111,7 @@ def test_who_has_nothing_left_to_do_leaves_nothing(own: Isolated) -> None:
     """The owner has ended, its folder is gone, and what it recorded is there."""
     hook(state="Completed")(lambda *_: None)
     flow(name="main")(work)()
-    owner, url = account().owner_id, EVENTFLOW_JOURNAL_URL.value()
+    owner, url = the_recorder().owner_id, EVENTFLOW_JOURNAL_URL.value()
     detach(own.bus)
     assert folders() == []
 
@@ -131,7 +131,7 @@ def test_who_owes_a_hook_leaves_it_to_others(own: Isolated) -> None:
 
     with pytest.raises(KeyboardInterrupt):
         flow(on_completion=[interrupted])(work)()
-    owner, url = account().owner_id, EVENTFLOW_JOURNAL_URL.value()
+    owner, url = the_recorder().owner_id, EVENTFLOW_JOURNAL_URL.value()
     detach(own.bus)
     assert folders() == [owner]
 
@@ -139,7 +139,7 @@ def test_who_owes_a_hook_leaves_it_to_others(own: Isolated) -> None:
     assert [one.id for one in journal.owners(alive=True)] == [owner]
     journal.close()
     work()
-    assert account().owner_id != owner
+    assert the_recorder().owner_id != owner
 
 
 def test_who_is_in_the_middle_of_a_run_leaves_it_to_others(own: Isolated) -> None:
@@ -148,7 +148,7 @@ def test_who_is_in_the_middle_of_a_run_leaves_it_to_others(own: Isolated) -> Non
 
     @flow
     def main() -> str:
-        owner = account().owner_id
+        owner = the_recorder().owner_id
         detach(current_bus())
         return owner
 
@@ -168,9 +168,9 @@ def test_closing_may_be_repeated_and_is_no_end(own: Isolated) -> None:
     mine.close()
     assert folders() == []
     work()
-    assert account().owner_id not in {first, ""}
+    assert the_recorder().owner_id not in {first, ""}
     assert len(written().runs(RunQuery())) == 2
-    assert [one.id for one in written().owners(alive=True)] == [account().owner_id]
+    assert [one.id for one in written().owners(alive=True)] == [the_recorder().owner_id]
     assert written().verify() == []
 
 
@@ -285,7 +285,7 @@ def test_a_forked_child_is_an_owner_of_its_own(own: Isolated, recovered: list[st
     """What it runs is in the journal under its name, it leaves nothing, the parent goes on."""
     hook(state="Completed")(lambda *_: None)
     work()
-    parent = account().owner_id
+    parent = the_recorder().owner_id
     written()
     _forked(work)
     work()
@@ -320,7 +320,7 @@ def test_a_child_that_was_forked_within_a_run_does_not_record_it(own: Isolated) 
 
     row = the_run("main")
     assert (row.state_name, row.sequence) == ("Completed", 2)
-    assert row.owner == account().owner_id
+    assert row.owner == the_recorder().owner_id
     runs = written().runs(RunQuery(definition="work"))
     assert [one.owner == row.owner for one in runs] == [True, False]
     assert {one.parent_run_id for one in runs} == {row.id}
@@ -340,7 +340,7 @@ def test_who_was_given_up_writes_no_more_of_its_old_runs(
     bus.subscribe(lambda _: noticed.set(), event_type=JournalFailed)
 
     def owes(*_: Any) -> None:
-        old = account().owner_id
+        old = the_recorder().owner_id
         journal = written()
         journal.end(old, "taken for dead")
         if finds == "renew":
@@ -348,7 +348,7 @@ def test_who_was_given_up_writes_no_more_of_its_old_runs(
             books().renew()
         else:
             work()
-            account().flush()
+            the_recorder().flush()
             assert noticed.wait(30)
         with pytest.raises(JournalError, match="taken over by another"):
             runtime.hook.transaction()
@@ -364,26 +364,26 @@ def test_who_was_given_up_writes_no_more_of_its_old_runs(
 
 
 def _assert_somebody_new(old: str) -> None:
-    account().flush()
+    the_recorder().flush()
     row = the_run("main")
-    assert account().owner_id != old
+    assert the_recorder().owner_id != old
     assert (row.owner, row.state_name, row.sequence) == (old, "Running", 1)
     assert statuses(row.id) == [("Running", "running", 1)]
     (last, *_) = written().runs(RunQuery(definition="work"))
-    assert (last.owner, last.state_name) == (account().owner_id, "Completed")
-    assert [one.id for one in written().owners(alive=True)] == [account().owner_id]
+    assert (last.owner, last.state_name) == (the_recorder().owner_id, "Completed")
+    assert [one.id for one in written().owners(alive=True)] == [the_recorder().owner_id]
     assert {one.kind for one in written().verify()} <= {"abandoned"}
-    assert folders() == [account().owner_id]
+    assert folders() == [the_recorder().owner_id]
 
 
 def test_what_waits_to_be_written_is_not_written_under_another_name(own: Isolated) -> None:
     """Lines of an owner that was given up meanwhile are lost, however late that is found out."""
     work()
-    journal, old = written(), account().owner_id
+    journal, old = written(), the_recorder().owner_id
     mine = books()
     mine.writer.spool = None  # as where there is none
     lines: list[bytes] = []
-    mine.writer._keep(b'{"settlements":[]}')
+    mine.writer.append(b'{"settlements":[]}')
     journal.end(old, "taken for dead")
     real = journal.commit_lines
 
@@ -394,10 +394,10 @@ def test_what_waits_to_be_written_is_not_written_under_another_name(own: Isolate
     journal.commit_lines = commit  # type: ignore[method-assign,assignment]
     mine.lease_seconds = 5.0
     mine.renew()
-    assert account().owner_id != old
+    assert the_recorder().owner_id != old
     assert lines == []
     work()
-    assert account().flush()
+    assert the_recorder().flush()
     assert lines
 
 

@@ -18,7 +18,7 @@ import pytest
 from eventflow.hooks.declaration import Hook
 from eventflow.hooks.ledger import DeliveryStatus
 from eventflow.journal import open_journal
-from eventflow.journal.contract import Batch, DeliveryQuery, Journal, RunQuery
+from eventflow.journal.contract import DeliveryQuery, Journal, RunQuery
 from eventflow.journal.rows import DeliveryRow, EventRow, RunRow
 from eventflow.owners.folders import describe, owners_folder
 from eventflow.primitives.ids import new_id
@@ -27,6 +27,7 @@ from eventflow.recovery import finishing
 from eventflow.recovery.owner import Report
 from eventflow.recovery.supervisor import recover
 from eventflow.states import StateType
+from tests.journal.rows import line_of
 
 # What each script begins with: `tell` writes a line to where the test looks.
 HEAD = """
@@ -365,7 +366,7 @@ def test_an_owner_of_another_machine_is_recovered_when_its_lease_ran_out(
     )
     event = EventRow(state_id, run_id, 0, StateType.RUNNING, "Running", now, 1, None, None, None)
     journal.register(far, lease_seconds=60)
-    journal.commit(Batch(runs={run_id: row}, events=[event]))
+    journal.commit_lines([line_of(runs=[row], events=[event])])
     assert recover(url) == []
 
     journal.register(far, lease_seconds=0)

@@ -1,4 +1,4 @@
-"""A journal in an SQL database, but for how the database is reached."""
+"""The journal in an SQL database, except for the connection to it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from uuid import UUID
 
 from eventflow.errors import JournalError
 from eventflow.journal.contract import (
-    Batch,
     Cursor,
     DeliveryQuery,
     Fence,
@@ -20,11 +19,19 @@ from eventflow.journal.contract import (
     Pruned,
     RunQuery,
     Statistics,
-    UnstorableError,
 )
-from eventflow.journal.format import Rows, decode, plain
-from eventflow.journal.rows import Codec, DeliveryRow, EventRow, OwnerRow, RunRow, Settlement
-from eventflow.journal.stores import checking, maintenance, statements
+from eventflow.journal.format import Rows, decode
+from eventflow.journal.rows import (
+    Codec,
+    DeliveryRow,
+    EventRow,
+    OwnerRow,
+    RunRow,
+    Settlement,
+    micros,
+)
+from eventflow.journal.stores import maintenance, statements
+from eventflow.journal.stores.maintenance import CHUNK, EVER
 from eventflow.journal.stores.schema import VERSION, check_version, statements_after
 from eventflow.journal.stores.statements import EVENT_COLUMNS, Session
 from eventflow.primitives.loggers import get_logger
@@ -36,59 +43,51 @@ T = TypeVar("T")
 
 
 class SqlJournal(ABC):
-    """See `Journal` for the methods."""
+    """The methods of `Journal` that are the same for all databases."""
 
     codec: Codec
     AFTER: ClassVar[str]
-    """Selects events after a cursor: the two parts of each one's cursor, then its columns."""
+    """Selects the events after a cursor: the two parts of their cursors, then their columns."""
 
     def __init__(self, durability: Durability) -> None:
         self.durability = durability
-        self._here = local()
+        self._local = local()
 
     @abstractmethod
     def transact(self, work: Callable[[Session], T]) -> T:
-        """Do the work in a transaction of its own."""
+        """Call `work` in a transaction of its own."""
 
     @abstractmethod
     def read(self, work: Callable[[Session], T]) -> T:
-        """Do work that changes nothing."""
+        """Call `work`, which only reads."""
 
     @abstractmethod
-    def _own_transaction(
+    def _hook_transaction(
         self, settlement: Settlement, fence: Fence | None
     ) -> AbstractContextManager[Any]:
-        """Give a connection of its own, in a transaction that ends with the settlement."""
+        """Return a connection in a transaction that is committed with the settlement."""
 
     @abstractmethod
     def size(self) -> int:
-        """Give how many bytes are in use."""
+        """Return how many bytes are in use."""
 
     @abstractmethod
     def cursor(self, before: datetime | None = None) -> Cursor:
-        """Give the cursor of the end, or one with every event since a moment still to come."""
+        """Return the cursor of the end, or one before every event since a moment."""
 
     @abstractmethod
     def wait(self, cursor: Cursor, timeout: float) -> bool:
-        """Wait at most `timeout` seconds for an event after the cursor; says whether one came."""
+        """Wait up to `timeout` seconds for an event after the cursor; False if none came."""
 
     @abstractmethod
     def close(self) -> None:
-        """Let go of files and connections; the next use opens them again."""
+        """Close files and connections; the next use opens them again."""
 
     # -- writing ----------------------------------------------------------------------------
 
-    def commit(self, batch: Batch) -> None:
-        """Write a batch, whole or not at all."""
-        try:
-            rows = plain(batch)
-        except (TypeError, ValueError, AttributeError, OverflowError) as error:
-            raise UnstorableError(f"This is no row of a journal: {error!r}.") from error
-        self._commit(rows, batch.fence)
-
     def commit_lines(self, lines: Sequence[bytes], fence: Fence | None = None) -> None:
-        """Write the rows of lines, whole or not at all; lines that are none are left out."""
-        # Read before the transaction: others wait for that one.
+        """Write the rows of lines, whole or not at all; lines that cannot be read are left out."""
+        # Before the transaction, as others wait for its end.
         rows = decode(lines)
         self._commit(rows, fence)
         if rows.bad:
@@ -102,65 +101,69 @@ class SqlJournal(ABC):
 
     @contextmanager
     def transaction(self, settlement: Settlement, fence: Fence | None = None) -> Iterator[Any]:
-        """Give a connection whose transaction is committed together with the settlement."""
-        if self.engaged():
+        """Return a connection whose transaction is committed together with the settlement."""
+        if self.in_transaction():
             raise JournalError("This thread is within a transaction of a hook's own already.")
-        with self._own_transaction(settlement, fence) as connection:
-            self._here.engaged = True
+        with self._hook_transaction(settlement, fence) as connection:
+            self._local.in_transaction = True
             try:
                 yield connection
             finally:
-                self._here.engaged = False
+                self._local.in_transaction = False
 
-    def engaged(self) -> bool:
+    def in_transaction(self) -> bool:
         """Whether this thread is within a `transaction` and therefore cannot commit."""
-        return getattr(self._here, "engaged", False)
+        return getattr(self._local, "in_transaction", False)
 
     # -- reading ----------------------------------------------------------------------------
 
     def run(self, run_id: UUID) -> RunRow | None:
-        """Give one run."""
+        """Return one run."""
         key = (run_id.hex,)
-        found = self.read(lambda session: session.all("SELECT * FROM @runs WHERE id = ?", key))
+        rows = self.read(lambda session: session.all("SELECT * FROM @runs WHERE id = ?", key))
 
-        return self.codec.run_in(found[0]) if found else None
+        return self.codec.run_in(rows[0]) if rows else None
 
     def runs(self, query: RunQuery) -> list[RunRow]:
-        """Give the runs that are asked for, newest first."""
+        """Return the runs that match, newest first."""
         return self.read(lambda session: statements.select_runs(session, self.codec, query))
 
     def events(self, run_id: UUID) -> list[EventRow]:
-        """Give the events of a run, in order."""
+        """Return the events of a run, in order."""
         text = f"SELECT {EVENT_COLUMNS} FROM @events WHERE run_id = ? ORDER BY sequence"  # noqa: S608 - fixed text
         key = (run_id.hex,)
 
-        return [self.codec.event_in(row) for row in self.read(lambda one: one.all(text, key))]
+        return [
+            self.codec.event_in(row) for row in self.read(lambda session: session.all(text, key))
+        ]
 
     def events_after(self, cursor: Cursor, limit: int) -> tuple[list[EventRow], Cursor]:
-        """Give events of all runs and the cursor to go on from; none is ever left out."""
+        """Return events of all runs, and the cursor after them; none is ever skipped."""
         rows = self.read(lambda session: session.all(self.AFTER, (*cursor, limit)))
-        onward = (int(rows[-1][0]), int(rows[-1][1])) if rows else cursor
+        end = (int(rows[-1][0]), int(rows[-1][1])) if rows else cursor
 
-        return [self.codec.event_in(row[2:]) for row in rows], onward
+        return [self.codec.event_in(row[2:]) for row in rows], end
 
     def deliveries(self, query: DeliveryQuery) -> list[DeliveryRow]:
-        """Give the deliveries that are asked for, in the order in which they are owed."""
+        """Return the deliveries that match, in the order in which they are owed."""
         return self.read(lambda session: statements.select_deliveries(session, self.codec, query))
 
     # -- owners -----------------------------------------------------------------------------
 
     def register(self, owner: OwnerRow, lease_seconds: float | None = None) -> Fence:
-        """Enter an owner, or enter it anew with a higher token."""
-        token = self.transact(lambda one: statements.put_owner(one, owner, None, lease_seconds))
+        """Add an owner, or give a known one a higher token."""
+        token = self.transact(
+            lambda session: statements.put_owner(session, owner, None, lease_seconds)
+        )
         self._remember(owner, token)
 
         return Fence(owner.id, token)
 
     def _remember(self, owner: OwnerRow, token: int) -> None:  # noqa: B027 - not for all
-        """Take note of an owner of this process, where the database itself may get lost."""
+        """Remember an owner of this process, for databases that may get lost."""
 
     def renew(self, fence: Fence, lease_seconds: float) -> bool:
-        """Prolong a lease; gives False if the owner was given up for dead meanwhile."""
+        """Prolong a lease; returns False if the owner counts as dead by now."""
         text = "UPDATE @owners SET lease_until = ? WHERE id = ? AND token = ? AND ended IS NULL"
 
         def work(session: Session) -> int:
@@ -170,13 +173,13 @@ class SqlJournal(ABC):
         return self.transact(work) == 1
 
     def end(self, owner: str, reason: str, *, only_lapsed: bool = False) -> bool:
-        """Mark an owner as ended, by itself or by who found it dead: it can write no more."""
+        """Mark an owner as ended: it cannot write any more."""
         return self.transact(
             lambda session: statements.end_owner(session, owner, reason, only_lapsed=only_lapsed)
         )
 
     def owners(self, *, alive: bool = False, lapsed: bool = False) -> list[OwnerRow]:
-        """Give all owners, those not marked as ended, or of those the ones whose lease ran out."""
+        """Return all owners, those that are alive, or those alive whose lease ran out."""
 
         def work(session: Session) -> list[tuple[Any, ...]]:
             where = " WHERE ended IS NULL" if alive or lapsed else ""
@@ -186,7 +189,7 @@ class SqlJournal(ABC):
         return [self.codec.owner_in(row) for row in self.read(work)]
 
     def claim(self, fence: Fence, limit: int = 1000, owner: str | None = None) -> list[RunRow]:
-        """Become the keeper of what has none alive: runs without end, runs with hooks owed."""
+        """Become the keeper of runs that have no live one, and are unfinished or owe hooks."""
         return self.transact(
             lambda session: statements.claim(session, self.codec, fence, limit, owner)
         )
@@ -194,67 +197,103 @@ class SqlJournal(ABC):
     # -- requests ---------------------------------------------------------------------------
 
     def ask_cancel(self, run_id: UUID) -> bool:
-        """Ask for a run's cancellation; gives False if there is no such run without end."""
+        """Request a run's cancellation; returns False if there is no such unfinished run."""
         return self.transact(lambda session: statements.ask_cancel(session, run_id))
 
     def cancels(self, owner: str) -> list[UUID]:
-        """Give the runs without end that an owner executes and is asked to cancel."""
-        found = self.read(lambda session: session.all(statements.ASKED, (owner,)))
+        """Return the unfinished runs of an owner whose cancellation is requested."""
+        rows = self.read(lambda session: session.all(statements.ASKED, (owner,)))
 
-        return [self.codec.load_id(run_id) for (run_id,) in found]
+        return [self.codec.load_id(run_id) for (run_id,) in rows]
 
-    # -- tending ----------------------------------------------------------------------------
+    # -- maintenance -----------------------------------------------------------------------
 
     def redrive(self, delivery_ids: Iterable[UUID]) -> int:
-        """Make dead deliveries pending again, with all their attempts; gives how many."""
-        wanted = list(delivery_ids)
+        """Make dead deliveries pending again, with all their attempts; returns how many."""
+        ids = list(delivery_ids)
 
-        return self.transact(lambda session: statements.redrive(session, wanted))
+        return self.transact(lambda session: statements.redrive(session, ids))
 
     def prune(self, *, older_than: datetime | None = None, max_bytes: int | None = None) -> Pruned:
         """Delete runs that ended before a moment, and then the oldest until the size fits."""
-        done = maintenance.prune(self, older_than, max_bytes)
+        deleted = [(0, 0, 0)]
+
+        def delete(before: int, limit: int = CHUNK) -> int:
+            counts = self.transact(lambda session: maintenance.delete_runs(session, before, limit))
+            deleted.append(counts)
+            return counts[0]
+
+        before = 0 if older_than is None else micros(older_than)
+        if older_than is not None:
+            while delete(before) == CHUNK:
+                pass
+        while max_bytes is not None and (surplus := self._surplus(max_bytes)):
+            before = EVER
+            # Up to the first chunk of which no run can be deleted.
+            if not all(delete(EVER, limit) for limit in maintenance.chunks(surplus)):
+                break
+        runs, events, deliveries = (sum(column) for column in zip(*deleted, strict=True))
+        pruned = Pruned(runs, events, deliveries, owners=self._delete_owners(before))
         self._shrink()
 
-        return done
+        return pruned
+
+    def _surplus(self, max_bytes: int) -> int:
+        """Estimate from their average size how many runs have to go for the size to fit."""
+        size = self.size()
+        if size <= max_bytes:
+            return 0
+        count = int(self.read(lambda session: session.all("SELECT count(*) FROM @runs"))[0][0])
+
+        return max(1, int(count * (1 - max_bytes / size)))
+
+    def _delete_owners(self, before: int) -> int:
+        # Searched without keeping others from writing: who has ended is not named by a new run.
+        idle = self.read(lambda session: maintenance.idle_owners(session, before))
+        if not idle:
+            return 0
+
+        return self.transact(
+            lambda session: sum(maintenance.delete_owner(session, key) for key in idle)
+        )
 
     def prune_if_due(
         self, *, older_than: datetime | None = None, max_bytes: int | None = None, every: timedelta
     ) -> Pruned | None:
-        """Prune, unless some process did so within a while; gives None then."""
+        """Prune, unless some process did so less than `every` ago; then it returns None."""
         due = self.read(lambda session: maintenance.is_due(session, every))
-        # Two may find it due at once: one takes the turn.
-        if not due or not self.transact(lambda session: maintenance.take_turn(session, every)):
+        # Two processes may find it due at once: one of them prunes.
+        if not due or not self.transact(lambda session: maintenance.claim_pruning(session, every)):
             return None
 
         return self.prune(older_than=older_than, max_bytes=max_bytes)
 
     def _shrink(self) -> None:  # noqa: B027 - not for all
-        """Give back to the system what was freed, where the database does not by itself."""
+        """Release unused space to the system, for databases that do not do so by themselves."""
 
     def verify(self) -> list[Finding]:
-        """Look for what must not be; an empty list is a clean journal."""
-        return self.read(lambda session: checking.findings(session, self.codec))
+        """Return all faults; the list of a clean journal is empty."""
+        return self.read(lambda session: maintenance.findings(session, self.codec))
 
     def statistics(self) -> Statistics:
-        """Give how much there is of what."""
+        """Count the rows of every kind."""
         size = self.size()
 
         return self.read(lambda session: maintenance.statistics(session, size))
 
 
-def migrate(session: Session, found: int, where: str) -> None:
-    """Bring the tables up to date, within a transaction.
+def migrate(session: Session, version: int, where: str) -> None:
+    """Bring tables of an older version up to date, within a transaction.
 
     Raises:
         JournalError: a newer eventflow made them.
     """
-    check_version(found, where)
-    if found == VERSION:
+    check_version(version, where)
+    if version == VERSION:
         return
-    for statement in statements_after(found):
+    for statement in statements_after(version):
         session.run(statement)
-    if found:
+    if version:
         session.run("UPDATE @meta SET value = ? WHERE name = 'schema'", (VERSION,))
         return
     born = (datetime.now(UTC) - datetime(1970, 1, 1, tzinfo=UTC)).total_seconds()

@@ -1,20 +1,30 @@
-"""Keeping a journal small and checking it: what is deleted, what must not be, what there is."""
+"""What pruning deletes, what verification looks for, and what the statistics count."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from datetime import datetime, timedelta
+from collections.abc import Iterator, Sequence
+from datetime import timedelta
 from itertools import repeat
-from typing import Final, Protocol, TypeVar
+from typing import Any, Final
 
-from eventflow.journal.contract import Pruned, Statistics
-from eventflow.journal.rows import micros
+from eventflow.journal.contract import Finding, Statistics
+from eventflow.journal.rows import Codec
 from eventflow.journal.stores.schema import VERSION
-from eventflow.journal.stores.statements import OWED_LIST, Session
+from eventflow.journal.stores.statements import OWED_LIST, UNKEPT, Session
+from eventflow.states import TERMINAL, StateType
 
-__all__ = ["Prunable", "is_due", "prune", "statistics", "take_turn"]
-
-T = TypeVar("T")
+__all__ = [
+    "CHUNK",
+    "EVER",
+    "chunks",
+    "claim_pruning",
+    "delete_owner",
+    "delete_runs",
+    "findings",
+    "idle_owners",
+    "is_due",
+    "statistics",
+]
 
 MICROSECOND: Final = timedelta(microseconds=1)
 
@@ -22,7 +32,9 @@ EVER: Final = 2**62
 """Later than any moment, in microseconds since 1970."""
 
 CHUNK: Final = 500
-"""How many runs are deleted in one transaction: others must have their turn."""
+"""How many runs are deleted in one transaction, so that others can write in between."""
+
+# -- pruning -------------------------------------------------------------------------------------
 
 DELETABLE: Final = (
     "SELECT r.id FROM @runs r WHERE r.ended < ? AND NOT EXISTS (SELECT 1 FROM @deliveries d"  # noqa: S608 - fixed text
@@ -34,80 +46,35 @@ IDLE_OWNERS: Final = (
 )
 
 
-class Prunable(Protocol):
-    """What a journal gives to be pruned with."""
-
-    def transact(self, work: Callable[[Session], T]) -> T:
-        """Do the work in a transaction of its own."""
-        ...
-
-    def read(self, work: Callable[[Session], T]) -> T:
-        """Do work that changes nothing."""
-        ...
-
-    def size(self) -> int:
-        """Give how many bytes are in use."""
-        ...
-
-
 def is_due(session: Session, every: timedelta) -> bool:
-    """Whether the last pruning is longer ago than that, or lies ahead, for clocks are set back."""
+    """Whether the last pruning is at least so long ago, or in the future after a clock change."""
     last = int(session.all("SELECT value FROM @meta WHERE name = 'pruned'")[0][0])
 
     return not 0 <= session.now() - last < every // MICROSECOND
 
 
-def take_turn(session: Session, every: timedelta) -> bool:
-    """Put the stamp of a pruning; gives False if another process just did."""
+def claim_pruning(session: Session, every: timedelta) -> bool:
+    """Store the time of this pruning; returns False if another process has just done so."""
     now = session.now()
     text = "UPDATE @meta SET value = ? WHERE name = 'pruned' AND (value <= ? OR value > ?)"
 
     return session.run(text, (now, now - every // MICROSECOND, now)) == 1
 
 
-def prune(journal: Prunable, older_than: datetime | None, max_bytes: int | None) -> Pruned:
-    """Delete what is too old, then the oldest until the size fits or nothing can go."""
-    gone = [(0, 0, 0)]
-
-    def some(before: int, most: int = CHUNK) -> int:
-        gone.append(journal.transact(lambda session: _delete(session, before, most)))
-
-        return gone[-1][0]
-
-    before = 0 if older_than is None else micros(older_than)
-    if older_than is not None:
-        while some(before) == CHUNK:
-            pass
-    while max_bytes is not None and (share := _surplus(journal, max_bytes)):
-        before = EVER
-        # To the first portion of which nothing can go.
-        if not all(some(EVER, one) for one in _portions(share)):
-            break
-    runs, events, deliveries = (sum(column) for column in zip(*gone, strict=True))
-
-    return Pruned(runs, events, deliveries, owners=_delete_owners(journal, before))
-
-
-def _surplus(journal: Prunable, max_bytes: int) -> int:
-    """Give how many runs have to go for the size to fit, as far as can be told from the average."""
-    size = journal.size()
-    if size <= max_bytes:
-        return 0
-    count = int(journal.read(lambda session: session.all("SELECT count(*) FROM @runs"))[0][0])
-
-    return max(1, int(count * (1 - max_bytes / size)))
-
-
-def _portions(count: int) -> Iterator[int]:
+def chunks(count: int) -> Iterator[int]:
+    """Divide a number of runs into the numbers that are deleted in one transaction each."""
     yield from repeat(CHUNK, count // CHUNK)
     if count % CHUNK:
         yield count % CHUNK
 
 
-def _delete(session: Session, before: int, most: int) -> tuple[int, int, int]:
-    """Delete some of the runs that ended before a moment and owe nothing, the oldest first."""
-    text = f"{DELETABLE}{session.unmoved} ORDER BY r.ended, r.id LIMIT ?"
-    runs = session.all(text, (before, most))
+def delete_runs(session: Session, before: int, limit: int) -> tuple[int, int, int]:
+    """Delete runs that ended before a moment and owe nothing, the oldest first.
+
+    Returns the number of deleted runs, events and deliveries.
+    """
+    text = f"{DELETABLE}{session.except_last_event} ORDER BY r.ended, r.id LIMIT ?"
+    runs = session.all(text, (before, limit))
     deliveries = sum(session.run("DELETE FROM @deliveries WHERE run_id = ?", run) for run in runs)
     events = sum(session.run("DELETE FROM @events WHERE run_id = ?", run) for run in runs)
     for run in runs:
@@ -116,20 +83,99 @@ def _delete(session: Session, before: int, most: int) -> tuple[int, int, int]:
     return len(runs), events, deliveries
 
 
-def _delete_owners(journal: Prunable, before: int) -> int:
-    """Delete owners that ended before a moment and that no run names."""
-    old = "SELECT count(*) FROM @owners WHERE ended < ?"
-    if not journal.read(lambda session: session.all(old, (before,)))[0][0]:
-        return 0
-    # Looked for without keeping others from writing: who has ended is not named anew.
-    idle = journal.read(lambda session: session.all(IDLE_OWNERS, (before,)))
-    text = "DELETE FROM @owners WHERE id = ? AND ended IS NOT NULL"
+def idle_owners(session: Session, before: int) -> list[tuple[Any, ...]]:
+    """Return the keys of the owners that ended before a moment and that no run names."""
+    ended = "SELECT count(*) FROM @owners WHERE ended < ?"
+    if not session.all(ended, (before,))[0][0]:
+        return []
 
-    return journal.transact(lambda session: sum(session.run(text, one) for one in idle))
+    return session.all(IDLE_OWNERS, (before,))
+
+
+def delete_owner(session: Session, key: Sequence[Any]) -> int:
+    """Delete an owner if it has ended; returns how many were deleted."""
+    return session.run("DELETE FROM @owners WHERE id = ? AND ended IS NOT NULL", key)
+
+
+# -- verification --------------------------------------------------------------------------------
+
+GAPS: Final = (
+    "SELECT e.run_id, min(e.sequence), max(e.sequence), count(*), min(r.created)"
+    " FROM @events e JOIN @runs r ON r.id = e.run_id GROUP BY e.run_id"
+    " HAVING count(*) <> max(e.sequence) + 1"
+)
+BEHIND: Final = (
+    "SELECT r.id, r.sequence, max(e.sequence) FROM @runs r LEFT JOIN @events e ON e.run_id = r.id"
+    " GROUP BY r.id, r.sequence HAVING max(e.sequence) IS NULL OR max(e.sequence) <> r.sequence"
+)
+ORPHAN_EVENTS: Final = (
+    "SELECT e.run_id, count(*) FROM @events e WHERE NOT EXISTS"
+    " (SELECT 1 FROM @runs r WHERE r.id = e.run_id) GROUP BY e.run_id"
+)
+ORPHAN_DELIVERIES: Final = (
+    "SELECT d.run_id, d.hook FROM @deliveries d WHERE NOT EXISTS"
+    " (SELECT 1 FROM @events e WHERE e.run_id = d.run_id AND e.id = d.event_id)"
+)
+ABANDONED: Final = (
+    f"SELECT r.id, r.name, r.keeper FROM @runs r WHERE r.ended IS NULL AND {UNKEPT.format('r')}"  # noqa: S608 - fixed text
+)
+# After a redrive a run has no keeper until an owner claims it.
+UNATTENDED: Final = (
+    "SELECT d.run_id, d.hook, r.keeper FROM @deliveries d JOIN @runs r ON r.id = d.run_id"  # noqa: S608 - fixed text
+    f" WHERE d.status IN {OWED_LIST} AND d.status <> 'delivered' AND r.ended IS NOT NULL"
+    f" AND r.keeper <> '' AND {UNKEPT.format('r')}"
+)
+_ENDINGS: Final = "('" + "', '".join(sorted(TERMINAL)) + "')"
+# NotReady, which is of type Pending, ends a run as well.
+ODD_RUNS: Final = (
+    f"SELECT id, state_name, ended IS NULL FROM @runs WHERE state_type IN {_ENDINGS}"  # noqa: S608 - fixed text
+    f" AND ended IS NULL OR state_type NOT IN {_ENDINGS} AND ended IS NOT NULL"
+    f" AND NOT (state_type = '{StateType.PENDING}' AND state_name = 'NotReady')"
+)
+# A redriven delivery is pending and has been settled before; a dead one may never have been tried.
+ODD_DELIVERIES: Final = (
+    "SELECT run_id, hook, status, attempts FROM @deliveries WHERE CASE status"
+    " WHEN 'pending' THEN attempts <> 0 WHEN 'dead' THEN updated IS NULL"
+    " WHEN 'running' THEN attempts < 1 OR updated IS NULL"
+    " WHEN 'failed' THEN attempts < 1 OR updated IS NULL"
+    " WHEN 'delivered' THEN attempts < 1 OR updated IS NULL ELSE 1 = 1 END"
+)
+
+CHECKS: Final = (
+    (BEHIND, "behind", "stands at sequence {}, but its last event is {}"),
+    (ORPHAN_EVENTS, "orphan event", "is not known, but has {} events"),
+    (ORPHAN_DELIVERIES, "orphan delivery", "owes {} an event that is not known"),
+    (ABANDONED, "abandoned", "{!r} has no end, and its keeper {!r} has ended"),
+    (UNATTENDED, "unattended", "owes {} an event, and its keeper {!r} has ended"),
+    (ODD_DELIVERIES, "odd delivery", "owes {} an event, as {} after {} attempts"),
+)
+"""Each query with the kind of its findings, and their message, formatted with its other columns."""
+
+
+def findings(session: Session, codec: Codec) -> list[Finding]:
+    """Return everything that is wrong in the journal."""
+    session.use_snapshot()
+    born = session.all("SELECT value FROM @meta WHERE name = 'born'")[0][0]
+    rows = [
+        (run_id, "gap", f"has {count} events of those up to sequence {last}")
+        for run_id, first, last, count, created in session.all(GAPS)
+        # A journal that was lost and created again may begin in the middle of a run.
+        if count != last - first + 1 or created >= born
+    ]
+    for query, kind, message in CHECKS:
+        rows += [(run_id, kind, message.format(*rest)) for run_id, *rest in session.all(query)]
+    for run_id, name, unended in session.all(ODD_RUNS):
+        ending = "without an end" if unended else "but has an end"
+        rows.append((run_id, "odd run", f"is in state {name}, {ending}"))
+
+    return [Finding(kind, codec.load_id(run_id), message) for run_id, kind, message in rows]
+
+
+# -- statistics ----------------------------------------------------------------------------------
 
 
 def statistics(session: Session, size: int) -> Statistics:
-    """Give how much there is of what."""
+    """Count the rows of every kind."""
 
     def count(what: str) -> int:
         return int(session.all(f"SELECT count(*) FROM {what}")[0][0])  # noqa: S608 - fixed text

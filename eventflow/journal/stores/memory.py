@@ -1,4 +1,4 @@
-"""The journal in memory: all that the others can, for tests, and gone with the process."""
+"""The journal in memory, for tests: it ends with the process."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ __all__ = ["MemoryJournal", "opened"]
 
 
 def opened(_url: str, durability: Durability) -> MemoryJournal:
-    """Give a journal of its own for the URL `memory://`."""
+    """Make a new journal for the URL `memory://`."""
     return MemoryJournal(durability)
 
 
@@ -29,37 +29,37 @@ class MemoryJournal(SqliteJournal):
     def __init__(self, durability: Durability = "process") -> None:
         super().__init__(Path(":memory:"), durability)
 
-    def _prepare_file(self) -> None:
-        """There is none."""
+    def _create_file(self) -> None:
+        """Do nothing: there is no file."""
 
     def _connect(self) -> sqlite3.Connection:
         connection = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
-        # The memory lasts as long as the journal itself, which nobody else can close it for; and
-        # not only until the end of the process begins, when the last lines are written.
+        # The memory lasts as long as the journal object, also at exit, when the last lines are yet
+        # to be written.
         finalize(self, connection.close).atexit = False
 
         return connection
 
-    def _in_place(self) -> bool:
+    def _is_same_file(self) -> bool:
         return True
 
     def close(self) -> None:
-        """Keep everything: what a journal holds outlives its closing."""
+        """Do nothing: the content of a journal outlives its closing."""
 
     def before_fork(self) -> None:
-        """Wait until nobody writes."""
+        """Wait until no thread writes."""
         self._lock.acquire()
 
     def after_fork(self, *, child: bool) -> None:
-        """Go on, in a child with an empty journal."""
+        """Go on; a child begins with an empty journal."""
         if child and self._session is not None:
             self._inherited.append(self._session.connection)
             self._session = None
         super().after_fork(child=child)
 
     @contextmanager
-    def _own_transaction(self, settlement: Settlement, fence: Fence | None) -> Iterator[Any]:
-        # There is one connection to this memory; the other threads wait.
+    def _hook_transaction(self, settlement: Settlement, fence: Fence | None) -> Iterator[Any]:
+        # There is only one connection to this memory: the other threads wait.
         with self._lock:
             connection = self._open().connection
             connection.execute("BEGIN IMMEDIATE")

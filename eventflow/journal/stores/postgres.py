@@ -15,7 +15,7 @@ from typing import Any, ClassVar, Final, TypeVar
 from eventflow.errors import JournalError, MissingExtraError
 from eventflow.journal.contract import Cursor, Fence, Finding, Pruned, Statistics, UnstorableError
 from eventflow.journal.format import Rows
-from eventflow.journal.rows import Codec, Settlement, micros, sound
+from eventflow.journal.rows import Codec, Settlement, micros, sanitized
 from eventflow.journal.stores import statements
 from eventflow.journal.stores.database import SqlJournal, migrate
 from eventflow.journal.stores.schema import VERSION
@@ -36,10 +36,10 @@ __all__ = ["PostgresJournal", "opened"]
 T = TypeVar("T")
 
 CHANNEL: Final = "eventflow_events"
-"""Where every commit of events is made known."""
+"""The channel on which every commit of events is notified."""
 
 MIGRATION_LOCK: Final = 0x6576_656E_7466_6C6F
-"""What keeps two processes from making the tables at once."""
+"""The advisory lock that keeps two processes from making the tables at once."""
 
 CONNECTION: Final[dict[str, Any]] = {
     "client_encoding": "UTF8",
@@ -49,22 +49,22 @@ CONNECTION: Final[dict[str, Any]] = {
     "keepalives_count": 3,
     "tcp_user_timeout": 10_000,
 }
-"""How soon a server that does not answer counts as gone, above all; the URL goes first."""
+"""Above all, how soon a server that does not answer counts as gone; the URL has precedence."""
 
 ANSWER_SECONDS: Final = 10.0
-"""How long an answer is waited for."""
+"""How long to wait for an answer."""
 
 IDLE_SECONDS: Final = 5
-"""How long a process that stands still may keep others from what it has in a transaction."""
+"""How long a stopped process may keep the locks of its transaction."""
 
 SIZES: Final = (64, 16, 4, 1)
-"""How many rows one statement writes: few different statements, and none that is sent in parts."""
+"""How many rows one statement writes: few different statements, none so long that it is split."""
 
-_BAD_ROW: Final = (
+_UNSTORABLE: Final = (
     *(psycopg.IntegrityError, psycopg.DataError),
     *(TypeError, ValueError, AttributeError, OverflowError),
 )
-_LOST: Final = (psycopg.OperationalError, psycopg.errors.IdleInTransactionSessionTimeout)
+_DISCONNECTED: Final = (psycopg.OperationalError, psycopg.errors.IdleInTransactionSessionTimeout)
 _DIALECT: Final = {
     "@": "eventflow_",
     "?": "%s",
@@ -82,26 +82,26 @@ _WORDS: Final = re.compile(r"[@?%]|\b(?:INT|FLOAT|ROWS|PLACE)\b")
 
 @lru_cache(maxsize=256)
 def _rendered(text: str) -> str:
-    return _WORDS.sub(lambda found: _DIALECT[found[0]], text)
+    return _WORDS.sub(lambda match: _DIALECT[match[0]], text)
 
 
 def opened(url: str, durability: Durability) -> PostgresJournal:
-    """Give the journal of a URL `postgresql://...`."""
+    """Make the journal of a URL `postgresql://...`."""
     return PostgresJournal(url, durability)
 
 
 class _Session:
-    """A connection to PostgreSQL."""
+    """A connection to PostgreSQL in use; `sanitize` replaces characters that it cannot store."""
 
-    share = " FOR SHARE"
-    take = " FOR UPDATE OF r SKIP LOCKED"
-    unmoved = ""
+    for_share = " FOR SHARE"
+    for_update = " FOR UPDATE OF r SKIP LOCKED"
+    except_last_event = ""
 
-    __slots__ = ("connection", "soundly")
+    __slots__ = ("connection", "sanitize")
 
-    def __init__(self, connection: psycopg.Connection[Any], *, soundly: bool = False) -> None:
+    def __init__(self, connection: psycopg.Connection[Any], *, sanitize: bool = False) -> None:
         self.connection = connection
-        self.soundly = soundly
+        self.sanitize = sanitize
 
     def all(self, text: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         return self._execute(text, values).fetchall()
@@ -110,38 +110,38 @@ class _Session:
         return self._execute(text, values).rowcount
 
     def _execute(self, text: str, values: Sequence[Any]) -> psycopg.Cursor[Any]:
-        # A text made from constants, whatever the type checker can see of it.
-        return self.connection.execute(_rendered(text).encode(), self._sound(values))
+        # Encoded, as the type checker cannot see that the text is made of constants.
+        return self.connection.execute(_rendered(text).encode(), self._sanitized(values))
 
     def many(self, text: str, width: int, values: Sequence[Any]) -> None:
-        # Not by `executemany`, which sends row after row without waiting: to the server, a process
-        # that stands still between two of them is at work, and may keep its locks for ever.
-        row, start, left = f"({', '.join('?' * width)})", 0, len(values) // width
+        # Not by `executemany`, which sends row after row without waiting for answers: a process
+        # stopped between two rows is not idle to the server, and may keep its locks for ever.
+        row, start, remaining = f"({', '.join('?' * width)})", 0, len(values) // width
         for size in SIZES:
-            while left >= size:
-                some = values[start : start + size * width]
-                self._execute(text.replace("EACH", ", ".join([row] * size)), some)
-                left, start = left - size, start + size * width
+            while remaining >= size:
+                rows = values[start : start + size * width]
+                self._execute(text.replace("EACH", ", ".join([row] * size)), rows)
+                remaining, start = remaining - size, start + size * width
 
-    def _sound(self, values: Sequence[Any]) -> Sequence[Any]:
-        return sound(values) if self.soundly else values
+    def _sanitized(self, values: Sequence[Any]) -> Sequence[Any]:
+        return sanitized(values) if self.sanitize else values
 
-    def freeze(self) -> None:
+    def use_snapshot(self) -> None:
         self.run("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
 
     def now(self) -> int:
-        # The server's: the clocks of many machines are not one.
+        # The clock of the server: those of many machines differ.
         return int(
             self.all("SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint")[0][0]
         )
 
     def glob(self, column: str, pattern: str) -> tuple[str, str]:
-        # Python's dialect of it, but for the two ends.
+        # Python's translation, without its beginning and its end.
         body = translate(pattern)[len("(?s:") : -len(")\\Z")].replace("(?>", "(?:")
         return f"{column} ~ ?", f"^(?:{body})$"
 
     def version(self) -> int:
-        # Not `to_regclass`: it may remember from before the lock that there is none.
+        # Not `to_regclass`: its answer may be cached from before the lock was taken.
         text = "SELECT 1 FROM pg_class WHERE relname = '@meta' AND pg_table_is_visible(oid)"
         if not self.all(text):
             return 0
@@ -150,14 +150,14 @@ class _Session:
 
 
 class PostgresJournal(SqlJournal):
-    """A journal in a PostgreSQL database, whose tables are made on first use.
+    """A journal in a PostgreSQL database, whose tables are created on first use.
 
-    They are called `eventflow_...` and stand in the first schema of the connection's search path.
+    They are called `eventflow_...` and are in the first schema of the connection's search path.
     """
 
     codec = Codec(lambda value: value)
-    # Transactions do not end in the order in which they take places, and one that is open yet may
-    # have taken an earlier place: an event counts when nothing as old as its transaction is open.
+    # Transactions are not committed in the order of their places, and an open one may still have
+    # earlier places: an event is visible when no transaction as old as its own is open.
     AFTER: ClassVar = (
         f"SELECT epoch, place, {EVENT_COLUMNS} FROM @events WHERE (epoch, place) > (?, ?)"  # noqa: S608 - fixed text
         " AND epoch < pg_snapshot_xmin(pg_current_snapshot())::text::bigint"
@@ -178,11 +178,11 @@ class PostgresJournal(SqlJournal):
         if self._connection is None or self._connection.closed:
             connection = self._connect()
             try:
-                connection.patience = ANSWER_SECONDS
+                connection.answer_timeout = ANSWER_SECONDS
                 idle = f"SET SESSION idle_in_transaction_session_timeout = '{IDLE_SECONDS}s'"
                 connection.execute(idle.encode())
                 connection.commit()
-                self._make_ready(_Session(connection))
+                self._migrate(_Session(connection))
             except BaseException:
                 connection.close()
                 raise
@@ -204,19 +204,19 @@ class PostgresJournal(SqlJournal):
 
         return connection
 
-    def _make_ready(self, session: _Session) -> None:
+    def _migrate(self, session: _Session) -> None:
         with session.connection.transaction():
             if session.version() == VERSION:
                 return
             session.run("SELECT pg_advisory_xact_lock(?)", (MIGRATION_LOCK,))
             version = session.version()
-            migrate(session, version, self._shown())
+            migrate(session, version, self._masked_url())
 
-    def _shown(self) -> str:
+    def _masked_url(self) -> str:
         return CREDENTIALS.sub(MASK, self.url)
 
     def close(self) -> None:
-        """Let go of the connection; the next use opens another."""
+        """Close the connection; the next use opens another one."""
         with self._lock:
             connection, self._connection = self._connection, None
             if connection is not None:
@@ -224,81 +224,82 @@ class PostgresJournal(SqlJournal):
                     connection.close()
 
     def before_fork(self) -> None:
-        """Wait until nobody writes."""
+        """Wait until no thread writes."""
         self._lock.acquire()
 
     def after_fork(self, *, child: bool) -> None:
-        """Go on, in a child with a connection of its own."""
+        """Go on; a child opens a connection of its own."""
         if child and self._connection is not None:
-            # Not closed: that would say goodbye in the parent's name.
+            # Not closed: that would end the session of the parent.
             self._inherited.append(self._connection)
             self._connection = None
         self._lock.release()
 
-    # -- working ------------------------------------------------------------------------------
+    # -- transactions ------------------------------------------------------------------------------
 
     def transact(self, work: Callable[[Session], T]) -> T:
-        """Do the work in a transaction of its own."""
-        if self.engaged():
+        """Call `work` in a transaction of its own."""
+        if self.in_transaction():
             raise JournalError("This thread is within a transaction of a hook's own; commit later.")
         try:
-            return self._use(work, soundly=False)
+            return self._use(work, sanitize=False)
         except UnstorableError as error:
             if not isinstance(error.__cause__, psycopg.DataError | UnicodeEncodeError):
                 raise
-            return self._use(work, soundly=True)
+            return self._use(work, sanitize=True)
 
     def read(self, work: Callable[[Session], T]) -> T:
-        """Do work that changes nothing."""
-        return self._use(work, soundly=False)
+        """Call `work`, which only reads."""
+        return self._use(work, sanitize=False)
 
-    def _use(self, work: Callable[[Session], T], *, soundly: bool) -> T:
+    def _use(self, work: Callable[[Session], T], *, sanitize: bool) -> T:
         with self._lock:
-            # A server that was restarted is found out only by using the connection.
-            again = self._connection is not None
+            # Only the use of a connection shows that its server was restarted.
+            reused = self._connection is not None
             try:
-                return self._attempt(work, soundly=soundly)
-            except _LOST as error:
+                return self._attempt(work, sanitize=sanitize)
+            except _DISCONNECTED as error:
                 self.close()
-                if not again or isinstance(error, NoAnswer):
-                    raise JournalError(self._explained(error)) from error
+                if not reused or isinstance(error, NoAnswer):
+                    raise JournalError(self._failure_message(error)) from error
             try:
-                return self._attempt(work, soundly=soundly)
-            except _LOST as error:
+                return self._attempt(work, sanitize=sanitize)
+            except _DISCONNECTED as error:
                 self.close()
-                raise JournalError(self._explained(error)) from error
+                raise JournalError(self._failure_message(error)) from error
 
-    def _attempt(self, work: Callable[[Session], T], *, soundly: bool) -> T:
+    def _attempt(self, work: Callable[[Session], T], *, sanitize: bool) -> T:
         try:
             connection = self._open()
-            connection.patience = None if self._at_leisure() else ANSWER_SECONDS
+            connection.answer_timeout = None if self._is_without_timeout() else ANSWER_SECONDS
             with connection.transaction():
-                return work(_Session(connection, soundly=soundly))
-        except _LOST:
+                return work(_Session(connection, sanitize=sanitize))
+        except _DISCONNECTED:
             raise
-        except _BAD_ROW as error:
+        except _UNSTORABLE as error:
             raise UnstorableError(
-                f"A row cannot be stored in the journal {self._shown()}: {error!r}."
+                f"A row cannot be stored in the journal {self._masked_url()}: {error!r}."
             ) from error
         except psycopg.Error as error:
-            # Tables that vanished, say: the next use looks after them.
+            # The tables may have been dropped, for example: the next use creates them.
             self.close()
-            raise JournalError(self._explained(error)) from error
+            raise JournalError(self._failure_message(error)) from error
 
-    def _explained(self, error: Exception) -> str:
-        return f"The journal {self._shown()} cannot be used: {str(error).strip().rstrip('.')}."
+    def _failure_message(self, error: Exception) -> str:
+        return f"The journal {self._masked_url()} cannot be used: {str(error).strip().rstrip('.')}."
 
-    def _at_leisure(self) -> bool:
-        """Whether this thread does what may take minutes in a large journal."""
-        return getattr(self._here, "leisure", False)
+    def _is_without_timeout(self) -> bool:
+        """Whether this thread waits for answers without a limit."""
+        return getattr(self._local, "without_timeout", False)
 
     @contextmanager
-    def _leisurely(self) -> Iterator[None]:
-        self._here.leisure = True
+    def _without_timeout(self) -> Iterator[None]:
+        """Wait without a limit in the block, for work that may take minutes in a large journal."""
+        self._local.without_timeout = True
         try:
             yield
         finally:
-            self._here.leisure = False
+            self._local.without_timeout = False
 
     def _commit(self, rows: Rows, fence: Fence | None) -> None:
         def work(session: Session) -> None:
@@ -309,12 +310,12 @@ class PostgresJournal(SqlJournal):
         self.transact(work)
 
     @contextmanager
-    def _own_transaction(self, settlement: Settlement, fence: Fence | None) -> Iterator[Any]:
+    def _hook_transaction(self, settlement: Settlement, fence: Fence | None) -> Iterator[Any]:
         self.read(lambda session: statements.check(session, fence))
         try:
             connection = self._connect()
         except psycopg.Error as error:
-            raise JournalError(self._explained(error)) from error
+            raise JournalError(self._failure_message(error)) from error
         try:
             # psycopg refuses a commit or rollback by the hook within this block.
             with connection.transaction():
@@ -323,10 +324,10 @@ class PostgresJournal(SqlJournal):
         finally:
             connection.close()
 
-    # -- reading and tending ------------------------------------------------------------------
+    # -- reading and maintenance -----------------------------------------------------------
 
     def cursor(self, before: datetime | None = None) -> Cursor:
-        """Give the cursor of the end, or one with every event since a moment still to come."""
+        """Return the cursor of the end, or one before every event since a moment."""
         last = "pg_snapshot_xmin(pg_current_snapshot())::text::bigint"
         if before is None:
             text = f"SELECT {last}"
@@ -339,44 +340,45 @@ class PostgresJournal(SqlJournal):
         return epoch - 1, 2**62
 
     def wait(self, cursor: Cursor, timeout: float) -> bool:
-        """Wait at most `timeout` seconds for an event after the cursor; says whether one came."""
+        """Wait up to `timeout` seconds for an event after the cursor; False if none came."""
         deadline = time.monotonic() + timeout
         try:
             with self._connect() as connection:
                 connection.autocommit = True
                 connection.execute(f"LISTEN {CHANNEL}")
                 while not self.events_after(cursor, 1)[0]:
-                    left = deadline - time.monotonic()
-                    if left <= 0:
+                    remaining = deadline - time.monotonic()
+                    if remaining <= 0:
                         return False
-                    # Bounded: an event that was held back by an older transaction is not told of.
-                    for _ in connection.notifies(timeout=min(left, 0.5), stop_after=1):
+                    # Bounded: there is no notification when an older transaction has ended, which
+                    # makes events visible.
+                    for _ in connection.notifies(timeout=min(remaining, 0.5), stop_after=1):
                         pass
         except psycopg.Error as error:
-            raise JournalError(self._explained(error)) from error
+            raise JournalError(self._failure_message(error)) from error
 
         return True
 
     def size(self) -> int:
-        """Give how many bytes are in use."""
-        # What the rows take, not the files: those do not shrink when rows are deleted.
+        """Return how many bytes are in use."""
+        # The size of the rows, not of the files, which do not shrink when rows are deleted.
         tables = ("@runs", "@events", "@deliveries", "@owners")
         each = "(SELECT coalesce(sum(pg_column_size(t.*)), 0) FROM {} t)"
-        text = "SELECT " + " + ".join(each.format(one) for one in tables)
+        text = "SELECT " + " + ".join(each.format(table) for table in tables)
 
         return int(self.read(lambda session: session.all(text))[0][0])
 
     def prune(self, *, older_than: datetime | None = None, max_bytes: int | None = None) -> Pruned:
         """Delete runs that ended before a moment, and then the oldest until the size fits."""
-        with self._leisurely():
+        with self._without_timeout():
             return super().prune(older_than=older_than, max_bytes=max_bytes)
 
     def verify(self) -> list[Finding]:
-        """Look for what must not be; an empty list is a clean journal."""
-        with self._leisurely():
+        """Return all faults; the list of a clean journal is empty."""
+        with self._without_timeout():
             return super().verify()
 
     def statistics(self) -> Statistics:
-        """Give how much there is of what."""
-        with self._leisurely():
+        """Count the rows of every kind."""
+        with self._without_timeout():
             return super().statistics()

@@ -1,7 +1,7 @@
-"""A connection to PostgreSQL that does not wait for ever where nobody answers.
+"""A connection to PostgreSQL that fails if the server does not answer in time.
 
-Whoever is in between may take in everything and say nothing, of which the system knows nothing:
-its own timeouts are for packets that are lost.
+A proxy may accept every packet without an answer. The timeouts of the system do not help then: they
+are for packets that are lost.
 """
 
 from __future__ import annotations
@@ -16,34 +16,34 @@ __all__ = ["Connection", "NoAnswer"]
 
 
 class NoAnswer(psycopg.OperationalError):
-    """The server was silent for too long."""
+    """The server did not answer in time."""
 
 
 class Connection(psycopg.Connection[Any]):
-    """A connection that is closed when the server does not answer for `patience` seconds."""
+    """A connection that is closed if the server does not answer within `answer_timeout` seconds."""
 
-    patience: float | None = None
+    answer_timeout: float | None = None
 
     def wait(self, gen: Any, *args: Any, **options: Any) -> Any:
-        """Wait for whatever was asked; every request of psycopg comes by here."""
-        if self.patience is None:
+        """Wait for an answer; psycopg calls this for every request."""
+        if self.answer_timeout is None:
             return super().wait(gen, *args, **options)
         try:
-            return super().wait(_answered(gen, self.patience), *args, **options)
+            return super().wait(_answered(gen, self.answer_timeout), *args, **options)
         except NoAnswer:
             self.close()
             raise
 
 
-def _answered(gen: Any, patience: float) -> Generator[Any, Any, Any]:
-    """Wait as psycopg does, which looks up ten times a second while nothing comes."""
-    end = time.monotonic() + patience
+def _answered(gen: Any, answer_timeout: float) -> Generator[Any, Any, Any]:
+    """Wait as psycopg does, which resumes this ten times a second while there is no answer."""
+    end = time.monotonic() + answer_timeout
     try:
         wanted = next(gen)
         while True:
             ready = yield wanted
             if not ready and time.monotonic() > end:
-                raise NoAnswer(f"the server did not answer within {patience:g} s")
+                raise NoAnswer(f"the server did not answer within {answer_timeout:g} s")
             wanted = gen.send(ready)
     except StopIteration as done:
         return done.value

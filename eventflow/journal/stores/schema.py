@@ -1,4 +1,4 @@
-"""The tables of the journal, written once for every database, and the steps that made them."""
+"""The tables of the journal, for every database, and the migrations between their versions."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ __all__ = ["MIGRATIONS", "VERSION", "check_version", "statements_after"]
 
 MIGRATIONS: Final[Sequence[str]] = (
     # `@` stands before the name of a table; UUID, PLACE and the type of whole numbers depend on
-    # the database. Times are microseconds since 1970, lists are JSON. No index that could be done
-    # without: each one is a page more to write in every commit.
+    # the database. Times are microseconds since 1970, lists are JSON. Only indexes that are needed:
+    # each one is another page to write in every commit.
     """
     CREATE TABLE @meta (name TEXT PRIMARY KEY, value INT NOT NULL);
     CREATE TABLE @owners (
@@ -49,32 +49,37 @@ MIGRATIONS: Final[Sequence[str]] = (
     CREATE INDEX @deliveries_left ON @deliveries (status, run_id) WHERE status <> 'delivered';
     CREATE TABLE @requests (run_id UUID PRIMARY KEY, asked INT NOT NULL) ROWS;
     """,
-    # What no other run called, among the millions that were called last; and what was set free, of
-    # which there is next to nothing.
+    # Runs that no other run called, among millions of others; and runs without a keeper, of which
+    # there are very few.
     """
     CREATE INDEX @runs_top ON @runs (id) WHERE parent_run_id IS NULL;
     CREATE INDEX @runs_free ON @runs (id) WHERE keeper = '';
     """,
 )
-"""What leads from each version of the schema to the next. Never changed once released."""
+"""The statements from each version of the schema to the next. Never changed once released."""
 
 VERSION: Final = len(MIGRATIONS)
-"""The version that this eventflow reads and writes."""
+"""The version of the schema that this eventflow reads and writes."""
 
 
-def statements_after(found: int) -> list[str]:
-    """Give the statements that lead from the version that was found to the present one."""
-    return [one for step in MIGRATIONS[found:] for one in step.split(";") if one.strip()]
+def statements_after(version: int) -> list[str]:
+    """Return the statements that lead from an older version to the present one."""
+    return [
+        statement
+        for migration in MIGRATIONS[version:]
+        for statement in migration.split(";")
+        if statement.strip()
+    ]
 
 
-def check_version(found: int, where: str) -> None:
+def check_version(version: int, where: str) -> None:
     """Refuse a schema that only a newer eventflow can read.
 
     Raises:
         JournalError: the schema is newer than this eventflow.
     """
-    if found > VERSION:
+    if version > VERSION:
         raise JournalError(
-            f"The journal {where} has schema {found}, made by a newer eventflow; this one knows "
+            f"The journal {where} has schema {version}, made by a newer eventflow; this one knows "
             f"{VERSION}. Upgrade eventflow, or set EVENTFLOW_JOURNAL_URL to another journal."
         )

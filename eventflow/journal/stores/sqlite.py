@@ -1,4 +1,4 @@
-"""The journal in one SQLite file: short transactions, many processes, mishaps of the file."""
+"""The journal in one SQLite file, which many processes share, and which may be lost or damaged."""
 
 from __future__ import annotations
 
@@ -35,45 +35,45 @@ __all__ = ["SqliteJournal", "opened"]
 T = TypeVar("T")
 
 SYNCHRONOUS: Final[dict[str, str]] = {"process": "NORMAL", "power": "FULL", "off": "NORMAL"}
-"""What SQLite waits for. Not OFF: a loss of power could then leave a file that is not whole."""
+"""The `synchronous` of SQLite. Not OFF: a loss of power could then corrupt the file."""
 
-PATIENCE_SECONDS: Final = 5.0
-"""How long a writer waits for other processes before the journal counts as unavailable."""
+BUSY_SECONDS: Final = 5.0
+"""How long a run waits for the lock of the file before the journal counts as unavailable."""
 
-TURNS: Final = 12
-"""How often as long is waited where no run does: among many busy processes, it is chance which one
-gets its turn."""
+ATTEMPTS: Final = 12
+"""How many times as long a writer waits that holds up no run: among many busy processes, chance
+decides which one gets the lock."""
 
 POLL_SECONDS: Final = 0.05
-"""How often `wait` looks for events of other processes."""
+"""How often `wait` checks for events of other processes."""
 
 WAL_BYTES: Final = 32 * 2**20
-"""What is left of a log that a long reader made grow."""
+"""The size to which the write-ahead log is truncated after a long read made it grow."""
 
 VACUUM_PAGES: Final = 1000
-"""How many pages are given back to the system in one transaction."""
+"""How many pages are released to the system in one transaction."""
 
 TRIES: Final = 5
-"""How often work is done again because the file was lost or damaged under it."""
+"""How often work is tried if the file is lost or damaged each time."""
 
 _DAMAGED: Final = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
-# After these the connection is as good as before.
-_PASSING: Final = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_FULL})
-_BAD_ROW: Final = (
+# After these errors the connection can still be used.
+_TRANSIENT: Final = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_FULL})
+_UNSTORABLE: Final = (
     *(sqlite3.IntegrityError, sqlite3.DataError, sqlite3.ProgrammingError, sqlite3.InterfaceError),
     *(TypeError, ValueError, AttributeError, OverflowError),
 )
 
 
 def opened(url: str, durability: Durability) -> SqliteJournal:
-    """Give the journal of a URL `sqlite:///<path>`."""
+    """Make the journal of a URL `sqlite:///<path>`."""
     return SqliteJournal(Path(url.partition("://")[2][1:]), durability)
 
 
 class SqliteJournal(SqlJournal):
-    """A journal in one file, made on first use. See `Journal` for the methods.
+    """A journal in one file, which is created on first use. See `Journal` for the methods.
 
-    `patience` is how many seconds a run waits for other processes; who else does waits longer.
+    `busy_timeout` is how many seconds a run waits for the lock; other threads wait longer.
     """
 
     codec = Codec(UUID)
@@ -83,21 +83,21 @@ class SqliteJournal(SqlJournal):
     )
 
     def __init__(
-        self, path: Path, durability: Durability = "process", patience: float = PATIENCE_SECONDS
+        self, path: Path, durability: Durability = "process", busy_timeout: float = BUSY_SECONDS
     ) -> None:
         super().__init__(durability)
         self.path = path
-        self._patience = patience
-        # With `power` it is a run that waits.
-        self._turns = 1 if durability == "power" else TURNS
+        self._busy_timeout = busy_timeout
+        # With `power` the runs themselves wait.
+        self._attempts = 1 if durability == "power" else ATTEMPTS
         self._lock = threading.RLock()
         self._session: SqliteSession | None = None
         self._identity: files.Identity | None = None
-        self._lent: set[sqlite3.Connection] = set()
-        # Kept for ever: a connection must not even be closed on the other side of a fork.
+        self._hook_connections: set[sqlite3.Connection] = set()
+        # Kept for ever: a child must not even close the connections of its parent.
         self._inherited: list[sqlite3.Connection] = []
-        # Owners entered by this process, and when the file was born that they are entered in.
-        self._entered: dict[str, tuple[OwnerRow, int, int]] = {}
+        # The owners that this process registered, each with the birth time of its journal file.
+        self._registered: dict[str, tuple[OwnerRow, int, int]] = {}
         self._born = 0
         forks.watch(self)
 
@@ -107,10 +107,10 @@ class SqliteJournal(SqlJournal):
         if self._session is None and self._inherited:
             raise JournalError("This process was forked within a transaction of a hook's own.")
         if self._session is None:
-            self._prepare_file()
+            self._create_file()
             session = SqliteSession(self._connect())
             try:
-                self._make_ready(session)
+                self._migrate(session)
             except BaseException:
                 session.connection.close()
                 raise
@@ -118,17 +118,17 @@ class SqliteJournal(SqlJournal):
 
         return self._session
 
-    def _prepare_file(self) -> None:
+    def _create_file(self) -> None:
         files.make(self.path)
         self._identity = files.identity(self.path)
 
     def _connect(self) -> sqlite3.Connection:
         connection = sqlite3.connect(
-            self.path, timeout=self._patience, isolation_level=None, check_same_thread=False
+            self.path, timeout=self._busy_timeout, isolation_level=None, check_same_thread=False
         )
         try:
             connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
-            self._turn_to_wal(connection)
+            self._enable_wal(connection)
             connection.execute(f"PRAGMA journal_size_limit = {WAL_BYTES}")
             connection.execute(f"PRAGMA synchronous = {SYNCHRONOUS[self.durability]}")
         except BaseException:
@@ -137,48 +137,48 @@ class SqliteJournal(SqlJournal):
 
         return connection
 
-    def _turn_to_wal(self, connection: sqlite3.Connection) -> None:
-        deadline = time.monotonic() + self._patience
+    def _enable_wal(self, connection: sqlite3.Connection) -> None:
+        deadline = time.monotonic() + self._busy_timeout
         while True:
             try:
                 connection.execute("PRAGMA journal_mode = WAL")
             except sqlite3.OperationalError as error:
-                # For this, SQLite itself does not wait.
+                # SQLite itself does not wait for the lock here.
                 if not is_busy(error) or time.monotonic() > deadline:
                     raise
                 time.sleep(0.005)
             else:
                 return
 
-    def _make_ready(self, session: SqliteSession) -> None:
+    def _migrate(self, session: SqliteSession) -> None:
         if session.version() != VERSION:
             with transaction(session.connection):
-                # Asked for again: another process may have been faster.
+                # Within the transaction, as another process may have migrated it just now.
                 migrate(session, session.version(), str(self.path))
         self._born = int(session.all("SELECT value FROM @meta WHERE name = 'born'")[0][0])
-        for owner, token, born in list(self._entered.values()):
+        for owner, token, born in list(self._registered.values()):
             if born != self._born:
-                self._enter_again(session, owner, token)
+                self._register_again(session, owner, token)
 
-    def _enter_again(self, session: SqliteSession, owner: OwnerRow, token: int) -> None:
-        # The file was lost and begun anew; whoever lives on lives on in the new one.
+    def _register_again(self, session: SqliteSession, owner: OwnerRow, token: int) -> None:
+        # The file was lost and created again: owners that are alive keep their tokens.
         with transaction(session.connection):
             statements.put_owner(session, owner, token, None)
-        self._entered[owner.id] = (owner, token, self._born)
+        self._registered[owner.id] = (owner, token, self._born)
 
     def _remember(self, owner: OwnerRow, token: int) -> None:
-        self._entered[owner.id] = (owner, token, self._born)
+        self._registered[owner.id] = (owner, token, self._born)
 
     def end(self, owner: str, reason: str, *, only_lapsed: bool = False) -> bool:
-        """Mark an owner as ended, by itself or by who found it dead: it can write no more."""
+        """Mark an owner as ended: it cannot write any more."""
         ended = super().end(owner, reason, only_lapsed=only_lapsed)
         if ended:
-            self._entered.pop(owner, None)
+            self._registered.pop(owner, None)
 
         return ended
 
     def close(self) -> None:
-        """Let go of the file; the next use opens it again."""
+        """Close the file; the next use opens it again."""
         with self._lock:
             session, self._session = self._session, None
             if session is not None:
@@ -186,97 +186,97 @@ class SqliteJournal(SqlJournal):
                     session.connection.close()
 
     def __del__(self) -> None:
-        # A journal that nobody has any more needs no closing by hand. At the end of the interpreter
-        # what this leans on may be gone already: then the kernel closes the file.
+        # A journal without references closes itself. At the end of the interpreter, modules may be
+        # gone already: then the kernel closes the file.
         try:  # noqa: SIM105
             self.close()
         except Exception:  # noqa: BLE001, S110
             pass
 
     def before_fork(self) -> None:
-        """Close the file: its locks and SQLite's own state must not reach a child."""
+        """Close the file: a child must not inherit its locks and the state of SQLite."""
         self._lock.acquire()
         self.close()
 
     def after_fork(self, *, child: bool) -> None:
-        """Go on; the file is opened again when it is needed."""
+        """Go on; the next use opens the file again."""
         if child:
-            self._entered.clear()
-            self._inherited += self._lent
+            self._registered.clear()
+            self._inherited += self._hook_connections
         self._lock.release()
 
-    # -- working ----------------------------------------------------------------------------
+    # -- transactions ----------------------------------------------------------------------------
 
     def transact(self, work: Callable[[Session], T]) -> T:
-        """Do the work in a transaction of its own."""
-        if self.engaged():
+        """Call `work` in a transaction of its own."""
+        if self.in_transaction():
             raise JournalError("This thread is within a transaction of a hook's own; commit later.")
 
         def write(session: SqliteSession) -> T:
             with transaction(session.connection):
                 return work(session)
 
-        return self._use(write)
+        return self._with_attempts(write)
 
     def read(self, work: Callable[[Session], T]) -> T:
-        """Do work that changes nothing."""
+        """Call `work`, which only reads."""
 
         def read(session: SqliteSession) -> T:
             with transaction(session.connection, "DEFERRED"):
                 return work(session)
 
-        return self._use(read)
+        return self._with_attempts(read)
 
-    def _use(self, work: Callable[[SqliteSession], T]) -> T:
-        for left in reversed(range(self._turns)):
+    def _with_attempts(self, work: Callable[[SqliteSession], T]) -> T:
+        for remaining in reversed(range(self._attempts)):
             try:
-                return self._try(work)
+                return self._attempt(work)
             except JournalError as error:
-                # In between, the lock is free for a thread that wants to fork.
-                if not left or not is_busy(error.__cause__):
+                # Between the attempts, a thread that wants to fork can take the lock.
+                if not remaining or not is_busy(error.__cause__):
                     raise
 
         raise AssertionError("it is tried at least once")
 
-    def _try(self, work: Callable[[SqliteSession], T]) -> T:
+    def _attempt(self, work: Callable[[SqliteSession], T]) -> T:
         with self._lock:
             for _ in range(TRIES):
                 try:
                     result = work(self._open())
-                except (sqlite3.Error, OSError, *_BAD_ROW) as error:
-                    self._mend_or_raise(error)
+                except (sqlite3.Error, OSError, *_UNSTORABLE) as error:
+                    self._recover_or_raise(error)
                 else:
-                    # Asked afterwards: what was written into a file without a name is lost.
-                    if self._in_place():
+                    # Afterwards: what was written to a deleted file is lost.
+                    if self._is_same_file():
                         return result
                     self.close()
 
             raise JournalError(f"The journal {self.path} is removed again and again; by whom?")
 
-    def _in_place(self) -> bool:
+    def _is_same_file(self) -> bool:
         return files.identity(self.path) == self._identity
 
-    def _mend_or_raise(self, error: Exception) -> None:
-        """Come back only if the work can be done again, in another file."""
+    def _recover_or_raise(self, error: Exception) -> None:
+        """Return if the work can be tried again in a new file; raise a `JournalError` otherwise."""
         code = code_of(error)
         if code in _DAMAGED:
             self.close()
             files.set_aside(self.path, self._identity, str(error))
             return
-        if isinstance(error, _BAD_ROW):
+        if isinstance(error, _UNSTORABLE):
             raise UnstorableError(
                 f"A row cannot be stored in the journal {self.path}, or read from it: {error!r}."
             ) from error
-        if code not in _PASSING:
-            lost = self._session is not None and not self._in_place()
+        if code not in _TRANSIENT:
+            lost = self._session is not None and not self._is_same_file()
             self.close()
             if lost:
                 return
-        raise JournalError(self._explained(error)) from error
+        raise JournalError(self._failure_message(error)) from error
 
-    def _explained(self, error: Exception) -> str:
+    def _failure_message(self, error: Exception) -> str:
         if is_busy(error):
-            seconds = self._patience * self._turns
+            seconds = self._busy_timeout * self._attempts
             return f"The journal {self.path} was kept by others for {seconds:g} s."
 
         return f"The journal {self.path} cannot be used: {error}."
@@ -284,9 +284,9 @@ class SqliteJournal(SqlJournal):
     # -- a hook's own transaction -------------------------------------------------------------
 
     @contextmanager
-    def _own_transaction(self, settlement: Settlement, fence: Fence | None) -> Iterator[Any]:
-        connection = self._lend()
-        self._lent.add(connection)
+    def _hook_transaction(self, settlement: Settlement, fence: Fence | None) -> Iterator[Any]:
+        connection = self._begin_hook_transaction()
+        self._hook_connections.add(connection)
         try:
             with guarded(connection):
                 yield connection
@@ -294,11 +294,11 @@ class SqliteJournal(SqlJournal):
         finally:
             with suppress(sqlite3.Error):
                 connection.rollback()
-            self._lent.discard(connection)
+            self._hook_connections.discard(connection)
             connection.close()
 
-    def _lend(self) -> sqlite3.Connection:
-        """Give a connection of its own, within a transaction."""
+    def _begin_hook_transaction(self) -> sqlite3.Connection:
+        """Open another connection, and begin a transaction there."""
 
         def work(_session: SqliteSession) -> sqlite3.Connection:
             connection = self._connect()
@@ -309,23 +309,23 @@ class SqliteJournal(SqlJournal):
                 raise
             return connection
 
-        return self._use(work)
+        return self._with_attempts(work)
 
     def _acknowledge(
         self, session: SqliteSession, settlement: Settlement, fence: Fence | None
     ) -> None:
-        if not self._in_place():
+        if not self._is_same_file():
             raise JournalError(f"The journal {self.path} was removed; nothing was written.")
         try:
             statements.settle(session, settlement, fence)
             session.connection.execute("COMMIT")
         except sqlite3.Error as error:
-            raise JournalError(self._explained(error)) from error
+            raise JournalError(self._failure_message(error)) from error
 
-    # -- reading and tending ------------------------------------------------------------------
+    # -- reading and maintenance -----------------------------------------------------------
 
     def cursor(self, before: datetime | None = None) -> Cursor:
-        """Give the cursor of the end, or one with every event since a moment still to come."""
+        """Return the cursor of the end, or one before every event since a moment."""
         last = "SELECT coalesce(max(place), 0) FROM @events"
         if before is None:
             return 0, int(self.read(lambda session: session.all(last))[0][0])
@@ -334,18 +334,18 @@ class SqliteJournal(SqlJournal):
         return 0, int(self.read(lambda session: session.all(text, (micros(before),)))[0][0])
 
     def wait(self, cursor: Cursor, timeout: float) -> bool:
-        """Wait at most `timeout` seconds for an event after the cursor; says whether one came."""
+        """Wait up to `timeout` seconds for an event after the cursor; False if none came."""
         deadline = time.monotonic() + timeout
         while self.cursor() <= cursor:
-            left = deadline - time.monotonic()
-            if left <= 0:
+            remaining = deadline - time.monotonic()
+            if remaining <= 0:
                 return False
-            time.sleep(min(left, POLL_SECONDS))
+            time.sleep(min(remaining, POLL_SECONDS))
 
         return True
 
     def size(self) -> int:
-        """Give how many bytes are in use."""
+        """Return how many bytes are in use."""
         text = (
             "SELECT (page_count - freelist_count) * page_size FROM pragma_page_count(),"
             " pragma_freelist_count(), pragma_page_size()"
@@ -354,12 +354,12 @@ class SqliteJournal(SqlJournal):
         return int(self.read(lambda session: session.all(text))[0][0])
 
     def _shrink(self) -> None:
-        def some(session: SqliteSession) -> int:
+        def vacuum(session: SqliteSession) -> int:
             session.all(f"PRAGMA incremental_vacuum({VACUUM_PAGES})")
             return int(session.all("PRAGMA freelist_count")[0][0])
 
-        # In steps: others must have their turn.
-        left, before = self._use(some), -1
-        while left not in {0, before}:
-            left, before = self._use(some), left
-        self._use(lambda session: session.all("PRAGMA wal_checkpoint(TRUNCATE)"))
+        # In steps, so that others can write in between.
+        free, before = self._with_attempts(vacuum), -1
+        while free not in {0, before}:
+            free, before = self._with_attempts(vacuum), free
+        self._with_attempts(lambda session: session.all("PRAGMA wal_checkpoint(TRUNCATE)"))

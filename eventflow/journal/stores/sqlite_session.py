@@ -1,4 +1,4 @@
-"""SQLite as the statements of the journal see it: dialect, transactions and kinds of error."""
+"""A connection to SQLite in use: dialect, transactions and error codes."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from contextlib import contextmanager, suppress
 from functools import lru_cache
 from typing import Any, Final
 
-from eventflow.journal.rows import sound
+from eventflow.journal.rows import sanitized
 
 __all__ = ["SqliteSession", "code_of", "guarded", "is_busy", "transaction"]
 
@@ -25,14 +25,14 @@ _DIALECT: Final = {
 _WORDS: Final = re.compile(r"@|\bUUID\b|\bROWS\b|\bPLACE\b")
 
 SIZES: Final = (512, 256, 128, 64, 32, 16, 8, 4, 2, 1)
-"""How many rows one statement writes. Few sizes, and none of them large: to compile a statement
-takes as long as to write its rows, and it is of use again only where there are as many again.
+"""How many rows one statement writes. Few sizes, none of them large: to compile a statement takes
+as long as to write its rows, and it is reused only for the same number of rows.
 """
 
 
 @lru_cache(maxsize=256)
 def _rendered(text: str) -> str:
-    return _WORDS.sub(lambda found: _DIALECT[found[0]], text)
+    return _WORDS.sub(lambda match: _DIALECT[match[0]], text)
 
 
 @lru_cache(maxsize=64)
@@ -45,9 +45,9 @@ def _repeated(text: str, width: int, count: int) -> str:
 class SqliteSession:
     """A connection to a SQLite file."""
 
-    share = ""
-    take = ""
-    unmoved = " AND r.id IS NOT (SELECT run_id FROM @events ORDER BY place DESC LIMIT 1)"
+    for_share = ""
+    for_update = ""
+    except_last_event = " AND r.id IS NOT (SELECT run_id FROM @events ORDER BY place DESC LIMIT 1)"
 
     __slots__ = ("connection",)
 
@@ -55,45 +55,45 @@ class SqliteSession:
         self.connection = connection
 
     def all(self, text: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
-        """Give all rows of a query."""
+        """Return all rows of a query."""
         return self._execute(text, values).fetchall()
 
     def run(self, text: str, values: Sequence[Any] = ()) -> int:
-        """Run a statement; gives how many rows it changed."""
+        """Run a statement; returns how many rows it changed."""
         return self._execute(text, values).rowcount
 
     def _execute(self, text: str, values: Sequence[Any]) -> sqlite3.Cursor:
         try:
             return self.connection.execute(_rendered(text), values)
         except UnicodeEncodeError:
-            return self.connection.execute(_rendered(text), sound(values))
+            return self.connection.execute(_rendered(text), sanitized(values))
 
     def many(self, text: str, width: int, values: Sequence[Any]) -> None:
         """Run a statement for rows whose values follow each other, with many of them for EACH."""
-        # Each step gives up the GIL, and gets it back only after 5 ms where another thread
-        # computes: few steps, therefore. The last row may be written again to fill one up, which
-        # changes nothing: these are rows that were, perhaps, written before.
-        most = self.connection.getlimit(sqlite3.SQLITE_LIMIT_VARIABLE_NUMBER) // width
-        left, start, last = len(values) // width, 0, [*values[-width:]]
+        # Each step releases the GIL, and gets it back only after 5 ms if another thread computes:
+        # therefore as few steps as possible. The last row is repeated to fill up a step, which
+        # changes nothing: any row may be written twice.
+        limit = self.connection.getlimit(sqlite3.SQLITE_LIMIT_VARIABLE_NUMBER) // width
+        remaining, start, last = len(values) // width, 0, [*values[-width:]]
         for size in SIZES:
-            while size <= most and left * 4 >= size * 3:
-                some = [*values[start : start + size * width], *last * (size - left)]
-                self._execute(_repeated(text, width, size), some)
-                left, start = left - size, start + size * width
+            while size <= limit and remaining * 4 >= size * 3:
+                rows = [*values[start : start + size * width], *last * (size - remaining)]
+                self._execute(_repeated(text, width, size), rows)
+                remaining, start = remaining - size, start + size * width
 
-    def freeze(self) -> None:
-        """Do nothing: a transaction of SQLite sees one moment anyway."""
+    def use_snapshot(self) -> None:
+        """Do nothing: a transaction of SQLite reads from one snapshot anyway."""
 
     def now(self) -> int:
-        """Give the time, in microseconds since 1970."""
+        """Return the time, in microseconds since 1970."""
         return time.time_ns() // 1000
 
     def glob(self, column: str, pattern: str) -> tuple[str, str]:
-        """Give the condition that a text matches a glob, and the value in it."""
+        """Return the condition that a text matches a glob, and the value in it."""
         return f"{column} GLOB ?", pattern.replace("[!", "[^")
 
     def version(self) -> int:
-        """Give the version of the schema, 0 where there is none."""
+        """Return the version of the schema, 0 where there is none."""
         if not self.all("SELECT 1 FROM sqlite_master WHERE name = 'meta'"):
             return 0
 
@@ -104,7 +104,7 @@ class SqliteSession:
 def transaction(connection: sqlite3.Connection, how: str = "IMMEDIATE") -> Iterator[None]:
     """Commit what is done in the block, or none of it.
 
-    Immediate: a transaction that reads first and writes later could not wait for its turn.
+    Immediate, as a transaction that reads first and writes later cannot wait for the lock.
     """
     connection.execute(f"BEGIN {how}")
     try:
@@ -131,10 +131,10 @@ def guarded(connection: sqlite3.Connection) -> Iterator[None]:
 
 
 def code_of(error: BaseException | None) -> int:
-    """Give SQLite's own code of an error, without its details; 0 if it has none."""
+    """Return the primary result code of an error of SQLite; 0 for other errors."""
     return int(getattr(error, "sqlite_errorcode", 0) or 0) & 0xFF
 
 
 def is_busy(error: BaseException | None) -> bool:
-    """Whether another connection has the file."""
+    """Whether another connection holds the lock."""
     return code_of(error) in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}

@@ -1,7 +1,7 @@
-"""The statements of the journals in SQL databases, written once for all of them.
+"""The SQL statements of the journal, for all databases.
 
-`@` stands before the name of a table, `?` for a value and EACH for one row of values or more; a
-session puts in what its database wants there.
+`@` stands before the name of a table, `?` for a value and EACH for one or more rows of values; a
+session replaces them as its database needs.
 """
 
 from __future__ import annotations
@@ -49,37 +49,37 @@ __all__ = [
 
 
 class Session(Protocol):
-    """A connection in use: it runs statements, and knows what is special about its database."""
+    """A connection in use: it runs statements in the dialect of its database."""
 
-    share: str
-    """Keeps a row that was read from being changed until the transaction ends."""
-    take: str
-    """Locks the rows `r` that were read, and leaves out those that others have locked."""
-    unmoved: str
-    """Keeps the run `r` with the last of all events, where its place would be given to another."""
+    for_share: str
+    """Locks the rows that were read against changes until the transaction ends."""
+    for_update: str
+    """Locks the rows `r` that were read, without those that others have locked."""
+    except_last_event: str
+    """Excludes the run `r` of the last event, where a place is reused once its event is deleted."""
 
     def all(self, text: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
-        """Give all rows of a query."""
+        """Return all rows of a query."""
         ...
 
     def run(self, text: str, values: Sequence[Any] = ()) -> int:
-        """Run a statement; gives how many rows it changed."""
+        """Run a statement; returns how many rows it changed."""
         ...
 
     def many(self, text: str, width: int, values: Sequence[Any]) -> None:
         """Run a statement for rows whose values follow each other, with many of them for EACH."""
         ...
 
-    def freeze(self) -> None:
-        """Have all that is read from now on be of one moment."""
+    def use_snapshot(self) -> None:
+        """Read from one snapshot until the transaction ends."""
         ...
 
     def now(self) -> int:
-        """Give the time, in microseconds since 1970, by the one clock of this database."""
+        """Return the time by the clock of the database, in microseconds since 1970."""
         ...
 
     def glob(self, column: str, pattern: str) -> tuple[str, str]:
-        """Give the condition that a text matches a glob, and the value in it."""
+        """Return a condition that a text matches a glob, and the value for it."""
         ...
 
 
@@ -90,21 +90,22 @@ def _marks(count: int) -> str:
 OWED_LIST: Final = "('" + "', '".join(OWED) + "')"
 EVENT_COLUMNS: Final = ", ".join(EventRow._fields)
 _FIXED: Final = frozenset({"id", "run_type", "owner", "created", "parent_run_id", "flow_run_id"})
-_NEWER: Final = ", ".join(f"{one} = excluded.{one}" for one in RunRow._fields if one not in _FIXED)
+_CHANGING: Final = [name for name in RunRow._fields if name not in _FIXED]
+_NEWER: Final = ", ".join(f"{name} = excluded.{name}" for name in _CHANGING)
 
-# A row that comes late, from whoever, never takes the place of a newer one.
+# A late row never replaces a newer one.
 PUT_RUN: Final = (
     f"INSERT INTO @runs VALUES EACH ON CONFLICT (id) DO UPDATE SET {_NEWER}"  # noqa: S608 - fixed text
     " WHERE excluded.sequence >= @runs.sequence"
 )
 PUT_EVENT: Final = f"INSERT INTO @events ({EVENT_COLUMNS}) VALUES EACH ON CONFLICT DO NOTHING"  # noqa: S608 - fixed text
-# What was delivered stays delivered, whoever comes late.
+# A delivered delivery stays delivered, whatever is written later.
 _SETTLED: Final = (
     "status = excluded.status, attempts = excluded.attempts, due = excluded.due,"
     " error = excluded.error, updated = excluded.updated WHERE @deliveries.status <> 'delivered'"
 )
-# One that is there already is settled only by one that is more than owed: it may have been written
-# before, without what came of it.
+# An existing delivery is updated only by one that was settled: it may have been written before
+# without its outcome.
 PUT_DELIVERY: Final = (
     "INSERT INTO @deliveries VALUES EACH ON CONFLICT (id) DO UPDATE SET"  # noqa: S608 - fixed text
     f" {_SETTLED} AND excluded.updated IS NOT NULL"
@@ -120,13 +121,13 @@ SETTLE: Final = (
     "UPDATE @deliveries SET status = ?, attempts = ?, updated = ?, due = ?, error = ?"
     " WHERE id = ? AND status <> 'delivered'"
 )
-_AGAIN: Final = ", ".join(f"{one} = excluded.{one}" for one in OwnerRow._fields if one != "id")
+_AGAIN: Final = ", ".join(f"{name} = excluded.{name}" for name in OwnerRow._fields if name != "id")
 PUT_OWNER: Final = (
     f"INSERT INTO @owners VALUES ({_marks(len(OwnerRow._fields))})"  # noqa: S608 - fixed text
     f" ON CONFLICT (id) DO UPDATE SET {_AGAIN}"
 )
 UNKEPT: Final = "NOT EXISTS (SELECT 1 FROM @owners o WHERE o.id = {}.keeper AND o.ended IS NULL)"
-# Two narrow indexes lead to what is not done with; then only those that nobody alive keeps.
+# Two narrow indexes find unfinished runs and owed hooks; of these, the runs without a live keeper.
 CLAIMABLE: Final = (
     "SELECT r.id FROM @runs r WHERE r.id IN ("  # noqa: S608 - fixed text
     "SELECT id FROM @runs WHERE ended IS NULL"
@@ -135,7 +136,7 @@ CLAIMABLE: Final = (
 )
 TAKE: Final = f"UPDATE @runs SET keeper = ? WHERE id = ? AND {UNKEPT.format('@runs')}"  # noqa: S608 - fixed text
 
-# The flow and what hangs from it, found by the one index there is: that of the parents.
+# The flow run and the runs below it, found by the only index for this: that of the parents.
 OF_FLOW: Final = (
     "id IN (WITH RECURSIVE below(id) AS (SELECT id FROM @runs WHERE id = ? UNION"
     " SELECT r.id FROM @runs r JOIN below ON r.parent_run_id = below.id WHERE r.flow_run_id = ?)"
@@ -161,20 +162,20 @@ def write(session: Session, rows: Rows, fence: Fence | None) -> None:
 
 
 def check(session: Session, fence: Fence | None) -> None:
-    """Make sure that a fence is in force, and stays so until the transaction ends.
+    """Check that a fence is in force, and keep it so until the transaction ends.
 
     Raises:
         StaleOwnerError: it is not.
     """
     if fence is None:
         return
-    text = f"SELECT 1 FROM @owners WHERE id = ? AND token = ? AND ended IS NULL{session.share}"  # noqa: S608 - fixed text
+    text = f"SELECT 1 FROM @owners WHERE id = ? AND token = ? AND ended IS NULL{session.for_share}"  # noqa: S608 - fixed text
     if not session.all(text, (fence.owner, fence.token)):
         raise StaleOwnerError(fence.owner, fence.token)
 
 
 def settle(session: Session, settlement: Settlement, fence: Fence | None) -> None:
-    """Acknowledge a delivery at the end of a transaction of the hook's own.
+    """Settle a delivery at the end of a hook's own transaction.
 
     Raises:
         StaleOwnerError: the fence is no longer in force.
@@ -193,7 +194,7 @@ def settle(session: Session, settlement: Settlement, fence: Fence | None) -> Non
 def put_owner(
     session: Session, owner: OwnerRow, token: int | None, lease_seconds: float | None
 ) -> int:
-    """Enter an owner, under the next token unless one is given; gives the token."""
+    """Add or replace an owner, with the next token unless one is given; returns the token."""
     if token is None:
         session.run("UPDATE @meta SET value = value + 1 WHERE name = 'token'")
         token = int(session.all("SELECT value FROM @meta WHERE name = 'token'")[0][0])
@@ -206,7 +207,7 @@ def put_owner(
 
 
 def end_owner(session: Session, owner: str, reason: str, *, only_lapsed: bool) -> bool:
-    """Mark an owner as ended; gives False where there was nothing to mark."""
+    """Mark an owner as ended; returns False if nothing was changed."""
     now = session.now()
     lapsed = f" AND lease_until < {now}" if only_lapsed else ""
     text = f"UPDATE @owners SET ended = ?, reason = ? WHERE id = ? AND ended IS NULL{lapsed}"  # noqa: S608 - a number
@@ -217,17 +218,17 @@ def end_owner(session: Session, owner: str, reason: str, *, only_lapsed: bool) -
 def claim(
     session: Session, codec: Codec, fence: Fence, limit: int, owner: str | None
 ) -> list[RunRow]:
-    """Become the keeper of runs that have none alive.
+    """Become the keeper of runs that have no live one.
 
     Raises:
         StaleOwnerError: the fence is no longer in force.
     """
     check(session, fence)
     conditions, values = _where(("r.owner = ?", owner))
-    text = " AND ".join([CLAIMABLE, *conditions]) + f" ORDER BY r.id LIMIT ?{session.take}"
-    # The keeper is looked at once more: a claimer that was faster may have come after what this
-    # statement sees as the present.
-    taken = [
+    text = " AND ".join([CLAIMABLE, *conditions]) + f" ORDER BY r.id LIMIT ?{session.for_update}"
+    # TAKE checks the keeper once more: another process may have claimed a run after the snapshot of
+    # the query.
+    claimed = [
         run_id
         for (run_id,) in session.all(text, (*values, limit))
         if session.run(TAKE, (fence.owner, run_id))
@@ -235,24 +236,24 @@ def claim(
 
     return [
         codec.run_in(row)
-        for run_id in taken
+        for run_id in claimed
         for row in session.all("SELECT * FROM @runs WHERE id = ?", (run_id,))
     ]
 
 
 def redrive(session: Session, delivery_ids: Iterable[UUID]) -> int:
-    """Make dead deliveries pending again; gives how many."""
+    """Make dead deliveries pending again; returns how many."""
     text = "SELECT run_id, id FROM @deliveries WHERE id = ? AND status = 'dead'"
-    revived = [key for one in set(delivery_ids) for key in session.all(text, (one.hex,))]
-    for run_id, one in revived:
+    dead = [row for key in set(delivery_ids) for row in session.all(text, (key.hex,))]
+    for run_id, delivery_id in dead:
         session.run(
             "UPDATE @deliveries SET status = 'pending', attempts = 0, due = NULL WHERE id = ?",
-            (one,),
+            (delivery_id,),
         )
-        # A keeper of the living does not look again at a run that has ended.
+        # A live keeper does not check again whether a run that has ended owes hooks.
         session.run("UPDATE @runs SET keeper = '' WHERE ended IS NOT NULL AND id = ?", (run_id,))
 
-    return len(revived)
+    return len(dead)
 
 
 ASK: Final = (
@@ -266,8 +267,8 @@ ASKED: Final = (
 
 
 def ask_cancel(session: Session, run_id: UUID) -> bool:
-    """Note that a run is to be cancelled; gives False if there is none that could be."""
-    # Here, and not at the end of each run, which would pay for it: requests are few.
+    """Request a run's cancellation; returns False if there is no such unfinished run."""
+    # Here, and not at the end of each run, as requests are few.
     session.run(
         "DELETE FROM @requests WHERE NOT EXISTS"
         " (SELECT 1 FROM @runs r WHERE r.id = run_id AND r.ended IS NULL)"
@@ -278,7 +279,7 @@ def ask_cancel(session: Session, run_id: UUID) -> bool:
 
 
 def select_runs(session: Session, codec: Codec, query: RunQuery) -> list[RunRow]:
-    """Give the runs that are asked for."""
+    """Return the runs that match."""
     conditions, values = _where(
         ("run_type = ?", query.run_type),
         ("name = ?", query.name),
@@ -310,7 +311,7 @@ def select_runs(session: Session, codec: Codec, query: RunQuery) -> list[RunRow]
 
 
 def select_deliveries(session: Session, codec: Codec, query: DeliveryQuery) -> list[DeliveryRow]:
-    """Give the deliveries that are asked for."""
+    """Return the deliveries that match."""
     conditions, values = _where(
         ("d.id = ?", query.id and query.id.hex),
         ("d.run_id = ?", query.run_id and query.run_id.hex),
@@ -320,7 +321,7 @@ def select_deliveries(session: Session, codec: Codec, query: DeliveryQuery) -> l
         conditions.append(f"d.status IN ({_marks(len(query.statuses))})")
         values += map(str, query.statuses)
         if DeliveryStatus.DELIVERED not in query.statuses:
-            # Said once more in the words of the index, which a `?` cannot match.
+            # In the words of the index, which a `?` cannot match.
             conditions.append("d.status <> 'delivered'")
     if query.hook is not None:
         condition, value = session.glob("d.hook", query.hook)
@@ -328,25 +329,25 @@ def select_deliveries(session: Session, codec: Codec, query: DeliveryQuery) -> l
         values.append(value)
     if query.id_part is not None:
         _add_id_part(conditions, values, "d.id", query.id_part)
-    columns = ", ".join(f"d.{one}" for one in DeliveryRow._fields)
-    # Of one run in the order of its events, then in the order of declaration.
+    columns = ", ".join(f"d.{name}" for name in DeliveryRow._fields)
+    # For each run in the order of its events, then in the order of declaration.
     order = ("d.run_id", "e.sequence", "d.ordinal", "d.id")
-    way = " DESC" if query.newest else ""
+    direction = " DESC" if query.newest else ""
     text = (
         f"SELECT {columns} FROM @deliveries d"  # noqa: S608 - fixed text
         " LEFT JOIN @runs r ON r.id = d.run_id LEFT JOIN @events e"
         " ON e.run_id = d.run_id AND e.id = d.event_id"
-        f"{_and(conditions)} ORDER BY {', '.join(one + way for one in order)} LIMIT ?"
+        f"{_and(conditions)} ORDER BY {', '.join(column + direction for column in order)} LIMIT ?"
     )
 
     return [codec.delivery_in(row) for row in session.all(text, (*values, query.limit))]
 
 
 def _id_floor(since: datetime) -> str:
-    """Give what no id of a run of that time or later is below, so that older ones are not read.
+    """Return a lower bound for the ids of runs of that time or later, so that no others are read.
 
-    A run's id is made when the run is, and begins with the time in milliseconds; a day is spared
-    for clocks that are not one.
+    A run's id is made with the run, and begins with the time in milliseconds; one day is subtracted
+    for clocks that differ.
     """
     moment = max(0, micros(since - timedelta(days=1)) // 1000)
 
@@ -362,18 +363,18 @@ def _add_id_part(conditions: list[str], values: list[Any], column: str, part: st
 def _add_states(conditions: list[str], values: list[Any], query: RunQuery) -> None:
     wanted = {"state_type": [*map(str, query.state_types)], "state_name": [*query.state_names]}
     if any(wanted.values()):
-        either = [f"{key} IN ({_marks(len(some))})" for key, some in wanted.items() if some]
-        conditions.append(f"({' OR '.join(either)})")
-        values += [one for some in wanted.values() for one in some]
+        matches = [f"{key} IN ({_marks(len(words))})" for key, words in wanted.items() if words]
+        conditions.append(f"({' OR '.join(matches)})")
+        values += [word for words in wanted.values() for word in words]
     if query.state_types and not query.state_names and StateType.COMPLETED not in query.state_types:
         # In the words of the index, which a `?` cannot match.
         conditions.append("state_type <> 'COMPLETED'")
 
 
 def _where(*given: tuple[str, Any]) -> tuple[list[str], list[Any]]:
-    wanted = [one for one in given if one[1] is not None]
+    used = [(text, value) for text, value in given if value is not None]
 
-    return [text for text, _ in wanted], [value for _, value in wanted]
+    return [text for text, _ in used], [value for _, value in used]
 
 
 def _and(conditions: Sequence[str]) -> str:

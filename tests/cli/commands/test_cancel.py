@@ -39,7 +39,7 @@ def enter(journal: Journal, row: RunRow, *kinds: StateType) -> None:
     """Take a run through states; the last of several ends it."""
     for kind in kinds:
         row = later(row, kind, ends=kind in {StateType.CANCELLED, StateType.COMPLETED})
-        journal.commit(entering(row))
+        journal.commit_lines([entering(row)])
 
 
 @pytest.mark.parametrize(

@@ -16,12 +16,12 @@ from eventflow.cli.commands import recover as command
 from eventflow.errors import JournalError
 from eventflow.hooks.ledger import DeliveryStatus
 from eventflow.journal import open_journal
-from eventflow.journal.contract import Batch, DeliveryQuery, RunQuery
+from eventflow.journal.contract import DeliveryQuery, RunQuery
 from eventflow.owners.folders import OwnFolder, owners_folder
 from eventflow.recovery.owner import Report
 from tests.cli.conftest import Invoke, Spawn
 from tests.cli.story import OWNER, Story, written
-from tests.journal.rows import a_run, an_event, an_owner
+from tests.journal.rows import a_run, an_owner, entering
 
 
 def test_prune_deletes_what_is_old(invoke: Invoke, told_story: Story) -> None:
@@ -71,7 +71,7 @@ def test_what_is_wrong_is_listed(invoke: Invoke, told_story: Story) -> None:
     # Of a run that is older than the journal, the beginning may be missing.
     now = datetime.now(UTC)
     run = a_run(created=now, sequence=2, owner=OWNER, name="gappy", definition="load")
-    told_story.journal.commit(Batch(None, {run.id: run}, [an_event(run)], [], []))
+    told_story.journal.commit_lines([entering(run)])
     told_story.journal.end(OWNER, "vanished")
     ended = invoke("verify")
     assert ended.exit_code == 1

@@ -12,21 +12,19 @@ from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
-from uuid import UUID, uuid4
+from uuid import uuid4
 
 import pytest
 
 from eventflow.errors import JournalError, SettingError
 from eventflow.hooks.ledger import DeliveryStatus
 from eventflow.journal import open_journal
-from eventflow.journal.contract import START, Batch, DeliveryQuery, RunQuery, StaleOwnerError
-from eventflow.journal.format import encode
-from eventflow.journal.rows import RunRow
+from eventflow.journal.contract import START, DeliveryQuery, RunQuery, StaleOwnerError
 from eventflow.journal.stores import schema
-from eventflow.journal.stores.sqlite import TURNS, SqliteJournal
+from eventflow.journal.stores.sqlite import ATTEMPTS, SqliteJournal
 from eventflow.journal.stores.sqlite_session import SqliteSession
 from eventflow.states import StateType
-from tests.journal.rows import a_delivery, a_run, an_event, an_owner, entering, later, settled
+from tests.journal.rows import a_delivery, a_run, an_owner, entering, later, settled, settling
 
 
 @pytest.fixture
@@ -36,53 +34,49 @@ def path(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def journal(path: Path) -> Iterator[SqliteJournal]:
-    one = SqliteJournal(path, patience=0.05)
-    yield one
-    one.close()
+    made = SqliteJournal(path, busy_timeout=0.05)
+    yield made
+    made.close()
 
 
-def test_the_journal_is_private_and_made_on_first_use(path: Path) -> None:
-    """Nothing is there before the first use; then a folder and a file for their owner only."""
+def test_the_journal_is_private_and_created_on_first_use(path: Path) -> None:
+    """Nothing exists before the first use; then a folder and a file for their user only."""
     journal = open_journal(f"sqlite:///{path}")
     assert not path.parent.exists()
 
-    journal.commit(entering(a_run()))
+    journal.commit_lines([entering(a_run())])
 
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
     journal.close()
 
 
-def test_a_url_of_no_journal_is_refused() -> None:
-    """The error names the schemes there are."""
+def test_a_url_with_an_unknown_scheme_is_refused() -> None:
+    """The error names the known schemes."""
     with pytest.raises(SettingError, match="sqlite"):
         open_journal("mysql://x")
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 6, 7, 11, 12, 95, 96, 383, 384, 700])
 def test_any_number_of_rows_is_written(journal: SqliteJournal, count: int) -> None:
-    """Each once, whatever numbers of them the statements are for."""
+    """Each row once, whatever numbers of rows the statements are made for."""
     runs = [a_run() for _ in range(count)]
     owed = [a_delivery(run) for run in runs]
-    batch = Batch(
-        runs={run.id: run for run in runs},
-        events=[an_event(run) for run in runs],
-        deliveries=owed,
-    )
-    journal.commit(batch)
-    journal.commit(Batch(settlements=[settled(one, DeliveryStatus.DELIVERED, 2) for one in owed]))
+    journal.commit_lines([entering(*pair) for pair in zip(runs, owed, strict=True)])
+    outcomes = [settled(delivery, DeliveryStatus.DELIVERED, 2) for delivery in owed]
+    journal.commit_lines([settling(*outcomes)])
 
     events, cursor = journal.events_after(START, 2 * count)
-    assert [one.run_id for one in events] == [run.id for run in runs]
+    assert [event.run_id for event in events] == [run.id for run in runs]
     assert cursor == (0, count)
-    found = journal.deliveries(DeliveryQuery(limit=2 * count))
-    assert {(one.status, one.attempts) for one in found} == {(DeliveryStatus.DELIVERED, 2)}
-    assert {one.id for one in found} == {one.id for one in owed}
+    rows = journal.deliveries(DeliveryQuery(limit=2 * count))
+    assert {(row.status, row.attempts) for row in rows} == {(DeliveryStatus.DELIVERED, 2)}
+    assert {row.id for row in rows} == {row.id for row in owed}
     assert len(journal.runs(RunQuery(limit=2 * count))) == count
 
 
 def test_a_newer_schema_is_refused(journal: SqliteJournal, path: Path) -> None:
-    """The error says which versions, and what to do; the file is left as it is."""
+    """The error names both versions, and what to do; the file is not changed."""
     journal.statistics()
     journal.close()
     with sqlite3.connect(path) as other:
@@ -90,17 +84,17 @@ def test_a_newer_schema_is_refused(journal: SqliteJournal, path: Path) -> None:
     other.close()
 
     with pytest.raises(JournalError, match=r"schema 99.*newer eventflow.*Upgrade"):
-        journal.commit(entering(a_run()))
+        journal.commit_lines([entering(a_run())])
 
-    assert sorted(one.name for one in path.parent.iterdir()) == ["journal.db"]
+    assert sorted(entry.name for entry in path.parent.iterdir()) == ["journal.db"]
 
 
 def test_an_older_schema_is_brought_up_to_date(
     journal: SqliteJournal, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What it held is still there, and only the missing steps are taken."""
+    """Its content remains, and only the missing migrations are executed."""
     run = a_run()
-    journal.commit(entering(run))
+    journal.commit_lines([entering(run)])
     journal.close()
     steps = [*schema.MIGRATIONS, "CREATE TABLE @extra (id UUID); INSERT INTO @extra VALUES (NULL)"]
     monkeypatch.setattr("eventflow.journal.stores.schema.MIGRATIONS", steps)
@@ -120,13 +114,13 @@ def test_an_older_schema_is_brought_up_to_date(
 def test_a_file_of_the_first_schema_is_brought_up_to_date(
     journal: SqliteJournal, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It holds what it held, and is laid out as a new one is."""
+    """Its content remains, and its layout is that of a new file."""
     run = a_run()
     with monkeypatch.context() as past:
         past.setattr("eventflow.journal.stores.schema.MIGRATIONS", schema.MIGRATIONS[:1])
         for module in ("schema", "database", "sqlite"):
             past.setattr(f"eventflow.journal.stores.{module}.VERSION", 1)
-        journal.commit(entering(run))
+        journal.commit_lines([entering(run)])
         assert journal.statistics().runs == 1
         journal.close()
 
@@ -156,7 +150,7 @@ def _layout(path: Path) -> set[tuple[str, str]]:
 def test_few_runs_among_many_are_found_by_an_index(
     journal: SqliteJournal, monkeypatch: pytest.MonkeyPatch, query: RunQuery, index: str
 ) -> None:
-    """A journal of millions of runs is not read from its beginning to its end."""
+    """A journal of millions of runs is not read as a whole."""
     plans: list[str] = []
     plain = SqliteSession.all
 
@@ -168,17 +162,17 @@ def test_few_runs_among_many_are_found_by_an_index(
 
     monkeypatch.setattr(SqliteSession, "all", explained)
     assert journal.runs(query) == []
-    assert [index in one for one in plans] == [True]
+    assert [index in plan for plan in plans] == [True]
 
 
 @pytest.mark.parametrize("how", ["garbage", "torn"])
 def test_a_damaged_file_is_set_aside(
     journal: SqliteJournal, path: Path, caplog: pytest.LogCaptureFixture, how: str
 ) -> None:
-    """It is renamed, that is said, and a new one is begun, in which live owners live on."""
+    """It is renamed and logged, and a new one is begun, in which live owners keep their tokens."""
     fence = journal.register(an_owner())
     for _ in range(50):
-        journal.commit(entering(a_run(parameters="x" * 500), fence=fence))
+        journal.commit_lines([entering(a_run(parameters="x" * 500))], fence)
     journal.close()
     content = path.read_bytes()
     damaged = b"no database" * 100 if how == "garbage" else content[:4096] + b"\xff" * 65536
@@ -186,7 +180,7 @@ def test_a_damaged_file_is_set_aside(
 
     run = a_run()
     with caplog.at_level(logging.WARNING):
-        journal.commit(entering(run, fence=fence))
+        journal.commit_lines([entering(run)], fence)
 
     assert journal.run(run.id) == run
     (aside,) = path.parent.glob("journal.db.corrupt-*")
@@ -196,8 +190,8 @@ def test_a_damaged_file_is_set_aside(
     assert journal.verify() == []
 
 
-def test_a_damaged_file_is_set_aside_once_by_many(path: Path) -> None:
-    """Several journals meet the same damage: one renames, none of the new files is lost."""
+def test_a_damaged_file_is_set_aside_only_once(path: Path) -> None:
+    """If several processes find the damage, one renames the file, and no new file is lost."""
     path.parent.mkdir()
     path.write_bytes(b"no database" * 1000)
     journals = [SqliteJournal(path) for _ in range(4)]
@@ -206,7 +200,7 @@ def test_a_damaged_file_is_set_aside_once_by_many(path: Path) -> None:
 
     def commit(number: int) -> None:
         start.wait()
-        journals[number].commit(entering(runs[number]))
+        journals[number].commit_lines([entering(runs[number])])
 
     threads = [threading.Thread(target=commit, args=(number,)) for number in range(4)]
     for thread in threads:
@@ -223,50 +217,48 @@ def test_a_damaged_file_is_set_aside_once_by_many(path: Path) -> None:
 @pytest.mark.parametrize(
     "names", [["journal.db", "journal.db-wal", "journal.db-shm"], ["journal.db"]]
 )
-def test_a_file_deleted_under_us_is_begun_anew(
+def test_a_deleted_file_is_created_again(
     journal: SqliteJournal, path: Path, names: list[str]
 ) -> None:
-    """The very commit that comes next is in the new file, under the same fence."""
+    """The next commit is in the new file, under the same fence."""
     fence = journal.register(an_owner())
     run = a_run()
-    journal.commit(entering(run, fence=fence))
+    journal.commit_lines([entering(run)], fence)
     for name in names:
         (path.parent / name).unlink()
 
     run = later(run._replace(created=datetime.now(UTC) - timedelta(hours=1)), StateType.RUNNING)
-    journal.commit(entering(run, fence=fence))
+    journal.commit_lines([entering(run)], fence)
 
     journal.close()
     assert journal.run(run.id) == run
-    # It has lost its first event with the file; that is no fault of this one.
+    # The first event was lost with the old file, which is no fault of the new one.
     assert journal.verify() == []
 
 
-def test_a_file_deleted_within_a_commit_loses_nothing(journal: SqliteJournal, path: Path) -> None:
-    """What was written into a file without a name is written again."""
+def test_a_file_deleted_within_a_commit_loses_nothing(
+    journal: SqliteJournal, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was written to the deleted file is written again."""
     run = a_run()
-    batch = entering(run)
     journal.statistics()
 
-    class Deleting(dict[UUID, RunRow]):
-        """Rows that delete the file when they are asked for, within the transaction."""
+    def delete_and_write(session: SqliteSession, *statement: Any) -> None:
+        monkeypatch.undo()
+        path.unlink()
+        session.many(*statement)
 
-        def values(self) -> Any:
-            path.unlink(missing_ok=True)
-            self.values = super().values  # type: ignore[method-assign]
-            return super().values()
-
-    batch.runs = Deleting(batch.runs)
-    journal.commit(batch)
+    monkeypatch.setattr(SqliteSession, "many", delete_and_write)
+    journal.commit_lines([entering(run)])
 
     journal.close()
     assert journal.run(run.id) == run
 
 
-def test_a_stale_owner_does_not_come_back_with_the_connection(
+def test_a_stale_owner_is_not_registered_again_by_a_new_connection(
     journal: SqliteJournal, path: Path
 ) -> None:
-    """Opening the same file again enters nobody anew."""
+    """Opening the same file again registers no owner."""
     fence = journal.register(an_owner())
     other = SqliteJournal(path)
     other.end("owner", "vanished")
@@ -275,11 +267,11 @@ def test_a_stale_owner_does_not_come_back_with_the_connection(
     journal.close()
 
     with pytest.raises(StaleOwnerError):
-        journal.commit(entering(a_run(), fence=fence))
+        journal.commit_lines([entering(a_run())], fence)
 
 
 def test_a_full_disk_is_an_error_until_there_is_room(journal: SqliteJournal) -> None:
-    """Nothing of the batch is written; the same batch is, once there is room."""
+    """Nothing of the line is written; the same line is, once there is room."""
     journal.statistics()
     session = journal._session
     assert session is not None
@@ -288,74 +280,74 @@ def test_a_full_disk_is_an_error_until_there_is_room(journal: SqliteJournal) -> 
     run = a_run(parameters="x" * 100_000)
 
     with pytest.raises(JournalError, match="full"):
-        journal.commit(entering(run))
+        journal.commit_lines([entering(run)])
     assert journal.run(run.id) is None
 
     session.all("PRAGMA max_page_count = 100000")
-    journal.commit(entering(run))
+    journal.commit_lines([entering(run)])
     assert journal.run(run.id) == run
 
 
-def test_a_lock_is_waited_for_and_then_an_error(journal: SqliteJournal, path: Path) -> None:
-    """Patience has an end, in words of ours; afterwards all is as before."""
+def test_a_lock_is_an_error_after_the_timeout(journal: SqliteJournal, path: Path) -> None:
+    """The error is a JournalError; afterwards the journal can be used as before."""
     journal.statistics()
     other = sqlite3.connect(path, isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
     run = a_run()
 
     with pytest.raises(JournalError, match="kept by others"):
-        journal.commit(entering(run))
+        journal.commit_lines([entering(run)])
 
     other.execute("COMMIT")
     other.close()
-    journal.commit(entering(run))
+    journal.commit_lines([entering(run)])
     assert journal.run(run.id) == run
 
 
 def test_a_writer_that_holds_up_no_run_waits_longer(
     journal: SqliteJournal, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It is tried again, and is an error only when that goes on and on."""
+    """It tries several times, and fails only if the lock is held all the time."""
     journal.statistics()
     other = sqlite3.connect(path, isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
     run = a_run()
     tries: list[int] = []
-    attempt = journal._try
+    attempt = journal._attempt
 
     def counted(work: Any) -> Any:
         tries.append(1)
-        if len(tries) == TURNS + 2:
+        if len(tries) == ATTEMPTS + 2:
             other.execute("COMMIT")
         return attempt(work)
 
-    monkeypatch.setattr(journal, "_try", counted)
+    monkeypatch.setattr(journal, "_attempt", counted)
 
     with pytest.raises(JournalError, match="kept by others"):
-        journal.commit_lines([encode(entering(run))])
-    journal.commit_lines([encode(entering(run))])
+        journal.commit_lines([entering(run)])
+    journal.commit_lines([entering(run)])
 
-    assert len(tries) == TURNS + 2
+    assert len(tries) == ATTEMPTS + 2
     assert journal.run(run.id) == run
-    assert SqliteJournal(path, "power")._turns == 1
+    assert SqliteJournal(path, "power")._attempts == 1
     other.close()
 
 
-def test_a_home_that_cannot_be_used_is_an_error_of_the_journal(tmp_path: Path) -> None:
+def test_a_path_that_cannot_be_used_is_an_error_of_the_journal(tmp_path: Path) -> None:
     """Whatever is wrong with the path, it is a JournalError that names it."""
     (tmp_path / "file").write_text("")
 
     with pytest.raises(JournalError, match="file"):
-        SqliteJournal(tmp_path / "file" / "journal.db").commit(entering(a_run()))
+        SqliteJournal(tmp_path / "file" / "journal.db").commit_lines([entering(a_run())])
 
 
-def test_a_file_that_goes_within_a_hooks_transaction_is_said(
+def test_a_file_deleted_within_a_hooks_transaction_is_an_error(
     journal: SqliteJournal, path: Path
 ) -> None:
     """What the hook wrote is lost with the file, so that it must not count as delivered."""
     run = a_run()
     delivery = a_delivery(run)
-    journal.commit(entering(run, delivery))
+    journal.commit_lines([entering(run, delivery)])
 
     with (
         pytest.raises(JournalError, match="removed"),
@@ -366,16 +358,16 @@ def test_a_file_that_goes_within_a_hooks_transaction_is_said(
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
 @pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
-def test_a_forked_child_writes_for_itself(journal: SqliteJournal) -> None:
-    """Parent and child go on, each with a connection of its own; both rows are there."""
+def test_a_forked_child_has_a_connection_of_its_own(journal: SqliteJournal) -> None:
+    """Parent and child can both write; both rows are there."""
     ours, theirs = a_run(), a_run()
-    journal.commit(entering(a_run()))
+    journal.commit_lines([entering(a_run())])
 
     child = os.fork()
     if child == 0:
-        journal.commit(entering(theirs))
+        journal.commit_lines([entering(theirs)])
         os._exit(0)
-    journal.commit(entering(ours))
+    journal.commit_lines([entering(ours)])
     _, status = os.waitpid(child, 0)
 
     assert status == 0
