@@ -1,4 +1,4 @@
-"""The composition root: what is attached to a bus before its first run, as the settings ask."""
+"""The composition root: attach to a bus, before its first run, what the settings ask for."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ renewed(globals(), "_lock", Lock)
 _configured: Final[list[bool]] = []
 _sessions: Final[dict[tuple[str, str], OwnerSession]] = {}
 _users: Final[Counter[tuple[str, str]]] = Counter()
-"""How many buses each of them serves."""
+"""How many buses each session serves."""
 
 
 def compose(bus: EventBus) -> None:
-    """Attach to a bus what the settings ask for, unless that is done.
+    """Attach to a bus what the settings ask for, unless it is composed.
 
-    The settings count that are in force at the first run on a bus.
+    The settings in force at the first run on a bus decide.
     """
     with _lock:
         if bus.composed:

@@ -30,8 +30,8 @@ from eventflow.journal.contract import DeliveryQuery, RunQuery
 from eventflow.journal.stores import postgres
 from eventflow.journal.stores.postgres import PostgresJournal, _Session
 from eventflow.journal.stores.sqlite import SqliteJournal
-from eventflow.owners.folders import describe
 from eventflow.owners.locks import is_free
+from eventflow.owners.process import describe
 from eventflow.settings import EVENTFLOW_JOURNAL_URL, temporary_settings
 from eventflow.testing import isolated
 from eventflow.wiring import recorder

@@ -1,4 +1,4 @@
-"""The composition root: done once, by the first run, for whatever bus is in force."""
+"""The composition root: a bus is composed once, by the first run on it."""
 
 from __future__ import annotations
 
@@ -20,8 +20,10 @@ from eventflow.testing import Isolated
 from eventflow.wiring import detach, recorder
 
 
-def test_wired_once(monkeypatch: pytest.MonkeyPatch, eventflow_isolated: Isolated) -> None:
-    """However many threads come at once, what the settings ask for is attached once."""
+def test_a_bus_is_composed_once(
+    monkeypatch: pytest.MonkeyPatch, eventflow_isolated: Isolated
+) -> None:
+    """However many threads run on it at once, they get the same recorder."""
     calls: list[int] = []
     meet = threading.Barrier(4)
     monkeypatch.setattr(wiring, "_configured", [])
@@ -43,8 +45,8 @@ def test_wired_once(monkeypatch: pytest.MonkeyPatch, eventflow_isolated: Isolate
     assert len(set(map(id, recorders))) == 1
 
 
-def test_the_bus_in_force(eventflow_isolated: Isolated) -> None:
-    """The bus that a run publishes on is the one in force where it is called."""
+def test_the_bus_in_force_is_composed(eventflow_isolated: Isolated) -> None:
+    """A run composes, and publishes on, the bus that is in force where it is called."""
     with use_bus(EventBus()) as own:
         assert recorder() is None
         assert bus_of_runs() is own
@@ -56,15 +58,15 @@ def test_the_bus_in_force(eventflow_isolated: Isolated) -> None:
 
 
 def test_buses_with_one_journal_are_one_owner(eventflow_isolated: Isolated) -> None:
-    """Which takes leave with the last of them, whatever order they come and go in."""
+    """It ends when the last of them is detached, in whatever order."""
     first, second = EventBus(), EventBus()
     owners = []
     for own in (first, second):
         with use_bus(own):
             flow(lambda: None)()
-            found = recorder()
-            assert found is not None
-            owners.append(found.owner_id)
+            attached = recorder()
+            assert attached is not None
+            owners.append(attached.owner_id)
     assert owners[0] == owners[1]
     (folder,) = eventflow_isolated.home.glob("journal.db-owners/*")
     detach(second)
@@ -74,16 +76,16 @@ def test_buses_with_one_journal_are_one_owner(eventflow_isolated: Isolated) -> N
     assert not folder.exists()
 
 
-def test_another_journal_is_another_account(eventflow_isolated: Isolated) -> None:
-    """The settings count that are in force at the first run on a bus, and no later ones."""
+def test_a_bus_keeps_the_settings_of_its_first_run(eventflow_isolated: Isolated) -> None:
+    """Another bus may have another journal, or none."""
     flow(lambda: None)()
     before = recorder()
     with temporary_settings({EVENTFLOW_JOURNAL_URL: "memory://"}), use_bus(EventBus()) as own:
         flow(lambda: None)()
-        found = recorder()
-        assert found is not None
+        attached = recorder()
+        assert attached is not None
         assert before is not None
-        assert found.journal is not before.journal
+        assert attached.journal is not before.journal
         detach(own)
     with temporary_settings({EVENTFLOW_DURABILITY: "off"}):
         flow(lambda: None)()
@@ -95,8 +97,8 @@ def test_another_journal_is_another_account(eventflow_isolated: Isolated) -> Non
             detach(own)
 
 
-def test_a_wrong_setting_is_told_to_who_can_correct_it(eventflow_isolated: Isolated) -> None:
-    """At the first run, and at the next; corrected, all is well."""
+def test_a_wrong_setting_is_an_error_of_each_run(eventflow_isolated: Isolated) -> None:
+    """Until it is corrected."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("EVENTFLOW_DURABILITY", "maybe")
         for _ in range(2):

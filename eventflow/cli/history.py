@@ -16,7 +16,7 @@ from eventflow.definitions.definition import Definition
 from eventflow.hooks.references import Place, place, resolve
 from eventflow.journal.rows import RunRow, state_of
 from eventflow.primitives.callables import MAIN
-from eventflow.recovery.finishing import stand_in
+from eventflow.recovery.lookup import stand_in
 from eventflow.runs.lazy_states import BuiltState
 from eventflow.runs.run import FlowRun, Run, TaskRun, Transition
 from eventflow.states import AnyState, StateType

@@ -1,12 +1,12 @@
-"""Owners on this host: each has a folder whose lock says, for as long as it is held: it lives.
+"""The owners of this host: each has a folder, and is alive as long as the folder's lock is held.
 
-    <owners>/<id>/lock           held by the owner, or by who recovers it
-                  owner.json     who it is and how it was started
-                  spool-*.jsonl  lines that are not in the journal yet; first, who it is once more
+    <owners>/<id>/lock           held by the owner, or by the process that recovers it
+                  owner.json     the owner and how it was started
+                  spool-*.jsonl  lines that are not in the journal yet; the first is the owner again
 
-A folder appears under its name at once with all that belongs to it, and disappears likewise:
-whatever has a dot before its name is on its way, and litter if it stays. Neither a process id nor
-a boot id says who lives: both may come again.
+A folder is complete before it is renamed to its own name, and is renamed before it is deleted: one
+whose name begins with a dot is being created or deleted, and is litter if it stays. Neither a
+process id nor a boot id shows that an owner is alive: both may be used again.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
@@ -26,89 +25,78 @@ from eventflow.journal.format import owner_in
 from eventflow.journal.rows import OwnerRow
 from eventflow.journal.spool import segments
 from eventflow.owners.locks import Lock, is_free, lock
-from eventflow.owners.process import boot_id, describe, host_id, recovery_program
+from eventflow.owners.process import recovery_program
 from eventflow.settings import EVENTFLOW_HOME
 
-__all__ = [
-    "RECOVERING",
-    "DeadOwner",
-    "OwnFolder",
-    "begin",
-    "boot_id",
-    "dead",
-    "describe",
-    "host_id",
-    "is_alive",
-    "owners_folder",
-]
+__all__ = ["RECOVERING", "DeadOwner", "LockedFolder", "dead", "is_alive", "owners_folder"]
 
 LOCK: Final = "lock"
 DESCRIPTION: Final = "owner.json"
 SPOOL: Final = "spool-*"
-COMING: Final = ".new-"
-GOING: Final = ".old-"
+CREATED_PREFIX: Final = ".new-"
+DELETED_PREFIX: Final = ".old-"
 
 RECOVERING: Final = ".recovering"
-"""The file, beside the folders of the owners, whose lock is held by who recovers all the dead."""
+"""The file beside the folders of the owners that is locked while all dead owners are recovered."""
 
 LITTER_SECONDS: Final = 60
-"""After how long a folder that is not whole was left by a process that died over it."""
+"""After how long an incomplete folder counts as left by a process that died."""
 
 TRIES: Final = 3
-"""How often a folder is begun that is taken for litter, by a process that stood still."""
+"""How often a process creates its folder, if it is so slow that others take it for litter."""
 
 
 def owners_folder(url: str) -> Path | None:
-    """Give the folder of the owners of the journal at a URL; None if it needs none."""
+    """Return the folder of the owners of the journal at a URL; None if it needs none."""
     scheme, _, place = url.partition("://")
     if scheme == "sqlite":
-        # As SQLite itself does: one journal, whatever name it is opened by.
+        # As SQLite itself does: one folder for a file, by whatever name it is opened.
         return Path(f"{os.path.realpath(place[1:])}-owners")
 
     return EVENTFLOW_HOME.value() / "owners" if scheme == "postgresql" else None
 
 
-class OwnFolder:
-    """The folder of an owner whose lock this process holds: its own, or that of a dead one.
+class LockedFolder:
+    """The folder of an owner, locked by this process: its own, or that of a dead owner.
 
-    As a context manager it lets go of the lock at the end of the block. A forked child holds
-    nothing: all it does with the folder of its parent is without effect.
+    As a context manager it releases the lock at the end of the block. A forked child does not hold
+    the lock: its calls have no effect.
     """
 
     def __init__(self, path: Path, lock: Lock, description: str = "") -> None:
         self.path = path
         self.description = description
-        """What is in its file of that name, if it was made here."""
+        """The content of `owner.json`, if the folder was created here."""
         self._lock = lock
 
     @classmethod
-    def begin(cls, owners: Path, owner: OwnerRow) -> Self:
-        """Make the folder of this process as an owner, and take its lock.
+    def create(cls, owners: Path, owner: OwnerRow) -> Self:
+        """Create and lock the folder of this process as an owner.
 
         Raises:
-            OSError: it cannot be made, or the file system has no locks.
+            OSError: it cannot be created, or the file system has no locks.
         """
         owners.mkdir(mode=0o700, parents=True, exist_ok=True)
         for _ in range(TRIES - 1):
             with suppress(FileNotFoundError):
-                return cls._begun(owners, owner)
+                return cls._create(owners, owner)
 
-        return cls._begun(owners, owner)
+        return cls._create(owners, owner)
 
     @classmethod
-    def _begun(cls, owners: Path, owner: OwnerRow) -> Self:
-        made, path = owners / f"{COMING}{owner.id}", owners / owner.id
-        made.mkdir(mode=0o700, exist_ok=True)
-        held = lock(made / LOCK)
+    def _create(cls, owners: Path, owner: OwnerRow) -> Self:
+        incomplete, path = owners / f"{CREATED_PREFIX}{owner.id}", owners / owner.id
+        incomplete.mkdir(mode=0o700, exist_ok=True)
+        held = lock(incomplete / LOCK)
         if held is None:
-            raise FileNotFoundError(f"{made} was taken for litter")
+            raise FileNotFoundError(f"{incomplete} was taken for litter")
         try:
             description = _description(owner)
-            _write(made / DESCRIPTION, description)
-            made.rename(path)
+            _write(incomplete / DESCRIPTION, description)
+            incomplete.rename(path)
         except BaseException:
-            _delete(made)
-            held.let_go()
+            _delete(incomplete)
+            held.release()
             raise
 
         return cls(path, held, description)
@@ -123,21 +111,21 @@ class OwnFolder:
         """Whether this process still holds the lock."""
         return self._lock.is_held
 
-    def end(self) -> bool:
-        """Delete the folder and let go of the lock; says whether the folder is gone.
+    def remove(self) -> bool:
+        """Delete the folder and release the lock; return whether the folder is gone.
 
-        Never with lines in its spool: then it is left to be recovered.
+        With lines in its spool it is not deleted, so that it will be recovered.
         """
         if not self.is_held:
             return False
         try:
-            return not _has_lines(self.path) and _discard(self.path)
+            return not _has_lines(self.path) and _remove(self.path)
         finally:
-            self.let_go()
+            self.release()
 
-    def let_go(self) -> None:
-        """Let go of the lock and leave the folder to be recovered. May be repeated."""
-        self._lock.let_go()
+    def release(self) -> None:
+        """Release the lock, so that the folder will be recovered. May be repeated."""
+        self._lock.release()
 
     def __enter__(self) -> Self:
         return self
@@ -148,20 +136,16 @@ class OwnFolder:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self.let_go()
-
-
-begin: Final = OwnFolder.begin
-"""Make the folder of this process as an owner, and take its lock."""
+        self.release()
 
 
 @dataclass(frozen=True, slots=True)
 class DeadOwner:
-    """The folder of an owner that was found dead.
+    """The folder of a dead owner.
 
-    `owner` is None if its description cannot be read (after a loss of power the file may be
-    empty) and its spool does not say either who it was; then the journal knows it, or nobody.
-    `program` is the owner's own `recovery_program`.
+    `owner` is None if neither the description can be read (after a loss of power the file may be
+    empty) nor the spool has the row; then only the journal may have it. `program` is the owner's
+    own `recovery_program`.
     """
 
     path: Path
@@ -176,54 +160,54 @@ class DeadOwner:
     @classmethod
     def read(cls, path: Path) -> DeadOwner:
         """Read the folder of an owner, dead or not."""
-        for find in (_described, _spooled):
+        for read in (_described, _spooled):
             try:
-                found = json.loads(find(path))
-                owner = _row(found)
-                program = tuple(str(one) for one in found["program"])
+                description = json.loads(read(path))
+                owner = _row(description)
+                program = tuple(str(argument) for argument in description["program"])
             except (OSError, ValueError, TypeError, KeyError):
                 continue
-            # A copy of a folder describes somebody else.
+            # The description in a copy of a folder is that of another owner.
             return cls(path, owner if owner.id == path.name else None, program)
 
         return cls(path, None)
 
-    def take(self) -> OwnFolder | None:
-        """Take the lock, for a `with` block over the whole recovery; None: another is at it.
+    def lock(self) -> LockedFolder | None:
+        """Lock the folder for its recovery; return None if another process has.
 
         None as well if it is recovered already.
 
         Raises:
-            OSError: the lock cannot be taken.
+            OSError: the folder cannot be locked.
         """
         try:
             held = lock(self.path / LOCK)
         except FileNotFoundError:
             return None
 
-        return None if held is None else OwnFolder(self.path, held)
+        return None if held is None else LockedFolder(self.path, held)
 
 
 def dead(owners: Path) -> list[DeadOwner]:
-    """Give the owners that are dead, the oldest first, and remove litter.
+    """Return the dead owners, the oldest first, and delete litter.
 
-    Several processes may look at once: whose `take` succeeds is the one to recover. An owner
-    that another process recovers now does not count as dead.
+    Several processes may call this at once: the one that locks an owner is to recover it. An owner
+    that is being recovered does not count as dead.
     """
-    found = []
+    dead_owners = []
     for path in _folders(owners):
         if not is_free(path / LOCK):
             continue
-        if _is_whole(path):
-            found.append(DeadOwner.read(path))
+        if _is_complete(path):
+            dead_owners.append(DeadOwner.read(path))
         else:
-            _sweep(path)
+            _delete_litter(path)
 
-    return found
+    return dead_owners
 
 
 def is_alive(owners: Path, owner_id: str) -> bool:
-    """Whether an owner of this host lives, or is being recovered."""
+    """Whether an owner of this host is alive, or is being recovered."""
     path = owners / owner_id
 
     return path.is_dir() and not is_free(path / LOCK)
@@ -232,25 +216,25 @@ def is_alive(owners: Path, owner_id: str) -> bool:
 def _folders(owners: Path) -> list[Path]:
     try:
         with os.scandir(owners) as entries:
-            return sorted(Path(one) for one in entries if one.is_dir(follow_symlinks=False))
+            return sorted(Path(entry) for entry in entries if entry.is_dir(follow_symlinks=False))
     except OSError:
         return []
 
 
-# -- what is in a folder -------------------------------------------------------------------------
+# -- the content of a folder ---------------------------------------------------------------------
 
 
 def _description(owner: OwnerRow) -> str:
     fields: dict[str, Any] = owner._asdict()
     described = {name: fields[name] for name in OwnerRow._fields[:10]}
-    # In plain ASCII: paths and arguments may be no text at all, and come back as they were.
+    # As ASCII: paths and arguments need not be valid text, and must be read back unchanged.
     return json.dumps(
         {**described, "started": owner.started.isoformat(), "program": recovery_program()}
     )
 
 
 def _write(path: Path, description: str) -> None:
-    with open(os.open(path, os.O_CREAT | os.O_TRUNC | os.O_WRONLY, 0o600), "w") as file:  # noqa: PTH123 - private from the beginning
+    with open(os.open(path, os.O_CREAT | os.O_TRUNC | os.O_WRONLY, 0o600), "w") as file:  # noqa: PTH123 - private from its creation on
         file.write(description)
 
 
@@ -259,17 +243,17 @@ def _described(path: Path) -> str:
 
 
 def _spooled(path: Path) -> str:
-    """Give what the spool says of its owner, in its first line, until that is in the journal."""
-    found = segments(path)
+    """Return the description in the first line of the spool, until that line is committed."""
+    spooled = segments(path)
     try:
-        return owner_in(next(found[0].lines(), b"")) if found else ""
+        return owner_in(next(spooled[0].lines(), b"")) if spooled else ""
     finally:
-        for one in found:
-            one.close()
+        for segment in spooled:
+            segment.close()
 
 
-def _row(found: dict[str, Any]) -> OwnerRow:
-    fields = {name: found[name] for name in OwnerRow._fields[:10]}
+def _row(description: dict[str, Any]) -> OwnerRow:
+    fields = {name: description[name] for name in OwnerRow._fields[:10]}
     row = OwnerRow(**fields)
 
     return row._replace(
@@ -279,17 +263,17 @@ def _row(found: dict[str, Any]) -> OwnerRow:
     )
 
 
-def _is_whole(path: Path) -> bool:
-    # Lines are worth something even where nothing tells whose they are.
+def _is_complete(path: Path) -> bool:
+    # Lines are committed even if nothing describes their owner.
     described = (path / DESCRIPTION).exists() or _has_lines(path)
 
     return described and not path.name.startswith(".")
 
 
 def _has_lines(path: Path) -> bool:
-    # It may get its name, or go, in this moment.
+    # It may be renamed or deleted at this moment.
     with suppress(FileNotFoundError):
-        return any(_size(one) for one in path.glob(SPOOL))
+        return any(_size(file) for file in path.glob(SPOOL))
 
     return False
 
@@ -301,41 +285,36 @@ def _size(path: Path) -> int:
         return 0
 
 
-# -- how a folder goes ---------------------------------------------------------------------------
+# -- deleting a folder ---------------------------------------------------------------------------
 
 
-def _sweep(path: Path) -> None:
-    """Remove litter, unless somebody may still be busy with it."""
+def _delete_litter(path: Path) -> None:
+    """Delete an incomplete folder, unless it is so new that its process may be alive."""
     with suppress(OSError):
-        # The clock may have been set back since.
+        # The difference is negative if the clock was set back.
         if abs(time.time() - path.stat().st_mtime) < LITTER_SECONDS:
             return
         held = lock(path / LOCK)
         if held is not None:
             _delete(path)
-            held.let_go()
+            held.release()
 
 
-def _discard(path: Path) -> bool:
-    going = path.with_name(f"{GOING}{path.name}")
+def _remove(path: Path) -> bool:
+    renamed = path.with_name(f"{DELETED_PREFIX}{path.name}")
     try:
-        path.rename(going)
+        path.rename(renamed)
     except FileNotFoundError:
         return True
     except OSError:
         return False
-    _delete(going)
+    _delete(renamed)
 
     return True
 
 
 def _delete(path: Path) -> None:
     with suppress(OSError):
-        for one in _contents(path):
-            one.unlink(missing_ok=True)
+        for file in list(path.iterdir()):
+            file.unlink(missing_ok=True)
         path.rmdir()
-
-
-def _contents(path: Path) -> Iterator[Path]:
-    with os.scandir(path) as entries:
-        yield from [Path(one) for one in entries]

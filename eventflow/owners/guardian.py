@@ -1,10 +1,11 @@
-"""The process that outlives its owner: it sleeps until the owner ends, and finishes what it left.
+"""The process that outlives its owner: it sleeps until the owner ends, then recovers it if need be.
 
 It is run as a script, by path, in an interpreter without site-packages; what it imports before its
-owner ends is what it costs all the time. On its standard input is a pipe into which nothing is
-ever written: it ends with the owner. A file without a name, its *note*, tells whether that was a
-clean end, and holds the hooks that were handed over by value. After an unclean one it becomes the
-command that it was given, with `--blobs` and the note's descriptor at the end if there are any.
+owner ends stays in memory all the time. Its standard input is a pipe into which nothing is ever
+written, and which reaches its end when the owner ends. A file without a name, the *note*, says
+whether that was a clean end, and holds the hooks that were handed over. After an unclean end the
+guardian executes the command that it was given, with `--blobs` and the descriptor of the note
+appended if there are hooks in it.
 """
 
 from __future__ import annotations
@@ -13,29 +14,29 @@ import os
 import signal
 import sys
 
-__all__ = ["BYE", "HEADER", "become", "is_bye", "main"]
+__all__ = ["CLEAN_END", "HEADER", "IGNORED_SIGNALS", "execute", "has_ended_cleanly", "main"]
 
 HEADER = 4
-"""How many bytes at the beginning of the note say what kind of end it was."""
+"""How many bytes at the beginning of the note tell the kind of end."""
 
-BYE = b"bye\n"
-"""What they are after a clean end."""
+CLEAN_END = b"bye\n"
+"""These bytes after a clean end."""
 
-# Sent to everyone when a terminal closes or a machine or a service is stopped; the owner too ends
-# then, and that is when a guardian is needed.
-_DEAF_TO = (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM)
+IGNORED_SIGNALS = (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM)
+"""Sent to every process when a terminal closes or a machine or a service is stopped: they end the
+owner, and the guardian is needed after that."""
 
 
-def is_bye(note: int) -> bool:
+def has_ended_cleanly(note: int) -> bool:
     """Whether the owner ended cleanly."""
-    return os.pread(note, HEADER, 0) == BYE
+    return os.pread(note, HEADER, 0) == CLEAN_END
 
 
-def become(command: list[str], note: int) -> None:
-    """Be another program from here on, in the environment of the owner."""
+def execute(command: list[str], note: int) -> None:
+    """Replace this process by a command, in the environment of the owner."""
     if os.fstat(note).st_size > HEADER:
         command = [*command, "--blobs", str(note)]
-    for number in _DEAF_TO:
+    for number in IGNORED_SIGNALS:
         signal.signal(number, signal.SIG_DFL)
     _fill_standard_streams()
     try:
@@ -46,30 +47,30 @@ def become(command: list[str], note: int) -> None:
 
 
 def _fill_standard_streams() -> None:
-    """Leave none of the first three descriptors to a file that is opened later."""
+    """Open the first three descriptors, so that no later file becomes one of them."""
     while (opened := os.open(os.devnull, os.O_RDWR)) <= 2:  # noqa: PLR2004 - standard error
         os.set_inheritable(opened, True)  # noqa: FBT003 - takes no keyword
     os.close(opened)
 
 
-def _part() -> None:
-    """Be no child of the owner, which may wait for all of its children."""
+def _detach() -> None:
+    """Become no child of the owner, which may wait for all of its children."""
     try:
         if os.fork():
             os._exit(0)
     except OSError:
-        pass  # too many processes: a child will do
+        pass  # too many processes: stay a child
 
 
 def main(note: int, command: list[str]) -> None:
     """Guard the process that has the other end of standard input."""
-    for number in _DEAF_TO:
+    for number in IGNORED_SIGNALS:
         signal.signal(number, signal.SIG_IGN)
-    _part()
+    _detach()
     while os.read(0, 64):
         pass
-    if not is_bye(note):
-        become(command, note)
+    if not has_ended_cleanly(note):
+        execute(command, note)
 
 
 if __name__ == "__main__":

@@ -1,15 +1,15 @@
-"""What the guardian is told: that it is needed, and the hooks as they are in this process."""
+"""Start the guardian, and hand it the hooks as they are in this process."""
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Iterable
-from pathlib import Path
 
 from eventflow.hooks.declaration import Hook
 from eventflow.hooks.handover import PackedHook, by_name, by_value, pack
 from eventflow.hooks.importability import unreachable
-from eventflow.owners.lifeline import BLOB_BYTES, Lifeline
+from eventflow.owners.lifeline import Lifeline
+from eventflow.owners.note import ENTRY_BYTES
 from eventflow.primitives.loggers import get_logger
 from eventflow.settings import EVENTFLOW_GUARDIAN
 
@@ -17,23 +17,23 @@ __all__ = ["Guarding"]
 
 
 class Guarding:
-    """Has one guardian for this process, from the first run with hooks to guard on."""
+    """The guardian of this process, started by its first run with hooks."""
 
-    def __init__(self, folder: Path, url: str) -> None:
-        self._lifeline = Lifeline(folder, url)
-        self._wanted = EVENTFLOW_GUARDIAN.value()
-        # A signal handler, or the pickling of a hook's own objects, may run flows.
+    def __init__(self, lifeline: Lifeline) -> None:
+        self._lifeline = lifeline
+        self._enabled = EVENTFLOW_GUARDIAN.value()
+        # Reentrant: a signal handler, or the pickling of a hook's objects, may run flows.
         self._lock = threading.RLock()
-        self._said: set[str] = set()
+        self._logged: set[str] = set()
 
     def guard(self, key: str, hooks: Iterable[Hook]) -> None:
-        """Have hooks run even if this process dies; `key` names the definition they belong to."""
+        """Have hooks run even if this process dies; `key` is the reference of their definition."""
         with self._lock:
-            # One that was killed is started anew.
-            self._wanted = self._wanted and self._start()
-            if not self._wanted:
+            # Starts another guardian if the last one was killed.
+            self._enabled = self._enabled and self._start()
+            if not self._enabled:
                 return
-            problem = self._lifeline.hand_over(key, pack([self._item(hook) for hook in hooks]))
+            problem = self._lifeline.hand_over(key, pack([self._pack(hook) for hook in hooks]))
             if problem is not None:
                 get_logger("guardian").warning(
                     f"The hooks of {key} cannot be handed to the guardian: {problem}."
@@ -49,17 +49,17 @@ class Guarding:
 
         return problem is None
 
-    def _item(self, hook: Hook) -> PackedHook:
-        """Give a hook as it is handed over, by name where that is enough."""
+    def _pack(self, hook: Hook) -> PackedHook:
+        """Pack a hook: by name where another process can import it, else by value."""
         reason = unreachable(hook)
         if reason is None:
             try:
                 return PackedHook(hook.id, by_name(hook))
-            except Exception as error:  # noqa: BLE001 - an option of the hook's may refuse
+            except Exception as error:  # noqa: BLE001 - pickling an option of the hook may raise anything
                 reason = f"cannot be handed over by name: {error}"
-        packed, problem = _packed(hook)
-        if hook.id not in self._said:
-            self._said.add(hook.id)
+        packed, problem = _pack_by_value(hook)
+        if hook.id not in self._logged:
+            self._logged.add(hook.id)
             log = get_logger("guardian")
             if packed is None:
                 log.warning(
@@ -74,21 +74,18 @@ class Guarding:
 
         return PackedHook(hook.id, packed)
 
-    def leave(self) -> None:
-        """Tell the guardian that all is well: it ends."""
-        self._lifeline.bye()
-
-    def forget(self) -> None:
-        """Be in a forked child: the guardian is the parent's."""
+    def dismiss(self) -> None:
+        """Record a clean end, on which the guardian exits."""
+        self._lifeline.dismiss()
 
 
-def _packed(hook: Hook) -> tuple[bytes | None, str]:
-    """Give a hook by value, or the reason why it cannot be handed over so."""
+def _pack_by_value(hook: Hook) -> tuple[bytes | None, str]:
+    """Pack a hook by value; else return the reason why that is impossible."""
     try:
         packed = by_value(hook)
-    except Exception as error:  # noqa: BLE001 - a user's object may refuse in any way
+    except Exception as error:  # noqa: BLE001 - pickling a user's object may raise anything
         return None, f"it cannot be handed over by value: {type(error).__name__}: {error}"
-    if len(packed) > BLOB_BYTES // 2:
+    if len(packed) > ENTRY_BYTES // 2:
         return None, f"its {len(packed)} bytes are too many to hand it over by value"
 
     return packed, ""

@@ -1,58 +1,53 @@
-"""What an owner does beside its runs: hear of cancellations, keep its lease, look for the dead."""
+"""What an owner does beside its runs: cancel on request, renew its lease, recover and prune."""
 
 from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
-from typing import Final, Protocol
+from collections.abc import Callable, Iterable
+from typing import Final
 from uuid import UUID
 
 from eventflow.interrupts.scopes import Reason, live
 from eventflow.primitives.loggers import get_logger
 
-__all__ = ["Duties", "Heartbeat"]
+__all__ = ["Heartbeat"]
 
-TURN_SECONDS: Final = 0.25
-"""How often the journal is asked for cancellations while runs execute."""
-
-LOOK_SECONDS: Final = 60.0
-"""How often is looked after the dead and the size, where there is no lease."""
-
-
-class Duties(Protocol):
-    """What there is to do, and with what."""
-
-    lease_seconds: float | None
-    """For how long a lease is taken; None where a lock of the system says who is alive."""
-
-    def cancels(self) -> list[UUID]:
-        """Give the runs whose cancellation is asked for."""
-        ...
-
-    def renew(self) -> None:
-        """Prolong the lease."""
-        ...
-
-    def sweep_and_prune(self) -> None:
-        """See to what dead owners left, and to the size of the journal."""
-        ...
+POLL_SECONDS: Final = 0.25
+"""How often cancellations are asked for while runs execute."""
 
 
 class Heartbeat:
-    """A thread that sees to the duties, until it is told to stop. Errors are said, and no more."""
+    """A thread that calls back until it is stopped. It logs errors and goes on.
 
-    def __init__(self, duties: Duties) -> None:
-        self._duties = duties
-        self._over = threading.Event()
-        self._attending: threading.Thread | None = None
-        self._looking: threading.Thread | None = None
-        self._said: set[str] = set()
+    `cancels` returns the runs to cancel; it is called every `poll_seconds` while runs execute.
+    `renew` and `maintain` are called every `interval` seconds; `maintain` also at the start. It may
+    take long, and has a thread of its own: the lease is renewed meanwhile.
+    """
+
+    def __init__(
+        self,
+        *,
+        cancels: Callable[[], Iterable[UUID]],
+        renew: Callable[[], None],
+        maintain: Callable[[], None],
+        interval: float,
+        poll_seconds: float = POLL_SECONDS,
+    ) -> None:
+        self._cancels = cancels
+        self._renew = renew
+        self._maintain = maintain
+        self._interval = interval
+        self._poll_seconds = poll_seconds
+        self._stopped = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._maintenance: threading.Thread | None = None
+        self._logged: set[str] = set()
 
     def start(self) -> None:
-        """Begin."""
+        """Start the thread, if the system has one."""
         try:
-            self._attending = _begun(self._attend, "eventflow-owner")
+            self._thread = _started(self._run, "eventflow-owner")
         except RuntimeError as error:
             # At the end of the process, or beyond its limit, there are no new threads.
             get_logger("journal").warning(
@@ -60,50 +55,45 @@ class Heartbeat:
             )
 
     def stop(self) -> None:
-        """End; comes back when nothing is being done any more."""
-        self._over.set()
-        for thread in (self._attending, self._looking):
+        """Stop, and return when no callback runs any more. May be repeated."""
+        self._stopped.set()
+        for thread in (self._thread, self._maintenance):
             if thread not in (None, threading.current_thread()):
                 thread.join()
 
-    def _attend(self) -> None:
-        lease = self._duties.lease_seconds
-        every = LOOK_SECONDS if lease is None else lease / 3
-        self._do(self._look)
+    def _run(self) -> None:
+        self._call(self._start_maintenance)
         last = time.monotonic()
-        while not self._over.wait(TURN_SECONDS):
+        while not self._stopped.wait(self._poll_seconds):
             if live:
-                self._do(self._cancel)
-            if time.monotonic() - last >= every:
+                self._call(self._cancel)
+            if time.monotonic() - last >= self._interval:
                 last = time.monotonic()
-                self._do(self._duties.renew)
-                self._do(self._look)
+                self._call(self._renew)
+                self._call(self._start_maintenance)
 
-    def _look(self) -> None:
-        """Look after what may take long in a thread of its own: meanwhile the lease runs on."""
-        if self._looking is None or not self._looking.is_alive():
-            self._looking = _begun(
-                lambda: self._do(self._duties.sweep_and_prune), "eventflow-tending"
-            )
+    def _start_maintenance(self) -> None:
+        if self._maintenance is None or not self._maintenance.is_alive():
+            self._maintenance = _started(lambda: self._call(self._maintain), "eventflow-tending")
 
     def _cancel(self) -> None:
-        for run_id in self._duties.cancels():
-            control = live.get(run_id.int)
-            if control is not None:
-                control.stop(Reason.CANCELLED)
+        for run_id in self._cancels():
+            scope = live.get(run_id.int)
+            if scope is not None:
+                scope.stop(Reason.CANCELLED)
 
-    def _do(self, duty: Callable[[], None]) -> None:
+    def _call(self, callback: Callable[[], None]) -> None:
         try:
-            duty()
-        except Exception as error:  # noqa: BLE001 - a wrong setting, say: the others are duties still
-            # Once for each kind of trouble: the writer says when the journal is well again.
-            if str(error) not in self._said:
-                self._said.add(str(error))
+            callback()
+        except Exception as error:  # noqa: BLE001 - a wrong setting, say: the other callbacks go on
+            # Once for each message: the writer logs when the journal works again.
+            if str(error) not in self._logged:
+                self._logged.add(str(error))
                 get_logger("journal").warning(f"{error}")
 
 
-def _begun(work: Callable[[], None], name: str) -> threading.Thread:
-    thread = threading.Thread(target=work, name=name, daemon=True)
+def _started(target: Callable[[], None], name: str) -> threading.Thread:
+    thread = threading.Thread(target=target, name=name, daemon=True)
     thread.start()
 
     return thread

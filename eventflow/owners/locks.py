@@ -1,8 +1,8 @@
-"""Locks on files that the kernel drops when their process dies, however it dies.
+"""Locks on files that the kernel releases when their process dies, however it dies.
 
-A POSIX record lock belongs to the process: no fork inherits it, and it goes with the last sign
-of life. It also goes when *any* descriptor of the file is closed in that process. Therefore every
-such file is opened here and nowhere else, and never while this process has its lock.
+A POSIX record lock belongs to the process: a fork does not inherit it, and it ends with the
+process. It also ends when *any* descriptor of the file is closed in that process. Therefore such a
+file is opened only here, and never while this process holds its lock.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ __all__ = ["Lock", "is_free", "lock"]
 if sys.platform == "win32":
     import msvcrt
 
-    def _seize(descriptor: int) -> None:
+    def _try_lock(descriptor: int) -> None:
         msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
 
-    def _is_seized(descriptor: int) -> bool:
+    def _is_locked(descriptor: int) -> bool:
         try:
-            _seize(descriptor)
+            _try_lock(descriptor)
         except OSError:
             return True
 
@@ -37,29 +37,29 @@ if sys.platform == "win32":
 else:
     import fcntl
 
-    # The kernel's `struct flock`, and where its type of lock is in it.
+    # The kernel's `struct flock`, and the position of the lock type in it.
     _LAYOUT: Final = "qqihh" if sys.platform == "darwin" else "hhqqi"
     _TYPE: Final = 3 if sys.platform == "darwin" else 0
     _FIELDS: Final = (0, 0, 0, fcntl.F_WRLCK, 0) if _TYPE else (fcntl.F_WRLCK, 0, 0, 0, 0)
-    _QUESTION: Final = struct.pack(_LAYOUT, *_FIELDS)
+    _QUERY: Final = struct.pack(_LAYOUT, *_FIELDS)
 
-    def _seize(descriptor: int) -> None:
+    def _try_lock(descriptor: int) -> None:
         fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
-    def _is_seized(descriptor: int) -> bool:
-        # Asked, not tried: whoever wants the lock just now must not fail because of us.
-        answer = fcntl.fcntl(descriptor, fcntl.F_GETLK, _QUESTION)
+    def _is_locked(descriptor: int) -> bool:
+        # Queried, not taken: another process that tries to take it now must not fail.
+        reply = fcntl.fcntl(descriptor, fcntl.F_GETLK, _QUERY)
 
-        return bool(struct.unpack(_LAYOUT, answer)[_TYPE] != fcntl.F_UNLCK)
+        return bool(struct.unpack(_LAYOUT, reply)[_TYPE] != fcntl.F_UNLCK)
 
 
-# A thread must not look at a file between another's opening and locking it.
+# A thread must not open a file that another is about to lock.
 _mutex = threading.RLock()
 _held: Final[dict[files.Identity, Lock]] = {}
 
 
 class Lock:
-    """The lock of a file, held by this process until it lets go, and not by a forked child."""
+    """The lock of a file, held by this process until it is released, and not by a forked child."""
 
     __slots__ = ("_descriptor", "_identity")
 
@@ -69,11 +69,11 @@ class Lock:
 
     @property
     def is_held(self) -> bool:
-        """Whether it is this process that holds it."""
+        """Whether this process holds it."""
         return _held.get(self._identity) is self
 
-    def let_go(self) -> None:
-        """Give the lock up. May be repeated; in a forked child it does nothing."""
+    def release(self) -> None:
+        """Release the lock. May be repeated; in a forked child it does nothing."""
         with _mutex:
             if self.is_held:
                 del _held[self._identity]
@@ -81,38 +81,38 @@ class Lock:
 
 
 def lock(path: Path) -> Lock | None:
-    """Take the lock of a file, made if it is not there; None if someone has it, we included.
+    """Lock a file, created if it is missing; return None if it is locked, also by this process.
 
     Raises:
-        OSError: the file cannot be opened or made, or its file system has no locks.
+        OSError: the file cannot be opened or created, or its file system has no locks.
     """
     with _mutex:
         if files.identity(path) in _held:
             return None
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
         try:
-            _seize(descriptor)
+            _try_lock(descriptor)
         except (BlockingIOError, PermissionError):
             os.close(descriptor)
             return None
         except BaseException:
             os.close(descriptor)
             raise
-        found = os.fstat(descriptor)
-        identity = found.st_dev, found.st_ino
+        stat = os.fstat(descriptor)
+        identity = stat.st_dev, stat.st_ino
         if files.identity(path) != identity:
-            # Whoever had it before has deleted it or moved it away.
+            # The previous holder has deleted or moved the file meanwhile.
             os.close(descriptor)
             return None
-        made = _held[identity] = Lock(descriptor, identity)
+        held = _held[identity] = Lock(descriptor, identity)
 
-        return made
+        return held
 
 
 def is_free(path: Path) -> bool:
-    """Whether nobody has the lock of a file; what cannot be asked is not free.
+    """Whether no process holds the lock of a file.
 
-    A file that is not there is free.
+    A missing file is free; one that cannot be opened or queried is not.
     """
     with _mutex:
         if files.identity(path) in _held:
@@ -122,21 +122,21 @@ def is_free(path: Path) -> bool:
         except OSError as error:
             return isinstance(error, FileNotFoundError)
         try:
-            return not _is_seized(descriptor)
+            return not _is_locked(descriptor)
         except OSError:
             return False
         finally:
             os.close(descriptor)
 
 
-def _forget() -> None:
-    """Hold nothing in a forked child; closing there takes nothing from the parent."""
-    global _mutex  # noqa: PLW0603 - the parent's may be held by a thread that is not here
+def _drop_all() -> None:
+    """Hold nothing in a forked child; closing a descriptor there releases no lock."""
+    global _mutex  # noqa: PLW0603 - a thread of the parent may hold it
     _mutex = threading.RLock()
-    for one in _held.values():
+    for held in _held.values():
         with suppress(OSError):
-            os.close(one._descriptor)  # noqa: SLF001 - same module
+            os.close(held._descriptor)  # noqa: SLF001 - same module
     _held.clear()
 
 
-in_children(_forget)
+in_children(_drop_all)

@@ -1,4 +1,4 @@
-"""This process as an owner: entered with its first transition, guarded, taken leave of at exit."""
+"""This process as an owner of runs, from its first transition until it exits."""
 
 from __future__ import annotations
 
@@ -9,8 +9,7 @@ import time
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from functools import partial
-from typing import ClassVar, Final, Protocol
-from uuid import UUID
+from typing import ClassVar, Final
 from weakref import WeakSet
 
 from eventflow.errors import JournalError
@@ -23,14 +22,16 @@ from eventflow.interrupts.scopes import live
 from eventflow.journal import open_journal
 from eventflow.journal.contract import DeliveryQuery, Fence, RunQuery, StaleOwnerError
 from eventflow.journal.format import owner_line
+from eventflow.journal.recorder import Recorder
 from eventflow.journal.rows import OwnerRow
 from eventflow.journal.spool import Spool
 from eventflow.journal.writer import Writer
-from eventflow.owners.folders import RECOVERING, OwnFolder, dead, describe, owners_folder
+from eventflow.owners.folders import RECOVERING, LockedFolder, dead, owners_folder
 from eventflow.owners.guarding import Guarding
 from eventflow.owners.heartbeat import Heartbeat
-from eventflow.owners.lifeline import start_recovery
+from eventflow.owners.lifeline import Lifeline, start_recovery
 from eventflow.owners.locks import is_free
+from eventflow.owners.process import describe
 from eventflow.primitives import forks
 from eventflow.primitives.loggers import get_logger
 from eventflow.settings import (
@@ -43,39 +44,30 @@ from eventflow.settings import (
 __all__ = ["OwnerSession"]
 
 RECOVERY_LEASE_SECONDS: Final = 60.0
-"""How long a recovery may be silent at least before others take it for dead."""
+"""The lease of a recovery is at least this long."""
+
+HEARTBEAT_SECONDS: Final = 60.0
+"""How often dead owners and old runs are looked for where there is no lease."""
 
 PRUNE_EVERY: Final = timedelta(hours=1)
-"""How often, at most, what is too old is looked for."""
+"""How often, at most, the journal is pruned."""
 
 SWEEP_SECONDS: Final = 60.0
-"""How often, at most, a recovery is started because of one and the same owner."""
+"""How often, at most, a recovery is started because of the same owner."""
 
-FOR_EVER: Final = 365_000
-"""How many days are as good as no end: no date is longer ago."""
-
-
-class Gathered(Protocol):
-    """Holds lines back, for a moment."""
-
-    def flush_held(self) -> None:
-        """Write what is held back."""
-        ...
-
-    def discard_held(self) -> None:
-        """Have nothing held back any more: it is another process's to write."""
-        ...
+UNLIMITED_DAYS: Final = 365_000
+"""A retention that is as good as unlimited: a date cannot be longer ago."""
 
 
 class OwnerSession:
-    """Writes lines to a journal in the name of this process, from its first transition on.
+    """Writes lines to a journal in the name of this process.
 
-    Nothing is opened, made or started before `begin`. After a fork the child is an owner of its
+    Nothing is opened, created or started before `begin`. After a fork the child is an owner of its
     own, from its own first transition on.
     """
 
     sweeps: ClassVar[bool] = True
-    """Whether dead owners are recovered that this process finds; a recovery does that itself."""
+    """Whether this process has dead owners recovered; a recovery turns it off."""
 
     def __init__(self, url: str, durability: Durability) -> None:
         self.url = url
@@ -83,31 +75,31 @@ class OwnerSession:
         self._spools = durability == "process" and url.startswith("sqlite:")
         self.lease_seconds = self._lease() if url.startswith("postgresql:") else None
         self._recovery_due = False
-        # Runs that others have taken over, because this process was silent for too long; in a
-        # forked child, those of its parent.
+        # The runs that another owner has taken over, because this process was silent for too long;
+        # in a forked child, the runs of its parent.
         self.given_up: frozenset[int] = frozenset()
-        # Whose runs are recorded here: their listeners are told of trouble.
+        # The buses whose runs are recorded here: trouble is published on them.
         self.buses: WeakSet[EventBus] = WeakSet()
-        self._gathered: WeakSet[Gathered] = WeakSet()
-        self._begin_anew()
+        self._recorders: WeakSet[Recorder] = WeakSet()
+        self._reset()
         forks.watch(self)
 
     def _lease(self) -> float:
-        # A recovery works where there is trouble: taken for dead itself, it would make more of it.
+        # A recovery works where there is trouble: taken for dead itself, it would cause more.
         return max(EVENTFLOW_LEASE_SECONDS.value(), 0 if self.sweeps else RECOVERY_LEASE_SECONDS)
 
-    def _begin_anew(self) -> None:
+    def _reset(self) -> None:
         self.owner = ""
         self.begun = False
         self._swept: dict[str, float] = {}
         self._starting = threading.RLock()
         self._row: OwnerRow | None = None
         self._fence: Fence | None = None
-        self._folder: OwnFolder | None = None
+        self._folder: LockedFolder | None = None
         self._guarding: Guarding | None = None
-        self._attendance: Heartbeat | None = None
+        self._heartbeat: Heartbeat | None = None
         self._writer: Writer | None = None
-        self._heading: bytes | None = None
+        self._owner_line: bytes | None = None
 
     @property
     def waits(self) -> bool:
@@ -117,7 +109,7 @@ class OwnerSession:
     # -- beginning --------------------------------------------------------------------------
 
     def begin(self) -> None:
-        """Be an owner, if this process is not one yet."""
+        """Make this process an owner, unless it is one."""
         with self._starting:
             if not self.begun:
                 self._begin()
@@ -125,51 +117,57 @@ class OwnerSession:
 
     def _begin(self) -> None:
         note_call()
-        self._enter()
+        self._become_owner()
         atexit.register(self.close)
-        # A child of multiprocessing leaves without calling what is registered there.
+        # A child of multiprocessing exits without calling what is registered with atexit.
         children = sys.modules.get("multiprocessing.util")
         if children is not None and sys.modules["multiprocessing.process"].parent_process():
             children.Finalize(None, self.close, exitpriority=-100)
         if not self.url.startswith("memory:"):
-            self._attendance = Heartbeat(self)
-            self._attendance.start()
+            lease = self.lease_seconds
+            self._heartbeat = Heartbeat(
+                cancels=lambda: self.journal.cancels(self.owner),
+                renew=self.renew,
+                maintain=self.sweep_and_prune,
+                interval=HEARTBEAT_SECONDS if lease is None else lease / 3,
+            )
+            self._heartbeat.start()
 
-    def _enter(self) -> None:
-        """Be somebody who was not there before."""
+    def _become_owner(self) -> None:
+        """Become an owner with a new id, and with its own folder, guardian and writer."""
         self._fence = None
         self._row = describe()
         self.owner = self._row.id
         self._guarding = None
-        folder = self._folder = self._own_folder(self._row)
+        folder = self._folder = self._create_folder(self._row)
         spool = None
         if folder is not None:
-            self._guarding = Guarding(folder.path, self.url)
+            self._guarding = Guarding(Lifeline(folder.path, self.url))
             if self._spools:
-                # As long as the journal does not know the owner, its lines say whose they are.
-                spool, self._heading = Spool(folder.path), owner_line(folder.description)
+                # The journal has the owner only after the first commit: the spool must name it.
+                spool, self._owner_line = Spool(folder.path), owner_line(folder.description)
         self._writer = Writer(
-            _As(self.owner, self),
-            partial(self._troubled, self.owner),
+            _OwnerStore(self.owner, self),
+            partial(self._report, self.owner),
             waits=not self.url.startswith("memory:"),
             spool=spool,
-            before_commit=self._gather,
+            before_commit=self._flush_recorders,
         )
 
-    def register(self, recorder: Gathered) -> None:
-        """Ask a recorder for what it holds back before lines are committed."""
-        self._gathered.add(recorder)
+    def register(self, recorder: Recorder) -> None:
+        """Have a recorder write what it holds back before each commit."""
+        self._recorders.add(recorder)
 
-    def _gather(self) -> None:
-        for one in list(self._gathered):
-            one.flush_held()
+    def _flush_recorders(self) -> None:
+        for recorder in list(self._recorders):
+            recorder.flush_held()
 
-    def _own_folder(self, row: OwnerRow) -> OwnFolder | None:
+    def _create_folder(self, row: OwnerRow) -> LockedFolder | None:
         root = owners_folder(self.url)
         if root is None:
             return None
         try:
-            return OwnFolder.begin(root, row)
+            return LockedFolder.create(root, row)
         except OSError as error:
             get_logger("journal").warning(
                 f"The folder {root} cannot be used ({error}). If this process is killed, nobody "
@@ -178,21 +176,21 @@ class OwnerSession:
             return None
 
     def _restore_folder(self) -> None:
-        """Have the folder of this owner again, if it was deleted with all around it."""
+        """Create the folder of this owner again, if it was deleted together with its parent."""
         with self._starting:
             folder, row = self._folder, self._row
             if folder is None or row is None or not folder.is_held or folder.path.exists():
                 return
-            made = self._own_folder(row)
-            if made is not None:
-                self._folder = made
-                folder.let_go()
+            restored = self._create_folder(row)
+            if restored is not None:
+                self._folder = restored
+                folder.release()
 
     # -- writing ----------------------------------------------------------------------------
 
     @property
     def writer(self) -> Writer:
-        """The writer of this owner, which is entered for it if need be."""
+        """The writer of this owner; begins first if need be."""
         if self._writer is None:
             self.begin()
         assert self._writer is not None  # noqa: S101 - for the type checker
@@ -200,33 +198,33 @@ class OwnerSession:
         return self._writer
 
     def append(self, line: bytes) -> None:
-        """Write a line; calls nothing else, so that it may be called under a lock."""
+        """Add a line; calls nothing else, so that it may be called under a lock."""
         writer = self._writer or self.writer
-        if self._heading is not None:
-            # Not before: who dies without a line has left nothing to be finished.
-            heading, self._heading = self._heading, None
-            writer.append(heading)
+        if self._owner_line is not None:
+            # Only now: an owner that dies without a line has left nothing to recover.
+            owner, self._owner_line = self._owner_line, None
+            writer.append(owner)
         writer.append(line)
 
     def notify(self) -> None:
-        """Have what is put, or held back, in the journal within a moment."""
+        """Have all lines committed within a moment, also those that recorders hold back."""
         (self._writer or self.writer).notify()
 
     def wait(self) -> bool:
-        """Come back when all lines are as durable as they are to be; says whether they are."""
+        """Return when all lines are durable; return False if they are not."""
         return self.writer.wait()
 
     def flush(self) -> bool:
-        """Have all lines in the journal; says whether they are."""
+        """Commit all lines; return False if that failed."""
         return self._writer is None or self._writer.flush()
 
     def guard(self, key: str, hooks: Sequence[Hook]) -> None:
-        """Have hooks run even if this process dies; `key` names the definition they belong to."""
+        """Have hooks run even if this process dies; `key` is the reference of their definition."""
         if self._guarding is not None:
             self._guarding.guard(key, hooks)
 
     def fence(self) -> Fence:
-        """Give what this owner proves itself with; enters it in the journal if need be.
+        """Return the fence under which this owner writes; registers it in the journal if need be.
 
         Raises:
             JournalError: the journal cannot be written.
@@ -240,13 +238,13 @@ class OwnerSession:
 
             return self._fence
 
-    def _troubled(self, owner: str, error: JournalError | None, lost: int) -> None:
+    def _report(self, owner: str, error: JournalError | None, lost: int) -> None:
         log = get_logger("journal")
         if error is None:
             log.warning("The journal can be written again.", lost=lost)
             self._publish(fact(JournalRecovered, lost=lost))
         elif isinstance(error, StaleOwnerError):
-            self._given_up(owner, error, lost)
+            self._resign(owner, error, lost)
         else:
             self._restore_folder()
             log.warning("%s The runs go on; what happens is kept until then.", error, lost=lost)
@@ -256,63 +254,59 @@ class OwnerSession:
         for bus in list(self.buses):
             bus.publish(event)
 
-    def _given_up(self, owner: str, error: StaleOwnerError, lost: int) -> None:
-        """Be somebody new: what this process executes belongs to others now."""
+    def _resign(self, owner: str, error: StaleOwnerError, lost: int) -> None:
+        """Become a new owner: the runs of this process belong to others now."""
         with self._starting:
             if owner != self.owner:
                 return
-            # To the writer that it was held back for: refused there, it is counted as lost.
-            self._gather()
+            # To the old writer, where these lines are refused and counted as lost.
+            self._flush_recorders()
             self.given_up |= frozenset(live)
             folder, guarding, writer = self._folder, self._guarding, self.writer
-            self._enter()
-        # What it has still to write is refused from now on.
+            self._become_owner()
+        # The journal refuses the lines that are left.
         writer.flush()
         if guarding is not None:
-            guarding.leave()
+            guarding.dismiss()
         if folder is not None:
-            folder.end()
+            folder.remove()
         get_logger("journal").error(
             "This process was silent for too long: others took it for dead, and its runs over. "
             "What becomes of these runs here is not recorded."
         )
         self._publish(fact(JournalFailed, lost=lost, error=ErrorInfo.of(error)))
 
-    # -- duties -----------------------------------------------------------------------------
-
-    def cancels(self) -> list[UUID]:
-        """Give the runs whose cancellation is asked for."""
-        return self.journal.cancels(self.owner)
+    # -- heartbeat --------------------------------------------------------------------------
 
     def renew(self) -> None:
-        """Prolong the lease."""
+        """Renew the lease."""
         fence, seconds = self._fence, self.lease_seconds
         if fence is not None and seconds is not None and not self.journal.renew(fence, seconds):
             stale = StaleOwnerError(fence.owner, fence.token)
-            self._given_up(fence.owner, stale, self.writer.lost)
+            self._resign(fence.owner, stale, self.writer.lost)
 
     def sweep_and_prune(self) -> None:
-        """See to what dead owners left, and to the size of the journal."""
+        """Have dead owners recovered, and prune the journal."""
         self._restore_folder()
         if self.sweeps:
             self._sweep()
-        days = timedelta(days=min(EVENTFLOW_RETENTION_DAYS.value(), FOR_EVER))
+        days = timedelta(days=min(EVENTFLOW_RETENTION_DAYS.value(), UNLIMITED_DAYS))
         since, size = datetime.now(UTC) - days, EVENTFLOW_RETENTION_BYTES.value()
         self.journal.prune_if_due(older_than=since, max_bytes=size, every=PRUNE_EVERY)
 
     def _sweep(self) -> None:
-        """Have dead owners recovered, all by one: many may look, and find the same many dead."""
+        """Start one recovery for all dead owners: many processes may find the same ones."""
         root = owners_folder(self.url)
-        for one in dead(root) if root is not None else ():
-            if time.monotonic() - self._swept.get(one.id, -SWEEP_SECONDS) >= SWEEP_SECONDS:
-                self._swept[one.id] = time.monotonic()
+        for owner in dead(root) if root is not None else ():
+            if time.monotonic() - self._swept.get(owner.id, -SWEEP_SECONDS) >= SWEEP_SECONDS:
+                self._swept[owner.id] = time.monotonic()
                 self._recovery_due = True
         lapsed = [] if self.lease_seconds is None else self.journal.owners(lapsed=True)
-        # Only one can end an owner, and it is for that one to have it recovered.
-        for silent in lapsed:
-            if silent.id != self.owner and self.journal.end(silent.id, "silent", only_lapsed=True):
+        # Only one process succeeds in ending an owner, and that one has it recovered.
+        for row in lapsed:
+            if row.id != self.owner and self.journal.end(row.id, "silent", only_lapsed=True):
                 self._recovery_due = True
-        # Whoever is at it may have looked before the last one died: then it stays due.
+        # A recovery at work may have missed the last owner that died: then another one stays due.
         if self._recovery_due and (root is None or is_free(root / RECOVERING)):
             self._recovery_due = False
             start_recovery(None, self.url)
@@ -320,29 +314,29 @@ class OwnerSession:
     # -- ending -----------------------------------------------------------------------------
 
     def close(self) -> None:
-        """Write what is left and take leave, unless something is still owed: then others finish.
+        """Write what is left and end the owner, unless runs or hooks are left for a recovery.
 
         May be repeated.
         """
         if not self.begun or self._writer is None:
             return
         atexit.unregister(self.close)
-        if self._attendance is not None:
-            self._attendance.stop()
+        if self._heartbeat is not None:
+            self._heartbeat.stop()
         written = self._writer.close()
         if self._writer.kept:
             kept = f"until the end of this process: {self._writer.kept} lines are lost."
             get_logger("journal").error(f"The journal could not be written {kept}")
         try:
             if written and self._is_done():
-                self._leave()
+                self._end()
         except JournalError as error:
             get_logger("journal").warning(f"{error} `eventflow recover` will finish this.")
         self.journal.close()
-        self._begin_anew()
+        self._reset()
 
     def _is_done(self) -> bool:
-        """Whether nothing is left to others."""
+        """Whether no run is unfinished and no hook is owed."""
         if self._fence is None:
             return True
         owner, journal = self._fence.owner, self.journal
@@ -352,50 +346,51 @@ class OwnerSession:
             or journal.deliveries(DeliveryQuery(keeper=owner, statuses=OWED, limit=1))
         )
 
-    def _leave(self) -> None:
+    def _end(self) -> None:
         if self._fence is not None:
             self.journal.end(self._fence.owner, "ended")
-        # In this order: killed in between, the guardian comes for a folder that is gone.
+        # In this order: if killed in between, the guardian finds no folder to recover.
         if self._folder is not None:
-            self._folder.end()
+            self._folder.remove()
         if self._guarding is not None:
-            self._guarding.leave()
+            self._guarding.dismiss()
 
     # -- forks ------------------------------------------------------------------------------
 
     def before_fork(self) -> None:
-        """Do nothing: the child begins anew."""
+        """Do nothing: the child is reset afterwards."""
 
     def after_fork(self, *, child: bool) -> None:
-        """Begin anew in a child, which is another process."""
+        """Reset the child, which becomes an owner of its own."""
         if child:
             atexit.unregister(self.close)
             self.given_up = frozenset(live)
-            for one in self._gathered:
-                one.discard_held()
-            self._begin_anew()
+            for recorder in self._recorders:
+                recorder.discard_held()
+            self._reset()
 
 
-class _As:
-    """The journal as the writer of one owner sees it: this one is entered before its first lines.
+class _OwnerStore:
+    """The journal as the writer of one owner uses it.
 
-    When it was given up, nothing is written any more.
+    The owner is registered with its first lines. Once the session has another owner, lines are
+    refused.
     """
 
-    def __init__(self, owner: str, ownership: OwnerSession) -> None:
+    def __init__(self, owner: str, session: OwnerSession) -> None:
         self._owner = owner
-        self._ownership = ownership
+        self._session = session
 
     def commit_lines(self, lines: Sequence[bytes], fence: Fence | None = None) -> None:
         """Write lines, whole or not at all."""
-        fence = fence or self._ownership.fence()
+        fence = fence or self._session.fence()
         if fence.owner != self._owner:
             raise StaleOwnerError(self._owner, 0)
-        self._ownership.journal.commit_lines(lines, fence)
+        self._session.journal.commit_lines(lines, fence)
 
     def in_transaction(self) -> bool:
-        """Whether this thread keeps the journal, and therefore cannot commit."""
-        return self._ownership.journal.in_transaction()
+        """Whether this thread is within a hook's own transaction and therefore cannot commit."""
+        return self._session.journal.in_transaction()
 
     def close(self) -> None:
-        """Leave files and connections open: the ownership has leave to take, and closes them."""
+        """Do nothing: the session still has to end its owner, and closes the journal then."""

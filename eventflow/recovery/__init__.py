@@ -1,1 +1,1 @@
-"""Finishing what a dead owner left: its runs crash, and the hooks that they owe run."""
+"""Recover dead owners: their unfinished runs enter Crashed, and the hooks they owe are run."""

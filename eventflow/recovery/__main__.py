@@ -1,8 +1,8 @@
 """`python -m eventflow.recovery`: finish what dead owners left.
 
-With `--owner FOLDER --journal URL` it does so for one owner, in a process that is like that
-owner's: its folder, its arguments, its `sys.path`, its files loaded again. The guardian becomes
-such a process when its owner dies.
+With `--owner FOLDER --journal URL` it recovers one owner, in a process set up as that owner was:
+with its folder, its arguments, its `sys.path`, its files loaded again. The guardian executes this
+command when its owner dies.
 """
 
 from __future__ import annotations
@@ -21,85 +21,84 @@ from typing import Final
 from eventflow.context import without_runs
 from eventflow.errors import EventflowError, JournalError
 from eventflow.logs import configure
-from eventflow.owners.lifeline import read_blobs
+from eventflow.owners.note import read_handed_over
 from eventflow.owners.session import OwnerSession
 from eventflow.primitives.loggers import get_logger
 from eventflow.recovery.owner import Report, recover_folder, recover_id
 from eventflow.recovery.supervisor import recover
 from eventflow.settings import EVENTFLOW_JOURNAL_URL
 
-__all__ = ["main"]
+__all__ = ["main", "pause_before"]
 
 GENERATION: Final = "EVENTFLOW_RECOVERY_GENERATION"
-"""Where a recovery finds how many led to it, each of which was killed or found another to do."""
+"""The environment variable that counts the recoveries which started one another."""
 
 GENERATIONS: Final = 100
-"""How many recoveries may follow from each other: what ends them all must not go on for ever."""
+"""How many recoveries may start one another: if each of them is killed, the chain must end."""
 
-AT_ONCE: Final = 10
-"""How many of these follow at once: hooks that kill their process each time need no more, and what
-has another cause is not mended by haste."""
+WITHOUT_PAUSE: Final = 10
+"""How many of them follow without a pause: a hook that kills its process needs no more."""
 
 PAUSE_SECONDS: Final = 0.5
-"""By how much each of the later ones waits longer than the one before it."""
+"""By how much each later recovery waits longer than the one before it."""
 
-LAST_SECONDS: Final = 10.0
-"""How long what the owner's files have started may still keep this process, when all is done."""
+EXIT_SECONDS: Final = 10.0
+"""How long threads that the owner's files started may delay the exit of this process."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Recover one owner; gives 0 if nothing is left to do, else 1."""
+    """Recover one owner, or all; return 0 if the recovery is complete, else 1."""
     configure()
-    given = _arguments(arguments)
-    if given.journal is not None:
-        os.environ[EVENTFLOW_JOURNAL_URL.name] = given.journal
-    if given.owner is None and given.owner_id is None:
+    options = _options(arguments)
+    if options.journal is not None:
+        os.environ[EVENTFLOW_JOURNAL_URL.name] = options.journal
+    if options.owner is None and options.owner_id is None:
         reports = recover(EVENTFLOW_JOURNAL_URL.value(), wait=False)
     else:
         OwnerSession.sweeps = False
-        report = _one(given)
-        _tell(given.report, report)
+        report = _recover_one(options)
+        _write_report(options.report, report)
         reports = [] if report is None else [report]
-        if not given.alone:
-            # Such as the owner that a recovery was at when it became this one's: whoever recovers
-            # all just now may have tried it before.
+        if not options.alone:
+            # If this owner was a recovery itself, the owner that it recovered is still dead, and a
+            # supervisor at work may have tried that one before.
             reports += recover(EVENTFLOW_JOURNAL_URL.value())
 
-    return 0 if all(one.problem is None for one in reports) else 1
+    return 0 if all(report.problem is None for report in reports) else 1
 
 
-def _one(given: argparse.Namespace) -> Report | None:
+def _recover_one(options: argparse.Namespace) -> Report | None:
     generation = int(os.environ.get(GENERATION, "0")) + 1
     os.environ[GENERATION] = str(generation)
     try:
         if generation > GENERATIONS:
             raise JournalError(f"it was tried {GENERATIONS} times in vain")
-        time.sleep(_pause(generation))
+        time.sleep(pause_before(generation))
         with without_runs():
-            handed_over = {} if given.blobs is None else dict(read_blobs(given.blobs))
-            if given.owner_id is not None:
-                return recover_id(given.owner_id, handed_over)
-            return recover_folder(Path(given.owner), handed_over)
+            handed_over = {} if options.blobs is None else read_handed_over(options.blobs)
+            if options.owner_id is not None:
+                return recover_id(options.owner_id, handed_over)
+            return recover_folder(Path(options.owner), handed_over)
     except (EventflowError, OSError) as error:
-        return Report(given.owner_id or Path(given.owner).name, problem=str(error))
+        return Report(options.owner_id or Path(options.owner).name, problem=str(error))
 
 
-def _pause(generation: int) -> float:
-    """Give how many seconds a recovery waits that so many led to, itself included."""
-    return PAUSE_SECONDS * max(0, generation - AT_ONCE)
+def pause_before(generation: int) -> float:
+    """Return how many seconds a recovery of this generation waits before it begins."""
+    return PAUSE_SECONDS * max(0, generation - WITHOUT_PAUSE)
 
 
-def _tell(descriptor: int | None, report: Report | None) -> None:
+def _write_report(descriptor: int | None, report: Report | None) -> None:
     if report is None:
         return
     log = get_logger("recovery")
     (log.info if report.problem is None else log.error)(str(report))
     if descriptor is not None:
-        with suppress(OSError), os.fdopen(descriptor, "w") as told:
-            json.dump(report._asdict(), told)
+        with suppress(OSError), os.fdopen(descriptor, "w") as pipe:
+            json.dump(report._asdict(), pipe)
 
 
-def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
+def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="eventflow.recovery", allow_abbrev=False)
     which = parser.add_mutually_exclusive_group()
     which.add_argument("--owner", help="the folder of an owner of this host; else all dead ones")
@@ -114,7 +113,7 @@ def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 if __name__ == "__main__":
     CODE = main()
-    LAST = threading.Timer(LAST_SECONDS, os._exit, [CODE])
-    LAST.daemon = True
-    LAST.start()
+    FORCED_EXIT = threading.Timer(EXIT_SECONDS, os._exit, [CODE])
+    FORCED_EXIT.daemon = True
+    FORCED_EXIT.start()
     sys.exit(CODE)

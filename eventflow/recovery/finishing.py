@@ -1,85 +1,58 @@
-"""Finishing the runs of an owner that is dead: what is owed is delivered, then each is Crashed."""
+"""Finish the runs of a dead owner: deliver the hooks they owe, then have each run enter Crashed."""
 
 from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from datetime import UTC, datetime
-from typing import Any, Final, NamedTuple, Protocol
+from typing import Any, Final, NamedTuple
 from uuid import UUID
 
 from eventflow.context import RunContext, current_run
 from eventflow.definitions.definition import Definition
 from eventflow.eventbus.bus import current_bus
 from eventflow.events import transition_event
-from eventflow.flows import Flow
 from eventflow.hooks.declaration import Hook
-from eventflow.hooks.ledger import OWED, DeliveryStatus, Ledger
+from eventflow.hooks.ledger import OWED, DeliveryStatus
 from eventflow.hooks.receiver import HookReceiver, redeliver
 from eventflow.hooks.references import remember
-from eventflow.journal.contract import DeliveryQuery, Fence, Journal
+from eventflow.journal.contract import DeliveryQuery, Fence
+from eventflow.journal.recorder import Key, Recorder
 from eventflow.journal.rows import DeliveryRow, EventRow, RunRow, state_of
 from eventflow.logs import take_prints
 from eventflow.primitives.loggers import get_logger
+from eventflow.recovery.lookup import DefinitionLookup
 from eventflow.runs.run import FlowRun, Run, TaskRun, Transition
 from eventflow.states import AnyState, Crashed
-from eventflow.tasks import Task
 
-__all__ = ["Account", "Finder", "Finished", "Finisher", "at_most", "stand_in"]
+__all__ = ["Finished", "Finisher", "wait_until_due"]
 
 ATTEMPTS: Final = 3
-"""How often a delivery is begun at least before it is given up, however few retries it has."""
+"""How many attempts a delivery has at least before it is dead, however few retries its hook has."""
 
-MANY: Final = 1_000_000
+NO_LIMIT: Final = 1_000_000
 """More deliveries than a run has."""
-
-Key = tuple[UUID, UUID, int]
-
-
-class Account(Ledger, Protocol):
-    """Where outcomes are written down; see `eventflow.journal.recorder.Recorder`."""
-
-    @property
-    def journal(self) -> Journal:
-        """The journal that they are written to."""
-        ...
-
-    def flush(self) -> bool:
-        """Have all in the journal; says whether it is."""
-        ...
-
-
-class Finder(Protocol):
-    """Finds definitions and hooks again; see `eventflow.recovery.loading`."""
-
-    def definition(self, row: RunRow, hooks: Iterable[str]) -> Definition[Any, Any] | None:
-        """Give the definition of a run, some of whose hooks are known."""
-        ...
-
-    def hook(self, hook_id: str) -> Hook | None:
-        """Give a hook that no definition and no bus has."""
-        ...
-
-    def all_found(self) -> None:
-        """Hear that every definition was asked for, and that hooks will be run from now on."""
-        ...
 
 
 class Finished(NamedTuple):
-    """What was done: how many runs Crashed, and hooks of earlier transitions were run."""
+    """How many runs entered Crashed, and what came of the deliveries they owed."""
 
     crashed: int = 0
     delivered: int = 0
     dead: int = 0
 
+    def plus(self, other: Finished) -> Finished:
+        """Return the sum of both, number by number."""
+        return Finished(*map(sum, zip(self, other, strict=True)))
 
-class _Surely:
-    """Has an attempt's beginning in the journal before the attempt: it may end this process."""
 
-    def __init__(self, account: Account) -> None:
-        self._account = account
+class _SyncedLedger:
+    """A ledger that commits the start of an attempt first: the attempt may kill this process."""
+
+    def __init__(self, recorder: Recorder) -> None:
+        self._recorder = recorder
         self.last = DeliveryStatus.PENDING
 
     def settle(
@@ -90,21 +63,21 @@ class _Surely:
         error: str | None = None,
         delay: float = 0.0,
         *,
-        at_once: bool = True,  # noqa: ARG002 - here nothing is put off
+        at_once: bool = True,  # noqa: ARG002 - nothing is deferred here
     ) -> None:
-        """Note an attempt's beginning or outcome."""
+        """Record the start or the outcome of an attempt."""
         self.last = status
-        self._account.settle(key, status, attempts, error, delay)
+        self._recorder.settle(key, status, attempts, error, delay)
         if status is DeliveryStatus.RUNNING:
-            self._account.flush()
+            self._recorder.flush()
 
     def transaction(self, key: Key, attempts: int) -> AbstractContextManager[Any]:
-        """Give the journal's own transaction, which ends with this delivery's acknowledgement."""
-        return self._account.transaction(key, attempts)
+        """Return the journal's own transaction, which ends with acknowledging this delivery."""
+        return self._recorder.transaction(key, attempts)
 
 
 class _Case(NamedTuple):
-    """One run, with what is known of it and what it owes."""
+    """One run to finish, with its definition, its events and its deliveries."""
 
     row: RunRow
     definition: Definition[Any, Any]
@@ -115,28 +88,31 @@ class _Case(NamedTuple):
 
     @property
     def owed(self) -> list[DeliveryRow]:
-        """What it owes, in order."""
-        return [one for one in self.deliveries if one.status in OWED]
+        """The deliveries that are still owed, in order."""
+        return [row for row in self.deliveries if row.status in OWED]
 
-    def due(self) -> float:
-        """Give how many seconds it is until the first of what it owes may be tried again."""
-        moment = next((one.due for one in self.owed), None)
+    def due_in(self) -> float:
+        """Return the seconds until the first delivery that is owed may be tried again."""
+        due = next((row.due for row in self.owed), None)
 
-        return 0.0 if moment is None else (moment - datetime.now(UTC)).total_seconds()
+        return 0.0 if due is None else (due - datetime.now(UTC)).total_seconds()
 
 
 class Finisher:
-    """Finishes runs in the name of the account's owner, which must be their keeper."""
+    """Finishes runs in the name of the recorder's owner, which must be their keeper.
 
-    def __init__(self, account: Account, finder: Finder, vanished: str) -> None:
-        self._account = account
-        self._journal = account.journal
-        self._finder = finder
-        self._vanished = vanished
+    `message` is that of their Crashed state.
+    """
+
+    def __init__(self, recorder: Recorder, lookup: DefinitionLookup, message: str) -> None:
+        self._recorder = recorder
+        self._journal = recorder.journal
+        self._lookup = lookup
+        self._message = message
         self._definitions: dict[tuple[str, str, str], Definition[Any, Any]] = {}
 
     def finish(self, fence: Fence, owner: str) -> Finished:
-        """Claim and finish all that this owner executed and nobody alive keeps.
+        """Claim and finish all runs of an owner that no living owner keeps.
 
         Raises:
             JournalError: the journal cannot be read, or the fence is no longer in force.
@@ -148,19 +124,18 @@ class Finisher:
         return self.finish_all(rows)
 
     def finish_all(self, rows: Iterable[RunRow]) -> Finished:
-        """Finish runs, children first; those that must wait for a retry come last."""
-        cases = [self._case(row) for row in sorted(rows, key=_id, reverse=True)]
-        self._finder.all_found()
-        tally = Finished()
-        for case in sorted(cases, key=lambda case: case.due() > 0):
-            done = self._finish(case)
-            tally = Finished(*(a + b for a, b in zip(tally, done, strict=True)))
+        """Finish runs, children first; those that wait for a retry come last."""
+        cases = [self._case(row) for row in sorted(rows, key=lambda row: row.id, reverse=True)]
+        self._lookup.guard_hooks()
+        total = Finished()
+        for case in sorted(cases, key=lambda case: case.due_in() > 0):
+            total = total.plus(self._finish(case))
 
-        return tally
+        return total
 
     def _finish(self, case: _Case) -> Finished:
         row = case.row
-        outcomes = [self._deliver(case, one) for one in case.owed]
+        outcomes = [self._deliver(case, owed) for owed in case.owed]
         if row.ended is None:
             self._crash(case)
         delivered = outcomes.count(DeliveryStatus.DELIVERED)
@@ -173,70 +148,44 @@ class Finisher:
 
         return Finished(int(row.ended is None), delivered, outcomes.count(DeliveryStatus.DEAD))
 
-    # -- what is known of a run -----------------------------------------------------------------
+    # -- restoring a run ------------------------------------------------------------------------
 
     def _case(self, row: RunRow) -> _Case:
-        query = DeliveryQuery(run_id=row.id, limit=MANY)
+        query = DeliveryQuery(run_id=row.id, limit=NO_LIMIT)
         deliveries = self._journal.deliveries(query)
-        events = {one.id: one for one in self._journal.events(row.id)}
-        above = None if row.parent_run_id is None else self._journal.run(row.parent_run_id)
-        parent = None if above is None else above.flow_run_id
-        definition = self._definition(row, [one.hook for one in deliveries])
-        run = self._restored(row, definition, parent, state_of(events.get(row.state_id) or row))
+        events = {event.id: event for event in self._journal.events(row.id)}
+        parent = None if row.parent_run_id is None else self._journal.run(row.parent_run_id)
+        parent_flow_run_id = None if parent is None else parent.flow_run_id
+        definition = self._definition(row, [delivery.hook for delivery in deliveries])
+        state = state_of(events.get(row.state_id) or row)
+        run = _restored(row, definition, parent_flow_run_id, state)
         flow_run = run if isinstance(run, FlowRun) else self._flow_run(row)
-        log_prints = bool(definition.log_prints)
+        context = RunContext(run, flow_run, None, bool(definition.log_prints))
 
-        return _Case(
-            row, definition, RunContext(run, flow_run, None, log_prints), parent, events, deliveries
-        )
+        return _Case(row, definition, context, parent_flow_run_id, events, deliveries)
 
     def _flow_run(self, row: RunRow) -> FlowRun | None:
-        """Give the flow run that a task run belongs to, as the journal knows it."""
-        found = None if row.flow_run_id is None else self._journal.run(row.flow_run_id)
-        if found is None or found.run_type != "flow":
+        """Return the flow run that a task run belongs to, as it is in the journal."""
+        flow_row = None if row.flow_run_id is None else self._journal.run(row.flow_run_id)
+        if flow_row is None or flow_row.run_type != "flow":
             return None
-        run = self._restored(found, self._definition(found, ()), None, state_of(found))
+        run = _restored(flow_row, self._definition(flow_row, ()), None, state_of(flow_row))
 
         return run if isinstance(run, FlowRun) else None
 
     def _definition(self, row: RunRow, hooks: Iterable[str]) -> Definition[Any, Any]:
         key = (row.run_type, row.reference, row.definition)
         if key not in self._definitions:
-            found = self._finder.definition(row, hooks)
-            self._definitions[key] = stand_in(row) if found is None else found
-            remember(self._definitions[key], row.reference)
+            definition = self._definitions[key] = self._lookup.definition(row, hooks)
+            remember(definition, row.reference)
 
         return self._definitions[key]
-
-    def _restored(
-        self, row: RunRow, definition: Definition[Any, Any], parent: UUID | None, state: AnyState
-    ) -> Run:
-        kind = FlowRun if row.run_type == "flow" else TaskRun
-        facts: dict[str, object] = {
-            "number": row.id.int,
-            "name": row.name,
-            "labels": frozenset(row.tags),
-            "parameters": _parameters(row.parameters),
-            "parent_run_id": row.parent_run_id,
-            "flow_run_id": row.flow_run_id,
-            "root_flow_run_id": row.root_flow_run_id,
-            "created_at": row.created,
-            "started_at": row.started,
-            "ended_at": row.ended,
-            "run_count": row.run_count,
-            "transitions": row.sequence + 1,
-            "_seconds": row.seconds,
-        }
-        if kind is FlowRun:
-            facts["parent_flow_run_id"] = parent
-
-        return kind.restored(definition, row.definition, state, facts)
 
     # -- deliveries -----------------------------------------------------------------------------
 
     def _deliver(self, case: _Case, owed: DeliveryRow) -> DeliveryStatus:
-        """Run what attempts are left of one delivery; says what has come of it."""
-        ledger = _Surely(self._account)
+        """Make the remaining attempts of one delivery; return its status afterwards."""
+        ledger = _SyncedLedger(self._recorder)
         key = (owed.run_id, owed.event_id, owed.ordinal)
         event = case.events.get(owed.event_id)
         if event is None:
@@ -250,92 +199,107 @@ class Finisher:
             ledger.settle(key, DeliveryStatus.DEAD, owed.attempts, reason)
             return ledger.last
         fact.journal = ledger
-        _wait(hook, owed)
-        with _in_force(case, fact.run), _unharmed(owed.hook):
-            redeliver(hook, fact, owed.ordinal, owed.attempts, at_most(hook))
+        wait_until_due(hook, owed)
+        with _in_context(case, fact.run), _errors_logged(owed.hook):
+            redeliver(hook, fact, owed.ordinal, owed.attempts, _max_attempts(hook))
 
         return ledger.last
 
     def _fact(self, case: _Case, event: EventRow) -> Transition:
-        """Give an earlier transition again, of the run as it stood then."""
+        """Restore an earlier transition, with the run as it was then."""
         row = case.row
         last = event.id == row.state_id
-        then = row._replace(
+        row_then = row._replace(
             run_count=event.run_count,
             sequence=event.sequence,
             started=row.started if event.run_count else None,
             ended=row.ended if last else None,
         )
-        state = state_of(event)
-        run = self._restored(then, case.definition, case.parent_flow_run_id, state)
+        run = _restored(row_then, case.definition, case.parent_flow_run_id, state_of(event))
 
         return Transition.past(run, event.follows)
 
     def _hook(self, case: _Case, fact: Transition, owed: DeliveryRow) -> Hook | None:
-        """Give the hook that is owed: of several with one identity, the one in its place."""
-        place = sum(
-            one.event_id == owed.event_id and one.hook == owed.hook and one.ordinal < owed.ordinal
-            for one in case.deliveries
+        """Return the hook that is owed: of several with one identity, that at its position."""
+        position = sum(
+            row.event_id == owed.event_id and row.hook == owed.hook and row.ordinal < owed.ordinal
+            for row in case.deliveries
         )
-        # Loading where it is from may put it on the bus.
-        spare = self._finder.hook(owed.hook) if not _declared(fact, owed.hook) else None
-        found = _declared(fact, owed.hook)
-        if found:
-            return found[min(place, len(found) - 1)]
+        # Loading its module may attach it to the bus.
+        undeclared = self._lookup.hook(owed.hook) if not _declared(fact, owed.hook) else None
+        declared = _declared(fact, owed.hook)
+        if declared:
+            return declared[min(position, len(declared) - 1)]
 
-        return spare
+        return undeclared
 
     def _crash(self, case: _Case) -> None:
         run = case.context.run
-        fact = run.enter(Crashed(message=self._vanished))
-        with _in_force(case, run), _unharmed("a hook"):
+        fact = run.enter(Crashed(message=self._message))
+        with _in_context(case, run), _errors_logged("a hook"):
             current_bus().publish_transition(fact)
 
 
-def at_most(hook: Hook) -> int:
-    """Give how many attempts of a delivery may begin, those in dead processes included."""
+def _restored(
+    row: RunRow, definition: Definition[Any, Any], parent_flow_run_id: UUID | None, state: AnyState
+) -> Run:
+    kind = FlowRun if row.run_type == "flow" else TaskRun
+    facts: dict[str, object] = {
+        "number": row.id.int,
+        "name": row.name,
+        "labels": frozenset(row.tags),
+        "parameters": _parameters(row.parameters),
+        "parent_run_id": row.parent_run_id,
+        "flow_run_id": row.flow_run_id,
+        "root_flow_run_id": row.root_flow_run_id,
+        "created_at": row.created,
+        "started_at": row.started,
+        "ended_at": row.ended,
+        "run_count": row.run_count,
+        "transitions": row.sequence + 1,
+        "_seconds": row.seconds,
+    }
+    if kind is FlowRun:
+        facts["parent_flow_run_id"] = parent_flow_run_id
+
+    return kind.restored(definition, row.definition, state, facts)
+
+
+def _max_attempts(hook: Hook) -> int:
+    """Return how many attempts a delivery has, those of dead processes included."""
     return max(ATTEMPTS, hook.policy.retries + 1)
 
 
-def stand_in(row: RunRow) -> Definition[Any, Any]:
-    """Make a definition for a run whose own cannot be loaded: of its name, without hooks."""
-
-    def lost(*_: object, **__: object) -> None:
-        raise RuntimeError(f"{row.reference} could not be loaded again.")
-
-    kind = Flow if row.run_type == "flow" else Task
-
-    return kind(lost, {"name": row.definition})
-
-
-def _wait(hook: Hook, owed: DeliveryRow) -> None:
-    """Wait until the next attempt may begin."""
+def wait_until_due(
+    hook: Hook, owed: DeliveryRow, sleep: Callable[[float], object] = time.sleep
+) -> None:
+    """Wait until the next attempt of a delivery may begin."""
     if owed.due is not None:
-        left = (owed.due - datetime.now(UTC)).total_seconds()
-        # Bounded by the hook's own delay: the clock may have been set back.
-        time.sleep(max(0.0, min(left, hook.policy.delay(max(1, owed.attempts)))))
+        seconds = (owed.due - datetime.now(UTC)).total_seconds()
+        # At most the hook's own delay: the clock may have been set back.
+        sleep(max(0.0, min(seconds, hook.policy.delay(max(1, owed.attempts)))))
 
 
 def _declared(fact: Transition, hook_id: str) -> list[Hook]:
-    """Give the hooks of that identity that are declared; if there are, those for the state."""
-    known = [
-        (one.matched, one.subscription.receiver.hook)
-        for one in current_bus().explain(transition_event(fact))
-        if isinstance(one.subscription.receiver, HookReceiver)
+    """Return the declared hooks with an identity; those for the state, if there are any."""
+    explained = [
+        (row.matched, row.subscription.receiver.hook)
+        for row in current_bus().explain(transition_event(fact))
+        if isinstance(row.subscription.receiver, HookReceiver)
     ]
-    named = [(matched, hook) for matched, hook in known if hook.id == hook_id]
+    named = [(matched, hook) for matched, hook in explained if hook.id == hook_id]
 
     return [hook for matched, hook in named if matched] or [hook for _, hook in named]
 
 
 @contextmanager
-def _in_force(case: _Case, run: Run) -> Iterator[None]:
-    """Have loggers and `runtime` speak of the run within the block."""
-    here = case.context
-    flow_run = run if isinstance(run, FlowRun) else here.flow_run
-    if here.log_prints:
+def _in_context(case: _Case, run: Run) -> Iterator[None]:
+    """Make the run the current one for loggers and `runtime` within the block."""
+    context = case.context
+    flow_run = run if isinstance(run, FlowRun) else context.flow_run
+    if context.log_prints:
         take_prints()
-    token = current_run.set(here._replace(run=run, flow_run=flow_run))
+    token = current_run.set(context._replace(run=run, flow_run=flow_run))
     try:
         yield
     finally:
@@ -343,21 +307,17 @@ def _in_force(case: _Case, run: Run) -> Iterator[None]:
 
 
 @contextmanager
-def _unharmed(what: str) -> Iterator[None]:
-    """Go on with the next, whatever a hook or a listener raised."""
+def _errors_logged(what: str) -> Iterator[None]:
+    """Log whatever a hook or a listener raises, and go on."""
     try:
         yield
     except KeyboardInterrupt:
         raise
-    except BaseException as error:  # noqa: BLE001 - others are owed theirs
+    except BaseException as error:  # noqa: BLE001 - the other hooks still have to run
         get_logger("recovery").error(f"{what} raised what is no failure", exc_info=error)
 
 
-def _id(row: RunRow) -> UUID:
-    return row.id
-
-
 def _parameters(text: str | None) -> dict[str, Any]:
-    found = None if text is None else json.loads(text)
+    parameters = None if text is None else json.loads(text)
 
-    return found if isinstance(found, dict) else {}
+    return parameters if isinstance(parameters, dict) else {}

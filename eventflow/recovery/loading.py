@@ -1,7 +1,7 @@
-"""Loading definitions again in another process, as multiprocessing's spawn does, and no run twice.
+"""Load the definitions of another process again, as multiprocessing's spawn does, without runs.
 
-A file is loaded to the end, or to where it calls a flow or a task, or to its error: what was
-defined above counts. Nothing that happens while a file is loaded stops the process.
+A file is loaded to its end, to its first call of a flow or a task, or to its first error. What it
+defines before that is used. Nothing that a file does while it is loaded stops the process.
 """
 
 from __future__ import annotations
@@ -28,39 +28,39 @@ from eventflow.journal.rows import OwnerRow
 from eventflow.primitives.callables import MAIN, MP_MAIN, qualified_name
 from eventflow.primitives.loggers import get_logger
 
-__all__ = ["Reloader", "Wanted", "move_in"]
+__all__ = ["Reloader", "Wanted", "adopt_environment"]
 
 LOADING_SECONDS: Final = 120
-"""How long one file may take to be loaded: one that serves for ever must not stop the rest."""
+"""How long loading one file may take: one that never ends must not stop the recovery."""
 
-DEPTH: Final = 3
-"""How deep classes are searched for methods that are flows or tasks."""
+CLASS_DEPTH: Final = 3
+"""How deep nested classes are searched for methods that are flows or tasks."""
 
-SHOWN: Final = 2_000
-"""How many characters are kept of what a file prints while it is loaded."""
+LOGGED_CHARACTERS: Final = 2_000
+"""How much is logged of what a file prints while it is loaded."""
 
-_record: Final = get_logger("recovery")
-# A module that is no longer `__main__` must not end: its functions are in use.
-_earlier: Final[list[ModuleType]] = []
+_log: Final = get_logger("recovery")
+# Keeps a module that was `__main__` alive: its functions are in use.
+_replaced: Final[list[ModuleType]] = []
 
 
-def move_in(owner: OwnerRow) -> None:
-    """Take over an owner's working folder, arguments and `sys.path`."""
+def adopt_environment(owner: OwnerRow) -> None:
+    """Set working folder, arguments and `sys.path` as the owner had them."""
     try:
         if owner.cwd:
             os.chdir(owner.cwd)
     except OSError as error:
-        _record.warning(f"The working folder {owner.cwd} of the owner is gone: {error}")
-    # Never empty: those who started this process may look at the first.
+        _log.warning(f"The working folder {owner.cwd} of the owner is gone: {error}")
+    # Never empty: libraries read the first argument.
     sys.argv[:] = owner.argv or [""]
-    ours = [one for one in sys.path if one not in owner.sys_path]
-    # What this process itself was found by stays, at the end.
-    sys.path[:] = [*owner.sys_path, *ours]
+    # This process's own entries stay, at the end: this package is found by them.
+    own_entries = [entry for entry in sys.path if entry not in owner.sys_path]
+    sys.path[:] = [*owner.sys_path, *own_entries]
     importlib.invalidate_caches()
 
 
 class Wanted(NamedTuple):
-    """A definition to be found again. `hooks` are the identities of some of its hooks."""
+    """A definition to look for. `hooks` are the identities of some of its hooks."""
 
     run_type: str
     reference: str
@@ -69,16 +69,16 @@ class Wanted(NamedTuple):
 
 
 class Reloader:
-    """Finds the definitions and hooks of another process; loads what they need, once each."""
+    """Finds the definitions and hooks of another process; loads each module they need once."""
 
     def __init__(self, owner: OwnerRow) -> None:
         self._owner = owner
         self._loaded: dict[str, ModuleType | None] = {}
 
-    # -- what is in the files ---------------------------------------------------------------
+    # -- definitions and functions ----------------------------------------------------------
 
     def definition(self, wanted: Wanted) -> Definition[Any, Any] | None:
-        """Give the definition, or what is most like it in its module; None if there is none."""
+        """Return the definition, or the one most like it in its module; None if there is none."""
         at = place(wanted.reference)
         if at.module != MAIN:
             self.load_main()
@@ -86,95 +86,95 @@ class Reloader:
         if module is None:
             return None
         if at.is_exact:
-            found = resolve(module, at.path)
-            if isinstance(found, Definition) and found.run_type == wanted.run_type:
-                return found
+            value = resolve(module, at.path)
+            if isinstance(value, Definition) and value.run_type == wanted.run_type:
+                return value
 
         return _most_like(_definitions_in(module), wanted, at)
 
     def function(self, hook_id: str) -> Callable[..., Any] | None:
-        """Give the function that a hook's identity names; None where it names none."""
+        """Return the function that a hook's identity names; None if it names none."""
         at = place(hook_id)
         if not at.path or not at.is_exact:
             return None
         module = self.module(at.module)
-        found = None if module is None else resolve(module, at.path)
+        value = None if module is None else resolve(module, at.path)
 
-        return found if callable(found) and not isinstance(found, type) else None
+        return value if callable(value) and not isinstance(value, type) else None
 
     # -- modules ----------------------------------------------------------------------------
 
     def load_main(self) -> None:
-        """Load what the owner was started with, for what it declares; not a package's face."""
+        """Load the owner's `__main__` for the hooks it declares, unless it is that of a package."""
         if not (self._owner.main_module or "").endswith(f".{MAIN}"):
             self.module(MAIN)
 
     def module(self, name: str, file: str | None = None) -> ModuleType | None:
-        """Give a module, loaded at the first time; None if there is nothing to load."""
+        """Return a module, loaded on first use; None if it cannot be loaded."""
         name = MAIN if name == MP_MAIN else name
         if name not in self._loaded:
             self._loaded[name] = None
-            with _said(name):
+            with _errors_logged(name):
                 self._loaded[name] = self._main() if name == MAIN else _module(name, file)
 
         return self._loaded[name]
 
     def _main(self) -> ModuleType | None:
-        found = self._code_of_main()
-        if found is None:
+        program = self._code_of_main()
+        if program is None:
             return None
-        code, facts = found
+        code, attributes = program
         module = ModuleType(MP_MAIN)
-        vars(module).update(facts)
-        _earlier.append(sys.modules[MAIN])
+        vars(module).update(attributes)
+        _replaced.append(sys.modules[MAIN])
         sys.modules[MAIN] = sys.modules[MP_MAIN] = module
         _execute(MAIN, lambda: exec(code, vars(module)))  # noqa: S102 - the user's own program
 
         return module
 
     def _code_of_main(self) -> tuple[CodeType, dict[str, Any]] | None:
-        """Give the code of the owner's `__main__`, and what it must find itself to be."""
+        """Return the code of the owner's `__main__`, and the attributes of its module."""
         name, file = self._owner.main_module, self._owner.main_file
         if name and name != MAIN:
             spec = find_spec(name)
-            code = getattr(spec.loader, "get_code", _nothing)(name) if spec else None
+            code = getattr(spec.loader, "get_code", _no_code)(name) if spec else None
             if spec is not None and code is not None:
-                return code, _facts(spec.origin, spec.parent, spec)
+                return code, _attributes(spec.origin, spec.parent, spec)
         path = Path(self._owner.cwd, file) if file else None
-        # As multiprocessing does: the program `ipython` is not what its cells are in.
+        # As multiprocessing does: the cells of `ipython` are not in its program.
         if path is None or path.stem == "ipython" or not path.is_file():
             return None
         archive = pkgutil.get_importer(str(path))
         if archive is not None:
             return _code_in(archive)
         loader = SourceFileLoader(MP_MAIN, str(path))
-        # Compiled here, and not by the loader, which would leave a file beside the script.
+        # Compiled here: the loader would write a file beside the script.
         code = loader.source_to_code(loader.get_data(str(path)), str(path))
 
-        return code, _facts(str(path), "", None)
+        return code, _attributes(str(path), "", None)
 
 
 def _code_in(archive: Any) -> tuple[CodeType, dict[str, Any]] | None:
-    """Give the code of the `__main__` of an archive that Python was started with."""
+    """Return the code of the `__main__` of an archive that Python was started with."""
     spec = archive.find_spec(MAIN)
 
-    return spec and (spec.loader.get_code(MAIN), _facts(spec.origin, "", spec))
+    return spec and (spec.loader.get_code(MAIN), _attributes(spec.origin, "", spec))
 
 
-def _nothing(_: str) -> None:
+def _no_code(_: str) -> None:
     return None
 
 
-def _facts(file: str | None, package: str | None, spec: ModuleSpec | None) -> dict[str, Any]:
+def _attributes(file: str | None, package: str | None, spec: ModuleSpec | None) -> dict[str, Any]:
     loader = None if spec is None else spec.loader
 
     return {"__file__": file, "__package__": package, "__spec__": spec, "__loader__": loader}
 
 
 def _module(name: str, file: str | None) -> ModuleType | None:
-    present = sys.modules.get(name)
-    if present is not None and file is None:
-        return present
+    loaded = sys.modules.get(name)
+    if loaded is not None and file is None:
+        return loaded
     parent = name.rpartition(".")[0]
     if parent and file is None:
         importlib.import_module(parent)
@@ -185,7 +185,7 @@ def _module(name: str, file: str | None) -> ModuleType | None:
     sys.modules[name] = module
     _execute(name, lambda: loader.exec_module(module))
 
-    # A module may put something else in its place.
+    # A module may replace itself there.
     return sys.modules.get(name, module)
 
 
@@ -197,31 +197,31 @@ def _spec_of_file(name: str, file: str) -> ModuleSpec | None:
 
 
 @contextmanager
-def _said(name: str) -> Iterator[None]:
-    """Say what keeps a module from being loaded at all."""
+def _errors_logged(name: str) -> Iterator[None]:
+    """Log why a module cannot be loaded at all."""
     try:
         yield
     except (Exception, SystemExit, LoadingStopped) as error:  # noqa: BLE001 - a file may do anything
-        _record.warning(f"{name} cannot be loaded again: {_described(error)}")
+        _log.warning(f"{name} cannot be loaded again: {_described(error)}")
 
 
 def _execute(name: str, body: Callable[[], object]) -> None:
-    """Execute a module's body as far as it goes."""
+    """Execute a module's body, up to its first run or error."""
     printed = io.TextIOWrapper(io.BytesIO(), encoding="utf-8", errors="replace")
     try:
-        with without_runs(), redirect_stdout(printed), _limit():
+        with without_runs(), redirect_stdout(printed), _time_limit():
             body()
     except LoadingStopped as stop:
-        _record.info(f"The loading of {name} ended early: {stop}")
+        _log.info(f"The loading of {name} ended early: {stop}")
     except (Exception, SystemExit) as error:  # noqa: BLE001 - a file may do anything
-        _record.warning(
+        _log.warning(
             f"The loading of {name} ended early, what it defines above counts: {_described(error)}"
         )
     with suppress(ValueError):  # closed by the module
         printed.seek(0)
-        text = printed.read(SHOWN)
+        text = printed.read(LOGGED_CHARACTERS)
         if text:
-            _record.debug(f"{name} printed while it was loaded: {text}")
+            _log.debug(f"{name} printed while it was loaded: {text}")
 
 
 def _described(error: BaseException) -> str:
@@ -231,54 +231,59 @@ def _described(error: BaseException) -> str:
 
 
 @contextmanager
-def _limit() -> Iterator[None]:
-    """Bound the time within the block, where signals can do that."""
+def _time_limit() -> Iterator[None]:
+    """Limit the time that the block takes, where signals can do that."""
     if threading.current_thread() is not threading.main_thread() or not hasattr(signal, "SIGALRM"):
         yield
         return
 
-    def over(_number: int, _frame: FrameType | None) -> None:
+    def expire(_number: int, _frame: FrameType | None) -> None:
         raise LoadingStopped(f"it takes more than {LOADING_SECONDS} s")
 
-    before = signal.signal(signal.SIGALRM, over)
-    # Again and again: the file may catch what is raised.
+    previous = signal.signal(signal.SIGALRM, expire)
+    # Every second again: the file may catch the exception.
     signal.setitimer(signal.ITIMER_REAL, LOADING_SECONDS, 1)
     try:
         yield
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
+        signal.signal(signal.SIGALRM, previous)
 
 
-# -- finding what was defined -----------------------------------------------------------------
+# -- searching a module -----------------------------------------------------------------------
 
 
 def _definitions_in(module: ModuleType) -> list[Definition[Any, Any]]:
-    found: dict[int, Definition[Any, Any]] = {}
-    _collect(vars(module), found, DEPTH)
+    definitions: dict[int, Definition[Any, Any]] = {}
+    _collect(vars(module), definitions, CLASS_DEPTH)
 
-    return list(found.values())
+    return list(definitions.values())
 
 
-def _collect(space: Any, found: dict[int, Definition[Any, Any]], depth: int) -> None:
-    for value in list(space.values()):
+def _collect(namespace: Any, definitions: dict[int, Definition[Any, Any]], depth: int) -> None:
+    for value in list(namespace.values()):
         if isinstance(value, Definition):
-            found.setdefault(id(value), value)
+            definitions.setdefault(id(value), value)
         elif isinstance(value, type) and depth:
-            _collect(vars(value), found, depth - 1)
+            _collect(vars(value), definitions, depth - 1)
 
 
 def _most_like(
-    every: list[Definition[Any, Any]], wanted: Wanted, at: Place
+    definitions: list[Definition[Any, Any]], wanted: Wanted, at: Place
 ) -> Definition[Any, Any] | None:
-    """Give the definition that has the name, made of the same function, with the same hooks."""
+    """Return the definition with the name; of several that with the same function and hooks."""
 
-    def likeness(one: Definition[Any, Any]) -> tuple[bool, int, bool]:
-        known = {hook.id for hook in one.hooks}
-        same = qualified_name(one.fn) == f"{at.module}:{at.path}"
+    def likeness(candidate: Definition[Any, Any]) -> tuple[bool, int, bool]:
+        hook_ids = {hook.id for hook in candidate.hooks}
+        same_function = qualified_name(candidate.fn) == f"{at.module}:{at.path}"
+        common_hooks = sum(hook in hook_ids for hook in wanted.hooks)
 
-        return same, sum(hook in known for hook in wanted.hooks), place(refer(one).text).is_exact
+        return same_function, common_hooks, place(refer(candidate).text).is_exact
 
-    named = [one for one in every if one.run_type == wanted.run_type and one.name == wanted.name]
+    named = [
+        candidate
+        for candidate in definitions
+        if candidate.run_type == wanted.run_type and candidate.name == wanted.name
+    ]
 
     return max(named, key=likeness, default=None)

@@ -1,4 +1,4 @@
-"""Finding the definitions and hooks of a dead owner: in its files, and in what it handed over."""
+"""Find the definitions and hooks of a dead owner: in its files, and in what it handed over."""
 
 from __future__ import annotations
 
@@ -8,68 +8,89 @@ from typing import Any
 from eventflow.definitions.definition import Definition
 from eventflow.eventbus.bus import EventBus, current_bus
 from eventflow.eventbus.subscriptions import Phase
+from eventflow.flows import Flow
 from eventflow.hooks.declaration import KINDS, Hook
 from eventflow.hooks.handover import FOR_ALL, HandedOver
 from eventflow.hooks.receiver import HookReceiver
 from eventflow.journal.recorder import Recorder
 from eventflow.journal.rows import RunRow
-from eventflow.recovery.finishing import stand_in
 from eventflow.recovery.loading import Reloader, Wanted
+from eventflow.tasks import Task
 
-__all__ = ["DefinitionLookup"]
+__all__ = ["DefinitionLookup", "stand_in"]
 
 
 class DefinitionLookup:
-    """Finds definitions and hooks in the owner's files, and what it handed over by value."""
+    """Finds definitions and hooks in the owner's files and among the hooks it handed over.
 
-    def __init__(self, account: Recorder, reloader: Reloader, given: Mapping[str, bytes]) -> None:
-        self._account = account
+    `handed_over` holds the packed hooks of each definition, by its reference.
+    """
+
+    def __init__(
+        self, recorder: Recorder, reloader: Reloader, handed_over: Mapping[str, bytes]
+    ) -> None:
+        self._sink = recorder.sink
         self._reloader = reloader
-        self._parcels = HandedOver(given, reloader.function)
-        self._found: dict[str, Definition[Any, Any]] = {}
+        self._handed_over = HandedOver(handed_over, reloader.function)
+        self._definitions: dict[str, Definition[Any, Any]] = {}
 
-    def definition(self, row: RunRow, hooks: Iterable[str]) -> Definition[Any, Any] | None:
-        """Give the definition of a run, some of whose hooks are known."""
+    def definition(self, row: RunRow, hooks: Iterable[str]) -> Definition[Any, Any]:
+        """Return the definition of a run, some of whose hooks are known, or a stand-in for it."""
         self._reloader.load_main()
-        given = self._parcels.ids(row.reference)
-        wanted = Wanted(row.run_type, row.reference, row.definition, given or frozenset(hooks))
-        found = self._reloader.definition(wanted)
-        declared = () if found is None else found.hooks
-        if given is not None and given != [one.id for one in declared]:
-            base: Any = stand_in(row) if found is None else found
-            exact = self._parcels.hooks(row.reference, declared)
-            none = dict.fromkeys(KINDS, ())
-            found = base.with_options(name=row.definition, hooks=exact, **none)
-        if found is not None:
-            self._found[row.reference] = found
+        hook_ids = self._handed_over.ids(row.reference)
+        wanted = Wanted(row.run_type, row.reference, row.definition, hook_ids or frozenset(hooks))
+        definition = self._reloader.definition(wanted)
+        declared = () if definition is None else definition.hooks
+        if hook_ids is not None and hook_ids != [hook.id for hook in declared]:
+            base: Any = definition or stand_in(row)
+            own_hooks = self._handed_over.hooks(row.reference, declared)
+            no_others = dict.fromkeys(KINDS, ())
+            definition = base.with_options(name=row.definition, hooks=own_hooks, **no_others)
+        if definition is None:
+            return stand_in(row)
+        self._definitions[row.reference] = definition
 
-        return found
+        return definition
 
-    def all_found(self) -> None:
-        """Declare what else the owner declared, and hand all on to a guardian of our own."""
+    def guard_hooks(self) -> None:
+        """Attach the hooks for all runs to the bus, and hand every hook to this process's guardian.
+
+        Called once all definitions were looked up: a file that ends the process while it is loaded
+        would do so in every recovery that follows.
+        """
         bus = current_bus()
-        known = [one.id for one in _hooks_for_all(bus)]
-        for hook in self._parcels.hooks(FOR_ALL, ()):
-            if hook.id in known:
-                known.remove(hook.id)
+        attached = [hook.id for hook in _hooks_for_all(bus)]
+        for hook in self._handed_over.hooks(FOR_ALL, ()):
+            if hook.id in attached:
+                attached.remove(hook.id)
             else:
                 bus.attach(hook.fn, HookReceiver(hook), hook.filter(), phase=Phase.HOOK)
-        # Only now: a file that ends the process while it is loaded would do so again for ever.
-        self._account.sink.guard(FOR_ALL, _hooks_for_all(bus))
-        for reference, definition in self._found.items():
-            self._account.sink.guard(reference, definition.hooks)
+        self._sink.guard(FOR_ALL, _hooks_for_all(bus))
+        for reference, definition in self._definitions.items():
+            self._sink.guard(reference, definition.hooks)
 
     def hook(self, hook_id: str) -> Hook | None:
-        """Give a hook that no definition and no bus has."""
-        given = self._parcels.hook(hook_id)
-        if given is not None:
-            return given
+        """Return a hook that neither a definition nor the bus has; None if it is not found."""
+        handed_over = self._handed_over.hook(hook_id)
+        if handed_over is not None:
+            return handed_over
         function = self._reloader.function(hook_id)
 
         return None if function is None else Hook(function, id=hook_id)
 
 
-def _hooks_for_all(bus: EventBus) -> list[Hook]:
-    receivers = [one.receiver for one in bus.subscriptions]
+def stand_in(row: RunRow) -> Definition[Any, Any]:
+    """Make a definition with the name of one that cannot be loaded, without hooks."""
 
-    return [one.hook for one in receivers if isinstance(one, HookReceiver)]
+    def lost(*_: object, **__: object) -> None:
+        raise RuntimeError(f"{row.reference} could not be loaded again.")
+
+    kind = Flow if row.run_type == "flow" else Task
+
+    return kind(lost, {"name": row.definition})
+
+
+def _hooks_for_all(bus: EventBus) -> list[Hook]:
+    receivers = [subscription.receiver for subscription in bus.subscriptions]
+
+    return [receiver.hook for receiver in receivers if isinstance(receiver, HookReceiver)]

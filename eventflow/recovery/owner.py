@@ -1,6 +1,6 @@
-"""One dead owner, recovered in this process, which is an owner itself.
+"""Recover one dead owner in this process.
 
-If it is killed in the middle, the next recovery goes on.
+The recovering process is an owner itself: if it is killed on the way, the next recovery goes on.
 """
 
 from __future__ import annotations
@@ -20,30 +20,30 @@ from eventflow.journal.contract import DeliveryQuery, Journal, RunQuery
 from eventflow.journal.recorder import Recorder
 from eventflow.journal.rows import OwnerRow
 from eventflow.journal.spool import segments
-from eventflow.owners.folders import DeadOwner, OwnFolder, dead
+from eventflow.owners.folders import DeadOwner, LockedFolder, dead
 from eventflow.primitives.loggers import get_logger
-from eventflow.recovery.finishing import Finished, Finisher
-from eventflow.recovery.loading import Reloader, move_in
+from eventflow.recovery.finishing import Finisher
+from eventflow.recovery.loading import Reloader, adopt_environment
 from eventflow.recovery.lookup import DefinitionLookup
-from eventflow.wiring import recorder
+from eventflow.wiring import recorder as wired_recorder
 
-__all__ = ["Report", "absorb", "recover_folder", "recover_id"]
+__all__ = ["Report", "commit_spool", "recover_folder", "recover_id"]
 
-MANY: Final = 100_000
-"""How many runs or deliveries are looked at to find out whose they are."""
+NO_LIMIT: Final = 100_000
+"""How many runs or deliveries a query returns at most."""
 
-PATIENCE_SECONDS: Final = 5.0
-"""How long runs are waited for that a dead recovery keeps, until it counts as ended."""
+KEEPER_SECONDS: Final = 5.0
+"""How long to wait until a killed recovery, which still keeps some of the runs, has ended."""
 
 POLL_SECONDS: Final = 0.1
-"""How often they are looked for."""
+"""The pause between two looks at the journal meanwhile."""
 
 VANISHED: Final = "vanished"
 SILENT: Final = "is silent: its lease ran out"
 
 
 class Report(NamedTuple):
-    """What came of the recovery of one owner; `problem` is None if nothing is left to do."""
+    """The outcome of the recovery of one owner; `problem` is None if it is complete."""
 
     owner: str
     host: str = ""
@@ -64,74 +64,76 @@ class Report(NamedTuple):
 
 
 def recover_folder(path: Path, handed_over: Mapping[str, bytes]) -> Report | None:
-    """Recover an owner of this host by its folder; return None if another process is at it.
+    """Recover an owner of this host by its folder; return None if another process does.
 
-    `handed_over` holds the hooks that it handed to its guardian by value.
+    `handed_over` holds the hooks that it handed to its guardian, by the key of their definition.
     """
     owner = DeadOwner.read(path)
-    folder = owner.take()
+    folder = owner.lock()
     if folder is None:
         return None
-    # Its lock is ours for as long as the recovery takes.
+    # Locked until the recovery is over.
     with folder:
-        return _of_folder(owner, folder, handed_over)
+        return _recover_locked(owner, folder, handed_over)
 
 
-def _of_folder(found: DeadOwner, taken: OwnFolder, handed_over: Mapping[str, bytes]) -> Report:
-    """Recover an owner of this host, whose lock is ours for as long as that takes."""
-    account = _account()
-    journal = account.journal
-    owner = _buried(journal, found, taken)
-    for other in dead(taken.path.parent):
-        # It may be a recovery that was killed: what it kept is free only when it is ended.
-        other_taken = other.take()
-        if other_taken is not None:
-            with other_taken:
-                _buried(journal, other, other_taken)
-    report = _finished(account, owner, VANISHED, handed_over)
-    if report.problem is None and not taken.end():
-        return report._replace(problem=f"its folder {taken.path} cannot be deleted")
+def _recover_locked(
+    dead_owner: DeadOwner, folder: LockedFolder, handed_over: Mapping[str, bytes]
+) -> Report:
+    recorder = _recorder()
+    journal = recorder.journal
+    owner = _end_owner(journal, dead_owner, folder)
+    for other in dead(folder.path.parent):
+        # It may be a recovery that was killed: the runs that it kept are free once it is ended.
+        other_folder = other.lock()
+        if other_folder is not None:
+            with other_folder:
+                _end_owner(journal, other, other_folder)
+    report = _finish_runs(recorder, owner, VANISHED, handed_over)
+    if report.problem is None and not folder.remove():
+        return report._replace(problem=f"its folder {folder.path} cannot be deleted")
 
     return report
 
 
 def recover_id(owner_id: str, handed_over: Mapping[str, bytes]) -> Report:
     """Recover an owner that has no folder here: of another host, or redriven after its end."""
-    account = _account()
-    owner = _known(account.journal, owner_id) or _unknown(owner_id)
+    recorder = _recorder()
+    owner = _row(recorder.journal, owner_id) or _unknown(owner_id)
     if owner.ended is None:
-        account.journal.end(owner_id, SILENT, only_lapsed=True)
+        recorder.journal.end(owner_id, SILENT, only_lapsed=True)
 
-    return _finished(account, owner, SILENT if owner.lease_until else VANISHED, handed_over)
+    return _finish_runs(recorder, owner, SILENT if owner.lease_until else VANISHED, handed_over)
 
 
-def _account() -> Recorder:
+def _recorder() -> Recorder:
+    """Return the recorder of this process, which has begun as an owner."""
     bus_of_runs()
-    account = recorder()
-    if account is None:
+    recorder = wired_recorder()
+    if recorder is None:
         raise JournalError("There is no journal here to recover from.")
-    account.sink.begin()
+    recorder.sink.begin()
 
-    return account
-
-
-def _buried(journal: Journal, found: DeadOwner, taken: OwnFolder) -> OwnerRow:
-    """Have in the journal what a dead owner wrote, and that it has ended; gives who it was."""
-    absorb(journal, taken.path)
-    known = _known(journal, taken.id)
-    if known is None and found.owner is not None:
-        # Killed before its first commit: what is redriven later must be loaded as now.
-        journal.register(found.owner)
-    journal.end(taken.id, VANISHED)
-
-    return found.owner or known or _unknown(taken.id)
+    return recorder
 
 
-def absorb(journal: Journal, folder: Path) -> None:
-    """Commit what is in the spool of a dead owner, and delete it there.
+def _end_owner(journal: Journal, dead_owner: DeadOwner, folder: LockedFolder) -> OwnerRow:
+    """Commit the spool of a dead owner and mark it as ended; return its row."""
+    commit_spool(journal, folder.path)
+    row = _row(journal, folder.id)
+    if row is None and dead_owner.owner is not None:
+        # Killed before its first commit. What is redriven later needs the row to load its files.
+        journal.register(dead_owner.owner)
+    journal.end(folder.id, VANISHED)
+
+    return dead_owner.owner or row or _unknown(folder.id)
+
+
+def commit_spool(journal: Journal, folder: Path) -> None:
+    """Commit the spool of a dead owner, and delete each file that is committed.
 
     Raises:
-        JournalError: the journal cannot be written; what is not in it yet is still in the spool.
+        JournalError: the journal cannot be written; the rest is still in the spool.
     """
     log = get_logger("recovery")
     for segment in segments(folder):
@@ -146,54 +148,55 @@ def absorb(journal: Journal, folder: Path) -> None:
             segment.close()
 
 
-def _known(journal: Journal, owner_id: str) -> OwnerRow | None:
-    return next((one for one in journal.owners() if one.id == owner_id), None)
+def _row(journal: Journal, owner_id: str) -> OwnerRow | None:
+    return next((row for row in journal.owners() if row.id == owner_id), None)
 
 
 def _unknown(owner_id: str) -> OwnerRow:
-    """Stand for an owner of which only the id is left."""
-    now, here = datetime.now(UTC), tuple(sys.path)
+    """Return a row for an owner of which only the id is known."""
+    now, sys_path = datetime.now(UTC), tuple(sys.path)
 
-    return OwnerRow(owner_id, "unknown", "", 0, now, None, None, (), "", here)
+    return OwnerRow(owner_id, "unknown", "", 0, now, None, None, (), "", sys_path)
 
 
-def _finished(
-    account: Recorder, owner: OwnerRow, how: str, handed_over: Mapping[str, bytes]
+def _finish_runs(
+    recorder: Recorder, owner: OwnerRow, reason: str, handed_over: Mapping[str, bytes]
 ) -> Report:
-    """Finish all runs of an owner that nobody alive keeps."""
-    fence = account.sink.fence()
-    move_in(owner)
-    executed = f"The process that executed it (pid {owner.pid} on {owner.host}) {how}."
-    finisher = Finisher(account, DefinitionLookup(account, Reloader(owner), handed_over), executed)
-    tally = finisher.finish(fence, owner.id)
-    patience = time.monotonic() + PATIENCE_SECONDS
-    while _kept_by_others(account, owner.id) and time.monotonic() < patience:
+    """Finish all runs of an owner that no living owner keeps."""
+    fence = recorder.sink.fence()
+    adopt_environment(owner)
+    message = f"The process that executed it (pid {owner.pid} on {owner.host}) {reason}."
+    lookup = DefinitionLookup(recorder, Reloader(owner), handed_over)
+    finisher = Finisher(recorder, lookup, message)
+    finished = finisher.finish(fence, owner.id)
+    deadline = time.monotonic() + KEEPER_SECONDS
+    while _kept_by_others(recorder, owner.id) and time.monotonic() < deadline:
         # By a recovery that was killed, and is itself being recovered: it ends in a moment.
         time.sleep(POLL_SECONDS)
-        again = finisher.finish(fence, owner.id)
-        tally = Finished(*map(sum, zip(tally, again, strict=True)))
-    report = Report(owner.id, owner.host, owner.pid, *tally)
+        finished = finished.plus(finisher.finish(fence, owner.id))
+    report = Report(owner.id, owner.host, owner.pid, *finished)
 
-    return report._replace(problem=_left(account, owner.id))
-
-
-def _kept_by_others(account: Recorder, owner_id: str) -> int:
-    """Give how many runs of a dead owner are left to somebody who counts as alive."""
-    journal = account.journal
-    ended = {one.id for one in journal.owners() if one.ended is not None}
-    runs = journal.runs(RunQuery(unfinished=True, limit=MANY)) if owner_id in ended else []
-
-    return sum(one.owner == owner_id for one in runs)
+    return report._replace(problem=_problem(recorder, owner.id))
 
 
-def _left(account: Recorder, owner_id: str) -> str | None:
-    """Say what is left to do; None if nothing is."""
-    if not account.flush():
+def _kept_by_others(recorder: Recorder, owner_id: str) -> int:
+    """Return how many runs of an ended owner are kept by an owner that counts as alive."""
+    journal = recorder.journal
+    ended = {row.id for row in journal.owners() if row.ended is not None}
+    unfinished = RunQuery(unfinished=True, limit=NO_LIMIT)
+    runs = journal.runs(unfinished) if owner_id in ended else []
+
+    return sum(row.owner == owner_id for row in runs)
+
+
+def _problem(recorder: Recorder, owner_id: str) -> str | None:
+    """Return why the recovery is not complete; None if it is."""
+    if not recorder.flush():
         return "the journal cannot be written"
-    kept = _kept_by_others(account, owner_id)
+    kept = _kept_by_others(recorder, owner_id)
     if kept:
         return f"{kept} of its runs are kept by others"
-    query = DeliveryQuery(statuses=OWED, keeper=account.owner_id, limit=MANY)
-    owed = account.journal.deliveries(query)
+    query = DeliveryQuery(statuses=OWED, keeper=recorder.owner_id, limit=NO_LIMIT)
+    owed = recorder.journal.deliveries(query)
 
     return f"{len(owed)} of its hooks are owed still" if owed else None

@@ -1,4 +1,4 @@
-"""Recovery of every dead owner of a journal, each in a new process."""
+"""Recover every dead owner of a journal, each in a new process."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ from eventflow.recovery.owner import Report
 
 __all__ = ["recover"]
 
-MANY: Final = 100_000
-"""How many runs or deliveries are looked at to find out whose they are."""
+NO_LIMIT: Final = 100_000
+"""How many runs or deliveries a query returns at most."""
 
 POLL_SECONDS: Final = 0.1
-"""How often the lock is tried that another recovery holds."""
+"""The pause between two tries to take the lock that another recovery holds."""
 
 
 def recover(url: str, *, wait: bool = True) -> list[Report]:
-    """Recover every owner of a journal that is dead, one after the other.
+    """Recover every dead owner of a journal, one after the other.
 
-    Owners of this host are dead when their lock is free, those of others (in PostgreSQL) when
-    their lease ran out. What was redriven, or left by a recovery that was broken off, is
-    finished as well. Only one process of a host does this at a time: who comes second waits, or,
-    without `wait`, leaves it to the first.
+    Owners of this host are dead when their lock is free, those of other hosts (in PostgreSQL) when
+    their lease ran out. Deliveries that were redriven, and runs that an interrupted recovery left,
+    are finished as well. Only one process of a host does this at a time: a second one waits, or,
+    without `wait`, returns at once.
 
     Raises:
         JournalError: the journal cannot be read.
@@ -43,47 +43,56 @@ def recover(url: str, *, wait: bool = True) -> list[Report]:
     folder = owners_folder(url)
     if folder is None or not folder.is_dir():
         return _recover_all(url, folder)
-    while (held := lock(folder / RECOVERING)) is None:
+    while (recovering := lock(folder / RECOVERING)) is None:
         if not wait:
             return []
         time.sleep(POLL_SECONDS)
     try:
         return _recover_all(url, folder)
     finally:
-        held.let_go()
+        recovering.release()
 
 
 def _recover_all(url: str, folder: Path | None) -> list[Report]:
-    found = [] if folder is None else dead(folder)
-    reports = [_started(recovery_command(one.path, url, one.program), one.id, url) for one in found]
+    owners = [] if folder is None else dead(folder)
+    reports = [
+        _recover_in_process(recovery_command(owner.path, url, owner.program), owner.id, url)
+        for owner in owners
+    ]
     journal = open_journal(url)
     try:
-        left = _left_over(journal)
+        owner_ids = _without_folder(journal)
     finally:
         journal.close()
-    reports += [_started([*recovery_program(), "--owner-id", one], one, url) for one in left]
+    reports += [
+        _recover_in_process([*recovery_program(), "--owner-id", owner_id], owner_id, url)
+        for owner_id in owner_ids
+    ]
 
-    return [one for one in reports if one is not None]
-
-
-def _left_over(journal: Journal) -> list[str]:
-    """Give the owners that are silent, or have ended, and of whose runs something is left."""
-    lapsed = {one.id for one in journal.owners(lapsed=True)}
-    over = {one.id for one in journal.owners() if one.ended is not None}
-    free = {one.owner for one in journal.runs(RunQuery(keeper="", limit=MANY))}
-    unfinished = journal.runs(RunQuery(unfinished=True, limit=MANY))
-    owing = {one.run_id for one in journal.deliveries(DeliveryQuery(statuses=OWED, limit=MANY))}
-    rows = [*unfinished, *filter(None, map(journal.run, owing))]
-
-    return sorted(lapsed | free | {one.owner for one in rows} & over)
+    return [report for report in reports if report is not None]
 
 
-def _started(command: Sequence[str], owner: str, url: str) -> Report | None:
-    """Have one owner recovered in a new process; None if another is at it."""
+def _without_folder(journal: Journal) -> list[str]:
+    """Return the owners that only the journal shows to be unfinished.
+
+    Their lease ran out, or they have ended, and runs or deliveries of theirs are unfinished.
+    """
+    lapsed = {row.id for row in journal.owners(lapsed=True)}
+    ended = {row.id for row in journal.owners() if row.ended is not None}
+    unkept = {row.owner for row in journal.runs(RunQuery(keeper="", limit=NO_LIMIT))}
+    unfinished = journal.runs(RunQuery(unfinished=True, limit=NO_LIMIT))
+    owed = journal.deliveries(DeliveryQuery(statuses=OWED, limit=NO_LIMIT))
+    owing = filter(None, map(journal.run, {row.run_id for row in owed}))
+
+    return sorted(lapsed | unkept | {row.owner for row in [*unfinished, *owing]} & ended)
+
+
+def _recover_in_process(command: Sequence[str], owner: str, url: str) -> Report | None:
+    """Recover one owner in a new process; return None if another process does."""
     reader, writer = os.pipe()
     try:
         try:
-            started = subprocess.Popen(  # noqa: S603 - our own program
+            process = subprocess.Popen(  # noqa: S603 - our own program
                 [*command, "--alone", "--report", str(writer)],
                 stdin=subprocess.DEVNULL,
                 env=recovery_environment(url),
@@ -91,12 +100,12 @@ def _started(command: Sequence[str], owner: str, url: str) -> Report | None:
             )
         finally:
             os.close(writer)
-        with os.fdopen(reader, "rb") as told:
-            text = told.read()
-        code = started.wait()
+        with os.fdopen(reader, "rb") as pipe:
+            report = pipe.read()
+        code = process.wait()
     except OSError as error:
         return Report(owner, problem=f"its recovery cannot be started: {error}")
-    if text:
-        return Report(**json.loads(text))
+    if report:
+        return Report(**json.loads(report))
 
     return None if code == 0 else Report(owner, problem=f"its recovery ended with code {code}")

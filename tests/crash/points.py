@@ -80,13 +80,13 @@ def _wrap_methods() -> None:
         (folders, "lock", "owner.lock"),
         (folders, "_write", "owner.describe"),
         (folders, "_delete", "owner.delete"),
-        (folders.OwnFolder, "end", "owner.end"),
+        (folders.LockedFolder, "remove", "owner.end"),
         (Lifeline, "start", "guardian.start"),
         (Lifeline, "hand_over", "guardian.hand-over"),
-        (Lifeline, "bye", "guardian.bye"),
+        (Lifeline, "dismiss", "guardian.bye"),
         (OwnerSession, "close", "close"),
         (spool.Segment, "drop", "segment.drop"),
-        (owner, "absorb", "recovery.absorb"),
+        (owner, "commit_spool", "recovery.absorb"),
         (Finisher, "finish", "recovery.finish"),
     ):
         setattr(holder, name, _wrapped(getattr(holder, name), label))

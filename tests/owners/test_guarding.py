@@ -1,10 +1,9 @@
-"""What the guardian is told, and what is said of hooks that it cannot be given."""
+"""Hooks are handed to a guardian, and those that cannot be are named in the log."""
 
 from __future__ import annotations
 
 import logging
 import threading
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,24 +12,25 @@ from eventflow import Hook
 from eventflow.hooks.handover import FOR_ALL, HandedOver
 from eventflow.hooks.references import refer_to_function
 from eventflow.owners.guarding import Guarding
-from eventflow.owners.lifeline import BLOB_BYTES
+from eventflow.owners.lifeline import Lifeline
+from eventflow.owners.note import ENTRY_BYTES
 from eventflow.settings import EVENTFLOW_GUARDIAN, temporary_settings
 
 
 def importable(*_: Any) -> None:
-    """Be a hook that another process can import."""
+    """A hook that another process can import."""
 
 
 importable_name = refer_to_function(importable)
 
 
-class Line:
-    """A lifeline that keeps what it is given, and starts nothing."""
+class Line(Lifeline):
+    """A lifeline that keeps what is handed over, and starts nothing."""
 
     def __init__(self) -> None:
         self.starts = 0
-        self.given: dict[str, bytes] = {}
-        self.left = 0
+        self.handed_over: dict[str, bytes] = {}
+        self.dismissals = 0
         self.obstacle: str | None = None
         self.refusal: str | None = None
 
@@ -39,82 +39,78 @@ class Line:
         self.starts += 1
         return self.obstacle
 
-    def hand_over(self, key: str, blob: bytes) -> str | None:
+    def hand_over(self, key: str, data: bytes) -> str | None:
         """Keep it."""
         if self.refusal is None:
-            self.given[key] = blob
+            self.handed_over[key] = data
         return self.refusal
 
-    def bye(self) -> None:
+    def dismiss(self) -> None:
         """Count it."""
-        self.left += 1
+        self.dismissals += 1
 
 
 @pytest.fixture
-def line(monkeypatch: pytest.MonkeyPatch) -> Line:
-    """Put such a line in the place of the real one."""
-    made = Line()
-    monkeypatch.setattr("eventflow.owners.guarding.Lifeline", lambda *_: made)
-
-    return made
+def line() -> Line:
+    return Line()
 
 
 @pytest.fixture
-def guarding(line: Line, tmp_path: Path) -> Any:
-    """Give a guarding that is wanted."""
+def guarding(line: Line) -> Guarding:
+    """Return a guarding that the settings allow."""
     with temporary_settings({EVENTFLOW_GUARDIAN: True}):
-        return Guarding(tmp_path, "memory://")
+        return Guarding(line)
 
 
-def test_a_guardian_is_there_from_the_first_hooks_on(line: Line, guarding: Guarding) -> None:
-    """Not before, and anew if it was killed; hooks are handed over by name where they can be."""
-    held: list[str] = []
+def test_a_guardian_is_started_for_the_first_hooks(line: Line, guarding: Guarding) -> None:
+    """Not before, and again if it was killed; hooks are handed over by name if possible."""
+    calls: list[str] = []
     assert line.starts == 0
-    closure = Hook(lambda *_: held.append("x"), id="closure")
+    closure = Hook(lambda *_: calls.append("x"), id="closure")
     guarding.guard("etl:flow", [Hook(importable, id="named", retries=2), closure])
     guarding.guard(FOR_ALL, [Hook(importable)])
-    assert line.starts == 2  # one that is there is not started again; one that was killed is
+    assert line.starts == 2  # it is the lifeline that starts none beside another
 
-    parcels = HandedOver(line.given, {importable_name: importable}.get)
-    named, by_value = parcels.hooks("etl:flow", ())
+    handed_over = HandedOver(line.handed_over, {importable_name: importable}.get)
+    named, by_value = handed_over.hooks("etl:flow", ())
     assert (named.id, named.fn, named.retries) == ("named", importable, 2)
     assert (by_value.id, by_value.fn is closure.fn) == ("closure", False)
-    assert parcels.ids(FOR_ALL) == [f"{__name__}:importable"]
-    guarding.leave()
-    assert line.left == 1
+    assert handed_over.ids(FOR_ALL) == [f"{__name__}:importable"]
+    guarding.dismiss()
+    assert line.dismissals == 1
 
 
-def test_where_none_is_wanted_none_is_started(line: Line, tmp_path: Path) -> None:
-    """By setting."""
+def test_a_setting_turns_the_guardian_off(line: Line) -> None:
+    """None is started, and nothing is handed over."""
     with temporary_settings({EVENTFLOW_GUARDIAN: False}):
-        Guarding(tmp_path, "memory://").guard("etl:flow", [Hook(importable)])
-    assert (line.starts, line.given) == (0, {})
+        Guarding(line).guard("etl:flow", [Hook(importable)])
+    assert (line.starts, line.handed_over) == (0, {})
 
 
-def test_where_there_can_be_none_it_is_said_once(
+def test_a_guardian_that_cannot_be_started_is_reported_once(
     line: Line, guarding: Guarding, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """With what will be done instead; nothing is handed over."""
+    """With the alternative; nothing is handed over."""
     line.obstacle = "no Python"
     for _ in range(2):
         guarding.guard("etl:flow", [Hook(importable)])
-    assert (line.starts, line.given) == (1, {})
+    assert (line.starts, line.handed_over) == (1, {})
     assert caplog.text.count("There is no guardian (no Python)") == 1
     assert "eventflow recover" in caplog.text
 
 
 class Refuses:
-    """A hook that cannot be handed to another process."""
+    """A hook that cannot be pickled."""
 
     def __init__(self) -> None:
         self.lock = threading.Lock()
 
     def __call__(self, *_: Any) -> None:
-        """Be called."""
+        """Do nothing."""
 
 
 def too_large() -> Any:
-    data = bytes(BLOB_BYTES)
+    data = bytes(ENTRY_BYTES)
 
     return lambda *_: data
 
@@ -126,29 +122,29 @@ def too_large() -> Any:
 def test_a_hook_that_cannot_be_handed_over_is_named_once(
     line: Line, guarding: Guarding, fn: Any, why: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """With the reasons; the guardian hears its name, and gets the others."""
+    """With the reasons; the guardian gets its name, and the other hooks."""
     hooks = [Hook(fn, id="mine"), Hook(importable, id="other")]
     guarding.guard("etl:flow", hooks)
     guarding.guard("etl:other", hooks)
     assert caplog.text.count("The hook mine cannot be guaranteed") == 1
     assert why in caplog.text
-    parcels = HandedOver(line.given, {importable_name: importable}.get)
-    assert parcels.ids("etl:flow") == ["mine", "other"]
-    assert [one.id for one in parcels.hooks("etl:flow", ())] == ["other"]
+    handed_over = HandedOver(line.handed_over, {importable_name: importable}.get)
+    assert handed_over.ids("etl:flow") == ["mine", "other"]
+    assert [hook.id for hook in handed_over.hooks("etl:flow", ())] == ["other"]
 
 
 def test_a_hook_by_value_is_no_warning(
     guarding: Guarding, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """It is guaranteed, but for a reboot."""
+    """It is guaranteed, except over a reboot."""
     caplog.set_level(logging.DEBUG, "eventflow")
     caplog.set_level(logging.DEBUG, "eventflow.guardian")
     guarding.guard("etl:flow", [Hook(lambda *_: None, id="mine")])
     assert "The hook mine is handed over by value: it is a lambda" in caplog.text
-    assert [one for one in caplog.records if one.levelno >= logging.WARNING] == []
+    assert [record for record in caplog.records if record.levelno >= logging.WARNING] == []
 
 
-def test_a_guardian_that_takes_no_more_is_said(
+def test_a_guardian_that_takes_no_more_is_reported(
     line: Line, guarding: Guarding, caplog: pytest.LogCaptureFixture
 ) -> None:
     """With its reason."""
@@ -157,8 +153,8 @@ def test_a_guardian_that_takes_no_more_is_said(
     assert "The hooks of etl:flow cannot be handed to the guardian: it is full." in caplog.text
 
 
-def test_what_is_packed_may_have_hooks_guarded_itself(line: Line, guarding: Guarding) -> None:
-    """As a signal handler may that runs a flow in the middle of it."""
+def test_hooks_may_be_guarded_while_others_are(line: Line, guarding: Guarding) -> None:
+    """Pickling an object may run a flow, and so may a signal handler meanwhile."""
 
     class Nested:
         def __call__(self, *_: Any) -> None: ...
@@ -168,4 +164,4 @@ def test_what_is_packed_may_have_hooks_guarded_itself(line: Line, guarding: Guar
             return importable, ()
 
     guarding.guard("outer", [Hook(Nested())])
-    assert set(line.given) == {"inner", "outer"}
+    assert set(line.handed_over) == {"inner", "outer"}

@@ -1,4 +1,4 @@
-"""What an owner does beside its runs: it hears of cancellations, keeps its lease, looks around."""
+"""What an owner does beside its runs: it cancels on request, renews its lease, maintains."""
 
 from __future__ import annotations
 
@@ -19,114 +19,102 @@ from eventflow.settings import EVENTFLOW_JOURNAL_URL, temporary_settings
 from eventflow.testing import isolated
 from tests.journal.reading import statuses, the_recorder, the_run, written
 
+INTERVAL = 0.001
 
-class Ticks:
-    """Duties that are noted down; each may be waited for, and may fail."""
 
-    def __init__(self, lease_seconds: float | None) -> None:
-        self.lease_seconds = lease_seconds
-        self.did: list[str] = []
-        self.counted = threading.Condition()
-        self.fails: dict[str, Callable[[], object]] = {}
+class Calls:
+    """Counts the calls of a heartbeat; each may be waited for, and may fail."""
 
-    def _do(self, what: str) -> None:
-        with self.counted:
-            self.did.append(what)
-            self.counted.notify_all()
-        self.fails.get(what, lambda: None)()
+    def __init__(self) -> None:
+        self.names: list[str] = []
+        self.changed = threading.Condition()
+        self.effects: dict[str, Callable[[], object]] = {}
+
+    def _call(self, name: str) -> None:
+        with self.changed:
+            self.names.append(name)
+            self.changed.notify_all()
+        self.effects.get(name, lambda: None)()
 
     def cancels(self) -> list[UUID]:
-        """Note it."""
-        self._do("cancels")
+        """Count it."""
+        self._call("cancels")
         return []
 
     def renew(self) -> None:
-        """Note it."""
-        self._do("renew")
+        """Count it."""
+        self._call("renew")
 
-    def sweep_and_prune(self) -> None:
-        """Note it."""
-        self._do("look")
+    def maintain(self) -> None:
+        """Count it."""
+        self._call("maintain")
 
-    def wait(self, what: str, times: int) -> None:
-        """Wait until it was done as often."""
-        with self.counted:
-            assert self.counted.wait_for(lambda: self.did.count(what) >= times, 30)
+    def wait(self, name: str, times: int) -> None:
+        """Wait until it was called as often."""
+        with self.changed:
+            assert self.changed.wait_for(lambda: self.names.count(name) >= times, 30)
 
 
 @pytest.fixture
-def attending(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[Ticks], Heartbeat]]:
-    """Give a function that begins an attendance with short turns."""
-    monkeypatch.setattr("eventflow.owners.heartbeat.TURN_SECONDS", 0.001)
-    begun: list[Heartbeat] = []
-
-    def begin(ticks: Ticks) -> Heartbeat:
-        begun.append(Heartbeat(ticks))
-        begun[-1].start()
-        return begun[-1]
-
-    yield begin
-    for one in begun:
-        one.stop()
+def calls() -> Calls:
+    return Calls()
 
 
-def test_a_lease_is_renewed_and_the_dead_are_looked_for(attending: Any) -> None:
-    """At the beginning, and three times within each lease; when it is stopped, no more."""
-    ticks = Ticks(0.003)
-    one = attending(ticks)
-    ticks.wait("renew", 3)
-    ticks.wait("look", 3)
-    one.stop()
-    done = list(ticks.did)
-    assert done[0] == "look"
-    assert not [name for name in map(_name, threading.enumerate()) if name in _NAMES]
-    one.stop()
-    assert ticks.did == done
+@pytest.fixture
+def heartbeat(calls: Calls) -> Iterator[Heartbeat]:
+    """Return a heartbeat at short intervals, which is not started yet."""
+    made = Heartbeat(
+        cancels=calls.cancels,
+        renew=calls.renew,
+        maintain=calls.maintain,
+        interval=INTERVAL,
+        poll_seconds=INTERVAL,
+    )
+    yield made
+    made.stop()
 
 
-_NAMES = {"eventflow-owner", "eventflow-tending"}
-
-
-def _name(thread: threading.Thread) -> str:
-    return thread.name
-
-
-def test_a_lease_is_renewed_while_there_is_much_to_tidy(attending: Any) -> None:
-    """However long it takes: it is done once at a time, beside the rest."""
-    ticks, go_on = Ticks(0.003), threading.Event()
-    ticks.fails["look"] = lambda: go_on.wait(60)
-    attending(ticks)
-    ticks.wait("look", 1)
-    ticks.wait("renew", 5)
-    assert ticks.did.count("look") == 1
-    go_on.set()
-    ticks.wait("look", 2)
-
-
-def test_without_a_lease_is_looked_after_the_size(
-    attending: Any, monkeypatch: pytest.MonkeyPatch
+def test_a_heartbeat_renews_and_maintains_until_it_is_stopped(
+    heartbeat: Heartbeat, calls: Calls
 ) -> None:
-    """Again and again: a process may run for months."""
-    monkeypatch.setattr("eventflow.owners.heartbeat.LOOK_SECONDS", 0.002)
-    ticks = Ticks(None)
-    attending(ticks)
-    ticks.wait("look", 3)
+    """Maintenance comes first; nothing is called, and no thread is left, afterwards."""
+    heartbeat.start()
+    calls.wait("renew", 3)
+    calls.wait("maintain", 3)
+    heartbeat.stop()
+    names = list(calls.names)
+    assert names[0] == "maintain"
+    threads = {thread.name for thread in threading.enumerate()}
+    assert threads.isdisjoint({"eventflow-owner", "eventflow-tending"})
+    heartbeat.stop()
+    assert calls.names == names
+
+
+def test_a_lease_is_renewed_during_long_maintenance(heartbeat: Heartbeat, calls: Calls) -> None:
+    """However long that takes, it runs once at a time, beside the rest."""
+    go_on = threading.Event()
+    calls.effects["maintain"] = lambda: go_on.wait(60)
+    heartbeat.start()
+    calls.wait("maintain", 1)
+    calls.wait("renew", 5)
+    assert calls.names.count("maintain") == 1
+    go_on.set()
+    calls.wait("maintain", 2)
 
 
 @pytest.mark.parametrize("error", [JournalError("gone"), OSError("gone"), ValueError("gone")])
-def test_a_duty_that_fails_is_said_once_and_tried_again(
-    attending: Any, error: Exception, caplog: pytest.LogCaptureFixture
+def test_a_call_that_fails_is_logged_once_and_repeated(
+    heartbeat: Heartbeat, calls: Calls, error: Exception, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Whatever it raises, the others are done."""
+    """Whatever it raises, the other calls go on."""
 
     def fail() -> None:
         raise error
 
-    ticks = Ticks(0.003)
-    ticks.fails = {"look": fail, "renew": fail}
-    attending(ticks)
-    ticks.wait("renew", 3)
-    ticks.wait("look", 3)
+    calls.effects = {"maintain": fail, "renew": fail}
+    heartbeat.start()
+    calls.wait("renew", 3)
+    calls.wait("maintain", 3)
     assert caplog.text.count("gone") == 1
 
 
@@ -135,16 +123,16 @@ def test_a_duty_that_fails_is_said_once_and_tried_again(
 
 @pytest.fixture(params=["sqlite", "postgresql"])
 def url(request: pytest.FixtureRequest, tmp_path: Any) -> Iterator[str]:
-    """Put a bus in force whose journal others can open."""
-    found = f"sqlite:///{tmp_path}/journal.db"
+    """Use a bus whose journal other processes can open."""
+    made = f"sqlite:///{tmp_path}/journal.db"
     if request.param == "postgresql":
-        found = request.getfixturevalue("postgres_url")
-    with temporary_settings({EVENTFLOW_JOURNAL_URL: found}), isolated():
-        yield found
+        made = request.getfixturevalue("postgres_url")
+    with temporary_settings({EVENTFLOW_JOURNAL_URL: made}), isolated():
+        yield made
 
 
 def ask(url: str, run_id: UUID) -> None:
-    """Ask for a run's cancellation as another process would."""
+    """Request the cancellation of a run as another process would."""
     assert the_recorder().flush()
     journal = open_journal(url)
     assert journal.ask_cancel(run_id)
@@ -152,14 +140,14 @@ def ask(url: str, run_id: UUID) -> None:
 
 
 class Stopped:
-    """A flow with a child that would never end; each way it is executed is another one."""
+    """A flow with a child that never ends, executed in one of several ways."""
 
     def __init__(self, way: str) -> None:
         self.way = way
         self.begun = threading.Event()
 
     def body(self) -> None:
-        """Wait for ever; in a thread of the pool step by step, as nothing else stops it there."""
+        """Wait for ever; in a thread of the pool in steps, between which it can be stopped."""
         self.begun.set()
         while self.way == "submitted":
             threading.Event().wait(0.001)
@@ -177,7 +165,7 @@ class Stopped:
         await asyncio.Event().wait()
 
     def run(self) -> Any:
-        """Give the state in which the flow ends."""
+        """Run the flow and return its final state."""
         child = task(name="child")(self.busy if self.way == "busy" else self.body)
 
         def main() -> None:
@@ -197,11 +185,11 @@ class Stopped:
 
 @pytest.mark.parametrize("way", ["sync", "async", "busy", "submitted"])
 def test_a_request_in_the_journal_stops_a_run(url: str, way: str) -> None:
-    """From wherever it comes and wherever the body stands; its children and hooks are told."""
-    told: list[str] = []
+    """Wherever the body is; its children are cancelled first, and hooks are called."""
+    hooked: list[str] = []
     stopped = Stopped(way)
     hook(state=["Cancelling", "Cancelled"])(
-        lambda definition, _run, state: told.append(f"{definition.name} {state.name}")
+        lambda definition, _run, state: hooked.append(f"{definition.name} {state.name}")
     )
 
     def ask_when_it_runs() -> None:
@@ -214,17 +202,17 @@ def test_a_request_in_the_journal_stops_a_run(url: str, way: str) -> None:
     asker.join()
 
     assert state.is_cancelled
-    assert sorted(told) == sorted(
+    assert sorted(hooked) == sorted(
         f"{name} {state}" for name in ("child", "main") for state in ("Cancelling", "Cancelled")
     )
-    assert told.index("child Cancelled") < told.index("main Cancelled")
-    assert {one for _, one, _ in statuses()} == {"delivered"}
+    assert hooked.index("child Cancelled") < hooked.index("main Cancelled")
+    assert {status for _, status, _ in statuses()} == {"delivered"}
     assert written().cancels(the_recorder().owner_id) == []
     assert written().verify() == []
 
 
-def test_a_request_for_what_has_ended_is_refused(url: str) -> None:
-    """And one for a run that nobody knows."""
+def test_a_request_for_a_run_that_has_ended_is_refused(url: str) -> None:
+    """And so is one for a run that does not exist."""
     done = task(name="done")(lambda: runtime.task_run.id)
     run_id = UUID(done())
     assert not written().ask_cancel(run_id)

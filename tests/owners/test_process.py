@@ -1,4 +1,4 @@
-"""How a process says what it is, and how another one is to load its definitions."""
+"""How a process is described, so that another one can load its definitions."""
 
 from __future__ import annotations
 
@@ -12,11 +12,10 @@ from types import ModuleType
 
 import pytest
 
-from eventflow.owners import process
-from eventflow.owners.process import boot_id, describe, host_id, recovery_program
+from eventflow.owners.process import boot_id, boot_time, describe, host_id, recovery_program
 from tests.journal.elsewhere import ROOT
 
-SAY = """
+DESCRIBE = """
 import json, os, sys
 from eventflow.owners.process import describe
 os.chdir("/")
@@ -25,8 +24,8 @@ print(json.dumps([row.main_file, row.main_module, row.argv, row.cwd, row.sys_pat
 """
 
 
-class Told:
-    """What a process says its `__main__` to be; it runs beside the others."""
+class Described:
+    """A process that describes itself; it runs beside the others."""
 
     def __init__(self, folder: Path, *arguments: str, stdin: str = "") -> None:
         self.folder, self.arguments, self.stdin = folder, arguments, stdin
@@ -40,11 +39,11 @@ class Told:
         )
 
     def main(self) -> tuple[Path | None, str | None]:
-        """Give the file and the module."""
+        """Return the file and the module of its `__main__`."""
         file, module, argv, cwd, sys_path = json.loads(self.process.communicate(self.stdin)[0])
         assert cwd == "/"
-        assert all(Path(one).is_absolute() for one in sys_path)
-        # Even from another folder, what could be imported still can.
+        assert all(Path(entry).is_absolute() for entry in sys_path)
+        # It can be imported from another folder as well.
         assert self.arguments[-1] in argv or str(self.folder) in sys_path
 
         return file and Path(file), module
@@ -52,37 +51,37 @@ class Told:
 
 @pytest.fixture
 def program(tmp_path: Path) -> Path:
-    """Lay out a program that can be started in every way."""
+    """Create a program that can be started in every way."""
     package = tmp_path / "pkg"
     package.mkdir()
-    for one in (tmp_path / "flow.py", package / "mod.py", package / "__main__.py"):
-        one.write_text(SAY)
+    for file in (tmp_path / "flow.py", package / "mod.py", package / "__main__.py"):
+        file.write_text(DESCRIBE)
     (package / "__init__.py").touch()
     with zipfile.ZipFile(tmp_path / "app.zip", "w") as archive:
-        archive.writestr("__main__.py", SAY)
+        archive.writestr("__main__.py", DESCRIBE)
 
     return tmp_path.resolve()
 
 
 def test_how_a_process_was_started(program: Path) -> None:
-    """Every way gives what is needed to load `__main__` again, or says that nothing can."""
+    """The description is enough to load `__main__` again, or shows that nothing can be loaded."""
     package = program / "pkg"
     script, main, archive = program / "flow.py", package / "__main__.py", program / "app.zip"
     expected = [
-        (Told(program, "flow.py", "last"), (script, None)),
-        (Told(package, "../flow.py", "last"), (script, None)),
-        (Told(program, "-m", "pkg.mod"), (package / "mod.py", "pkg.mod")),
-        (Told(program, "-m", "pkg"), (main, "pkg.__main__")),
-        (Told(program, "pkg", "last"), (main, None)),
-        (Told(program, "app.zip", "last"), (archive, None)),
-        (Told(program, "-c", SAY), (None, None)),
-        (Told(program, "-", "last", stdin=SAY), (None, None)),
+        (Described(program, "flow.py", "last"), (script, None)),
+        (Described(package, "../flow.py", "last"), (script, None)),
+        (Described(program, "-m", "pkg.mod"), (package / "mod.py", "pkg.mod")),
+        (Described(program, "-m", "pkg"), (main, "pkg.__main__")),
+        (Described(program, "pkg", "last"), (main, None)),
+        (Described(program, "app.zip", "last"), (archive, None)),
+        (Described(program, "-c", DESCRIBE), (None, None)),
+        (Described(program, "-", "last", stdin=DESCRIBE), (None, None)),
     ]
-    assert [told.main() for told, _ in expected] == [main for _, main in expected]
+    assert [process.main() for process, _ in expected] == [main for _, main in expected]
 
 
 def test_a_notebook_has_nothing_to_load(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Its `__main__` is made up, and a file that it may name is no Python."""
+    """Its `__main__` is not a file, and the file that it may name is not Python."""
     main = ModuleType("__main__")
     monkeypatch.setitem(sys.modules, "__main__", main)
     assert describe()[5:7] == (None, None)
@@ -96,12 +95,13 @@ def test_a_notebook_has_nothing_to_load(monkeypatch: pytest.MonkeyPatch, tmp_pat
 def test_a_description_is_of_this_process_and_of_now(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """Two have two ids; a folder that is gone and an odd path are no obstacle."""
+    """Each has its own id; a deleted folder and odd entries of the path are no obstacle."""
     first, second = describe(), describe()
     assert first.id != second.id
     assert (first.pid, first.host, first.boot) == (os.getpid(), host_id(), boot_id())
     assert first.started <= second.started
 
+    started_in = first.cwd  # no test has changed the folder yet
     gone = tmp_path / "gone"
     gone.mkdir()
     monkeypatch.chdir(gone)
@@ -109,38 +109,38 @@ def test_a_description_is_of_this_process_and_of_now(
     gone.rmdir()
     row = describe()
     assert row.cwd == ""
-    assert row.sys_path[:2] == (process._started_in, "not/there")
+    assert row.sys_path[:2] == (started_in, "not/there")
 
 
 def test_hosts_and_boots_have_names(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Always the same ones here; the host's can be given, and both without help of the system."""
+    """They do not change; that of the host can be set, that of the boot made from the time."""
     assert host_id() == host_id() != ""
     monkeypatch.setenv("EVENTFLOW_HOST_ID", "host-7")
     assert host_id() == "host-7"
     assert boot_id() == boot_id() != ""
-    assert process._booted().endswith("Z")
-    assert process._first_line("/not/there") == ""
+    assert boot_time() == boot_time()
+    assert boot_time().endswith("Z")
 
 
 def test_recovery_is_run_as_this_process_was(tmp_path: Path) -> None:
-    """With its options; the package is found, and no file of the working folder is."""
+    """With its options; the package is found, and the files of the working folder are not."""
     options = ("-X", "utf8", "-O", "-W", "ignore", "-s")
     code = (
         "from eventflow.owners.process import *; import json; print(json.dumps(recovery_program()))"
     )
-    said = subprocess.run(
+    ended = subprocess.run(
         [sys.executable, *options, "-c", code], cwd=ROOT, capture_output=True, check=True
     )
-    command = json.loads(said.stdout)
+    command = json.loads(ended.stdout)
     assert {"-O", "-s", "-Wignore", "utf8"} <= set(command)
 
     (tmp_path / "json.py").write_text("raise SystemExit('shadowed')")
-    stub = [one.replace("eventflow.recovery", "eventflow.primitives.ids") for one in command]
+    stub = [part.replace("eventflow.recovery", "eventflow.primitives.ids") for part in command]
     subprocess.run([*stub, "--owner", "x"], cwd=tmp_path, check=True)
 
 
 def test_a_frozen_program_cannot_be_run_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    """There is no interpreter then; odd warning options are no obstacle."""
+    """It has no interpreter; unknown warning options are no obstacle."""
     monkeypatch.setattr(subprocess, "_args_from_interpreter_flags", lambda: int("no"))
     assert recovery_program()[:2] == (sys.executable, "-P")
     monkeypatch.setattr(sys, "frozen", True, raising=False)

@@ -1,4 +1,4 @@
-"""This process as an owner: how it is entered, what it is when it is forked, and how it leaves."""
+"""This process as an owner: it begins with the first run, and ends with nothing left behind."""
 
 from __future__ import annotations
 
@@ -21,8 +21,9 @@ from eventflow.eventbus.bus import current_bus
 from eventflow.events import JournalFailed
 from eventflow.journal import open_journal
 from eventflow.journal.contract import RunQuery
-from eventflow.owners.folders import RECOVERING, dead, describe, owners_folder
+from eventflow.owners.folders import RECOVERING, dead, owners_folder
 from eventflow.owners.locks import lock
+from eventflow.owners.process import describe
 from eventflow.owners.session import OwnerSession
 from eventflow.settings import (
     EVENTFLOW_DURABILITY,
@@ -40,63 +41,60 @@ forks = pytest.mark.skipif(not hasattr(os, "fork"), reason="there are no forks h
 
 @task
 def work() -> int:
-    """Be a task that works."""
+    """A task."""
     return 1
 
 
 @pytest.fixture(params=["process", "power", "postgresql"])
 def own(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Isolated]:
-    """Put a bus in force whose journal is of each kind that others can see."""
-    given: dict[Any, object] = {EVENTFLOW_DURABILITY: request.param}
+    """Use a bus with each kind of journal that other processes can read."""
+    values: dict[Any, object] = {EVENTFLOW_DURABILITY: request.param}
     if request.param == "postgresql":
         url = request.getfixturevalue("postgres_url")
-        given = {EVENTFLOW_JOURNAL_URL: url}
-    with temporary_settings(given), isolated(tmp_path / "own") as made:
+        values = {EVENTFLOW_JOURNAL_URL: url}
+    with temporary_settings(values), isolated(tmp_path / "own") as made:
         yield made
 
 
 @pytest.fixture
 def recovered(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Give a list of those whose recovery is started, and start none."""
-    told: list[str] = []
+    """Return a list of the owners whose recovery is started; none is really started."""
+    started: list[str] = []
     monkeypatch.setattr(
         "eventflow.owners.session.start_recovery",
-        lambda folder, _url: told.append("all" if folder is None else folder.name),
+        lambda folder, _url: started.append("all" if folder is None else folder.name),
     )
 
-    return told
+    return started
 
 
-def books() -> OwnerSession:
-    """Give what writes in the name of this process."""
-    found = the_recorder().sink
-    assert isinstance(found, OwnerSession)
+def session() -> OwnerSession:
+    """Return the session of the recorder on the bus in force."""
+    sink = the_recorder().sink
+    assert isinstance(sink, OwnerSession)
 
-    return found
+    return sink
 
 
-def alone() -> OwnerSession:
-    """Give the same, when its own threads do nothing any more beside the test."""
-    found = books()
-    assert found._attendance is not None
-    found._attendance.stop()
-
-    return found
+@pytest.fixture
+def without_heartbeat(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave it to the test to renew, sweep and prune."""
+    monkeypatch.setattr("eventflow.owners.session.Heartbeat.start", lambda _: None)
 
 
 def folders() -> list[str]:
-    """Give the owners that have a folder."""
+    """Return the owners that have a folder."""
     root = owners_folder(EVENTFLOW_JOURNAL_URL.value())
     assert root is not None
 
-    return sorted(one.name for one in root.iterdir()) if root.is_dir() else []
+    return sorted(path.name for path in root.iterdir()) if root.is_dir() else []
 
 
-# -- coming and going --------------------------------------------------------------------------
+# -- begin and close ---------------------------------------------------------------------------
 
 
-def test_nothing_is_made_before_the_first_run(own: Isolated) -> None:
-    """Neither a file nor a folder; with the first run the owner is in the journal and lives."""
+def test_nothing_is_created_before_the_first_run(own: Isolated) -> None:
+    """Neither a file nor a folder; with the first run the owner is in the journal, alive."""
     assert not own.home.exists()
     work()
     owner = the_recorder().owner_id
@@ -107,8 +105,8 @@ def test_nothing_is_made_before_the_first_run(own: Isolated) -> None:
     assert (row.lease_until is not None) == EVENTFLOW_JOURNAL_URL.value().startswith("postgresql")
 
 
-def test_who_has_nothing_left_to_do_leaves_nothing(own: Isolated) -> None:
-    """The owner has ended, its folder is gone, and what it recorded is there."""
+def test_an_owner_with_nothing_left_to_do_ends(own: Isolated) -> None:
+    """It is ended in the journal, its folder is deleted, and its runs are recorded."""
     hook(state="Completed")(lambda *_: None)
     flow(name="main")(work)()
     owner, url = the_recorder().owner_id, EVENTFLOW_JOURNAL_URL.value()
@@ -118,13 +116,13 @@ def test_who_has_nothing_left_to_do_leaves_nothing(own: Isolated) -> None:
     journal = open_journal(url)
     (row,) = journal.owners()
     assert (row.id, row.reason) == (owner, "ended")
-    assert {one.state_name for one in journal.runs(RunQuery())} == {"Completed"}
+    assert {run.state_name for run in journal.runs(RunQuery())} == {"Completed"}
     assert journal.verify() == []
     journal.close()
 
 
-def test_who_owes_a_hook_leaves_it_to_others(own: Isolated) -> None:
-    """The owner has not ended, and its folder stays, locked until the process is gone."""
+def test_an_owner_that_owes_a_hook_does_not_end(own: Isolated) -> None:
+    """Its folder stays, locked until the process exits, for a recovery."""
 
     def interrupted(*_: Any) -> None:
         raise KeyboardInterrupt
@@ -136,14 +134,14 @@ def test_who_owes_a_hook_leaves_it_to_others(own: Isolated) -> None:
     assert folders() == [owner]
 
     journal = open_journal(url)
-    assert [one.id for one in journal.owners(alive=True)] == [owner]
+    assert [row.id for row in journal.owners(alive=True)] == [owner]
     journal.close()
     work()
     assert the_recorder().owner_id != owner
 
 
-def test_who_is_in_the_middle_of_a_run_leaves_it_to_others(own: Isolated) -> None:
-    """A run without end keeps the owner from leaving."""
+def test_an_owner_with_an_unfinished_run_does_not_end(own: Isolated) -> None:
+    """Its folder stays, for a recovery."""
     url = EVENTFLOW_JOURNAL_URL.value()
 
     @flow
@@ -155,29 +153,29 @@ def test_who_is_in_the_middle_of_a_run_leaves_it_to_others(own: Isolated) -> Non
     owner = main()
     assert folders() == [owner]
     journal = open_journal(url)
-    assert [one.state_name for one in journal.runs(RunQuery(keeper=owner))] == ["Running"]
+    assert [run.state_name for run in journal.runs(RunQuery(keeper=owner))] == ["Running"]
     journal.close()
 
 
-def test_closing_may_be_repeated_and_is_no_end(own: Isolated) -> None:
-    """A later run enters another owner."""
+def test_a_session_can_be_used_after_it_was_closed(own: Isolated) -> None:
+    """A later run makes it another owner; closing may be repeated."""
     work()
-    mine = books()
-    first = mine.owner
-    mine.close()
-    mine.close()
+    closed = session()
+    first = closed.owner
+    closed.close()
+    closed.close()
     assert folders() == []
     work()
     assert the_recorder().owner_id not in {first, ""}
     assert len(written().runs(RunQuery())) == 2
-    assert [one.id for one in written().owners(alive=True)] == [the_recorder().owner_id]
+    assert [row.id for row in written().owners(alive=True)] == [the_recorder().owner_id]
     assert written().verify() == []
 
 
-def test_a_folder_that_cannot_be_made_fails_no_run(
+def test_a_folder_that_cannot_be_created_fails_no_run(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The log says what is missing; the run is journalled without a spool."""
+    """The log warns of it; the run is journalled without a spool."""
     path = tmp_path / "journal.db"
     Path(f"{path}-owners").write_text("a file")
     with temporary_settings({EVENTFLOW_JOURNAL_URL: f"sqlite:///{path}"}), isolated():
@@ -186,12 +184,12 @@ def test_a_folder_that_cannot_be_made_fails_no_run(
     assert "nobody will know of it" in caplog.text
 
 
-def test_a_process_without_a_thread_to_spare_runs_on(
+def test_runs_need_no_background_thread(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
     eventflow_isolated: Isolated,
 ) -> None:
-    """As at the end of the interpreter: all is written at once, and one owner is enough."""
+    """At the end of the interpreter none can be started: all is written at once, by one owner."""
     starts = threading.Thread.start
 
     def start(thread: threading.Thread) -> None:
@@ -207,7 +205,7 @@ def test_a_process_without_a_thread_to_spare_runs_on(
     assert folders() == []
     assert "does not hear of cancellations" in caplog.text
     journal = open_journal(EVENTFLOW_JOURNAL_URL.value())
-    assert [one.state_name for one in journal.runs(RunQuery())] == ["Completed"] * 2
+    assert [run.state_name for run in journal.runs(RunQuery())] == ["Completed"] * 2
     journal.close()
 
 
@@ -217,9 +215,9 @@ def test_a_process_without_a_thread_to_spare_runs_on(
 def _rows(url: str) -> list[str]:
     if url.startswith("sqlite"):
         with closing(sqlite3.connect(url.removeprefix("sqlite:///"))) as lite:
-            return [one for (one,) in lite.execute("SELECT what FROM mine")]
+            return [what for (what,) in lite.execute("SELECT what FROM mine")]
     with psycopg.connect(url, client_encoding="utf8") as connection:
-        return [one for (one,) in connection.execute("SELECT what FROM mine")]
+        return [what for (what,) in connection.execute("SELECT what FROM mine")]
 
 
 def _make_table(url: str) -> None:
@@ -234,7 +232,7 @@ def _make_table(url: str) -> None:
 
 @pytest.mark.parametrize("way", ["sync", "async"])
 def test_what_a_hook_writes_is_there_exactly_once(own: Isolated, way: str) -> None:
-    """A raise takes it back together with the acknowledgement; the next attempt has both."""
+    """An error rolls it back together with the acknowledgement; the next attempt has both."""
     url = EVENTFLOW_JOURNAL_URL.value()
     work()
     written()
@@ -244,14 +242,14 @@ def test_what_a_hook_writes_is_there_exactly_once(own: Isolated, way: str) -> No
     def writes(*_: Any) -> None:
         with runtime.hook.transaction() as connection:
             connection.execute(f"INSERT INTO mine VALUES ('{runtime.hook.attempt}')")
-            work()  # what is recorded meanwhile waits
+            work()  # its transitions are committed afterwards
             if runtime.hook.attempt == 1:
-                raise ValueError("taken back")
-        seen.append((_rows(url), statuses(mine())))
+                raise ValueError("rolled back")
+        seen.append((_rows(url), statuses(main_id())))
         with pytest.raises(JournalError, match="delivered already"), runtime.hook.transaction():
             pass
 
-    def mine() -> Any:
+    def main_id() -> Any:
         return the_run("main").id
 
     async def awrites(*args: Any) -> None:
@@ -262,7 +260,7 @@ def test_what_a_hook_writes_is_there_exactly_once(own: Isolated, way: str) -> No
     flow(name="main")(lambda: 1)()
 
     assert seen == [(["2"], [("Completed", "delivered", 2)])]
-    assert statuses(mine()) == [("Completed", "delivered", 2)]
+    assert statuses(main_id()) == [("Completed", "delivered", 2)]
     assert _rows(url) == ["2"]
     assert len(written().runs(RunQuery(definition="work"))) == 3
     assert written().verify() == []
@@ -282,7 +280,7 @@ def _forked(target: Any) -> None:
 @forks
 @pytest.mark.filterwarnings("ignore:.*multi-threaded.*:DeprecationWarning")
 def test_a_forked_child_is_an_owner_of_its_own(own: Isolated, recovered: list[str]) -> None:
-    """What it runs is in the journal under its name, it leaves nothing, the parent goes on."""
+    """Its runs are in the journal as its own, it ends like its parent, which goes on."""
     hook(state="Completed")(lambda *_: None)
     work()
     parent = the_recorder().owner_id
@@ -291,10 +289,10 @@ def test_a_forked_child_is_an_owner_of_its_own(own: Isolated, recovered: list[st
     work()
 
     runs = written().runs(RunQuery())
-    assert [one.state_name for one in runs] == ["Completed"] * 3
-    assert [one.owner == parent for one in runs] == [True, False, True]
-    assert [(str(one.status), one.attempts) for one in owed()] == [("delivered", 1)] * 3
-    (ended,) = [one for one in written().owners() if one.ended]
+    assert [run.state_name for run in runs] == ["Completed"] * 3
+    assert [run.owner == parent for run in runs] == [True, False, True]
+    assert [(str(row.status), row.attempts) for row in owed()] == [("delivered", 1)] * 3
+    (ended,) = [row for row in written().owners() if row.ended]
     assert ended.id == runs[1].owner
     assert folders() == [parent]
     assert written().verify() == []
@@ -304,7 +302,7 @@ def test_a_forked_child_is_an_owner_of_its_own(own: Isolated, recovered: list[st
 @forks
 @pytest.mark.filterwarnings("ignore:.*multi-threaded.*:DeprecationWarning")
 def test_a_child_that_was_forked_within_a_run_does_not_record_it(own: Isolated) -> None:
-    """The run goes on in the parent; of what becomes of its copy in the child nothing is told."""
+    """The run goes on in the parent; its copy in the child is not recorded."""
 
     @flow
     def main() -> int:
@@ -322,20 +320,20 @@ def test_a_child_that_was_forked_within_a_run_does_not_record_it(own: Isolated) 
     assert (row.state_name, row.sequence) == ("Completed", 2)
     assert row.owner == the_recorder().owner_id
     runs = written().runs(RunQuery(definition="work"))
-    assert [one.owner == row.owner for one in runs] == [True, False]
-    assert {one.parent_run_id for one in runs} == {row.id}
+    assert [run.owner == row.owner for run in runs] == [True, False]
+    assert {run.parent_run_id for run in runs} == {row.id}
     assert written().verify() == []
 
 
-# -- being given up ------------------------------------------------------------------------------
+# -- being taken over ----------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("finds", ["renew", "write"])
-def test_who_was_given_up_writes_no_more_of_its_old_runs(
+def test_an_owner_that_was_ended_by_others_writes_no_more_of_its_runs(
     own: Isolated, finds: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Others took its runs over: it acknowledges nothing, and is somebody new for new runs."""
-    told: list[Any] = []
+    """Others took its runs over: it acknowledges nothing, and new runs have a new owner."""
+    owners: list[Any] = []
     noticed = threading.Event()
     bus.subscribe(lambda _: noticed.set(), event_type=JournalFailed)
 
@@ -344,26 +342,26 @@ def test_who_was_given_up_writes_no_more_of_its_old_runs(
         journal = written()
         journal.end(old, "taken for dead")
         if finds == "renew":
-            books().lease_seconds = 5.0
-            books().renew()
+            session().lease_seconds = 5.0
+            session().renew()
         else:
             work()
             the_recorder().flush()
             assert noticed.wait(30)
         with pytest.raises(JournalError, match="taken over by another"):
             runtime.hook.transaction()
-        told.append(old)
+        owners.append(old)
 
     @flow(on_running=[owes])
     def main() -> int:
         return work()
 
     assert main() == 1
-    _assert_somebody_new(*told)
+    _assert_new_owner(*owners)
     assert caplog.text.count("silent for too long") == 1
 
 
-def _assert_somebody_new(old: str) -> None:
+def _assert_new_owner(old: str) -> None:
     the_recorder().flush()
     row = the_run("main")
     assert the_recorder().owner_id != old
@@ -371,29 +369,29 @@ def _assert_somebody_new(old: str) -> None:
     assert statuses(row.id) == [("Running", "running", 1)]
     (last, *_) = written().runs(RunQuery(definition="work"))
     assert (last.owner, last.state_name) == (the_recorder().owner_id, "Completed")
-    assert [one.id for one in written().owners(alive=True)] == [the_recorder().owner_id]
-    assert {one.kind for one in written().verify()} <= {"abandoned"}
+    assert [row.id for row in written().owners(alive=True)] == [the_recorder().owner_id]
+    assert {problem.kind for problem in written().verify()} <= {"abandoned"}
     assert folders() == [the_recorder().owner_id]
 
 
-def test_what_waits_to_be_written_is_not_written_under_another_name(own: Isolated) -> None:
-    """Lines of an owner that was given up meanwhile are lost, however late that is found out."""
+def test_waiting_lines_are_not_written_under_another_owner(own: Isolated) -> None:
+    """They are lost, however late it is noticed that their owner was ended by others."""
     work()
     journal, old = written(), the_recorder().owner_id
-    mine = books()
-    mine.writer.spool = None  # as where there is none
+    owner = session()
+    owner.writer.spool = None  # as without a folder
     lines: list[bytes] = []
-    mine.writer.append(b'{"settlements":[]}')
+    owner.writer.append(b'{"settlements":[]}')
     journal.end(old, "taken for dead")
-    real = journal.commit_lines
+    commit_lines = journal.commit_lines
 
-    def commit(some: Any, fence: Any = None) -> None:
-        lines.extend(some)
-        real(some, fence)
+    def commit(committed: Any, fence: Any = None) -> None:
+        lines.extend(committed)
+        commit_lines(committed, fence)
 
     journal.commit_lines = commit  # type: ignore[method-assign,assignment]
-    mine.lease_seconds = 5.0
-    mine.renew()
+    owner.lease_seconds = 5.0
+    owner.renew()
     assert the_recorder().owner_id != old
     assert lines == []
     work()
@@ -401,27 +399,27 @@ def test_what_waits_to_be_written_is_not_written_under_another_name(own: Isolate
     assert lines
 
 
-# -- duties --------------------------------------------------------------------------------------
+# -- heartbeat -----------------------------------------------------------------------------------
 
 
-def test_what_is_too_old_goes(own: Isolated) -> None:
-    """At most once an hour, by the settings, however long a time they say."""
+@pytest.mark.usefixtures("without_heartbeat")
+def test_old_runs_are_pruned(own: Isolated) -> None:
+    """By the settings, whatever their number of days, and at most once an hour."""
     for _ in range(3):
         work()
-    alone()
     journal = written()
     with temporary_settings({EVENTFLOW_RETENTION_DAYS: "1e300"}):
         _forget_pruning(journal)
-        books().sweep_and_prune()
+        session().sweep_and_prune()
     assert len(journal.runs(RunQuery())) == 3
     _forget_pruning(journal)
     with temporary_settings({EVENTFLOW_RETENTION_DAYS: "1e-9"}):
-        books().sweep_and_prune()
+        session().sweep_and_prune()
         # SQLite keeps the last.
         assert len(journal.runs(RunQuery())) <= 1
         work()
         work()
-        books().sweep_and_prune()
+        session().sweep_and_prune()
     assert len(written().runs(RunQuery())) >= 2
 
 
@@ -431,54 +429,57 @@ def _forget_pruning(journal: Any) -> None:
     )
 
 
+@pytest.mark.usefixtures("without_heartbeat")
 def test_dead_owners_are_recovered(own: Isolated, recovered: list[str]) -> None:
-    """Those whose lock is free, and those whose lease has run out: by one process for all."""
+    """Those whose lock is free, and those whose lease has run out, by one process."""
     work()
-    alone()
     written()
     root = owners_folder(EVENTFLOW_JOURNAL_URL.value())
     assert root is not None
     for name in ("left", "too"):
         (root / name).mkdir()
         (root / name / "spool-1.jsonl").write_text("{}\n")
-    assert [one.id for one in dead(root)] == ["left", "too"]
+    assert [owner.id for owner in dead(root)] == ["left", "too"]
     for _ in range(3):
-        books().sweep_and_prune()
+        session().sweep_and_prune()
     assert recovered == ["all"]
-    if books().lease_seconds is not None:
-        books().journal.register(describe(), -1)
+    if session().lease_seconds is not None:
+        session().journal.register(describe(), -1)
         for _ in range(3):
-            books().sweep_and_prune()
-    assert recovered == ["all"] * (1 if books().lease_seconds is None else 2)
+            session().sweep_and_prune()
+    assert recovered == ["all"] * (1 if session().lease_seconds is None else 2)
 
 
+@pytest.mark.usefixtures("without_heartbeat")
 def test_no_recovery_is_started_beside_another(own: Isolated, recovered: list[str]) -> None:
-    """Who comes upon one at work looks again: it may not have seen the last that died."""
+    """One is started when it has ended: it may have missed the last owner that died."""
     work()
-    alone()
     written()
     root = owners_folder(EVENTFLOW_JOURNAL_URL.value())
     assert root is not None
     (root / "left").mkdir()
     (root / "left" / "spool-1.jsonl").write_text("{}\n")
-    at_it = lock(root / RECOVERING)
-    assert at_it is not None
+    recovering = lock(root / RECOVERING)
+    assert recovering is not None
     for _ in range(3):
-        books().sweep_and_prune()
+        session().sweep_and_prune()
     assert recovered == []
-    at_it.let_go()
+    recovering.release()
     for _ in range(3):
-        books().sweep_and_prune()
+        session().sweep_and_prune()
     assert recovered == ["all"]
 
 
-def test_a_lease_is_prolonged(postgres_url: str, tmp_path: Path, recovered: list[str]) -> None:
-    """By as much as it was taken for."""
-    given: dict[Any, object] = {EVENTFLOW_JOURNAL_URL: postgres_url, EVENTFLOW_LEASE_SECONDS: "500"}
-    with temporary_settings(given), isolated(tmp_path / "own"):
+def test_a_lease_is_renewed(postgres_url: str, tmp_path: Path, recovered: list[str]) -> None:
+    """By its full length."""
+    values: dict[Any, object] = {
+        EVENTFLOW_JOURNAL_URL: postgres_url,
+        EVENTFLOW_LEASE_SECONDS: "500",
+    }
+    with temporary_settings(values), isolated(tmp_path / "own"):
         work()
         (before,) = written().owners()
-        books().renew()
+        session().renew()
         (after,) = written().owners()
     assert before.lease_until is not None
     assert after.lease_until is not None

@@ -1,4 +1,4 @@
-"""Definitions are found again in another process's files, and nothing in there runs twice."""
+"""Definitions are loaded again from the files of another process, and no flow in them runs."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from eventflow.hooks.references import place, refer
 from eventflow.journal.rows import OwnerRow
 from eventflow.primitives.callables import qualified_name
 from eventflow.recovery import loading
-from eventflow.recovery.loading import Reloader, Wanted, move_in
+from eventflow.recovery.loading import Reloader, Wanted, adopt_environment
 
 
 class Owner(Protocol):
@@ -29,7 +29,7 @@ class Owner(Protocol):
 
 @pytest.fixture(autouse=True)
 def as_before() -> Iterator[None]:
-    """Have modules, path, arguments and folder as they were, after the test."""
+    """Restore modules, path, arguments and folder after the test."""
     modules, path, arguments, cwd = dict(sys.modules), list(sys.path), list(sys.argv), Path.cwd()
     yield
     for name in sys.modules.keys() - modules.keys():
@@ -41,7 +41,7 @@ def as_before() -> Iterator[None]:
 
 @pytest.fixture
 def owner(tmp_path: Path) -> Owner:
-    """Give a function that describes an owner in a folder of its own, and moves in there."""
+    """Return a function that describes an owner with its own folder, and adopts its environment."""
 
     def describe(main: str | None = None, **more: Any) -> OwnerRow:
         if main is not None:
@@ -58,7 +58,7 @@ def owner(tmp_path: Path) -> Owner:
             cwd=str(tmp_path),
             sys_path=(str(tmp_path),),
         )._replace(**more)
-        move_in(row)
+        adopt_environment(row)
         return row
 
     return describe
@@ -68,20 +68,20 @@ def etl(reference: str = "__main__:etl", name: str = "etl", hooks: tuple[str, ..
     return Wanted("flow", reference, name, hooks)
 
 
-def test_a_script_is_loaded_under_the_name_that_its_guard_tells_from_main(owner: Owner) -> None:
-    """The guard of the script is respected, and its names are those of `__main__`."""
+def test_a_script_is_not_loaded_as_main(owner: Owner) -> None:
+    """Its guard keeps it from running, but its definitions are those of `__main__`."""
     row = owner("@flow\ndef etl(): ...\nif __name__ == '__main__':\n    raise KeyError('ran')\n")
 
-    found = Reloader(row).definition(etl())
+    definition = Reloader(row).definition(etl())
 
-    assert found is not None
-    assert found.fn.__module__ == "__mp_main__"
-    assert qualified_name(found.fn) == "__main__:etl"
+    assert definition is not None
+    assert definition.fn.__module__ == "__mp_main__"
+    assert qualified_name(definition.fn) == "__main__:etl"
     assert sys.modules["__main__"] is sys.modules["__mp_main__"]
 
 
 def test_loading_stops_where_a_flow_is_called(owner: Owner, tmp_path: Path) -> None:
-    """Of a script without the guard counts what is above its first call; nothing runs."""
+    """What a script without a guard defines above its first call is loaded; nothing runs."""
     row = owner(
         "@flow\ndef etl(): open('ran', 'w')\n"
         "try:\n    etl()\nexcept Exception: open('swallowed', 'w')\n"
@@ -91,7 +91,7 @@ def test_loading_stops_where_a_flow_is_called(owner: Owner, tmp_path: Path) -> N
 
     assert reloader.definition(etl()) is not None
     assert reloader.definition(etl("__main__:below", "below")) is None
-    assert {one.name for one in tmp_path.iterdir()} == {"script.py"}
+    assert {path.name for path in tmp_path.iterdir()} == {"script.py"}
 
 
 @pytest.mark.parametrize(
@@ -105,7 +105,7 @@ def test_loading_stops_where_a_flow_is_called(owner: Owner, tmp_path: Path) -> N
     ],
 )
 def test_every_way_to_make_a_run_stops_the_loading(owner: Owner, call: str) -> None:
-    """Calls, submissions and maps stop it, also within coroutines."""
+    """Calls, submissions and maps, also within coroutines."""
     row = owner(
         "import asyncio, threading\n@flow\ndef etl(): ...\n@task\nasync def work(n=0): ...\n"
         f"async def main(): await work()\n{call}\n@flow\ndef below(): ...\n"
@@ -115,8 +115,8 @@ def test_every_way_to_make_a_run_stops_the_loading(owner: Owner, call: str) -> N
     assert Reloader(row).definition(etl("__main__:below", "below")) is None
 
 
-def test_where_runs_are_refused_hooks_may_still_make_them() -> None:
-    """A hook that calls a flow is not what the refusal is for; nor does it last."""
+def test_hooks_may_run_flows_while_runs_are_refused() -> None:
+    """Only calls outside of hooks are refused, and only within the block."""
 
     @flow
     def inner() -> int:
@@ -134,16 +134,18 @@ def test_where_runs_are_refused_hooks_may_still_make_them() -> None:
         outer()
     assert inner() == 1
 
-    def tell(*_: object) -> None:
+    def hook(*_: object) -> None:
         with without_runs():
             seen.append(inner())
 
-    outer.with_options(on_completion=[tell])()
+    outer.with_options(on_completion=[hook])()
     assert seen == [1]
 
 
-def test_a_module_run_by_name_finds_what_is_beside_it(owner: Owner, tmp_path: Path) -> None:
-    """`python -m pkg.mod` is loaded with its package, so that relative imports work."""
+def test_a_module_that_was_run_by_name_is_loaded_with_its_package(
+    owner: Owner, tmp_path: Path
+) -> None:
+    """The relative imports of `python -m pkg.mod` work."""
     (tmp_path / "crew").mkdir()
     (tmp_path / "crew/__init__.py").touch()
     (tmp_path / "crew/names.py").write_text("NAME = 'from beside'\n")
@@ -152,16 +154,16 @@ def test_a_module_run_by_name_finds_what_is_beside_it(owner: Owner, tmp_path: Pa
     )
     row = owner(main_module="crew.job", main_file=str(tmp_path / "crew/job.py"))
 
-    found = Reloader(row).definition(etl(name="from beside"))
+    definition = Reloader(row).definition(etl(name="from beside"))
 
-    assert found is not None
-    assert found.name == "from beside"
+    assert definition is not None
+    assert definition.name == "from beside"
 
 
-def test_the_face_of_a_package_is_loaded_only_when_it_is_named(
+def test_the_main_of_a_package_is_loaded_only_for_its_definitions(
     owner: Owner, tmp_path: Path
 ) -> None:
-    """A package's `__main__.py` has no guard: it is left alone unless a definition is in it."""
+    """A package's `__main__.py` has no guard: it is loaded only if a definition is in it."""
     (tmp_path / "app").mkdir()
     (tmp_path / "app/__init__.py").touch()
     (tmp_path / "app/__main__.py").write_text(
@@ -174,31 +176,31 @@ def test_the_face_of_a_package_is_loaded_only_when_it_is_named(
     assert reloader.definition(etl()) is not None
 
 
-def test_what_an_archive_starts_with_is_loaded(owner: Owner, tmp_path: Path) -> None:
-    """`python app.zip` is loaded from its archive."""
+def test_the_main_of_an_archive_is_loaded(owner: Owner, tmp_path: Path) -> None:
+    """Of `python app.zip`, from the archive."""
     with zipfile.ZipFile(tmp_path / "app.zip", "w") as archive:
         archive.writestr("__main__.py", "from eventflow import flow\n@flow\ndef etl(): ...\n")
 
     assert Reloader(owner(main_file="app.zip")).definition(etl()) is not None
 
 
-def test_a_file_of_an_odd_name_is_found_by_its_path(
+def test_a_file_that_cannot_be_imported_is_loaded_by_its_path(
     owner: Owner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A module that no import finds is referred to with its file, and loaded from there."""
+    """The reference of a definition in such a module has the path of its file."""
     file = tmp_path / "aside" / "my.odd file.py"
     file.parent.mkdir()
     file.write_text("from eventflow import flow\n@flow\ndef etl(): ...\n")
-    module = loading._module("my.odd file", str(file))
+    module = Reloader(owner()).module("my.odd file", str(file))
     assert module is not None
 
     text = refer(module.etl).text
     monkeypatch.delitem(sys.modules, "my.odd file")
 
     assert place(text).file == str(file)
-    found = Reloader(owner()).definition(etl(text))
-    assert found is not None
-    assert found is not module.etl
+    definition = Reloader(owner()).definition(etl(text))
+    assert definition is not None
+    assert definition is not module.etl
 
 
 def test_copies_are_told_apart_by_their_variables(owner: Owner) -> None:
@@ -213,7 +215,7 @@ def test_copies_are_told_apart_by_their_variables(owner: Owner) -> None:
     main = reloader.module("__main__")
     assert main is not None
 
-    assert [refer(one).text for one in (main.etl, main.paged, main.called, main.Shop.sell)] == [
+    assert [refer(made).text for made in (main.etl, main.paged, main.called, main.Shop.sell)] == [
         "__main__:etl",
         "__main__:paged",
         "__main__:called",
@@ -221,12 +223,12 @@ def test_copies_are_told_apart_by_their_variables(owner: Owner) -> None:
     ]
     assert reloader.definition(etl("__main__:paged")) is main.paged
     assert reloader.definition(etl("__main__:Shop.sell", "sell")) is main.Shop.sell
-    # One that no variable holds: its like, by name and hooks.
+    # One that no variable holds: the most alike by name and hooks.
     assert reloader.definition(etl("__main__:etl#7", hooks=("__main__:call",))) is main.called
 
 
-def test_a_definition_that_no_variable_holds_has_a_number_of_its_own() -> None:
-    """Two flows of one function's calls are two things, and neither is found by name."""
+def test_a_definition_that_no_variable_holds_has_a_number() -> None:
+    """Two flows made by the same function differ, and neither is found by name."""
 
     def make() -> Any:
         @flow
@@ -234,36 +236,36 @@ def test_a_definition_that_no_variable_holds_has_a_number_of_its_own() -> None:
 
         return inner
 
-    one, other = refer(make()), refer(make())
+    first, other = refer(make()), refer(make())
 
-    assert not one.is_found
-    assert one.text != other.text
-    assert not place(one.text).is_exact
-    assert place(one.text)._replace(number="") == place(other.text)._replace(number="")
+    assert not first.is_found
+    assert first.text != other.text
+    assert not place(first.text).is_exact
+    assert place(first.text)._replace(number="") == place(other.text)._replace(number="")
 
 
 @pytest.mark.parametrize(
-    ("end", "said"),
+    ("end", "message"),
     [
         ("raise SystemExit(3)", "SystemExit: 3"),
         ("import not_there_at_all", "ModuleNotFoundError"),
         ("1 / 0", "ZeroDivisionError"),
     ],
 )
-def test_what_ends_the_loading_is_said_and_what_is_above_counts(
-    owner: Owner, caplog: pytest.LogCaptureFixture, end: str, said: str
+def test_an_error_ends_the_loading_and_is_logged(
+    owner: Owner, caplog: pytest.LogCaptureFixture, end: str, message: str
 ) -> None:
-    """A file that breaks off is used as far as it went."""
+    """What the file defines above it is used."""
     row = owner(f"@flow\ndef etl(): ...\n{end}\n")
 
     assert Reloader(row).definition(etl()) is not None
-    assert said in caplog.text
+    assert message in caplog.text
 
 
-def test_what_cannot_be_loaded_at_all_is_said_once(
+def test_a_module_that_cannot_be_loaded_is_logged_once(
     owner: Owner, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Neither a file that does not compile nor a module that is gone stops anything."""
+    """Neither a file that does not compile nor a missing module is an error."""
     reloader = Reloader(owner("def etl(:\n"))
 
     assert reloader.definition(etl()) is None
@@ -273,10 +275,10 @@ def test_what_cannot_be_loaded_at_all_is_said_once(
     assert caplog.text.count("gone_for_good cannot") == 1
 
 
-def test_prints_of_a_file_do_not_appear_again(
+def test_prints_of_a_file_are_only_logged(
     owner: Owner, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ) -> None:
-    """What a file prints when it is loaded goes to the log, for those who debug."""
+    """What a file prints while it is loaded goes to the debug log, not to the output."""
     caplog.set_level("DEBUG", "eventflow")
 
     assert Reloader(owner("print('once only')\n@flow\ndef etl(): ...\n")).definition(etl())
@@ -285,37 +287,37 @@ def test_prints_of_a_file_do_not_appear_again(
     assert "once only" in caplog.text
 
 
-def test_a_file_that_never_ends_is_left(owner: Owner, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Loading is bounded: what is defined above an endless loop counts."""
+def test_the_time_for_loading_is_limited(owner: Owner, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a file defines above an endless loop is used."""
     monkeypatch.setattr(loading, "LOADING_SECONDS", 0.05)
     row = owner("@flow\ndef etl(): ...\nwhile True:\n    pass\n")
 
     assert Reloader(row).definition(etl()) is not None
 
 
-def test_an_owner_of_no_file_has_nothing_to_load(owner: Owner) -> None:
-    """For `python -c` and a notebook there is nothing, and `__main__` stays as it is."""
+def test_an_owner_without_a_file_has_nothing_to_load(owner: Owner) -> None:
+    """Such as `python -c` and a notebook; `__main__` stays as it is."""
     main = sys.modules["__main__"]
 
     assert Reloader(owner()).definition(etl()) is None
     assert sys.modules["__main__"] is main
 
 
-def test_a_hook_is_found_by_its_identity(owner: Owner) -> None:
-    """The function that an identity names is found in its module; a class is none."""
+def test_a_function_is_found_by_a_hooks_identity(owner: Owner) -> None:
+    """By its module and name; a class is no function."""
     reloader = Reloader(owner("def tell(*_): ...\nclass Kind: ...\n@flow\ndef etl(): ...\n"))
 
-    found = reloader.function("__main__:tell")
+    function = reloader.function("__main__:tell")
 
-    assert found is not None
-    assert Hook(found).id == "__main__:tell"
+    assert function is not None
+    assert Hook(function).id == "__main__:tell"
     assert reloader.function("__main__:Kind") is None
     assert reloader.function("__main__:made.<locals>.tell") is None
     assert reloader.function("an identity of one's own") is None
 
 
-def test_moving_in_takes_over_folder_arguments_and_path(owner: Owner, tmp_path: Path) -> None:
-    """The process is where its owner was; a folder that is gone stops nothing."""
+def test_folder_arguments_and_path_of_an_owner_are_adopted(owner: Owner, tmp_path: Path) -> None:
+    """The process is where its owner was; a deleted folder is no error."""
     before = list(sys.path)
     owner(cwd=str(tmp_path / "gone"))
     assert Path.cwd() != tmp_path / "gone"
@@ -328,8 +330,8 @@ def test_moving_in_takes_over_folder_arguments_and_path(owner: Owner, tmp_path: 
     assert set(before) <= set(sys.path)
 
 
-def test_references_are_kept_as_another_process_had_them() -> None:
-    """A definition that stands for another's bears its name."""
+def test_a_reference_of_another_process_can_be_kept() -> None:
+    """A definition that stands for that process's has the same reference."""
 
     @task
     def step() -> None: ...
@@ -340,7 +342,7 @@ def test_references_are_kept_as_another_process_had_them() -> None:
 
 
 def test_a_reference_is_made_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The second time it is only looked up: it is asked for at each run."""
+    """It is needed at each run, and looked up from the second time on."""
 
     @flow
     def inner() -> None: ...

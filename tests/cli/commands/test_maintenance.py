@@ -17,7 +17,7 @@ from eventflow.errors import JournalError
 from eventflow.hooks.ledger import DeliveryStatus
 from eventflow.journal import open_journal
 from eventflow.journal.contract import DeliveryQuery, RunQuery
-from eventflow.owners.folders import OwnFolder, owners_folder
+from eventflow.owners.folders import LockedFolder, owners_folder
 from eventflow.recovery.owner import Report
 from tests.cli.conftest import Invoke, Spawn
 from tests.cli.story import OWNER, Story, written
@@ -92,7 +92,7 @@ def killed(told_story: Story, monkeypatch: pytest.MonkeyPatch) -> Story:
     child = os.fork()
     if child == 0:
         try:
-            OwnFolder.begin(folder, an_owner(OWNER))
+            LockedFolder.create(folder, an_owner(OWNER))
         finally:
             os.kill(os.getpid(), signal.SIGKILL)
     os.waitpid(child, 0)

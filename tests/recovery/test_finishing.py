@@ -1,0 +1,139 @@
+"""The hooks that dead runs owe: run again, in order, until they are delivered or dead."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from eventflow.hooks.declaration import Hook
+from eventflow.hooks.ledger import DeliveryStatus
+from eventflow.journal.contract import DeliveryQuery, Journal
+from eventflow.journal.rows import DeliveryRow
+from eventflow.primitives.ids import new_id
+from eventflow.recovery.finishing import wait_until_due
+from eventflow.recovery.supervisor import recover
+from tests.recovery.scripts import HEAD, ReadTold, RunKilled, deliveries, owner_folders
+
+
+def test_a_hook_that_was_killed_is_run_again(
+    run_killed: RunKilled, url: str, journal: Journal, read_told: ReadTold
+) -> None:
+    """Hooks of earlier transitions come first, in order, and see the run as it was then."""
+    run_killed(
+        """
+def first(flow, run, state): tell("first", state.name)
+def second(flow, run, state):
+    tell("second", state.name, run.state_name, run.run_count, runtime.hook.attempt,
+         run.end_time is None)
+    if runtime.hook.attempt == 1: die()
+def third(flow, run, state): tell("third", state.name, runtime.hook.attempt)
+def crashed(flow, run, state): tell("crashed")
+
+@flow(on_running=[first, second, third], on_crashed=[crashed])
+def etl(): ...
+
+if __name__ == "__main__":
+    etl()
+"""
+    )
+
+    (report,) = recover(url)
+
+    assert (report.crashed, report.delivered, report.problem) == (1, 2, None)
+    assert read_told() == [
+        ["first", "Running"],
+        ["second", "Running", "Running", 1, 1, True],
+        ["second", "Running", "Running", 1, 2, True],
+        ["third", "Running", 1],
+        ["crashed"],
+    ]
+    assert [(status, attempts) for _, status, attempts in deliveries(journal)] == [
+        ("delivered", 1),
+        ("delivered", 2),
+        ("delivered", 1),
+        ("delivered", 1),
+    ]
+
+
+def test_a_hook_that_kills_its_process_is_a_dead_letter(
+    run_killed: RunKilled, url: str, journal: Journal, read_told: ReadTold
+) -> None:
+    """Its attempts are counted before they begin; the other hooks are run all the same."""
+    run_killed(
+        """
+def fatal(flow, run, state):
+    tell("fatal", runtime.hook.attempt)
+    die()
+
+@flow(on_running=[fatal], on_crashed=[lambda flow, run, state: tell("crashed")])
+def etl(): ...
+
+etl()
+"""
+    )
+
+    reports = [recover(url) for _ in range(3)]
+
+    assert [facts for facts in read_told() if facts[0] == "fatal"] == [
+        ["fatal", n] for n in (1, 2, 3)
+    ]
+    assert read_told()[-1] == ["crashed"]
+    assert [any(report.problem for report in some) for some in reports] == [True, True, False]
+    (dead,) = journal.deliveries(DeliveryQuery(statuses=[DeliveryStatus.DEAD]))
+    assert dead.attempts == 3
+    assert owner_folders(url) == []
+    assert journal.verify() == []
+
+
+def test_a_hook_that_is_not_found_is_a_dead_letter(
+    run_killed: RunKilled, url: str, journal: Journal, tmp_path: Path, read_told: ReadTold
+) -> None:
+    """Its delivery has the reason; redriven, it is run when it is found again."""
+    run_killed(
+        """
+import there
+
+@flow(on_running=[there.hook])
+def etl(): ...
+
+if __name__ == "__main__":
+    etl()
+""",
+        code=1,
+    )
+    hook = "def hook(flow, run, state):\n    import os\n    os.kill(os.getpid(), 9)\n"
+    (tmp_path / "there.py").write_text(hook)
+    run_killed((tmp_path / "script.py").read_text().removeprefix(HEAD))
+    (tmp_path / "there.py").unlink()
+
+    (report,) = recover(url)
+
+    assert (report.crashed, report.dead, report.problem) == (1, 1, None)
+    (dead,) = journal.deliveries(DeliveryQuery())
+    assert dead.status is DeliveryStatus.DEAD
+    assert "there:hook was not found again" in (dead.error or "")
+
+    restored = (
+        "import json\ndef hook(flow, run, state):\n    print(json.dumps(['found', run.state_name]),"
+    )
+    (tmp_path / "there.py").write_text(f"{restored} file=open('told', 'a'), flush=True)\n")
+    assert journal.redrive([dead.id]) == 1
+    (report,) = recover(url)
+
+    assert (report.crashed, report.delivered, report.problem) == (0, 1, None)
+    assert read_told() == [["found", "Running"]]
+    assert recover(url) == []
+
+
+def test_a_retry_waits_for_its_delay_at_most() -> None:
+    """If it is due in a year, as the clock was set back, it is waited for its delay only."""
+    slept: list[float] = []
+    hook = Hook(print, retries=3, retry_delay_seconds=[1, 2, 3])
+    due = datetime.now(UTC) + timedelta(days=365)
+    owed = DeliveryRow(new_id(), new_id(), new_id(), 0, hook.id, importable=True, attempts=2)
+
+    wait_until_due(hook, owed._replace(due=due), slept.append)
+    wait_until_due(hook, owed._replace(due=datetime.now(UTC) - timedelta(days=1)), slept.append)
+    wait_until_due(hook, owed, slept.append)
+
+    assert slept == [2, 0]
