@@ -72,7 +72,7 @@ class Event(Deferred, frozen=True):
 
     @classmethod
     def _type_schema(cls) -> dict[str, str]:
-        """Say which values `type` has, in the words of JSON Schema."""
+        """Return which values `type` has, as a JSON Schema."""
         return {"const": f"{cls.__module__}.{cls.__qualname__}"}
 
     @classmethod
@@ -90,7 +90,7 @@ class Event(Deferred, frozen=True):
         return hash(self.id)
 
 
-# What is wrong with an event of a user's own is to be said where that is defined.
+# An error in a user's event class is to be raised where the class is defined.
 Event.model_config["defer_build"] = False
 
 
@@ -143,7 +143,7 @@ class StateTransition(Event, frozen=True, defer_build=True):
         return (self.to_state.timestamp - self.from_state.timestamp).total_seconds()
 
     def _with_run(self, run: Run) -> Self:
-        # Beside the fields on purpose: it is neither compared nor serialised.
+        # Not a field on purpose: the run is neither compared nor serialised.
         object.__setattr__(self, "_run", run)
 
         return self
@@ -162,7 +162,7 @@ class TaskRunTransition(StateTransition, frozen=True):
 
 
 class HookOutcome(Event, frozen=True, defer_build=True):
-    """What came of one attempt to run a hook; `follows` is the transition it was owed.
+    """The outcome of one attempt to run a hook; `follows` is the transition that it was owed.
 
     `duration` is in seconds; `attempt` counts from 1.
     """
@@ -224,9 +224,9 @@ class ListenerFailed(Event, frozen=True, defer_build=True):
 
 
 class JournalEvent(Event, frozen=True, defer_build=True):
-    """Whether the journal can be written; `lost` counts what will never be in it, in lines.
+    """Whether the journal can be written; `lost` counts the lines that will never be in it.
 
-    Listeners hear of it in whatever thread finds it out.
+    Listeners are called in whatever thread notices it.
     """
 
     lost: int
@@ -258,23 +258,23 @@ E = TypeVar("E", bound=Event)
 
 
 def fact(kind: type[E], follows: UUID | None = None, /, **values: Any) -> E:
-    """Make an event of values that are valid, named in the order of the fields.
+    """Make an event of valid values, which are named in the order of the fields.
 
-    Where there is trouble to tell of, pydantic may be unable to build the schema that validates:
-    it opens files for that.
+    They are not validated: pydantic opens files to build the schema for that, which may be what
+    has just failed.
     """
-    every = {"id": new_id(), "occurred": datetime.now(UTC), "follows": follows, **values}
+    fields = {"id": new_id(), "occurred": datetime.now(UTC), "follows": follows, **values}
 
-    return record(kind, every, set(kind.model_fields))
+    return record(kind, fields, set(kind.model_fields))
 
 
 def transition_event(fact: Transition) -> StateTransition:
     """Make the event of a transition. Nothing else does."""
-    run, entered, left = fact.run, fact.to_state, fact.from_state
+    run, to_state, from_state = fact.run, fact.to_state, fact.from_state
     kind = TaskRunTransition if isinstance(run, TaskRun) else FlowRunTransition
     values = {
-        "id": entered.id,
-        "occurred": entered.timestamp,
+        "id": to_state.id,
+        "occurred": to_state.timestamp,
         "follows": fact.follows,
         "run_type": run.run_type,
         "run_id": run.id,
@@ -283,8 +283,8 @@ def transition_event(fact: Transition) -> StateTransition:
         "flow_run_id": run.flow_run_id,
         "parent_run_id": run.parent_run_id,
         "root_flow_run_id": run.root_flow_run_id,
-        "from_state": None if left is None else left.detached(),
-        "to_state": entered.detached(),
+        "from_state": None if from_state is None else from_state.detached(),
+        "to_state": to_state.detached(),
         "tags": run.labels,
         "run_count": fact.run_count,
         "sequence": fact.sequence,
@@ -298,20 +298,20 @@ _ABSTRACT: Final = frozenset({Event, StateTransition, HookOutcome, JournalEvent}
 
 
 def catalogue() -> dict[str, type[Event]]:
-    """Give every class of events that is defined, eventflow's and users', by qualified name."""
-    found: dict[str, type[Event]] = {}
+    """Return every class of events that is defined, eventflow's and users', by qualified name."""
+    classes: dict[str, type[Event]] = {}
     pending: list[type[Event]] = [Event]
     while pending:
         kind = pending.pop()
         pending += kind.__subclasses__()
         if kind not in _ABSTRACT:
-            found[f"{kind.__module__}.{kind.__qualname__}"] = kind
+            classes[f"{kind.__module__}.{kind.__qualname__}"] = kind
 
-    return dict(sorted(found.items()))
+    return dict(sorted(classes.items()))
 
 
 def schema() -> dict[str, Any]:
-    """Give the JSON Schema of every event in the catalogue, as one document.
+    """Return the JSON Schema of every event in the catalogue, as one document.
 
     An event's JSON form is valid under the one entry of `oneOf` that its `type` belongs to.
     """

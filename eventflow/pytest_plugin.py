@@ -1,4 +1,4 @@
-"""Fixtures for pytest: captured events, and a bus and a home for one test."""
+"""Fixtures for pytest: captured events; an isolated bus and home."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ __all__ = ["eventflow_events", "eventflow_isolated"]
 
 @pytest.fixture
 def eventflow_isolated(tmp_path: Path) -> Iterator[Isolated]:
-    """Give a test a bus, a home and a result cache of its own."""
+    """Run a test with a bus, a home and a result cache of its own."""
     with isolated(tmp_path / "eventflow-home") as own:
         yield own
 
 
 @pytest.fixture
 def eventflow_events(eventflow_isolated: Isolated) -> Iterator[list[Event]]:
-    """Give a test the list of every event that is published during it, on a bus of its own."""
+    """Capture every event that is published during a test, on a bus of its own, in a list."""
     with capture_events() as events:
         yield events

@@ -1,4 +1,4 @@
-"""Help for tests: what was published, and a bus and a home of a test's own."""
+"""Helpers for tests: capture events; isolate the bus, the home and the result cache."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ __all__ = ["Isolated", "capture_events", "isolated"]
 
 
 class Isolated(NamedTuple):
-    """What an `isolated` block has of its own."""
+    """The bus and the home of an `isolated` block."""
 
     bus: EventBus
     home: Path
@@ -35,10 +35,10 @@ def capture_events() -> Iterator[list[Event]]:
 
 @contextmanager
 def isolated(home: Path | None = None) -> Iterator[Isolated]:
-    """Give a block of code a bus, a home and a result cache of its own.
+    """Run a block with a bus, a home and a result cache of its own.
 
-    The home is a temporary folder, unless one is given. There is no guardian: hooks of a test
-    that is killed are nobody's concern.
+    The home is a temporary folder, unless one is given. There is no guardian: the hooks of a test
+    that is killed need not run.
     """
     with contextlib.ExitStack() as stack:
         if home is None:

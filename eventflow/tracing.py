@@ -27,7 +27,7 @@ _LOUD: Final = frozenset({StateType.FAILED, StateType.CRASHED})
 
 
 def enable(bus: EventBus | None = None) -> Subscription:
-    """Log what happens on a bus, by default the one in force; cancel what is given to end it.
+    """Log what happens on a bus, by default the one in force; cancel the result to stop.
 
     One line for each transition and each hook outcome goes to the logger `eventflow.trace`: at
     level INFO, for a retry at WARNING, for what failed or crashed at ERROR. Logging is set up
@@ -39,9 +39,9 @@ def enable(bus: EventBus | None = None) -> Subscription:
     """
     configure()
     chosen = current_bus() if bus is None else bus
-    for one in chosen.subscriptions:
-        if one.listener is _trace:
-            return one
+    for subscription in chosen.subscriptions:
+        if subscription.listener is _trace:
+            return subscription
 
     return chosen.subscribe(_trace)
 
@@ -58,7 +58,7 @@ def _trace(event: Event) -> None:
 
 
 def _facts(event: StateTransition | HookOutcome) -> dict[str, Any]:
-    """Give what both kinds of line say."""
+    """Return the keys that both kinds of line have."""
     return {
         "type": event.type,
         "run_type": event.run_type,
@@ -72,19 +72,19 @@ def _facts(event: StateTransition | HookOutcome) -> dict[str, Any]:
 
 
 def _transition(event: StateTransition) -> tuple[int, str, dict[str, Any]]:
-    left, entered = event.from_state, event.to_state
-    cause = entered.message if entered.error is None else str(entered.error)
-    message = entered.name if left is None else f"{left.name} → {entered.name}"
+    from_state, to_state = event.from_state, event.to_state
+    cause = to_state.message if to_state.error is None else str(to_state.error)
+    message = to_state.name if from_state is None else f"{from_state.name} → {to_state.name}"
     if event.run_count > 1:
         message += f" (attempt {event.run_count})"
     if event.duration is not None:
         message += f" after {in_words(event.duration)}"
     more = {
-        "from_state": None if left is None else left.name,
-        "to_state": entered.name,
+        "from_state": None if from_state is None else from_state.name,
+        "to_state": to_state.name,
         "attempt": event.run_count,
         "cause": cause,
-        **_error(entered.error),
+        **_error(to_state.error),
     }
 
     return _level(event), _with_cause(message, cause), more
@@ -101,8 +101,8 @@ def _outcome(event: HookOutcome) -> tuple[int, str, dict[str, Any]]:
     error = event.error if isinstance(event, HookFailed | HookDeadLettered) else None
     cause = None if error is None else str(error)
     name = event.hook.rpartition(":")[2]
-    told = {HookFailed: "failed", HookDeadLettered: "is given up"}.get(type(event), "succeeded")
-    message = f"hook {name} for {event.state_name} {told}"
+    outcome = {HookFailed: "failed", HookDeadLettered: "is given up"}.get(type(event), "succeeded")
+    message = f"hook {name} for {event.state_name} {outcome}"
     if event.attempt > 1:
         message += f" (attempt {event.attempt})"
     message += f" after {in_words(event.duration)}"
@@ -126,7 +126,7 @@ def _error(error: ErrorInfo | None) -> dict[str, str | None]:
 
 
 def _with_cause(message: str, cause: str | None) -> str:
-    # The whole cause is a field of its own; a line for people stays one line.
+    # The first line only: the whole cause is a key of its own.
     return f"{message}: {cause.splitlines()[0]}" if cause else message
 
 
@@ -135,10 +135,10 @@ def _text(value: object) -> str | None:
 
 
 def in_words(seconds: float) -> str:
-    """Say a duration as people do: `84 µs`, `1.2 ms`, `3.4 s`, `2 min 05 s`, `1 h 02 min`."""
+    """Format a duration for people: `84 µs`, `1.2 ms`, `3.4 s`, `2 min 05 s`, `1 h 02 min`."""
     if seconds < 0.001:  # noqa: PLR2004 - a millisecond
         return f"{seconds * 1_000_000:.0f} µs"
-    if seconds < 0.9995:  # noqa: PLR2004 - what is not a second when rounded
+    if seconds < 0.9995:  # noqa: PLR2004 - rounds to less than a second
         return f"{seconds * 1_000:.3g} ms"
     if seconds < 60:  # noqa: PLR2004 - a minute
         return f"{seconds:.1f} s"

@@ -33,7 +33,7 @@ from eventflow.testing import Isolated, capture_events
 
 
 class Shipped(Event):
-    """A fact of one's own."""
+    """A user's own event."""
 
     order: int
     to: str = "home"
@@ -109,7 +109,7 @@ def test_json_gives_an_event_back(event: Event) -> None:
 
 
 def test_every_class_is_in_the_catalogue() -> None:
-    """What is generated above is all there is in eventflow, and one's own come in by themselves."""
+    """It has every class that is generated above, and users' own as they are defined."""
     found = events.catalogue()
     own = {name: kind for name, kind in found.items() if kind.__module__ == "eventflow.events"}
 
@@ -200,16 +200,16 @@ def test_transitions_of_a_run(eventflow_isolated: Isolated) -> None:
 
     with capture_events() as seen:
         outer()
-    transitions = [one for one in seen if isinstance(one, StateTransition)]
-    of_task = [one for one in transitions if isinstance(one, TaskRunTransition)]
+    transitions = [event for event in seen if isinstance(event, StateTransition)]
+    of_task = [event for event in transitions if isinstance(event, TaskRunTransition)]
 
-    assert [one.type for one in of_task] == [
+    assert [event.type for event in of_task] == [
         f"eventflow.task-run.{name}" for name in ("Pending", "Running", "Completed")
     ]
-    assert [one.sequence for one in of_task] == [0, 1, 2]
-    assert [one.follows for one in of_task] == [None, of_task[0].id, of_task[1].id]
-    assert [one.id for one in of_task] == [one.to_state.id for one in of_task]
-    assert [one.occurred for one in of_task] == [one.to_state.timestamp for one in of_task]
+    assert [event.sequence for event in of_task] == [0, 1, 2]
+    assert [event.follows for event in of_task] == [None, of_task[0].id, of_task[1].id]
+    assert [event.id for event in of_task] == [event.to_state.id for event in of_task]
+    assert [event.occurred for event in of_task] == [event.to_state.timestamp for event in of_task]
     assert of_task[0].duration is None
     assert (of_task[1].duration or 0) >= 0
     last = of_task[-1]

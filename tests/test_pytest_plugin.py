@@ -1,4 +1,4 @@
-"""The fixtures, as a user's own test-suite gets them."""
+"""The fixtures, as they are used in a user's test suite."""
 
 from __future__ import annotations
 

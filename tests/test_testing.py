@@ -1,4 +1,4 @@
-"""Help for tests: captured events, an isolated bus and home."""
+"""Helpers for tests: captured events, an isolated bus and home."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def test_what_is_captured_while_a_listener_reacts_is_in_order(eventflow_isolated
 
 
 def test_an_isolated_block_has_everything_of_its_own(tmp_path: Path) -> None:
-    """Bus, home and cache; what was before is back afterwards, and the folder is gone."""
+    """Bus, home and cache; the former ones are restored afterwards, and the folder is removed."""
     before = (current_bus(), EVENTFLOW_HOME.value(), result_cache.results())
     with isolated() as own:
         assert current_bus() is own.bus is not before[0]
@@ -62,19 +62,19 @@ def test_an_isolated_block_has_everything_of_its_own(tmp_path: Path) -> None:
 
 
 def test_an_isolated_block_has_a_journal_of_its_own(tmp_path: Path) -> None:
-    """It is kept in the block's home, and nothing of it is left open or owed behind the block."""
+    """It is in the block's home; nothing of it is open or owed after the block."""
     with isolated(tmp_path) as own:
         work()
-        account = recorder()
-        assert account is not None
-        assert account.flush()
-        assert len(account.journal.runs(RunQuery())) == 1
+        journalled = recorder()
+        assert journalled is not None
+        assert journalled.flush()
+        assert len(journalled.journal.runs(RunQuery())) == 1
         assert (tmp_path / "journal.db").is_file()
         (folder,) = (tmp_path / "journal.db-owners").iterdir()
         with isolated():
             work()
-    assert len(account.journal.runs(RunQuery())) == 1
+    assert len(journalled.journal.runs(RunQuery())) == 1
     assert not folder.exists()
     assert own.bus.recorder is None
-    account.journal.close()
+    journalled.journal.close()
     assert EVENTFLOW_GUARDIAN.value() is False

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, TypeAlias
 
 import pytest
@@ -16,6 +16,16 @@ from eventflow.testing import Isolated
 OwnStderr: TypeAlias = Callable[[Callable[[], object]], list[str]]
 
 pytestmark = pytest.mark.usefixtures("eventflow_isolated")
+
+
+@pytest.fixture(autouse=True)
+def _restored_logger() -> Iterator[None]:
+    """Undo what `enable` sets on the logger: its level would hide lines from other tests."""
+    logger = logging.getLogger("eventflow")
+    handlers, level = logger.handlers[:], logger.level
+    yield
+    logger.handlers[:] = handlers
+    logger.setLevel(level)
 
 
 @task(retries=1)
@@ -33,9 +43,9 @@ def tries() -> str:
 
 @pytest.fixture
 def own_stderr(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> OwnStderr:
-    """Give a function that runs another as a program without logging of its own would.
+    """Return a function that runs another as in a program that has not set up logging.
 
-    It gives the lines that were written to stderr.
+    It returns the lines that were written to stderr.
     """
 
     def run(work: Callable[[], object]) -> list[str]:
@@ -50,16 +60,16 @@ def own_stderr(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[st
 
 
 def traced(caplog: pytest.LogCaptureFixture) -> list[Any]:
-    """Give the records of the trace itself."""
-    return [one for one in caplog.records if one.name == "eventflow.trace"]
+    """Return the records of the trace itself."""
+    return [record for record in caplog.records if record.name == "eventflow.trace"]
 
 
 def test_every_transition_is_a_line(caplog: pytest.LogCaptureFixture) -> None:
-    """What the run was, where it went, how long it took, which attempt, and why."""
+    """It names the run, the states, the duration, the attempt and the cause."""
     tracing.enable()
     tries()
     records = traced(caplog)
-    assert [(one.run_type, one.from_state, one.to_state, one.attempt) for one in records] == [
+    assert [(line.run_type, line.from_state, line.to_state, line.attempt) for line in records] == [
         ("flow", None, "Pending", 0),
         ("flow", "Pending", "Running", 1),
         ("task", None, "Pending", 0),
@@ -82,11 +92,11 @@ def test_every_transition_is_a_line(caplog: pytest.LogCaptureFixture) -> None:
     assert failed.getMessage().endswith(": ValueError: first line")
 
 
-def test_levels_say_how_bad_it_is(caplog: pytest.LogCaptureFixture) -> None:
+def test_levels_tell_failures_apart(caplog: pytest.LogCaptureFixture) -> None:
     """INFO is the rule; a retry is a WARNING, a failure an ERROR."""
     tracing.enable()
     tries()
-    levels = {one.to_state: one.levelname for one in traced(caplog)}
+    levels = {record.to_state: record.levelname for record in traced(caplog)}
     assert levels == {
         "Pending": "INFO",
         "Running": "INFO",
@@ -98,7 +108,7 @@ def test_levels_say_how_bad_it_is(caplog: pytest.LogCaptureFixture) -> None:
 
 
 def test_every_outcome_of_a_hook_is_a_line(caplog: pytest.LogCaptureFixture) -> None:
-    """A hook's success, each failure, and its giving up."""
+    """The success of a hook, each failure, and its dead letter."""
 
     def fine(flow: object, run: FlowRun, state: object) -> None:
         """Do nothing."""
@@ -112,8 +122,8 @@ def test_every_outcome_of_a_hook_is_a_line(caplog: pytest.LogCaptureFixture) -> 
 
     tracing.enable()
     hooked()
-    outcomes = [one for one in traced(caplog) if hasattr(one, "hook")]
-    assert [(one.type.rpartition(".")[2], one.attempt, one.levelname) for one in outcomes] == [
+    outcomes = [record for record in traced(caplog) if hasattr(record, "hook")]
+    assert [(line.type.rpartition(".")[2], line.attempt, line.levelname) for line in outcomes] == [
         ("HookSucceeded", 1, "INFO"),
         ("HookFailed", 1, "ERROR"),
         ("HookFailed", 2, "ERROR"),
@@ -130,7 +140,7 @@ def test_every_outcome_of_a_hook_is_a_line(caplog: pytest.LogCaptureFixture) -> 
 def test_a_bus_is_traced_once(
     caplog: pytest.LogCaptureFixture, eventflow_isolated: Isolated
 ) -> None:
-    """Enabling again gives the same subscription; cancelling it ends the lines for good."""
+    """Enabling it again returns the same subscription; no line is logged once it is cancelled."""
     subscription = tracing.enable()
     assert tracing.enable(eventflow_isolated.bus) is subscription
     tries()
@@ -160,13 +170,13 @@ def test_lines_for_machines_are_flat_json(own_stderr: OwnStderr) -> None:
         raise OSError("no network")
 
     with temporary_settings({EVENTFLOW_LOG_FORMAT: "json"}):
-        said = [json.loads(line) for line in own_stderr(tries)]
-    assert all(not isinstance(one, dict | list) for line in said for one in line.values())
-    failed = next(line for line in said if line.get("to_state") == "Failed")
+        lines = [json.loads(line) for line in own_stderr(tries)]
+    assert all(not isinstance(value, dict | list) for line in lines for value in line.values())
+    failed = next(line for line in lines if line.get("to_state") == "Failed")
     assert failed["level"] == "error"
     assert failed["logger"] == "eventflow.trace"
     assert failed["event"].startswith("Retrying → Failed (attempt 2) after ")
-    (trace,) = (line["exception"] for line in said if "exception" in line)
+    (trace,) = (line["exception"] for line in lines if "exception" in line)
     assert trace.startswith("Traceback (most recent call last):\n")
     assert trace.endswith("OSError: no network")
 
@@ -179,15 +189,15 @@ def test_lines_for_people_are_short(own_stderr: OwnStderr) -> None:
         get_run_logger().warning("hello", state="blue", count=3)
 
     with temporary_settings({EVENTFLOW_LOG_FORMAT: "console"}):
-        said = [line.split(maxsplit=3) for line in own_stderr(speaks)]
-    assert [line[1] for line in said] == ["INFO", "INFO", "WARNING", "INFO"]
-    assert all(line[2].startswith("speaks/") for line in said)
-    assert said[2][3] == "hello state=blue count=3"
-    assert said[3][3].startswith("Running → Completed after ")
+        lines = [line.split(maxsplit=3) for line in own_stderr(speaks)]
+    assert [line[1] for line in lines] == ["INFO", "INFO", "WARNING", "INFO"]
+    assert all(line[2].startswith("speaks/") for line in lines)
+    assert lines[2][3] == "hello state=blue count=3"
+    assert lines[3][3].startswith("Running → Completed after ")
 
 
 def test_the_level_is_a_setting(own_stderr: OwnStderr) -> None:
-    """At level ERROR only what failed is said."""
+    """At level ERROR only failures are logged."""
     with temporary_settings({EVENTFLOW_LOG_LEVEL: "ERROR", EVENTFLOW_LOG_FORMAT: "console"}):
         (only,) = own_stderr(tries)
     assert "Retrying → Failed (attempt 2)" in only
@@ -205,6 +215,6 @@ def test_the_level_is_a_setting(own_stderr: OwnStderr) -> None:
         (3_725, "1 h 02 min"),
     ],
 )
-def test_durations_are_said_in_words(seconds: float, words: str) -> None:
+def test_durations_are_formatted_for_people(seconds: float, words: str) -> None:
     """The unit fits the size."""
     assert tracing.in_words(seconds) == words

@@ -13,7 +13,7 @@ from uuid import UUID
 from eventflow.client.archive import Archive, RunTransition
 from eventflow.context import LoadingStopped, RunContext, without_runs
 from eventflow.definitions.definition import Definition
-from eventflow.hooks.references import Place, place, resolve
+from eventflow.hooks.references import ParsedReference, parse_reference, resolve
 from eventflow.journal.rows import RunRow, state_of
 from eventflow.primitives.callables import MAIN
 from eventflow.recovery.lookup import stand_in
@@ -128,7 +128,7 @@ def _parameters(text: str | None) -> Mapping[str, Any]:
 
 def _found(row: RunRow) -> Definition[Any, Any] | None:
     """Give the flow or task that a run was of, if it can be had without running a program."""
-    at = place(row.reference)
+    at = parse_reference(row.reference)
     module = _loaded(at)
     found = None if module is None or not at.is_exact else resolve(module, at.path)
     fits = isinstance(found, Definition) and found.run_type == row.run_type
@@ -136,7 +136,7 @@ def _found(row: RunRow) -> Definition[Any, Any] | None:
     return found if fits else None
 
 
-def _loaded(at: Place) -> Any:
+def _loaded(at: ParsedReference) -> Any:
     if at.file is not None:
         every = list(sys.modules.values())
         return next((one for one in every if getattr(one, "__file__", None) == at.file), None)

@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Final, Generic, ParamSpec, Self, TypeAlias, Ty
 
 from eventflow.definitions.parameters import Parameters
 from eventflow.errors import SignatureMismatchError
-from eventflow.eventbus.subscriptions import Phase, Subscription
+from eventflow.eventbus.subscriptions import Subscription
 from eventflow.hooks.declaration import KINDS, Hook, HookFunction
 from eventflow.hooks.receiver import HookReceiver
 from eventflow.primitives.callables import is_async, qualified_name
@@ -130,7 +130,7 @@ class Definition(Generic[P, R]):
     def _declare(self) -> None:
         # A new tuple each time: the bus takes it for the sign that routes must be made anew.
         self.origin.declared = tuple(
-            Subscription(hook.fn, HookReceiver(hook), hook.filter(), serial=0, phase=Phase.HOOK)
+            Subscription(hook.fn, HookReceiver(hook), hook.filter(), serial=0, hook=hook)
             for _, hook in self.origin._hooks  # noqa: SLF001 - its own kind
         )
 

@@ -1,4 +1,4 @@
-"""The bus: publish, subscribe, stream, wait for, explain; and which bus is in force."""
+"""The bus: publish, subscribe, stream, wait for, explain; and the bus in force."""
 
 from __future__ import annotations
 
@@ -8,36 +8,20 @@ import itertools
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager
 from contextvars import ContextVar
-from typing import Any, Final, TypeVar, Unpack, cast, overload
+from typing import Any, Final, TypeVar, Unpack, overload
 
 from anyio import to_thread
 
 from eventflow.eventbus.filters import Filter, Selection
 from eventflow.eventbus.mailbox import EventStream, Mailbox, Overflow, check_policy
-from eventflow.eventbus.publication import Publication, failure_of
-from eventflow.eventbus.receivers import InlineReceiver, MailboxReceiver, QueuedReceiver
-from eventflow.eventbus.routing import NOWHERE, Explanation, Route, Router
-from eventflow.eventbus.subscriptions import (
-    Listener,
-    Phase,
-    Receiver,
-    Subscription,
-    TransitionRecorder,
-)
+from eventflow.eventbus.publication import Publication, following, log_failure
+from eventflow.eventbus.receivers import MailboxReceiver, QueuedReceiver, receiver_for
+from eventflow.eventbus.routing import NO_ROUTE, Explanation, Route, Router
+from eventflow.eventbus.subscriptions import Listener, Receiver, Subscription, TransitionRecorder
 from eventflow.events import Event, ListenerFailed
-from eventflow.primitives.callables import is_async
 from eventflow.runs.run import Transition
 
-__all__ = [
-    "EventBus",
-    "EventStream",
-    "Explanation",
-    "bus",
-    "bus_of_runs",
-    "compose_with",
-    "current_bus",
-    "use_bus",
-]
+__all__ = ["EventBus", "bus", "bus_of_runs", "compose_with", "current_bus", "use_bus"]
 
 E = TypeVar("E", bound=Event)
 L = TypeVar("L", bound=Listener)
@@ -48,15 +32,15 @@ class EventBus:
 
     Listeners receive an event in the order of their subscription, a higher `priority` first.
     A sync listener is called inline. An async listener has a queue of its own: it sees events
-    in the order they were published, and delays nobody until the queue is full. A listener
-    that raises is logged and published as `ListenerFailed`, and stops nobody else. What a
-    listener publishes itself is heard by all after the event that it was given.
+    in the order they were published, and delays no publisher until the queue is full. The failure
+    of a listener is logged and published as `ListenerFailed`, and stops no other listener. What a
+    listener publishes itself is delivered to all after the event that it was given.
     """
 
     def __init__(self) -> None:
         self._router = Router()
         self._serials = itertools.count(1)
-        # What the settings ask for is attached before the first run: see `bus_of_runs`.
+        # Set by the composition root before the first run: see `bus_of_runs`.
         self.recorder: TransitionRecorder | None = None
         self.composed = False
 
@@ -105,7 +89,7 @@ class EventBus:
 
         An async listener runs on the event loop that is running at the subscription, and ends
         with it; without one it runs on a background loop, until the process ends. Either way it
-        has a few seconds to catch up with what was published before.
+        has a few seconds to finish what was published before.
 
         Raises:
             TypeError: the listener is not callable, or a keyword is unknown or of a wrong type.
@@ -116,16 +100,11 @@ class EventBus:
         if not isinstance(priority, int | float):
             raise TypeError(f"priority must be a number, but is {priority!r}.")
 
-        def add(listener: Any) -> Subscription:
-            if not callable(listener):
-                raise TypeError(f"A listener must be callable, but got {listener!r}.")
-            if not is_async(listener):
-                receiver: Receiver = InlineReceiver(listener)
-                return self.attach(listener, receiver, chosen, priority=priority, once=once)
-            reader = cast("Callable[[Any], Awaitable[object]]", listener)
-            queued = QueuedReceiver(reader, self._alistener_failed, size, overflow)
-            subscription = self.attach(listener, queued, chosen, priority=priority, once=once)
-            queued.when_over = subscription.cancel
+        def add(listener: object) -> Subscription:
+            receiver = receiver_for(listener, self._alistener_failed, size, overflow)
+            subscription = self.attach(listener, receiver, chosen, priority=priority, once=once)
+            if isinstance(receiver, QueuedReceiver):
+                receiver.on_end = subscription.cancel
             return subscription
 
         def decorate(listener: L) -> L:
@@ -140,17 +119,17 @@ class EventBus:
         receiver: Receiver,
         chosen: Filter,
         *,
-        phase: Phase = Phase.LISTENER,
+        hook: Any = None,
         priority: float = 0,
         once: bool = False,
     ) -> Subscription:
-        """Subscribe with a receiver of one's own; hooks come in here."""
+        """Subscribe with a receiver of one's own; `hook` is the `Hook` that it runs, if any."""
         subscription = Subscription(
             listener,
             receiver,
             chosen,
             serial=next(self._serials),
-            phase=phase,
+            hook=hook,
             priority=priority,
             once=once,
             on_cancel=self._router.remove,
@@ -162,10 +141,10 @@ class EventBus:
     # -- publishing -------------------------------------------------------------------------
 
     def publish(self, event: E, *, follows: Event | None = None) -> E:
-        """Publish an event from sync code; gives it back, with `follows` filled in.
+        """Publish an event from sync code; returns it, with `follows` filled in.
 
-        Sync listeners have run when this returns; async ones have it in their queue. Where a
-        full queue asks its publishers to wait, this blocks, but never a running event loop.
+        Sync listeners have run when this returns; async ones have it in their queue. Where the
+        overflow policy of a full queue is "block", this blocks, but never a running event loop.
 
         Raises:
             TypeError: it is no event.
@@ -174,19 +153,19 @@ class EventBus:
         """
         route = self._router.of_event(event)
         if follows is not None:
-            event = _following(event, follows)
-        if route is NOWHERE:
+            event = following(event, follows)
+        if route is NO_ROUTE:
             return event
         publication = Publication(event, self._listener_failed, event)
-        publication.listeners(route.listeners)
+        publication.call_listeners(route.listeners)
         if route.hooks:
-            publication.hooks(route.owed(event))
-        publication.end()
+            publication.run_hooks(route.hooks_for(event))
+        publication.raise_deferred()
 
         return event
 
     async def apublish(self, event: E, *, follows: Event | None = None) -> E:
-        """Publish an event from async code, which waits where a full queue asks for it.
+        """Publish an event from async code; waits where the policy of a full queue is "block".
 
         Raises:
             TypeError: it is no event.
@@ -194,25 +173,25 @@ class EventBus:
         """
         route = self._router.of_event(event)
         if follows is not None:
-            event = _following(event, follows)
-        if route is NOWHERE:
+            event = following(event, follows)
+        if route is NO_ROUTE:
             return event
         publication = Publication(event, self._listener_failed, event)
-        left = publication.begin(route.listeners)
-        owed = route.owed(event)
-        if left or owed:
-            await publication.finish(owed)
+        incomplete = publication.start(route.listeners)
+        hooks = route.hooks_for(event)
+        if incomplete or hooks:
+            await publication.complete(hooks)
         else:
-            publication.end()
+            publication.raise_deferred()
 
         return event
 
     def listens_for(self, kind: type[Event]) -> bool:
-        """Say whether anyone subscribed to such events: who asks need not build one for nobody."""
-        return self._router.of_kind(kind) is not NOWHERE
+        """Return whether events of a class have subscribers, so that none is built in vain."""
+        return self._router.of_kind(kind) is not NO_ROUTE
 
     def publish_transition(self, fact: Transition) -> None:
-        """Publish that a run entered a state, from sync code; builds no event for nobody.
+        """Publish a transition from sync code; its event is built for the first listener.
 
         Raises:
             BaseException: whatever other than an Exception a listener or hook raised, once all
@@ -220,29 +199,29 @@ class EventBus:
         """
         route = self._router.of_transition(fact)
         recorder = self.recorder
-        if recorder is None and route is NOWHERE:
+        if recorder is None and route is NO_ROUTE:
             return
-        owed = route.owed(fact)
+        owed = route.hooks_for(fact)
         if recorder is not None and recorder.record(fact, owed, observed=bool(route.listeners)):
             recorder.wait()
-        if route is NOWHERE:
+        if route is NO_ROUTE:
             return
         publication = Publication(fact, self._listener_failed)
         if route.listeners:
-            publication.listeners(route.listeners)
+            publication.call_listeners(route.listeners)
         if owed:
-            publication.hooks(owed)
-        publication.end()
+            publication.run_hooks(owed)
+        publication.raise_deferred()
 
     def begin_transition(self, fact: Transition) -> Awaitable[None] | None:
         """Publish a transition from async code, as far as that goes without awaiting.
 
-        Gives what is left to be awaited, if anything: a caller that gives it a task of its own
-        pays for that only where something has to be waited for. Raises as `publish_transition`.
+        Returns what has to be awaited to complete it, if anything: a caller need not make a task
+        where there is nothing to wait for. Raises as `publish_transition`.
         """
         route = self._router.of_transition(fact)
         recorder = self.recorder
-        owed = route.owed(fact)
+        owed = route.hooks_for(fact)
         if recorder is not None and recorder.record(fact, owed, observed=bool(route.listeners)):
             return self._wait_and_publish(recorder, fact, route, owed)
 
@@ -256,30 +235,30 @@ class EventBus:
         owed: Sequence[Subscription],
     ) -> None:
         await to_thread.run_sync(recorder.wait)
-        left = self._begin(fact, route, owed)
-        if left is not None:
-            await left
+        completion = self._begin(fact, route, owed)
+        if completion is not None:
+            await completion
 
     def _begin(
         self, fact: Transition, route: Route, owed: Sequence[Subscription]
     ) -> Awaitable[None] | None:
-        if route is NOWHERE:
+        if route is NO_ROUTE:
             return None
         publication = Publication(fact, self._listener_failed)
-        left = publication.begin(route.listeners)
-        if left or owed:
-            return publication.finish(owed)
-        publication.end()
+        incomplete = publication.start(route.listeners)
+        if incomplete or owed:
+            return publication.complete(owed)
+        publication.raise_deferred()
 
         return None
 
     def _listener_failed(self, listener: object, event: Event, error: BaseException) -> None:
-        failure = failure_of(listener, event, error, wanted=self.listens_for(ListenerFailed))
+        failure = log_failure(listener, event, error, wanted=self.listens_for(ListenerFailed))
         if failure is not None:
             self.publish(failure)
 
     async def _alistener_failed(self, listener: object, event: Event, error: BaseException) -> None:
-        failure = failure_of(listener, event, error, wanted=self.listens_for(ListenerFailed))
+        failure = log_failure(listener, event, error, wanted=self.listens_for(ListenerFailed))
         if failure is not None:
             await self.apublish(failure)
 
@@ -294,9 +273,9 @@ class EventBus:
     ) -> AbstractAsyncContextManager[EventStream]:
         """Read the selected events, in the order they were published, with `async for`.
 
-        It begins with the block. At most `size` events wait to be read; beyond that the oldest
+        It starts with the block. At most `size` events wait to be read; beyond that the oldest
         are dropped and counted in `events.dropped`, unless `overflow` says otherwise. ("block"
-        makes publishers wait: then something else than the reader must publish.)
+        makes publishers wait: then the reader itself must not be the only publisher.)
 
         Raises:
             TypeError: a keyword is unknown or of a wrong type.
@@ -318,9 +297,7 @@ class EventBus:
     def wait_for(
         self, *, timeout: float | None = None, **selection: Unpack[Selection]
     ) -> Coroutine[Any, Any, Any]:
-        """Wait for the next event that is selected and give it.
-
-        `timeout` is in seconds; without it, this waits for ever.
+        """Wait for the next event that is selected, for `timeout` seconds at most; returns it.
 
         Raises:
             TimeoutError: none came within `timeout` seconds.
@@ -338,34 +315,24 @@ class EventBus:
             except TimeoutError:
                 raise TimeoutError(f"No event came within {timeout:g} s for: {chosen}.") from None
 
-    # -- looking ----------------------------------------------------------------------------
+    # -- inspecting -------------------------------------------------------------------------
 
     @property
     def subscriptions(self) -> list[Subscription]:
         """Every subscription, in the order of delivery."""
-        return self._router.everyone()
+        return self._router.subscriptions()
 
     @property
     def hook_count(self) -> int:
         """How many hooks are subscribed for whatever run matches."""
-        return self._router.hooks
+        return self._router.hook_count
 
     def explain(self, event: Event) -> list[Explanation]:
-        """Say of every subscription why it does or does not match the event.
-
-        The hooks that are declared on the run's own flow or task are among them.
-        """
+        """Return why each subscription, and each hook of the run itself, matches or does not."""
         return self._router.explain(event)
 
     def __repr__(self) -> str:
         return f"<EventBus with {len(self.subscriptions)} subscriptions>"
-
-
-def _following(event: E, follows: Event) -> E:
-    if not isinstance(follows, Event):
-        raise TypeError(f"follows must be the event that led to this one, but is {follows!r}.")
-
-    return event.model_copy(update={"follows": follows.id})
 
 
 _default: Final = EventBus()
@@ -373,7 +340,7 @@ _in_force: Final[ContextVar[EventBus | None]] = ContextVar("eventflow_bus", defa
 
 
 def current_bus() -> EventBus:
-    """Give the bus in force: the one of the innermost `use_bus` block, else the process's."""
+    """Return the bus in force: that of the innermost `use_bus` block, else the process's."""
     return _in_force.get() or _default
 
 
@@ -383,7 +350,7 @@ _composers: Final[list[Callable[[EventBus], None]]] = []
 def compose_with(compose: Callable[[EventBus], None]) -> None:
     """Call a function with each bus before the first run that publishes on it.
 
-    It attaches what the settings ask for, and then sets the bus's `composed`.
+    The function attaches what the settings ask for, and sets the bus's `composed`.
     """
     _composers.append(compose)
 
@@ -400,14 +367,14 @@ def bus_of_runs() -> EventBus:
 
 @contextlib.contextmanager
 def use_bus(chosen: EventBus) -> Iterator[EventBus]:
-    """Put a bus in force for a block: runs publish there, and `eventflow.bus` speaks for it.
+    """Put a bus in force for a block: runs publish there, and `eventflow.bus` stands for it.
 
     Raises:
         TypeError: it is no `EventBus`.
     """
     if not isinstance(chosen, EventBus):
         raise TypeError(f"use_bus takes an EventBus, but got {chosen!r}.")
-    # `eventflow.bus` itself would stand for itself for ever.
+    # `eventflow.bus` put in force itself would look itself up for ever.
     own = current_bus() if isinstance(chosen, _BusInForce) else chosen
     token = _in_force.set(own)
     try:
@@ -420,7 +387,7 @@ class _BusInForce(EventBus):
     """Stands for whatever bus is in force when it is used."""
 
     def __init__(self) -> None:
-        """Hold nothing: every attribute is that of the bus in force."""
+        """Set no attributes: every one is read from the bus in force."""
 
     def __getattribute__(self, name: str) -> Any:
         # Naughty, but a name imported once must not outlive the block it was meant for.

@@ -1,4 +1,4 @@
-"""What a subscription selects, and the index keys under which it is found."""
+"""Filters: what a subscription selects, and the topics under which it is indexed."""
 
 from __future__ import annotations
 
@@ -49,21 +49,21 @@ _KEYWORDS: Final = ", ".join(Selection.__annotations__)
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One condition of a filter; `late` where it is another for each run of a definition."""
+    """One condition of a filter; `per_run` if runs of one definition may differ in it."""
 
     what: str
     wanted: str
     admits: Callable[[Any], bool] = field(repr=False)
-    late: bool = False
+    per_run: bool = False
 
     def refusal(self, subject: object) -> str:
-        """Say why the subject is not admitted."""
+        """Return why the subject is not admitted."""
         return f"{self.what} is {_shown(subject, self.what)}, not {self.wanted}"
 
 
 @dataclass(frozen=True, slots=True)
 class Filter:
-    """A compiled selection: an event class, conditions, and where the index keeps it."""
+    """A compiled selection: an event class, conditions, and topics of the index."""
 
     event_type: type[Event]
     checks: tuple[Check, ...] = ()
@@ -71,14 +71,14 @@ class Filter:
     watches: Literal["run", "tag"] | None = None
 
     @property
-    def late(self) -> tuple[Check, ...]:
-        """The conditions that must be asked anew for each run."""
-        return tuple(check for check in self.checks if check.late)
+    def per_run_checks(self) -> tuple[Check, ...]:
+        """The conditions that must be checked again for each run."""
+        return tuple(check for check in self.checks if check.per_run)
 
     def admits_kind(self, kind: type[Event], subject: object) -> bool:
-        """Whether events of this class and definition are selected, late conditions aside."""
+        """Whether events of this class and definition are selected, conditions on runs aside."""
         return issubclass(kind, self.event_type) and all(
-            check.admits(subject) for check in self.checks if not check.late
+            check.admits(subject) for check in self.checks if not check.per_run
         )
 
     def admits(self, event: Event) -> bool:
@@ -86,7 +86,7 @@ class Filter:
         return self.refusal(event) is None
 
     def refusal(self, event: Event) -> str | None:
-        """Say why the event is not selected; None if it is."""
+        """Return why the event is not selected; None if it is."""
         if not isinstance(event, self.event_type):
             return f"event_type is {type(event).__name__}, not {self.event_type.__name__}"
         for check in self.checks:
@@ -99,8 +99,8 @@ class Filter:
     def of(cls, selection: Selection) -> Filter:
         """Compile the keywords of a subscription.
 
-        A state name that is not known but near a known one is warned about: a name of one's
-        own is right, a slip of the pen would wait for ever.
+        A state name that resembles a known one is warned about: a custom name is legal, but a
+        misspelt one would never match.
 
         Raises:
             TypeError: a keyword has a value of the wrong kind.
@@ -109,12 +109,12 @@ class Filter:
         unknown = ", ".join(sorted(selection.keys() - Selection.__annotations__.keys()))
         if unknown:
             raise TypeError(f"Events are selected by {_KEYWORDS}; there is no {unknown}.")
-        states = _several_states("state", selection.get("state"))
-        left = _several_states("from_state", selection.get("from_state"))
+        states = _read_states("state", selection.get("state"))
+        from_states = _read_states("from_state", selection.get("from_state"))
         checks = (
             *_run_type_checks(selection.get("run_type")),
             *_state_checks("state", "to_state", states),
-            *_state_checks("from_state", "from_state", left),
+            *_state_checks("from_state", "from_state", from_states),
             *_name_checks(selection.get("name")),
             *_definition_checks(selection.get("definition")),
             *_tag_checks(selection.get("tags")),
@@ -140,7 +140,7 @@ def _run_type_checks(run_type: RunType | None) -> Iterator[Check]:
         return
     if run_type not in ("flow", "task"):
         raise ValueError(f"run_type must be 'flow' or 'task', but is {run_type!r}.")
-    yield Check("run_type", repr(run_type), lambda it: _get(it, "run_type") == run_type)
+    yield Check("run_type", repr(run_type), lambda subject: _get(subject, "run_type") == run_type)
 
 
 def _state_checks(what: str, attribute: str, wanted: tuple[str, ...]) -> Iterator[Check]:
@@ -153,7 +153,11 @@ def _name_checks(name: str | None) -> Iterator[Check]:
         return
     if not isinstance(name, str):
         raise TypeError(f"name must be a string, with * and ? as wildcards, but is {name!r}.")
-    yield Check("name", repr(name), lambda it: fnmatchcase(_get(it, "definition_name", ""), name))
+
+    def has_name(subject: object) -> bool:
+        return fnmatchcase(_get(subject, "definition_name", ""), name)
+
+    yield Check("name", repr(name), has_name)
 
 
 def _definition_checks(definition: Any) -> Iterator[Check]:
@@ -162,7 +166,11 @@ def _definition_checks(definition: Any) -> Iterator[Check]:
     origin = getattr(definition, "origin", None)
     if origin is None:
         raise TypeError(f"definition must be a flow or a task, but is {definition!r}.")
-    yield Check("definition", repr(definition.name), lambda it: _origin(it) is origin)
+
+    def has_origin(subject: object) -> bool:
+        return _get(_get(subject, "definition"), "origin") is origin
+
+    yield Check("definition", repr(definition.name), has_origin)
 
 
 def _tag_checks(tags: Iterable[str] | None) -> Iterator[Check]:
@@ -171,22 +179,27 @@ def _tag_checks(tags: Iterable[str] | None) -> Iterator[Check]:
     subset = _tags(tags)
     if any(not isinstance(tag, str) for tag in subset):
         raise TypeError(f"tags must be strings, but are {tags!r}.")
-    shown = str(sorted(subset))
-    yield Check("tags", shown, lambda it: subset <= _get(it, "tags", frozenset()), late=True)
+
+    def has_tags(subject: object) -> bool:
+        tags: frozenset[str] = _get(subject, "tags", frozenset())
+        return subset <= tags
+
+    yield Check("tags", str(sorted(subset)), has_tags, per_run=True)
 
 
 def _run_id_checks(run_id: UUID | str | None) -> Iterator[Check]:
-    if run_id is not None:
-        key = _uuid(run_id)
-        yield Check("run_id", str(key), lambda it: _get(it, "run_id") == key, late=True)
+    if run_id is None:
+        return
+    wanted = _uuid(run_id)
+    yield Check("run_id", str(wanted), lambda run: _get(run, "run_id") == wanted, per_run=True)
 
 
 _ATTRIBUTES: Final = {"state": "to_state", "name": "definition_name"}
-"""What a keyword asks for, where it has another name on an event."""
+"""The attribute of an event that a keyword selects by, where it has another name."""
 
 
 def _check_fields(kind: type[Event], checks: Iterable[Check]) -> None:
-    """Refuse conditions that no such event could ever meet."""
+    """Refuse conditions that no event of the class can meet."""
     if issubclass(kind, StateTransition) or issubclass(StateTransition, kind):
         return
     for check in checks:
@@ -202,12 +215,6 @@ def _get(subject: object, attribute: str, default: Any = None) -> Any:
     return getattr(subject, attribute, default)
 
 
-def _origin(subject: object) -> object:
-    definition = _get(subject, "definition")
-
-    return getattr(definition, "origin", definition)
-
-
 def _shown(subject: object, what: str) -> str:
     value = _get(subject, _ATTRIBUTES.get(what, what))
     if what in {"state", "from_state"}:
@@ -221,7 +228,7 @@ def _shown(subject: object, what: str) -> str:
     return str(sorted(value)) if isinstance(value, frozenset) else repr(value)
 
 
-def _several_states(what: str, given: States) -> tuple[str, ...]:
+def _read_states(what: str, given: States) -> tuple[str, ...]:
     """Read one state's name or type, or several, and warn about a name that looks misspelt.
 
     Raises:
@@ -230,23 +237,20 @@ def _several_states(what: str, given: States) -> tuple[str, ...]:
     """
     if given is None:
         return ()
-    if isinstance(given, str):
-        several: tuple[str, ...] = (given,)
-    else:
-        several = tuple(_members(given))
-    if not several or "" in several:
+    states: tuple[str, ...] = (given,) if isinstance(given, str) else tuple(_members(given))
+    if not states or "" in states:
         raise ValueError(f"{what} names no state: {given!r}.")
-    for one in several:
-        if not isinstance(one, str):
-            raise TypeError(f"{what} must be a state's name or a StateType, but got {one!r}.")
-        if not isinstance(one, StateType):
-            _warn_if_misspelt(one)
+    for state in states:
+        if not isinstance(state, str):
+            raise TypeError(f"{what} must be a state's name or a StateType, but got {state!r}.")
+        if not isinstance(state, StateType):
+            _warn_if_misspelt(state)
 
-    return several
+    return states
 
 
 def _members(given: Any) -> Iterable[Any]:
-    # A state can be iterated too, over its fields.
+    # A State is iterable as well, over its fields.
     return given if isinstance(given, Iterable) and not isinstance(given, State) else (given,)
 
 
@@ -272,8 +276,8 @@ def _depth_of_caller() -> int:
 
 
 def _in_state(attribute: str, wanted: tuple[str, ...]) -> Callable[[Any], bool]:
-    types = {one for one in wanted if isinstance(one, StateType)}
-    names = {one for one in wanted if not isinstance(one, StateType)}
+    types = {state for state in wanted if isinstance(state, StateType)}
+    names = {state for state in wanted if not isinstance(state, StateType)}
 
     def admits(subject: Any) -> bool:
         state = _get(subject, attribute)
@@ -292,11 +296,11 @@ def _uuid(value: UUID | str) -> UUID:
 
 
 _WATCHES: Final[dict[str, Literal["run", "tag"]]] = {"run": "run", "tag": "tag"}
-"""The topics that belong to single runs, and not to definitions and states."""
+"""The kinds of topics that select single runs, and not definitions or states."""
 
 
 def _topics(kind: type[Event], selection: Selection, states: tuple[str, ...]) -> tuple[str, ...]:
-    """Choose the narrowest keys that every event of the selection has."""
+    """Choose the narrowest topics that every event of the selection has."""
     if not issubclass(kind, StateTransition):
         return (class_topic(kind),)
     run_id, name = selection.get("run_id"), selection.get("name")
@@ -306,7 +310,7 @@ def _topics(kind: type[Event], selection: Selection, states: tuple[str, ...]) ->
     if definition is not None:
         return (f"name:{definition.name}",)
     if name is not None:
-        # One tag may be everywhere; a pattern is matched once for each definition.
+        # Not by tag: a tag may be common, and a pattern is matched once for each definition.
         wild = bool(set(name) & set("*?["))
         return _broad_topics(kind, states) if wild else (f"name:{name}",)
     tags = _tags(selection.get("tags") or ())
@@ -323,29 +327,29 @@ def _state_topic(state: str) -> str:
 
 
 def run_topic(run_id: UUID) -> str:
-    """Give the key under which subscriptions to a single run are kept."""
+    """Return the topic of subscriptions to a single run."""
     return f"run:{run_id.hex}"
 
 
 def tag_topic(tag: str) -> str:
-    """Give the key under which subscriptions to runs with a tag are kept."""
+    """Return the topic of subscriptions to runs with a tag."""
     return f"tag:{tag}"
 
 
 def class_topic(kind: type[Event]) -> str:
-    """Give the index key of an event class."""
+    """Return the topic of an event class."""
     return f"event:{kind.__module__}.{kind.__qualname__}"
 
 
 def class_topics(kind: type[Event]) -> Iterator[str]:
-    """Give the keys under which subscriptions to this class or its bases are kept."""
+    """Return the topics of subscriptions to an event class or its bases."""
     return (class_topic(base) for base in kind.__mro__ if issubclass(base, Event))
 
 
 def transition_topics(
     kind: type[StateTransition], name: str, state: LazyState | AnyState
 ) -> Iterator[str]:
-    """Give the keys under which subscriptions to it are kept, but those of its single run."""
+    """Return the topics of subscriptions to a transition, other than to single runs."""
     yield f"name:{name}"
     yield f"state:{state.name}"
     yield f"type:{state.type}"

@@ -14,18 +14,18 @@ from eventflow.events import Event
 from eventflow.interrupts.portals import running_loop
 from eventflow.interrupts.scopes import Bell, wait
 
-__all__ = ["Mailbox", "Overflow", "check_policy", "reading"]
+__all__ = ["EventStream", "Mailbox", "Overflow", "check_policy", "in_listener"]
 
 Overflow: TypeAlias = Literal["block", "drop_oldest", "drop_newest"]
 """What happens to a publisher, or to an event, when a mailbox is full."""
 
 _CHOICES: Final = ("block", "drop_oldest", "drop_newest")
 
-LOOK_AGAIN_SECONDS: Final = 0.2
-"""How often a waiting publisher looks whether the reader's loop still runs."""
+POLL_SECONDS: Final = 0.2
+"""How often a waiting publisher checks whether the reader's loop still runs."""
 
-reading: Final[ContextVar[bool]] = ContextVar("eventflow_reading", default=False)
-"""Whether an async listener is at work here: what it publishes itself never waits for room."""
+in_listener: Final[ContextVar[bool]] = ContextVar("eventflow_in_listener", default=False)
+"""Whether this is the code of an async listener: what it publishes never waits for room."""
 
 
 def check_policy(size: int, overflow: str) -> None:
@@ -46,9 +46,9 @@ def check_policy(size: int, overflow: str) -> None:
 class Mailbox:
     """Events in the order in which they were published, read on one event loop.
 
-    `size` bounds how many wait. With "block" an event is always taken in, and its publisher
-    then waits for room. Nobody waits whom the reader may be waiting for: its own task, what an
-    async listener does, and sync code on a running event loop, which waiting would stop.
+    `size` bounds how many wait. With "block" an event is always taken, and its publisher then
+    waits for room. A publisher that the reader may be waiting for never does: the reader's own
+    task, the code of async listeners, and sync code on a running event loop, which would stop.
     """
 
     __slots__ = (
@@ -59,7 +59,7 @@ class Mailbox:
         "_lock",
         "_loop",
         "_reader",
-        "_waiting",
+        "_waiters",
         "_woken",
         "dropped",
         "overflow",
@@ -76,7 +76,7 @@ class Mailbox:
         self._woken = asyncio.Event()
         self._idle = False
         self._reader: asyncio.Task[object] | None = None
-        self._waiting: list[Callable[[], object]] = []
+        self._waiters: list[Callable[[], object]] = []
         self._ending = False
         self._closed = False
 
@@ -84,7 +84,7 @@ class Mailbox:
         return len(self._events)
 
     def put(self, event: Event) -> bool:
-        """Take in an event, or drop one; says whether the publisher ought to wait for room."""
+        """Take an event, or drop one; returns whether the publisher has to wait for room."""
         with self._lock:
             if self._closed:
                 self.dropped += 1
@@ -103,7 +103,7 @@ class Mailbox:
         return full and self.overflow == "block"
 
     def _wake(self) -> bool:
-        """Have the reader look again; gives False where its loop is closed."""
+        """Wake the reader; returns False if its loop is closed."""
         if running_loop() is self._loop:
             self._woken.set()
             return True
@@ -116,81 +116,82 @@ class Mailbox:
 
     def wait_for_room(self) -> None:
         """Block a publisher in another thread until there is room again."""
-        if running_loop() is not None or reading.get():
+        if running_loop() is not None or in_listener.get():
             return
         room = Bell()
-        if self._want_room(room.set):
-            while self._loop.is_running() and not wait(room, LOOK_AGAIN_SECONDS):
+        if self._add_waiter(room.set):
+            while self._loop.is_running() and not wait(room, POLL_SECONDS):
                 pass
 
     def room(self) -> Awaitable[None] | None:
-        """Give an async publisher what to await until there is room again; None if it need not.
+        """Return what an async publisher has to await until there is room; None if it need not.
 
-        It is asked where the publishing is done: what awaits may be another task.
+        Called by the publisher itself: another task may await the result.
         """
-        if reading.get() or asyncio.current_task() is self._reader:
+        if in_listener.get() or asyncio.current_task() is self._reader:
             return None
         loop = asyncio.get_running_loop()
         room: asyncio.Future[None] = loop.create_future()
-        wanted = self._want_room(lambda: loop.call_soon_threadsafe(_fulfil, room))
+        is_full = self._add_waiter(lambda: loop.call_soon_threadsafe(_set, room))
 
-        return _Room(self._loop, room) if wanted else None
+        return _Room(self._loop, room) if is_full else None
 
-    def _want_room(self, tell: Callable[[], object]) -> bool:
+    def _add_waiter(self, notify: Callable[[], object]) -> bool:
+        """Have a publisher notified when there is room; returns False if there is already."""
         with self._lock:
-            wanted = len(self._events) > self.size and not self._closed
-            if wanted:
-                self._waiting.append(tell)
+            is_full = len(self._events) > self.size and not self._closed
+            if is_full:
+                self._waiters.append(notify)
 
-            return wanted
+            return is_full
 
     async def get(self) -> Event | None:
-        """Give the next event; None once the mailbox has ended and is empty."""
+        """Return the next event; None once the mailbox has ended and is empty."""
         self._reader = asyncio.current_task()
-        while not self._is_due():
+        while not self._is_ready():
             await self._woken.wait()
 
         return self.take()
 
-    def _is_due(self) -> bool:
+    def _is_ready(self) -> bool:
         with self._lock:
-            due = bool(self._events) or self._ending or self._closed
-            if not due:
+            ready = bool(self._events) or self._ending or self._closed
+            if not ready:
                 self._idle = True
                 self._woken.clear()
 
-            return due
+            return ready
 
     def take(self) -> Event | None:
-        """Give the next event at once; None if there is none."""
+        """Return the next event without waiting; None if there is none."""
         with self._lock:
             event = self._events.popleft() if self._events else None
-            freed: list[Callable[[], object]] = []
-            if self._waiting and len(self._events) <= self.size:
-                freed, self._waiting = self._waiting, freed
-        _tell(freed)
+            waiters: list[Callable[[], object]] = []
+            if self._waiters and len(self._events) <= self.size:
+                waiters, self._waiters = self._waiters, waiters
+        _notify(waiters)
 
         return event
 
     def end(self) -> None:
-        """Have the reader stop when it has read all there is."""
+        """Have the reader stop when the mailbox is empty."""
         with self._lock:
             self._ending = True
         self._wake()
 
     def close(self) -> None:
-        """Take in nothing more, drop what is left, and let everyone go who waits."""
+        """Take no more events, drop those that wait, and release reader and publishers."""
         with self._lock:
             self._closed = True
             self.dropped += len(self._events)
             self._events.clear()
-            freed, self._waiting = self._waiting, []
+            waiters, self._waiters = self._waiters, []
         self._wake()
-        _tell(freed)
+        _notify(waiters)
 
 
 class _Room:
-    """What a publisher on an event loop awaits; nothing is lost if it does not."""
+    """What a publisher on an event loop awaits; it need not."""
 
     __slots__ = ("_loop", "_room")
 
@@ -203,18 +204,18 @@ class _Room:
 
     async def _wait(self) -> None:
         while self._loop.is_running() and not self._room.done():
-            await asyncio.wait([self._room], timeout=LOOK_AGAIN_SECONDS)
+            await asyncio.wait([self._room], timeout=POLL_SECONDS)
 
 
-def _fulfil(room: asyncio.Future[None]) -> None:
+def _set(room: asyncio.Future[None]) -> None:
     if not room.done():
         room.set_result(None)
 
 
-def _tell(freed: list[Callable[[], object]]) -> None:
-    for tell in freed:
+def _notify(waiters: list[Callable[[], object]]) -> None:
+    for notify in waiters:
         with suppress(RuntimeError):  # that publisher's loop is closed
-            tell()
+            notify()
 
 
 class EventStream:

@@ -1,10 +1,10 @@
-"""The round of one event through its subscriptions: in order, and each on its own."""
+"""The publication of one event: delivers it to its subscriptions, in order and each on its own."""
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Awaitable, Callable, Iterator, Sequence
-from typing import Final, TypeAlias, cast
+from typing import Final, TypeAlias, TypeVar, cast
 
 from eventflow.eventbus.subscriptions import Subscription
 from eventflow.events import Event, ListenerFailed, fact, transition_event
@@ -13,144 +13,160 @@ from eventflow.primitives.loggers import get_logger
 from eventflow.runs.run import Transition
 from eventflow.states import ErrorInfo
 
-__all__ = ["Failed", "Publication", "failure_of"]
+__all__ = ["FailureHandler", "Publication", "following", "log_failure"]
 
 _logger: Final = get_logger("bus")
 
-Failed: TypeAlias = Callable[[object, Event, BaseException], object]
-"""What is told when a listener raised: the listener, the event, the error."""
+E = TypeVar("E", bound=Event)
+
+FailureHandler: TypeAlias = Callable[[object, Event, BaseException], object]
+"""Called when a listener raises, with the listener, the event and the error."""
 
 
 class _Local(threading.local):
     def __init__(self) -> None:
-        self.rounds: list[Publication] = []
+        self.publications: list[Publication] = []
 
 
-_under_way: Final = _Local()
-"""The rounds in this thread, the innermost last."""
+_in_progress: Final = _Local()
+"""The publications in progress in this thread, the innermost last."""
 
 
 class Publication:
-    """One event, or a transition whose event is built for the first who wants it, on its way.
+    """Delivers an event, or a transition whose event is built when a listener first needs it.
 
-    `event` is the subject once more, where that is one already. What a listener raises is told to
-    `failed` and stops nobody else. What is no Exception
-    (Ctrl-C, an exit) is kept until all have been served.
+    `event` is the subject again where that is an event already. An exception of a listener goes to
+    `on_failure` and stops no other delivery. What is no Exception (Ctrl-C, an exit) is raised
+    after the last delivery.
     """
 
-    # What most rounds never change: to make one without slots, and with little in it, is faster.
-    _rest: Iterator[Subscription]
-    _stop: BaseException | None = None
-    _waits: list[tuple[Subscription, Awaitable[None]]] | None = None
+    # Most publications never change these: class attributes, and no slots, are faster to set up.
+    _remaining: Iterator[Subscription]
+    _deferred_error: BaseException | None = None
+    _awaitables: list[tuple[Subscription, Awaitable[None]]] | None = None
 
     def __init__(
-        self, subject: Event | Transition, failed: Failed, event: Event | None = None
+        self, subject: Event | Transition, on_failure: FailureHandler, event: Event | None = None
     ) -> None:
         self._subject = subject
-        self._failed = failed
+        self._on_failure = on_failure
         self._event = event
 
-    def listeners(self, listeners: tuple[Subscription, ...]) -> None:
-        """Serve listeners from sync code."""
-        # Who publishes while an event is on its round speaks of what follows from it: the rest
-        # hear of the cause first.
-        rounds = _under_way.rounds
-        if rounds:
-            rounds[-1]._serve()  # noqa: SLF001 - one of its own kind
-        if len(listeners) == 1:  # and there is no rest to be served by anyone else
+    def call_listeners(self, listeners: tuple[Subscription, ...]) -> None:
+        """Deliver to listeners from sync code."""
+        # A listener may publish an effect of the event that it was given: the remaining listeners
+        # get the cause first.
+        publications = _in_progress.publications
+        if publications:
+            publications[-1].call_remaining()
+        if len(listeners) == 1:  # nothing remains that a nested publication would have to deliver
             self._offer(listeners[0])
             return
-        self._rest = iter(listeners)
-        rounds.append(self)
+        self._remaining = iter(listeners)
+        publications.append(self)
         try:
-            self._serve()
+            self.call_remaining()
         finally:
-            rounds.pop()
+            publications.pop()
 
-    def _serve(self) -> None:
-        for one in self._rest:
-            self._offer(one)
+    def call_remaining(self) -> None:
+        """Deliver to the listeners that have not been called yet."""
+        for subscription in self._remaining:
+            self._offer(subscription)
 
-    def _offer(self, one: Subscription) -> None:
-        if one.takes(self._subject):
-            self._hand(one, self._made() if self._event is None else self._event)
+    def _offer(self, subscription: Subscription) -> None:
+        if subscription.accepts(self._subject):
+            event = self._built_event() if self._event is None else self._event
+            self._deliver(subscription, event)
 
-    def hooks(self, hooks: Sequence[Subscription]) -> None:
-        """Run hooks that have taken the subject, from sync code, one after the other."""
-        for one in hooks:
-            self._hand(one, self._subject)
+    def run_hooks(self, hooks: Sequence[Subscription]) -> None:
+        """Run hooks that have accepted the subject, from sync code, one after the other."""
+        for subscription in hooks:
+            self._deliver(subscription, self._subject)
 
-    def _hand(self, one: Subscription, subject: Event | Transition) -> None:
+    def _deliver(self, subscription: Subscription, subject: Event | Transition) -> None:
         try:
-            if self._waits is None:
-                one.receiver.receive(subject)
+            if self._awaitables is None:
+                subscription.receiver.receive(subject)
             else:
-                left = one.receiver.areceive(subject)
-                if left is not None:
-                    self._waits.append((one, left))
+                awaitable = subscription.receiver.areceive(subject)
+                if awaitable is not None:
+                    self._awaitables.append((subscription, awaitable))
         except BaseException as error:  # noqa: BLE001 - a listener may do anything
-            self._caught(one, error)
-        one.tally.count()
-        if one.once:
-            one.used_up()
+            self._handle(subscription, error)
+        subscription.counter.increment()
+        if subscription.once:
+            subscription.expire()
 
-    def _made(self) -> Event:
-        """Give the event; of a transition it is built for the first who wants it."""
+    def _built_event(self) -> Event:
+        """Return the event; that of a transition is built at the first call."""
         if self._event is None:
             self._event = transition_event(cast("Transition", self._subject))
 
         return self._event
 
-    def _caught(self, one: Subscription, error: BaseException) -> None:
+    def _handle(self, subscription: Subscription, error: BaseException) -> None:
         if isinstance(error, Exception):
-            self._failed(one.listener, self._made(), error)
-        elif self._stop is None:
-            self._stop = error
+            self._on_failure(subscription.listener, self._built_event(), error)
+        elif self._deferred_error is None:
+            self._deferred_error = error
 
-    def begin(self, listeners: tuple[Subscription, ...]) -> bool:
-        """Serve listeners from async code; says whether something is left to `finish`."""
-        self._waits = []
-        self.listeners(listeners)
+    def start(self, listeners: tuple[Subscription, ...]) -> bool:
+        """Deliver to listeners from async code; returns whether `complete` has to be awaited."""
+        self._awaitables = []
+        self.call_listeners(listeners)
 
-        return bool(self._waits)
+        return bool(self._awaitables)
 
-    async def finish(self, hooks: Sequence[Subscription] = ()) -> None:
-        """Wait for what listeners ask to wait for; then run hooks that have taken the subject.
+    async def complete(self, hooks: Sequence[Subscription] = ()) -> None:
+        """Await what deliveries to listeners returned; then run hooks that accepted the subject.
 
         Raises:
-            BaseException: as `end`.
+            BaseException: as `raise_deferred`.
         """
-        waits = self._waits = self._waits or []
-        await self._settle(waits)
-        for one in hooks:
-            self._hand(one, self._subject)
-            await self._settle(waits)
-        self.end()
+        awaitables = self._awaitables = self._awaitables or []
+        await self._await_all(awaitables)
+        for subscription in hooks:
+            self._deliver(subscription, self._subject)
+            await self._await_all(awaitables)
+        self.raise_deferred()
 
-    async def _settle(self, waits: list[tuple[Subscription, Awaitable[None]]]) -> None:
-        while waits:
-            one, left = waits.pop(0)
+    async def _await_all(self, awaitables: list[tuple[Subscription, Awaitable[None]]]) -> None:
+        while awaitables:
+            subscription, awaitable = awaitables.pop(0)
             try:
-                await left
+                await awaitable
             except GeneratorExit:  # this coroutine is being closed, and must not await any more
                 raise
             except BaseException as error:  # noqa: BLE001 - a listener may do anything
-                self._caught(one, error)
+                self._handle(subscription, error)
 
-    def end(self) -> None:
-        """Raise the first of what has been kept.
+    def raise_deferred(self) -> None:
+        """Raise the first error that was deferred until all deliveries were made.
 
         Raises:
             BaseException: whatever other than an Exception a listener or hook raised.
         """
-        if self._stop is not None:
-            raise self._stop
+        if self._deferred_error is not None:
+            raise self._deferred_error
 
 
-def failure_of(
+def following(event: E, cause: Event) -> E:
+    """Return the event with `follows` set to the id of its cause.
+
+    Raises:
+        TypeError: the cause is no event.
+    """
+    if not isinstance(cause, Event):
+        raise TypeError(f"follows must be the event that led to this one, but is {cause!r}.")
+
+    return event.model_copy(update={"follows": cause.id})
+
+
+def log_failure(
     listener: object, event: Event, error: BaseException, *, wanted: bool
 ) -> ListenerFailed | None:
-    """Log what a listener raised; gives the event to publish of it, if anyone wants it."""
+    """Log what a listener raised; returns the event to publish about it, if anyone wants it."""
     name = qualified_name(listener)
     _logger.error("listener failed", listener=name, event_type=event.type, exc_info=error)
     # A listener of failures that fails itself would go on for ever.

@@ -1,4 +1,4 @@
-"""Receivers: hand events to a listener inline, through a queue of its own, or into a mailbox."""
+"""Receivers: deliver events to a listener inline, through its own queue, or into a mailbox."""
 
 from __future__ import annotations
 
@@ -10,22 +10,27 @@ import threading
 import time
 from collections.abc import Awaitable, Callable
 from contextvars import Context, copy_context
-from typing import Any, Final
+from typing import Any, Final, TypeAlias, cast
 
-from eventflow.eventbus.mailbox import Mailbox, Overflow, reading
+from eventflow.eventbus.mailbox import Mailbox, Overflow, in_listener
 from eventflow.eventbus.subscriptions import Listener
 from eventflow.events import Event
 from eventflow.interrupts.portals import background, running_loop
-from eventflow.primitives.callables import qualified_name
+from eventflow.primitives.callables import is_async, qualified_name
 from eventflow.primitives.forks import in_children
 
-__all__ = ["InlineReceiver", "MailboxReceiver", "QueuedReceiver"]
+__all__ = ["InlineReceiver", "MailboxReceiver", "QueuedReceiver", "receiver_for"]
+
+AsyncListener: TypeAlias = Callable[[Any], Awaitable[object]]
+
+AsyncFailureHandler: TypeAlias = Callable[[object, Event, BaseException], Awaitable[object]]
+"""Called when an async listener raises, with the listener, the event and the error."""
 
 SHUTDOWN_SECONDS: Final = 5.0
-"""How long an ending event loop, or process, waits for async listeners to catch up."""
+"""How long an ending event loop, or process, waits for async listeners to finish."""
 
-IN_A_ROW: Final = 16
-"""After how many events a listener lets others on its loop have a turn."""
+EVENTS_PER_TURN: Final = 16
+"""After how many events a listener yields to the other tasks of its loop."""
 
 
 class InlineReceiver:
@@ -40,7 +45,7 @@ class InlineReceiver:
         """Call the listener.
 
         Raises:
-            TypeError: it gave a coroutine, which nobody would await.
+            TypeError: it returned a coroutine, which nobody would await.
         """
         result = self._listener(event)
         if result is not None and inspect.iscoroutine(result):
@@ -53,14 +58,14 @@ class InlineReceiver:
     areceive = receive
 
     def end(self) -> None:
-        """Nothing is held."""
+        """Do nothing: no event is held."""
 
     def close(self) -> None:
-        """Nothing is held."""
+        """Do nothing: no event is held."""
 
 
 class MailboxReceiver:
-    """Receives for one who reads a mailbox."""
+    """Puts events into a mailbox for whoever reads it."""
 
     __slots__ = ("_mailbox",)
 
@@ -83,75 +88,76 @@ class MailboxReceiver:
             self._mailbox.wait_for_room()
 
     def areceive(self, event: Event) -> Awaitable[None] | None:
-        """Put the event into the mailbox; gives the wait for room, if that is the policy."""
+        """Put the event into the mailbox; returns the wait for room, if that is the policy."""
         return self._mailbox.room() if self._mailbox.put(event) else None
 
     def end(self) -> None:
-        """Leave what is there to be read."""
+        """Take no more events; those in the mailbox can still be read."""
         self._mailbox.end()
 
     def close(self) -> None:
-        """Drop what is left, and let every waiting publisher go."""
+        """Drop the events in the mailbox, and release every waiting publisher."""
         self._mailbox.close()
 
 
-class _Reader(asyncio.Task[None]):
-    """The task of an async listener. A loop that ends lets it catch up first, for a while."""
+class _ListenerTask(asyncio.Task[None]):
+    """The task of an async listener. A loop that ends lets it finish its mailbox, for a while."""
 
     mailbox: Mailbox
-    closing = False
+    is_closing = False
 
     def cancel(self, msg: object = None) -> bool:
-        """Cancel the task; where the loop has stopped for good, only once its time is over."""
+        """Cancel the task; where the loop has stopped for good, only after the shutdown time."""
         loop = self.get_loop()
-        # `asyncio.run` and its like cancel what is left when the loop has stopped running, and
-        # then run it once more until all that has ended.
-        if loop.is_running() or self.closing or self.done():
+        # `asyncio.run` and its like cancel the remaining tasks when the loop has stopped running,
+        # and then run it once more until all of them have ended.
+        if loop.is_running() or self.is_closing or self.done():
             return super().cancel(msg)
-        self.closing = True
+        self.is_closing = True
         self.mailbox.end()
         loop.call_later(SHUTDOWN_SECONDS, super().cancel)
 
         return True
 
 
-_readers: Final[set[_Reader]] = set()  # a loop itself holds its tasks weakly
+_listener_tasks: Final[set[_ListenerTask]] = set()  # a loop itself holds its tasks weakly
 
 
 class QueuedReceiver:
-    """Puts events into a mailbox; an async listener reads it in a task of its own.
+    """Puts events into a mailbox; an async listener is called in a task of its own.
 
-    The task lives on the loop that was running at the subscription, else on a background one.
-    A loop, or a process, that ends gives the listener a few seconds to catch up.
+    The task runs on the loop that was running at the subscription, else on the background loop.
+    A loop, or a process, that ends gives the listener a few seconds to finish its mailbox.
+    `on_end` is called when the task has ended.
     """
 
     __slots__ = (
         "_busy",
         "_context",
         "_ended",
-        "_failed",
-        "_home",
         "_listener",
         "_lock",
+        "_loop",
         "_mailbox",
+        "_on_failure",
         "_overflow",
         "_size",
-        "when_over",
+        "on_end",
     )
 
     def __init__(
         self,
-        listener: Callable[[Any], Awaitable[object]],
-        failed: Callable[[object, Event, BaseException], Awaitable[object]],
+        listener: AsyncListener,
+        on_failure: AsyncFailureHandler,
         size: int,
         overflow: Overflow,
     ) -> None:
-        self.when_over: Callable[[], object] = bool
+        self.on_end: Callable[[], object] = bool
         self._listener = listener
-        self._failed = failed
+        self._on_failure = on_failure
         self._size = size
         self._overflow: Overflow = overflow
-        self._home = running_loop()
+        self._loop = running_loop()
         self._context: Context = copy_context()
         self._mailbox: Mailbox | None = None
         self._lock = threading.Lock()
@@ -165,7 +171,7 @@ class QueuedReceiver:
 
     @property
     def pending(self) -> int:
-        """How many events the listener has not ended with."""
+        """How many events the listener has not finished."""
         return 0 if self._mailbox is None else len(self._mailbox) + self._busy
 
     def receive(self, event: Event) -> None:
@@ -175,131 +181,147 @@ class QueuedReceiver:
             mailbox.wait_for_room()
 
     def areceive(self, event: Event) -> Awaitable[None] | None:
-        """Put the event into the mailbox; gives the wait for room, if that is the policy."""
+        """Put the event into the mailbox; returns the wait for room, if that is the policy."""
         mailbox = self._mailbox or self._open()
         return mailbox.room() if mailbox.put(event) else None
 
     def _open(self) -> Mailbox:
         with self._lock:
             if self._mailbox is None:
-                if self._home is None:
-                    _at_home_nowhere.add(self)
-                loop = self._home or background.loop
+                if self._loop is None:
+                    _on_background_loop.add(self)
+                loop = self._loop or background.loop
                 self._mailbox = Mailbox(loop, self._size, self._overflow)
-                self._begin(loop, self._mailbox)
+                self._start_task(loop, self._mailbox)
 
             return self._mailbox
 
-    def _begin(self, loop: asyncio.AbstractEventLoop, mailbox: Mailbox) -> None:
-        def begin() -> None:
+    def _start_task(self, loop: asyncio.AbstractEventLoop, mailbox: Mailbox) -> None:
+        def start() -> None:
             # A copy: the fork of a process may leave the context entered for ever.
-            reader = _Reader(self._read(mailbox), loop=loop, context=self._context.copy())
-            reader.mailbox = mailbox
-            _readers.add(reader)
-            reader.add_done_callback(_readers.discard)
+            task = _ListenerTask(self._run(mailbox), loop=loop, context=self._context.copy())
+            task.mailbox = mailbox
+            _listener_tasks.add(task)
+            task.add_done_callback(_listener_tasks.discard)
 
         if running_loop() is loop:
-            begin()
+            start()
             return
         try:
-            loop.call_soon_threadsafe(begin)
+            loop.call_soon_threadsafe(start)
         except RuntimeError:  # the loop is closed: nobody will ever read
             mailbox.close()
 
-    async def _read(self, mailbox: Mailbox) -> None:
-        reading.set(True)
+    async def _run(self, mailbox: Mailbox) -> None:
+        in_listener.set(True)
         try:
-            await self._read_on(mailbox)
+            await self._read(mailbox)
         except asyncio.CancelledError:
-            await self._read_out(mailbox)
+            await self._drain(mailbox)
             raise
         finally:
             mailbox.close()
             self._ended.set()
-            _at_home_nowhere.discard(self)
-            self.when_over()
+            _on_background_loop.discard(self)
+            self.on_end()
 
-    async def _read_out(self, mailbox: Mailbox) -> None:
-        """Have the listener see the rest, where somebody ends everything on its loop."""
+    async def _drain(self, mailbox: Mailbox) -> None:
+        """Deliver the remaining events, where every task of the loop is cancelled."""
         task = asyncio.current_task()
-        if isinstance(task, _Reader) and task.closing:
-            return  # it has had its time
+        if isinstance(task, _ListenerTask) and task.is_closing:
+            return  # the shutdown time is over
         mailbox.end()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(SHUTDOWN_SECONDS):
-                await self._read_on(mailbox)
+                await self._read(mailbox)
 
-    async def _read_on(self, mailbox: Mailbox) -> None:
-        row = 0
+    async def _read(self, mailbox: Mailbox) -> None:
+        count = 0
         while (event := await mailbox.get()) is not None:
-            await self._hand_over(event)
-            row += 1
-            if row % IN_A_ROW == 0:
+            await self._call(event)
+            count += 1
+            if count % EVENTS_PER_TURN == 0:
                 await asyncio.sleep(0)
 
-    async def _hand_over(self, event: Event) -> None:
+    async def _call(self, event: Event) -> None:
         self._busy = True
         try:
             await self._listener(event)
         except BaseException as error:
-            if _is_from_outside(error):
+            if _ends_task(error):
                 raise
-            await self._failed(self._listener, event, error)
+            await self._on_failure(self._listener, event, error)
         finally:
             self._busy = False
 
     def end(self) -> None:
-        """Have the listener stop when it has seen what was published."""
+        """Have the listener stop after the events that were published before."""
         if self._mailbox is not None:
             self._mailbox.end()
 
     def wait_for_end(self, seconds: float) -> None:
-        """Wait until the listener has seen all."""
+        """Wait until the listener has stopped."""
         self._ended.wait(seconds)
 
     def close(self) -> None:
-        """Drop what is left and end the task."""
+        """Drop the waiting events and end the task."""
         if self._mailbox is not None:
             self._mailbox.close()
 
-    def begin_again(self) -> None:
-        """Start anew in a process that was forked: its background loop is gone."""
+    def reset(self) -> None:
+        """Start afresh in a forked process, where the background loop is gone."""
         self._lock = threading.Lock()
         self._ended = threading.Event()
         self._busy = False
         self._mailbox = None
 
 
-def _is_from_outside(error: BaseException) -> bool:
-    """Say whether this is to end the task, and not only something that the listener raised."""
+def receiver_for(
+    listener: object, on_failure: AsyncFailureHandler, size: int, overflow: Overflow
+) -> InlineReceiver | QueuedReceiver:
+    """Return the receiver for a listener: inline for a sync one, queued for an async one.
+
+    Raises:
+        TypeError: the listener is not callable.
+    """
+    if not callable(listener):
+        raise TypeError(f"A listener must be callable, but got {listener!r}.")
+    if is_async(listener):
+        return QueuedReceiver(cast("AsyncListener", listener), on_failure, size, overflow)
+
+    return InlineReceiver(listener)
+
+
+def _ends_task(error: BaseException) -> bool:
+    """Return whether an error ends the task, and is not only a failure of the listener."""
     if isinstance(error, asyncio.CancelledError):
         task = asyncio.current_task()
         return task is None or task.cancelling() > 0
-    # An exit ends a loop of the user's, as it would from any task; the background loop is shared.
+    # An exit ends the user's own loop, as it does from any task; the background loop is shared.
     if isinstance(error, KeyboardInterrupt | SystemExit):
         return not background.is_here
 
     return isinstance(error, GeneratorExit)
 
 
-_at_home_nowhere: Final[set[QueuedReceiver]] = set()
-"""The listeners that read on the background loop."""
+_on_background_loop: Final[set[QueuedReceiver]] = set()
+"""The receivers whose listeners run on the background loop."""
 
 
-def _catch_up() -> None:
-    """Let listeners end, while the process does, with what was published."""
+def _finish() -> None:
+    """Wait at the end of the process until listeners have seen what was published."""
     deadline = time.monotonic() + SHUTDOWN_SECONDS
-    waiting = list(_at_home_nowhere)
-    for one in waiting:
-        one.end()
-    for one in waiting:
-        one.wait_for_end(max(0.0, deadline - time.monotonic()))
+    receivers = list(_on_background_loop)
+    for receiver in receivers:
+        receiver.end()
+    for receiver in receivers:
+        receiver.wait_for_end(max(0.0, deadline - time.monotonic()))
 
 
 def _after_fork() -> None:
-    for one in _at_home_nowhere:
-        one.begin_again()
+    for receiver in _on_background_loop:
+        receiver.reset()
 
 
-atexit.register(_catch_up)
+atexit.register(_finish)
 in_children(_after_fork)

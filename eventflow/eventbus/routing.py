@@ -1,74 +1,78 @@
-"""Who receives an event: the registry of topics, and the routes compiled from it."""
+"""Routes: which subscriptions receive an event, by topics; compiled once and cached."""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from operator import attrgetter
 from typing import Any, Final, NamedTuple
 from weakref import WeakKeyDictionary, WeakSet, ref
 
 import blinker
 
 from eventflow.eventbus.filters import class_topics, run_topic, tag_topic, transition_topics
-from eventflow.eventbus.subscriptions import Phase, Subscription
+from eventflow.eventbus.subscriptions import Subscription
 from eventflow.events import Event, FlowRunTransition, StateTransition, TaskRunTransition
 from eventflow.primitives.forks import in_children
 from eventflow.runs.run import Transition
 
-__all__ = ["NOWHERE", "Explanation", "Route", "Router"]
+__all__ = ["NO_ROUTE", "Explanation", "Route", "Router"]
 
 ROUTES_PER_DEFINITION: Final = 1_000
-"""How many routes are kept; only states with ever new names come to so many."""
+"""How many routes are cached; only states with ever new names come to so many."""
 
 
 class Route(NamedTuple):
-    """Who receives one kind of event, each group in its order."""
+    """The subscriptions that receive one kind of event, in the order of delivery."""
 
     listeners: tuple[Subscription, ...]
     hooks: tuple[Subscription, ...]
     conditional: bool = False
-    """Whether there are conditions left that each event has to meet."""
+    """Whether each event has to be checked against the conditions of the filters as well."""
 
-    def owed(self, subject: Event | Transition) -> Sequence[Subscription]:
-        """Give the hooks that take an event or a transition, which is owed to them from now on."""
-        return [one for one in self.hooks if one.takes(subject)] if self.hooks else ()
+    def hooks_for(self, subject: Event | Transition) -> Sequence[Subscription]:
+        """Return the hooks that accept an event or a transition, and are owed it from now on."""
+        return [hook for hook in self.hooks if hook.accepts(subject)] if self.hooks else ()
 
-    def narrowed(self, event: Event) -> Route:
-        """Give those alone whose conditions the event meets."""
-        return _route(one for one in (*self.listeners, *self.hooks) if one.filter.admits(event))
+    def matching(self, event: Event) -> Route:
+        """Return the route of those whose conditions the event meets."""
+        subscriptions = (*self.listeners, *self.hooks)
+
+        return _route(each for each in subscriptions if each.filter.admits(event))
 
 
-NOWHERE: Final = Route((), ())
+NO_ROUTE: Final = Route((), ())
 
 _Key = tuple[object, ...]
 
 
-class _Known(NamedTuple):
-    """The routes of one definition, as long as neither its hooks nor the subscriptions change."""
+class _DefinitionRoutes(NamedTuple):
+    """The routes of one definition, valid until its hooks or the subscriptions change."""
 
-    of: object
-    origin: ref[Any]
+    cache: object
+    """The router's cache that they belong to: a new one replaces it when subscriptions change."""
+    origin: Callable[[], Any]
     declared: tuple[Subscription, ...]
     routes: dict[_Key, Route]
 
-    def are_old(self) -> bool:
-        """Say whether the definition has other hooks by now: another tuple is the sign."""
-        return getattr(self.origin(), "declared", ()) is not self.declared
+    def are_stale(self) -> bool:
+        """Return whether the definition has other hooks by now: these are a new tuple then."""
+        return self.origin().declared is not self.declared
 
 
 def _in_order(subscriptions: Iterable[Subscription]) -> list[Subscription]:
-    """Sort by phase, priority and age; a definition's own hooks stay before those for many."""
-    return sorted(dict.fromkeys(subscriptions), key=lambda one: one.order)
+    """Sort: listeners before hooks, by priority, by age, a definition's own hooks first."""
+    return sorted(dict.fromkeys(subscriptions), key=attrgetter("order"))
 
 
 def _route(subscriptions: Iterable[Subscription], *, conditional: bool = False) -> Route:
     listeners: list[Subscription] = []
     hooks: list[Subscription] = []
-    for one in _in_order(subscriptions):
-        (hooks if one.phase is Phase.HOOK else listeners).append(one)
+    for subscription in _in_order(subscriptions):
+        (listeners if subscription.hook is None else hooks).append(subscription)
 
     if not listeners and not hooks:
-        return NOWHERE
+        return NO_ROUTE
 
     return Route(tuple(listeners), tuple(hooks), conditional)
 
@@ -86,159 +90,156 @@ _routers: Final[WeakSet[Router]] = WeakSet()
 
 def _after_fork() -> None:
     for router in _routers:
-        router.unlock()
+        router.renew_lock()
 
 
 in_children(_after_fork)
 
 
 class Router:
-    """Finds the subscriptions for an event by topics, and remembers what it found.
+    """Finds the subscriptions for an event by topics, and caches the routes.
 
-    A subscription is kept under the narrowest topic that all its events have. Those to single
-    runs or tags come and go with the runs: they are looked up each time, and the remembered
-    routes stay.
+    A subscription is indexed under the narrowest topics that all its events have. Those to single
+    runs or tags come and go with the runs: they are looked up each time, and leave the cached
+    routes as they are.
     """
 
     def __init__(self) -> None:
-        self.unlock()
+        self.renew_lock()
         self._topics = blinker.Namespace()
         self._runs_watched = 0
         self._tags_watched = 0
-        self._origins_watched = 0
-        self.hooks = 0
-        """How many hooks there are for whatever run matches."""
-        self._forget()
+        self._from_states_watched = 0
+        self.hook_count = 0
+        """How many hooks are subscribed for whatever run matches."""
+        self._clear_cache()
         _routers.add(self)
 
-    def unlock(self) -> None:
-        """Be free in a forked child: whoever had the lock in the parent is not here."""
+    def renew_lock(self) -> None:
+        """Make a new lock: in a forked child the old one may be held by a thread of the parent."""
         self._lock = threading.RLock()
 
-    def _forget(self) -> None:
-        self._routes: WeakKeyDictionary[Any, _Known] = WeakKeyDictionary()
+    def _clear_cache(self) -> None:
+        self._routes: WeakKeyDictionary[Any, _DefinitionRoutes] = WeakKeyDictionary()
         self._kinds: dict[type[Event], Route] = {}
 
     def add(self, subscription: Subscription) -> None:
-        """Take in a subscription."""
+        """Add a subscription."""
         with self._lock:
             for topic in subscription.filter.topics:
                 self._topics.signal(topic).connect(subscription, weak=False)
             self._changed(subscription, +1)
 
     def remove(self, subscription: Subscription) -> None:
-        """Take a subscription out again."""
+        """Remove a subscription."""
         with self._lock:
             for topic in subscription.filter.topics:
                 signal = self._topics[topic]
                 signal.disconnect(subscription)
-                # A topic that nobody subscribes to would stay for ever, one for each run id.
+                # Topics without subscriptions would add up: there is one for each run id.
                 if not signal.receivers:
                     del self._topics[topic]
             self._changed(subscription, -1)
 
     def _changed(self, subscription: Subscription, by: int) -> None:
         if any(check.what == "from_state" for check in subscription.filter.checks):
-            self._origins_watched += by
-        if subscription.phase is Phase.HOOK:
-            self.hooks += by
+            self._from_states_watched += by
+        if subscription.hook is not None:
+            self.hook_count += by
         if subscription.filter.watches == "run":
             self._runs_watched += by
         elif subscription.filter.watches == "tag":
             self._tags_watched += by
         else:
-            self._forget()
+            self._clear_cache()
 
-    def everyone(self) -> list[Subscription]:
-        """Give every subscription, in the order of delivery."""
+    def subscriptions(self) -> list[Subscription]:
+        """Return every subscription, in the order of delivery."""
         with self._lock:
             return _in_order(self._at(list(self._topics)))
 
     def explain(self, event: Event) -> list[Explanation]:
-        """Say of every subscription why it does or does not match the event."""
-        explained = []
-        for one in _in_order([*_declared(event), *self.everyone()]):
-            refusal = one.filter.refusal(event)
-            reason = f"matches {one.filter}" if refusal is None else refusal
-            explained.append(Explanation(one, refusal is None, reason))
+        """Return for every subscription why it does or does not match the event."""
+        explanations = []
+        for subscription in _in_order([*_declared(event), *self.subscriptions()]):
+            refusal = subscription.filter.refusal(event)
+            reason = f"matches {subscription.filter}" if refusal is None else refusal
+            explanations.append(Explanation(subscription, refusal is None, reason))
 
-        return explained
+        return explanations
 
     def _at(self, topics: Iterable[str]) -> list[Subscription]:
-        found: list[Any] = []
+        subscriptions: list[Any] = []
         for topic in topics:
             signal = self._topics.get(topic)
             if signal is not None:
                 with self._lock:
-                    found += signal.receivers_for(blinker.ANY)
+                    subscriptions += signal.receivers_for(blinker.ANY)
 
-        return found
+        return subscriptions
 
     def of_transition(self, fact: Transition) -> Route:
-        """Give who receives such a transition; their late conditions are still to be asked."""
-        known = fact.run.routes
-        if known is None or known.of is not self._routes or known.are_old():
-            known = fact.run.routes = self._known(fact.run.definition)
-        if not known.declared and not self._topics:
-            return NOWHERE
-        to, left = fact.entered, fact.left
-        key: _Key = (to.name, to.type)
-        if left is not None and self._origins_watched:
-            key += (left.name, left.type)
-        route = known.routes.get(key) or self._compile(fact, known, key)
+        """Return the route of a transition; conditions on single runs are not checked yet."""
+        cached = fact.run.routes
+        if cached is None or cached.cache is not self._routes or cached.are_stale():
+            cached = fact.run.routes = self._of_definition(fact.run.definition.origin)
+        if not cached.declared and not self._topics:
+            return NO_ROUTE
+        to_state, from_state = fact.entered, fact.left
+        key: _Key = (to_state.name, to_state.type)
+        if from_state is not None and self._from_states_watched:
+            key += (from_state.name, from_state.type)
+        route = cached.routes.get(key) or self._compile(fact, cached, key)
         if self._runs_watched or self._tags_watched:
-            return self._with_watchers(fact, route)
+            return self._with_run_subscriptions(fact, route)
 
         return route
 
-    def _known(self, definition: Any) -> _Known:
-        routes = self._routes
-        origin = getattr(definition, "origin", definition)
-        known = routes.get(origin)
-        if known is None or known.are_old():
-            # The key would keep itself alive if its value held it.
-            known = routes[origin] = _Known(
-                routes, ref(origin), getattr(origin, "declared", ()), {}
-            )
+    def _of_definition(self, origin: Any) -> _DefinitionRoutes:
+        cache = self._routes
+        cached = cache.get(origin)
+        if cached is None or cached.are_stale():
+            # Weak: a key that its own value held would never be collected.
+            cached = cache[origin] = _DefinitionRoutes(cache, ref(origin), origin.declared, {})
 
-        return known
+        return cached
 
-    def _compile(self, fact: Transition, known: _Known, key: _Key) -> Route:
+    def _compile(self, fact: Transition, cached: _DefinitionRoutes, key: _Key) -> Route:
         kind = _kind(fact)
         topics = transition_topics(kind, fact.definition_name, fact.entered)
-        routes = known.routes
+        routes = cached.routes
         with self._lock:
-            every = (*known.declared, *self._at(topics))
-            route = _route(one for one in every if one.filter.admits_kind(kind, fact))
-            if self._routes is known.of:
+            candidates = (*cached.declared, *self._at(topics))
+            route = _route(each for each in candidates if each.filter.admits_kind(kind, fact))
+            if self._routes is cached.cache:
                 if len(routes) >= ROUTES_PER_DEFINITION:
                     routes.clear()
                 routes[key] = route
 
         return route
 
-    def _with_watchers(self, fact: Transition, route: Route) -> Route:
+    def _with_run_subscriptions(self, fact: Transition, route: Route) -> Route:
         topics = [run_topic(fact.run_id)] if self._runs_watched else []
         if self._tags_watched:
             topics += map(tag_topic, fact.tags)
         kind = _kind(fact)
-        found = [one for one in self._at(topics) if one.filter.admits_kind(kind, fact)]
+        more = [each for each in self._at(topics) if each.filter.admits_kind(kind, fact)]
 
-        return _route([*route.hooks, *route.listeners, *found]) if found else route
+        return _route([*route.hooks, *route.listeners, *more]) if more else route
 
     def of_event(self, event: Event) -> Route:
-        """Give who receives an event that is there already.
+        """Return the route of an event.
 
         Raises:
             TypeError: it is no event.
         """
         route = self._kinds.get(type(event))
         if route is None:
-            route = self._among_all(event)
+            route = self._compile_event(event)
 
-        return route.narrowed(event) if route.conditional else route
+        return route.matching(event) if route.conditional else route
 
-    def _among_all(self, event: Event) -> Route:
+    def _compile_event(self, event: Event) -> Route:
         if not isinstance(event, Event):
             raise TypeError(
                 f"Only events can be published, but got {event!r}; "
@@ -246,33 +247,31 @@ class Router:
             )
         if not isinstance(event, StateTransition):
             return self.of_kind(type(event))
-        topics = transition_topics(type(event), event.definition_name, event.to_state)
-        found = self._at([*topics, run_topic(event.run_id), *map(tag_topic, event.tags)])
+        state_topics = transition_topics(type(event), event.definition_name, event.to_state)
+        topics = [*state_topics, run_topic(event.run_id), *map(tag_topic, event.tags)]
 
-        return _route(found, conditional=True)
+        return _route(self._at(topics), conditional=True)
 
     def of_kind(self, kind: type[Event]) -> Route:
-        """Give who may receive events of a class other than transitions."""
+        """Return the route of a class of events other than transitions."""
         return self._kinds.get(kind) or self._compile_kind(kind)
 
     def _compile_kind(self, kind: type[Event]) -> Route:
         with self._lock:
             # Classes of one name share a topic: each call of a function may define one.
-            at = self._at(class_topics(kind))
-            found = [one for one in at if issubclass(kind, one.filter.event_type)]
-            route = _route(found, conditional=any(one.filter.checks for one in found))
-            if not issubclass(kind, StateTransition):  # the class is not all that decides there
+            candidates = self._at(class_topics(kind))
+            matching = [each for each in candidates if issubclass(kind, each.filter.event_type)]
+            route = _route(matching, conditional=any(each.filter.checks for each in matching))
+            if not issubclass(kind, StateTransition):  # theirs depends on more than the class
                 self._kinds[kind] = route
 
         return route
 
 
 def _declared(event: Event) -> tuple[Subscription, ...]:
-    """Give the hooks that are declared on the definition of an event's run, if it is known."""
-    definition = getattr(event, "definition", None)
-    declared: tuple[Subscription, ...] = getattr(
-        getattr(definition, "origin", definition), "declared", ()
-    )
+    """Return the hooks that are declared on the definition of an event's run, if it is known."""
+    run = event.run if isinstance(event, StateTransition) else None
+    declared: tuple[Subscription, ...] = () if run is None else run.definition.origin.declared
 
     return declared
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import threading
 from collections.abc import Awaitable, Callable, Sequence
-from enum import IntEnum
 from types import TracebackType
 from typing import Any, Protocol, Self, TypeAlias
 
@@ -15,29 +14,16 @@ from eventflow.primitives.callables import qualified_name
 from eventflow.primitives.forks import renewed
 from eventflow.runs.run import Transition
 
-__all__ = [
-    "Listener",
-    "Phase",
-    "Receiver",
-    "Subscription",
-    "TransitionRecorder",
-]
+__all__ = ["Listener", "Receiver", "Subscription", "TransitionRecorder"]
 
 Listener: TypeAlias = Callable[[Any], object]
 """What takes one event: a function, sync or async, or anything callable."""
 
 
-class Phase(IntEnum):
-    """The order in which kinds of subscribers receive one event."""
-
-    LISTENER = 0
-    HOOK = 1
-
-
 class Receiver(Protocol):
-    """Takes events in one of two ways, for publishers that can await and for those that cannot.
+    """Takes events in one of two ways, from publishers that can await and from those that cannot.
 
-    A hook's receiver is given the transition itself: it needs no event, and none is built for it.
+    The receiver of a hook is given the transition itself, and no event is built for it.
     """
 
     def receive(self, event: Any) -> None:
@@ -45,77 +31,81 @@ class Receiver(Protocol):
         ...
 
     def areceive(self, event: Any) -> Awaitable[None] | None:
-        """Take an event from async code; gives what is left to be awaited, if anything."""
+        """Take an event from async code; returns what the publisher has to await, if anything."""
         ...
 
     def end(self) -> None:
-        """Nothing will come any more; what waits is still wanted."""
+        """Take no more events; those that wait are still delivered."""
         ...
 
     def close(self) -> None:
-        """Let go of what is held; nothing will come any more, and nothing is wanted."""
+        """Take no more events, and drop those that wait."""
         ...
 
 
 class TransitionRecorder(Protocol):
-    """Keeps account of transitions, and of the hooks they are owed to, before anyone hears of them.
+    """Records transitions, and the hooks that they are owed to, before they are delivered.
 
     A bus has one at most: the journal's.
     """
 
     def record(self, fact: Transition, owed: Sequence[Subscription], *, observed: bool) -> bool:
-        """Write a transition down; says whether `wait` has to be called before going on.
+        """Record a transition; returns whether `wait` has to be called before the delivery.
 
         `observed` says whether there are listeners to it, besides the hooks that it is owed to.
         """
         ...
 
     def wait(self) -> None:
-        """Come back when what was recorded is as durable as it is to be; may block."""
+        """Return when what was recorded is as durable as it is to be; may block."""
         ...
 
 
-# Of all, as it is held for a moment only. Reentrant: a signal handler may cancel one, or publish.
+# One for all subscriptions, as it is held for a moment only. Reentrant: a signal handler may cancel
+# a subscription, or publish.
 _lock = threading.RLock()
 renewed(globals(), "_lock", threading.RLock)
 
 
 class Counter:
-    """Counts for many threads without a lock on their way: a step of `count` is a single one."""
+    """Counts for many threads without a lock: `increment` is a single step of an iterator."""
 
-    __slots__ = ("_looks", "_steps", "count")
+    __slots__ = ("_reads", "_steps", "increment")
 
     def __init__(self) -> None:
         self._steps = itertools.count()
-        self.count: Callable[[], int] = self._steps.__next__
-        self._looks = 0
+        self.increment: Callable[[], int] = self._steps.__next__
+        self._reads = 0
 
     def total(self) -> int:
-        """Give what has been counted; each look is a step too, and taken off again."""
+        """Return what has been counted; each read is a step too, and subtracted again."""
         with _lock:
-            total = next(self._steps) - self._looks
-            self._looks += 1
+            total = next(self._steps) - self._reads
+            self._reads += 1
 
         return total
 
 
 class Subscription:
-    """A listener's place on a bus. Cancel it, or use it as a context manager."""
+    """A listener's place on a bus. Cancel it, or use it as a context manager.
+
+    `hook` is the `Hook` that it runs; None if it is a listener's. Hooks come after listeners.
+    """
 
     __slots__ = (
         "_claimed",
         "_on_cancel",
         "active",
+        "counter",
         "filter",
-        "late",
+        "hook",
         "listener",
         "once",
         "order",
-        "phase",
+        "per_run_checks",
         "priority",
         "receiver",
         "serial",
-        "tally",
     )
 
     def __init__(
@@ -125,7 +115,7 @@ class Subscription:
         selection: Filter,
         *,
         serial: int,
-        phase: Phase = Phase.LISTENER,
+        hook: Any = None,
         priority: float = 0,
         once: bool = False,
         on_cancel: Callable[[Subscription], None] | None = None,
@@ -133,21 +123,21 @@ class Subscription:
         self.listener = listener
         self.receiver = receiver
         self.filter = selection
-        self.late = selection.late
-        self.phase = phase
+        self.per_run_checks = selection.per_run_checks
+        self.hook = hook
         self.priority = priority
         self.serial = serial
-        self.order = (phase, -priority, serial)
+        self.order = (hook is not None, -priority, serial)
         self.once = once
         self.active = True
-        self.tally = Counter()
+        self.counter = Counter()
         self._claimed = False
         self._on_cancel = on_cancel
 
     @property
     def delivered(self) -> int:
         """How many events the listener was given; an async one may not have come to them yet."""
-        return self.tally.total()
+        return self.counter.total()
 
     @property
     def dropped(self) -> int:
@@ -159,15 +149,15 @@ class Subscription:
         """How many events wait for the listener."""
         return getattr(self.receiver, "pending", 0)
 
-    def takes(self, subject: object) -> bool:
-        """Say whether an event about this run is wanted now; a `once` is used up by it."""
-        if not self.active or (self.late and not self._meets(subject)):
+    def accepts(self, subject: object) -> bool:
+        """Return whether an event about this run is to be delivered now; claims a `once`."""
+        if not self.active or (self.per_run_checks and not self._admits(subject)):
             return False
 
         return not self.once or self._claim()
 
-    def _meets(self, subject: object) -> bool:
-        return all(check.admits(subject) for check in self.late)
+    def _admits(self, subject: object) -> bool:
+        return all(check.admits(subject) for check in self.per_run_checks)
 
     def _claim(self) -> bool:
         with _lock:
@@ -177,24 +167,24 @@ class Subscription:
 
         return True
 
-    def used_up(self) -> None:
-        """End a `once`, whose event it has been given."""
-        self._leave()
+    def expire(self) -> None:
+        """End a `once` after its event; an async listener still sees that."""
+        self._deactivate()
         self.receiver.end()
 
     def cancel(self) -> None:
         """End the subscription; events that still wait for it are dropped. May be repeated."""
-        self._leave()
+        self._deactivate()
         self.receiver.close()
 
-    def _leave(self) -> None:
+    def _deactivate(self) -> None:
         with _lock:
             active, self.active = self.active, False
         if active and self._on_cancel is not None:
             self._on_cancel(self)
 
     def __call__(self, event: Event) -> None:
-        """Hand an event over from sync code."""
+        """Deliver an event from sync code."""
         self.receiver.receive(event)
 
     def __enter__(self) -> Self:

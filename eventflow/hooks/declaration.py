@@ -1,4 +1,4 @@
-"""A hook as it is declared: what to call, on which transitions, and how persistently."""
+"""The declaration of a hook: what to call, on which transitions, and how often to retry."""
 
 from __future__ import annotations
 
@@ -73,13 +73,14 @@ class Hook:
         if id == "" or not isinstance(id, str | None):
             raise TypeError(f"The id of a hook must be a string, not empty, but is {id!r}.")
         _check_timeout(timeout_seconds)
-        # Kept as they were read once: an iterator gives what it has only once.
-        several = isinstance(state, Iterable) and not isinstance(state, str)
-        chosen = tuple(state) if several else state  # type: ignore[arg-type]  # just looked at
+        # Copied: an iterator can be read only once.
+        states = state
+        if isinstance(state, Iterable) and not isinstance(state, str):
+            states = tuple(state)
         labels = None if tags is None else frozenset({tags} if isinstance(tags, str) else tags)
-        given = {
+        values = {
             "fn": fn,
-            "state": chosen,
+            "state": states,
             "run_type": run_type,
             "name": name,
             "tags": labels,
@@ -89,24 +90,24 @@ class Hook:
             "retry_delay_seconds": retry_delay_seconds,
             "is_async": is_async(fn),
             "policy": RetryPolicy.of(retries, retry_delay_seconds, None),
-            "_filter": _selected(chosen, run_type, name, labels),
+            "_filter": _compile_filter(states, run_type, name, labels),
         }
-        for attribute, value in given.items():
+        for attribute, value in values.items():
             object.__setattr__(self, attribute, value)
 
     def __reduce__(self) -> tuple[Callable[..., Hook], tuple[HookFunction, dict[str, Any]]]:
-        return _made_again, (self.fn, self.options())
+        return _rebuild, (self.fn, self.options())
 
     def options(self) -> dict[str, Any]:
-        """Give what the hook was declared with, beside its function."""
+        """Return the options that the hook was declared with."""
         return {name: getattr(self, name) for name in _OPTIONS}
 
     def filter(self) -> Filter:
-        """Give what the hook selects, compiled."""
+        """Return the compiled filter of the hook."""
         return self._filter
 
     def on(self, state: StateType) -> Hook:
-        """Give the same hook for another state."""
+        """Return a copy of the hook for another state."""
         return Hook(
             self.fn,
             state=state,
@@ -126,8 +127,8 @@ _OPTIONS: Final = (
 )
 
 
-def _made_again(fn: HookFunction, options: dict[str, Any]) -> Hook:
-    """Give a hook again that was handed to another process."""
+def _rebuild(fn: HookFunction, options: dict[str, Any]) -> Hook:
+    """Make a hook from its pickled parts."""
     return Hook(fn, **options)
 
 
@@ -140,7 +141,7 @@ def _check_timeout(seconds: float | None) -> None:
         raise ValueError(f"timeout_seconds must be more than 0, but is {seconds}.")
 
 
-def _selected(
+def _compile_filter(
     state: States, run_type: RunType | None, name: str | None, tags: Iterable[str] | None
 ) -> Filter:
     selection: Selection = {

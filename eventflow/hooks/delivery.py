@@ -1,4 +1,4 @@
-"""One hook owed one event: its attempts, what each came to, and who is told of it."""
+"""The delivery of one event to one hook: its attempts and their outcomes."""
 
 from __future__ import annotations
 
@@ -31,22 +31,27 @@ _INTERRUPTS: Final = (
     *(KeyboardInterrupt, TerminationSignal, Interrupted),
     *(asyncio.CancelledError, GeneratorExit),
 )
+"""What interrupts the process in the middle of a hook."""
 
 
 class Delivery:
-    """One hook owed one event."""
+    """One hook owed one event.
+
+    `follows` is the id of the event, `ordinal` the hook's place among those that are owed it. If
+    `is_begun`, the journal has recorded the beginning of the first attempt with the event.
+    """
 
     __slots__ = (
-        "at_most",
         "attempt",
-        "began",
         "bus",
         "follows",
         "hook",
-        "is_counted",
+        "is_begun",
         "ledger",
+        "max_attempts",
         "ordinal",
         "run",
+        "start",
         "state",
     )
 
@@ -57,11 +62,11 @@ class Delivery:
         self.follows = event_id
         self.ordinal = 0
         self.ledger: Ledger | None = None
-        self.is_counted = False
-        self.at_most = hook.policy.retries + 1
+        self.is_begun = False
+        self.max_attempts = hook.policy.retries + 1
         self.bus: EventBus = current_bus()
         self.attempt = 0
-        self.began = 0.0
+        self.start = 0.0
 
     @property
     def delivery_id(self) -> UUID:
@@ -69,10 +74,10 @@ class Delivery:
         return delivery_id(self.follows, self.ordinal)
 
     def begin(self) -> None:
-        """Say that the next attempt begins, before it does."""
-        self.began = perf_counter()
-        if self.is_counted:
-            self.is_counted = False
+        """Record the beginning of the next attempt."""
+        self.start = perf_counter()
+        if self.is_begun:
+            self.is_begun = False
         else:
             self._settle(RUNNING)
 
@@ -85,10 +90,10 @@ class Delivery:
         return (self.run.id, self.follows, self.ordinal)
 
     def transaction(self) -> AbstractContextManager[Any]:
-        """Give the journal's own transaction, committed with the acknowledgement of the hook.
+        """Return a transaction of the journal that commits with the hook's acknowledgement.
 
         Raises:
-            JournalError: nothing is journalled, or the hook is acknowledged already.
+            JournalError: there is no journal, or the hook is acknowledged already.
         """
         if self.ledger is None:
             raise JournalError(
@@ -98,66 +103,66 @@ class Delivery:
 
         return self.ledger.transaction(self._key, self.attempt)
 
-    def ended(self, error: BaseException | None) -> float | None:
-        """Note what an attempt came to; gives in how many seconds the next is to begin, if any.
+    def end_attempt(self, error: BaseException | None) -> float | None:
+        """Record the outcome of an attempt; returns the delay before the next, if there is one.
 
         Raises:
             BaseException: the error, if it is more than the failure of a hook.
         """
         if error is None:
             if self.ledger is not None:
-                # While the body is still to execute, a death is to be reckoned with.
-                over = self.run.ended_at is not None
-                self.ledger.settle(self._key, DELIVERED, self.attempt, at_once=not over)
+                # The body that executes next may kill the process.
+                has_ended = self.run.ended_at is not None
+                self.ledger.settle(self._key, DELIVERED, self.attempt, at_once=not has_ended)
             self._publish(HookSucceeded)
             return None
-        passes = not isinstance(error, Exception) and not _is_own(error)
-        again = self._failed(error, final=passes)
-        if passes:
+        propagates = not isinstance(error, Exception) and not _is_own_cancellation(error)
+        is_retried = self._fail(error, final=propagates)
+        if propagates:
             raise error
 
-        return self.hook.policy.delay(self.attempt) if again else None
+        return self.hook.policy.delay(self.attempt) if is_retried else None
 
     def give_up(self) -> None:
-        """Leave it at the attempts there were, none of which came to its end."""
+        """Dead-letter the delivery: each of its attempts ended with its process."""
         reason = f"Given up: the process ended in each of {self.attempt} attempts."
         run_logger(self.run).error(f"Hook {self.hook.id}: {reason}", hook=self.hook.id)
         self._settle(DEAD, reason)
         info = ErrorInfo.told("eventflow.GivenUp", reason)
         self._publish(HookDeadLettered, error=info)
 
-    def _failed(self, error: BaseException, *, final: bool = False) -> bool:
-        """Log and publish a failed attempt; says whether there will be another."""
-        again = not final and self.attempt < self.at_most
-        # What interrupted the process is no fault of the hook's: another process will finish it.
-        left = final and self.ledger is not None and isinstance(error, _INTERRUPTS)
+    def _fail(self, error: BaseException, *, final: bool = False) -> bool:
+        """Record, log and publish a failed attempt; returns whether there will be another."""
+        is_retried = not final and self.attempt < self.max_attempts
+        # An interrupt of the process is not the hook's failure: another process finishes it.
+        stays_owed = final and self.ledger is not None and isinstance(error, _INTERRUPTS)
         run_logger(self.run).error(
             f"Hook {self.hook.id} failed on {self.state.name}"
-            + (f", attempt {self.attempt} of {self.at_most}" if again else ""),
+            + (f", attempt {self.attempt} of {self.max_attempts}" if is_retried else ""),
             hook=self.hook.id,
             exc_info=error,
         )
         info = ErrorInfo.of(error)
-        delay = self.hook.policy.delay(self.attempt) if again else 0.0
-        self._settle(FAILED if again or left else DEAD, str(info), delay)
+        delay = self.hook.policy.delay(self.attempt) if is_retried else 0.0
+        self._settle(FAILED if is_retried or stays_owed else DEAD, str(info), delay)
         self._publish(HookFailed, error=info)
-        if not again and not left:
+        if not is_retried and not stays_owed:
             self._publish(HookDeadLettered, error=info)
 
-        return again
+        return is_retried
 
     def _publish(self, kind: type[HookOutcome], **more: Any) -> None:
         if not self.bus.listens_for(kind):
             return
         run = self.run
-        # Not validated: it may be of the end of all files that this tells.
+        # Not validated: that opens files, and this may report that there are no more of them.
         outcome = fact(
             kind,
             self.follows,
             hook=self.hook.id,
             delivery_id=self.delivery_id,
             attempt=self.attempt,
-            duration=perf_counter() - self.began,
+            duration=perf_counter() - self.start,
             run_type=run.run_type,
             run_id=run.id,
             run_name=run.name,
@@ -177,21 +182,21 @@ class Delivery:
             current_hook.reset(token)
 
     def call(self) -> object:
-        """Call the hook's function within the context of this attempt; gives what it gives."""
+        """Call the hook's function within the context of this attempt; returns its result."""
         token = current_hook.set(self)
         try:
             return self.hook.fn(self.run.definition, self.run, self.state)
         finally:
             current_hook.reset(token)
 
-    def call_to_the_end(self) -> None:
-        """Call the hook's function from sync code; what it leaves to be awaited is awaited."""
+    def call_blocking(self) -> None:
+        """Call the hook's function from sync code; a coroutine that it returns is run as well."""
         result = self.call()
         if inspect.iscoroutine(result):
-            background.run(self.finish(result))
+            background.run(self.await_result(result))
 
     async def acall(self) -> None:
-        """Call the hook's function on an event loop and await what it gives."""
+        """Call the hook's function on an event loop and await what it returns."""
         token = current_hook.set(self)
         try:
             result = self.hook.fn(self.run.definition, self.run, self.state)
@@ -200,17 +205,17 @@ class Delivery:
         finally:
             current_hook.reset(token)
 
-    async def finish(self, left: Awaitable[object]) -> None:
-        """Await what a plain function gave, as if it were part of it."""
+    async def await_result(self, result: Awaitable[object]) -> None:
+        """Await what a plain function returned, within the context of this attempt."""
         with self._in_force():
-            await self._limited(left)
+            await self._limited(result)
 
-    def _limited(self, left: Awaitable[object]) -> Awaitable[object]:
-        return left if self.hook.timeout_seconds is None else self._within_limit(left)
+    def _limited(self, result: Awaitable[object]) -> Awaitable[object]:
+        return result if self.hook.timeout_seconds is None else self._within_limit(result)
 
-    async def _within_limit(self, left: Awaitable[object]) -> None:
+    async def _within_limit(self, result: Awaitable[object]) -> None:
         async with self.limit():
-            await left
+            await result
 
     @contextlib.asynccontextmanager
     async def limit(self) -> AsyncIterator[None]:
@@ -233,8 +238,8 @@ class Delivery:
             raise
 
 
-def _is_own(error: BaseException) -> bool:
-    """Say whether a cancellation comes from within the hook, which has only failed by it."""
+def _is_own_cancellation(error: BaseException) -> bool:
+    """Return whether an error is a cancellation from within the hook, which only fails by it."""
     if not isinstance(error, asyncio.CancelledError):
         return False
     task = None if running_loop() is None else asyncio.current_task()

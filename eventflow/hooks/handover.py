@@ -1,17 +1,18 @@
-"""HandedOver: the hooks of a definition as its owner has them, on their way to its guardian.
+"""Handover: packs the hooks of definitions for the guardian, and unpacks them there.
 
-What the files of the owner declare may not be all: hooks are added at run time, or exist in one
-process only. A hook that another process can import goes by its name, any other by value.
+The files of the owner may not declare all of them: hooks are added at run time, or exist in one
+process only. A hook that another process can import is packed by its name, any other by value.
 """
 
 from __future__ import annotations
 
+import itertools
 import pickle
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Final, NamedTuple
 
 from eventflow.hooks.declaration import Hook
-from eventflow.hooks.references import refer_to_function
+from eventflow.hooks.references import function_reference
 from eventflow.primitives.loggers import get_logger
 
 __all__ = ["FOR_ALL", "HandedOver", "PackedHook", "by_name", "by_value", "pack"]
@@ -21,29 +22,29 @@ FOR_ALL: Final = "*"
 
 
 class PackedHook(NamedTuple):
-    """One hook: its identity, and itself, unless it cannot be handed over."""
+    """The identity of a hook, and the packed hook, or None if it cannot be handed over."""
 
     hook_id: str
     packed: bytes | None
 
 
-def pack(items: Iterable[PackedHook]) -> bytes:
-    """Give one parcel of several hooks, in their order."""
-    return pickle.dumps([tuple(one) for one in items])
+def pack(hooks: Iterable[PackedHook]) -> bytes:
+    """Pack the hooks of one definition, in their order."""
+    return pickle.dumps([tuple(hook) for hook in hooks])
 
 
 def by_name(hook: Hook) -> bytes:
-    """Pack a hook whose function another process can load.
+    """Pack a hook by the name of its function, which another process can import.
 
     Raises:
         Exception: whatever an option of the hook raises because it cannot be packed.
     """
-    # Not the function itself: pickle knows no module that only a file's path leads to.
-    return pickle.dumps((refer_to_function(hook.fn), hook.options()))
+    # Not the function itself: pickle cannot import a module that only its file leads to.
+    return pickle.dumps((function_reference(hook.fn), hook.options()))
 
 
 def by_value(hook: Hook) -> bytes:
-    """Pack a hook with its function's code and what it holds.
+    """Pack a hook with the code of its function, and the values that this refers to.
 
     Raises:
         Exception: whatever an object that the function holds raises because it cannot be packed.
@@ -56,67 +57,68 @@ def by_value(hook: Hook) -> bytes:
 
 
 class HandedOver:
-    """What an owner handed over, by the reference of the definition; unpacked when asked for.
+    """The hooks that an owner handed over, by the reference of the definition.
 
-    `find` gives a function by its name, or None.
+    They are unpacked on demand; `find` returns a function by its name, or None.
     """
 
     def __init__(self, given: Mapping[str, bytes], find: Callable[[str], Any]) -> None:
-        self._given = {key: tuple(_items(key, parcel)) for key, parcel in given.items()}
+        self._packed = {key: tuple(_unpack_list(key, packed)) for key, packed in given.items()}
         self._find = find
 
     def ids(self, key: str) -> list[str] | None:
-        """Give the identities of a definition's hooks; None if they were not handed over."""
-        items = self._given.get(key)
+        """Return the identities of a definition's hooks; None if they were not handed over."""
+        packed_hooks = self._packed.get(key)
 
-        return None if items is None else [one.hook_id for one in items]
+        return None if packed_hooks is None else [packed.hook_id for packed in packed_hooks]
 
     def hooks(self, key: str, known: Iterable[Hook]) -> list[Hook]:
-        """Give a definition's hooks; what was not handed over is looked for among the known."""
-        spare = list(known)
-        found = []
-        for item in self._given.get(key, ()):
-            hook = self._unpacked(item) or next(
-                (one for one in spare if one.id == item.hook_id), None
+        """Return a definition's hooks; one that cannot be unpacked is taken from the known ones."""
+        unused = list(known)
+        hooks = []
+        for packed in self._packed.get(key, ()):
+            hook = self._unpack(packed) or next(
+                (spare for spare in unused if spare.id == packed.hook_id), None
             )
             if hook is not None:
-                found.append(hook)
-            spare = [one for one in spare if one is not hook]
+                hooks.append(hook)
+            unused = [spare for spare in unused if spare is not hook]
 
-        return found
+        return hooks
 
     def hook(self, hook_id: str) -> Hook | None:
-        """Give a hook by its identity, whatever it was declared on."""
-        named = (one for items in self._given.values() for one in items if one.hook_id == hook_id)
+        """Return a hook by its identity, whatever definition it was declared on."""
+        every = itertools.chain.from_iterable(self._packed.values())
+        unpacked = (self._unpack(packed) for packed in every if packed.hook_id == hook_id)
 
-        return next(filter(None, map(self._unpacked, named)), None)
+        return next(filter(None, unpacked), None)
 
-    def _unpacked(self, item: PackedHook) -> Hook | None:
-        if item.packed is None:
+    def _unpack(self, packed: PackedHook) -> Hook | None:
+        if packed.packed is None:
             return None
         try:
-            found: Any = pickle.loads(item.packed)  # noqa: S301 - from our own owner
-            if isinstance(found, tuple):
-                name, options = found
-                found = Hook(self._function(name), **options)
+            hook: Any = pickle.loads(packed.packed)  # noqa: S301 - from our own owner
+            if isinstance(hook, tuple):
+                name, options = hook
+                hook = Hook(self._function(name), **options)
         except Exception as error:  # noqa: BLE001 - it executes the user's own code
             get_logger("recovery").error(
-                f"The hook {item.hook_id} was handed over, but cannot be unpacked: {error!r}"
+                f"The hook {packed.hook_id} was handed over, but cannot be unpacked: {error!r}"
             )
             return None
 
-        return found if isinstance(found, Hook) else None
+        return hook if isinstance(hook, Hook) else None
 
     def _function(self, name: str) -> Any:
-        found = self._find(name)
-        if found is None:
+        function = self._find(name)
+        if function is None:
             raise LookupError(f"there is no {name}")
 
-        return found
+        return function
 
 
-def _items(key: str, parcel: bytes) -> Iterator[PackedHook]:
+def _unpack_list(key: str, packed: bytes) -> Iterator[PackedHook]:
     try:
-        yield from (PackedHook(*one) for one in pickle.loads(parcel))  # noqa: S301 - from our own owner
+        yield from (PackedHook(*fields) for fields in pickle.loads(packed))  # noqa: S301 - from our own owner
     except Exception as error:  # noqa: BLE001 - it may be of another version
         get_logger("recovery").error(f"The hooks of {key} cannot be unpacked: {error!r}")

@@ -1,4 +1,4 @@
-"""Whether another process can find a definition or a hook again, and why not."""
+"""Importability: whether another process can import a hook, and why not."""
 
 from __future__ import annotations
 
@@ -10,32 +10,26 @@ from types import FrameType, MethodType, ModuleType
 from typing import Any, Final
 
 from eventflow.hooks.declaration import Hook
-from eventflow.hooks.references import refer
 from eventflow.primitives.callables import MAIN
 
-__all__ = ["note_call", "reference_of", "unreachable"]
+__all__ = ["import_problem", "note_call"]
 
-_called: Final[list[int]] = []
-"""The line of the program in which it called its first flow or task, if it was the program."""
+_first_call: Final[list[int]] = []
+"""The line of `__main__` that called its first flow or task, if the call came from there."""
 
 
 def note_call() -> None:
-    """Note where the program calls its first flow or task: loaded again, it gets no further."""
+    """Note where `__main__` calls its first flow or task: reloading it stops there."""
     program = sys.modules.get(MAIN)
     frame: FrameType | None = sys._getframe(1)  # noqa: SLF001 - there is no other way to the caller
-    while frame is not None and not _called:
+    while frame is not None and not _first_call:
         if frame.f_code.co_name == "<module>" and program and frame.f_globals is vars(program):
-            _called.append(frame.f_lineno)
+            _first_call.append(frame.f_lineno)
         frame = frame.f_back
 
 
-def reference_of(definition: Any) -> str:
-    """Name where a definition can be found again; see `eventflow.hooks.references`."""
-    return refer(definition).text
-
-
-def unreachable(hook: Hook) -> str | None:
-    """Say why another process could not import a hook's function; None if it can.
+def import_problem(hook: Hook) -> str | None:
+    """Return why another process cannot import a hook's function; None if it can.
 
     Such a hook is handed to the guardian by value, and does not survive a reboot.
     """
@@ -52,28 +46,28 @@ def unreachable(hook: Hook) -> str | None:
     if "<locals>" in name:
         return "is defined within a function: move it to the top level of a module"
 
-    return _not_there(fn, name)
+    return _problem_in_module(fn, name)
 
 
-def _not_there(fn: Any, name: str) -> str | None:
+def _problem_in_module(fn: Any, name: str) -> str | None:
     module = sys.modules.get(fn.__module__)
     if module is None:
         return f"is of the module {fn.__module__!r}, which cannot be imported"
-    beyond = _beyond(fn, module) if fn.__module__ == MAIN else None
-    if beyond is not None:
-        return beyond
-    found: Any = module
+    problem = _problem_in_main(fn, module) if fn.__module__ == MAIN else None
+    if problem is not None:
+        return problem
+    value: Any = module
     for part in name.split("."):
-        found = getattr(found, part, None)
-    # Not by `==`: it may be a mock. A definition stands where its function stood.
-    if found is fn or getattr(found, "fn", None) is fn or _is_same_method(found, fn):
+        value = getattr(value, part, None)
+    # Not by `==`: it may be a mock. A decorated function has been replaced by its definition.
+    if value is fn or getattr(value, "fn", None) is fn or _is_same_method(value, fn):
         return None
 
     return f"is not what {fn.__module__}:{name} stands for"
 
 
-def _beyond(fn: Any, program: ModuleType) -> str | None:
-    """Say why the program, when it is loaded again, does not come to a function of its own."""
+def _problem_in_main(fn: Any, program: ModuleType) -> str | None:
+    """Return why reloading `__main__` does not define one of its functions again."""
     file = getattr(program, "__file__", None)
     if not isinstance(file, str) or file.startswith("<"):
         return "is defined in an interactive session, which no other process can load"
@@ -81,7 +75,7 @@ def _beyond(fn: Any, program: ModuleType) -> str | None:
     if getattr(function, "__globals__", None) is not vars(program):
         return None
     line = function.__code__.co_firstlineno
-    if _called and line > _called[0]:
+    if _first_call and line > _first_call[0]:
         return (
             "is defined below the program's first call of a flow or task, which is as far as it is "
             "loaded again: call it under `if __name__ == '__main__':`"
@@ -92,9 +86,9 @@ def _beyond(fn: Any, program: ModuleType) -> str | None:
     return None
 
 
-def _is_same_method(found: Any, fn: Any) -> bool:
-    """Say whether both are one method of one class, which is bound anew each time."""
-    if not isinstance(found, MethodType) or not isinstance(fn, MethodType):
+def _is_same_method(value: Any, fn: Any) -> bool:
+    """Return whether both are one method of one class; each access to it makes a new object."""
+    if not isinstance(value, MethodType) or not isinstance(fn, MethodType):
         return False
 
-    return found.__func__ is fn.__func__ and found.__self__ is fn.__self__
+    return value.__func__ is fn.__func__ and value.__self__ is fn.__self__

@@ -1,4 +1,4 @@
-"""The ledger: where deliveries stand, and what keeps account of them."""
+"""The ledger: the status of deliveries, and the protocol of what records it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ __all__ = ["OWED", "DeliveryStatus", "Ledger"]
 
 
 class DeliveryStatus(StrEnum):
-    """Where a delivery stands: pending → running → delivered, or failed → … → dead."""
+    """The status of a delivery: pending → running → delivered, or failed → … → dead."""
 
     PENDING = "pending"
     RUNNING = "running"
@@ -22,18 +22,18 @@ class DeliveryStatus(StrEnum):
     __hash__ = str.__hash__
 
 
-# Named once: Python 3.11 looks a member up by calling Python code, too slow for every hook.
+# Constants, as the lookup of an enum member calls Python code in Python 3.11.
 RUNNING: Final = DeliveryStatus.RUNNING
 DELIVERED: Final = DeliveryStatus.DELIVERED
 FAILED: Final = DeliveryStatus.FAILED
 DEAD: Final = DeliveryStatus.DEAD
 
 OWED: Final = (DeliveryStatus.PENDING, DeliveryStatus.RUNNING, DeliveryStatus.FAILED)
-"""Of such a delivery an attempt is still to come, or to come to its end."""
+"""The statuses of a delivery with an attempt to begin or to end."""
 
 
 class Ledger(Protocol):
-    """Keeps account of what came of each delivery."""
+    """Records the outcome of each delivery."""
 
     def settle(
         self,
@@ -45,15 +45,15 @@ class Ledger(Protocol):
         *,
         at_once: bool = True,
     ) -> None:
-        """Note an attempt's beginning or outcome; `key` is run, event and the hook's ordinal.
+        """Record an attempt's beginning or outcome; `key` is run, event and the hook's ordinal.
 
         `delay` is in how many seconds the next attempt may begin. What need not be written
-        `at_once` may be forgotten if the process dies within a moment.
+        `at_once` may be lost if the process dies within a moment.
         """
         ...
 
     def transaction(
         self, key: tuple[UUID, UUID, int], attempts: int
     ) -> AbstractContextManager[Any]:
-        """Give the journal's own transaction, which ends with this delivery's acknowledgement."""
+        """Return a transaction of the journal that commits with this delivery's acknowledgement."""
         ...

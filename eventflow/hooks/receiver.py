@@ -1,4 +1,4 @@
-"""Running one hook for one event: attempts, timeout, isolation, outcome."""
+"""Runs hooks: as receivers on the bus, and again for deliveries that are still owed."""
 
 from __future__ import annotations
 
@@ -14,11 +14,7 @@ import anyio.to_thread
 from eventflow.errors import HookTimeout
 from eventflow.eventbus.bus import current_bus
 from eventflow.eventbus.filters import States
-from eventflow.eventbus.subscriptions import Phase
-from eventflow.events import (
-    Event,
-    StateTransition,
-)
+from eventflow.events import Event, StateTransition
 from eventflow.hooks.declaration import Hook, HookFunction
 from eventflow.hooks.delivery import Delivery
 from eventflow.interrupts.masks import ENGINE, HOOK
@@ -33,7 +29,7 @@ F = TypeVar("F", bound=HookFunction)
 
 
 class HookReceiver:
-    """Receives for a hook: sync code runs it here and now, async code is given it to await."""
+    """Receives transitions for a hook: runs it in sync code, returns its run to async code."""
 
     __slots__ = ("hook",)
 
@@ -41,37 +37,26 @@ class HookReceiver:
         self.hook = hook
 
     def receive(self, event: Event | Transition) -> None:
-        """Run the hook, however it is written, and come back when it has ended."""
+        """Run the hook, sync or async, and return when it has ended."""
         delivery = self._delivery(event)
         if delivery is not None:
-            _run_to_the_end(delivery)
+            _run(delivery)
 
     def areceive(self, event: Event | Transition) -> Awaitable[None] | None:
-        """Give the running of the hook, to be awaited."""
+        """Return the run of the hook, to be awaited."""
         delivery = self._delivery(event)
-        return None if delivery is None else self._run(delivery)
-
-    async def _run(self, delivery: Delivery) -> None:
-        delay: float | None = 0.0
-        while delay is not None:
-            delivery.attempt += 1
-            error: BaseException | None = None
-            try:
-                await _aattempt(delivery, delay)
-            except BaseException as raised:  # noqa: BLE001 - the delivery decides
-                error = raised
-            delay = delivery.ended(error)
+        return None if delivery is None else _arun(delivery)
 
     def _delivery(self, event: Event | Transition) -> Delivery | None:
         if isinstance(event, Transition):
             delivery = Delivery(self.hook, event.run, event.to_state, event.to_state.id)
             delivery.ledger = event.journal
             delivery.ordinal = event.handed
-            # The row of the first says already that it is begun.
-            delivery.is_counted = event.handed == 0
+            # The row of the first has recorded its beginning.
+            delivery.is_begun = event.handed == 0
             event.handed += 1
             return delivery
-        # Published again by hand: a hook can be run for it while there is the live run.
+        # A user published a past transition again: hooks need the live run.
         run = event.run if isinstance(event, StateTransition) else None
         if run is None or run.state is None:
             return None
@@ -79,17 +64,17 @@ class HookReceiver:
         return Delivery(self.hook, run, run.state, event.id)
 
     def end(self) -> None:
-        """Nothing is held."""
+        """Do nothing: no event is held."""
 
     def close(self) -> None:
-        """Nothing is held."""
+        """Do nothing: no event is held."""
 
 
 def redeliver(hook: Hook, fact: Transition, ordinal: int, attempts: int, limit: int) -> None:
-    """Run the attempts that are left of a delivery, from sync code, and settle them.
+    """Run the remaining attempts of a delivery, from sync code, and record their outcomes.
 
     `attempts` is how many have begun before, in this process or in another; there are `limit` at
-    most. If they are used up, the delivery goes to the dead letters.
+    most. If none remains, the delivery is dead-lettered.
 
     Raises:
         BaseException: whatever other than an Exception the hook raised.
@@ -98,14 +83,14 @@ def redeliver(hook: Hook, fact: Transition, ordinal: int, attempts: int, limit: 
     delivery.ledger = fact.journal
     delivery.ordinal = ordinal
     delivery.attempt = attempts
-    delivery.at_most = limit
+    delivery.max_attempts = limit
     if attempts >= limit:
         delivery.give_up()
     else:
-        _run_to_the_end(delivery)
+        _run(delivery)
 
 
-def _run_to_the_end(delivery: Delivery) -> None:
+def _run(delivery: Delivery) -> None:
     delay: float | None = 0.0
     while delay is not None:
         delivery.attempt += 1
@@ -114,17 +99,29 @@ def _run_to_the_end(delivery: Delivery) -> None:
             _attempt(delivery, delay)
         except BaseException as raised:  # noqa: BLE001 - the delivery decides
             error = raised
-        delay = delivery.ended(error)
+        delay = delivery.end_attempt(error)
+
+
+async def _arun(delivery: Delivery) -> None:
+    delay: float | None = 0.0
+    while delay is not None:
+        delivery.attempt += 1
+        error: BaseException | None = None
+        try:
+            await _aattempt(delivery, delay)
+        except BaseException as raised:  # noqa: BLE001 - the delivery decides
+            error = raised
+        delay = delivery.end_attempt(error)
 
 
 def _attempt(delivery: Delivery, delay: float) -> None:
-    here = thread_mask()
-    before, bodies = here.phase, here.bodies
+    mask = thread_mask()
+    phase, bodies = mask.phase, mask.bodies
     try:
-        if before is ENGINE:
-            # A signal that came before waits on: it must not take the place of the hook. And what
-            # stops the bodies around the run is none of the hook's business.
-            here.phase, here.bodies = HOOK, []
+        if phase is ENGINE:
+            # A signal that is pending stays so: it must not interrupt the hook. Nor must what
+            # stops the bodies of the runs around it.
+            mask.phase, mask.bodies = HOOK, []
         if delay:
             sleep(delay)
         delivery.begin()
@@ -132,16 +129,16 @@ def _attempt(delivery: Delivery, delay: float) -> None:
         if hook.is_async:
             background.run(delivery.acall())
         elif hook.timeout_seconds is None:
-            delivery.call_to_the_end()
+            delivery.call_blocking()
         else:
-            _call_in_time(delivery, hook.timeout_seconds)
+            _call_within(delivery, hook.timeout_seconds)
     finally:
-        here.phase, here.bodies = before, bodies
+        mask.phase, mask.bodies = phase, bodies
 
 
-def _call_in_time(delivery: Delivery, seconds: float) -> None:
-    """Leave it alone in its thread if it takes too long: nothing can stop it there."""
-    future = in_thread(delivery.call_to_the_end)
+def _call_within(delivery: Delivery, seconds: float) -> None:
+    """Call a hook in a thread of its own, where nothing can stop it after its timeout."""
+    future = in_thread(delivery.call_blocking)
     try:
         outcome = future.result(seconds)
     except TimeoutError:
@@ -160,21 +157,21 @@ async def _aattempt(delivery: Delivery, delay: float) -> None:
     if delivery.hook.timeout_seconds is None:
         result = await anyio.to_thread.run_sync(delivery.call, abandon_on_cancel=True)
     else:
-        # Not a thread of the pool: one that is never given back would keep the process alive.
+        # Not a thread of the pool: one that never returns would keep the process alive.
         future = in_thread(delivery.call)
         try:
             async with delivery.limit():
                 result = unpacked(await asyncio.wrap_future(future))
         except HookTimeout:
-            future.add_done_callback(_leave_unawaited)
+            future.add_done_callback(_close_coroutine)
             raise
     if inspect.iscoroutine(result):
-        await delivery.finish(result)
+        await delivery.await_result(result)
 
 
-def _leave_unawaited(late: Future[Outcome[object]]) -> None:
-    """Close what a plain function gives to be awaited when nobody waits any more."""
-    result, _ = late.result()
+def _close_coroutine(future: Future[Outcome[object]]) -> None:
+    """Close the coroutine that a plain function returns after its timeout."""
+    result, _ = future.result()
     if inspect.iscoroutine(result):
         result.close()
 
@@ -195,7 +192,7 @@ def hook(
     The function is left as it is; the bus in force calls it with `(definition, run, state)`.
 
     `run_type`, `state`, `name` (a pattern) and `tags` select the runs and their transitions; the
-    others are those of `Hook`.
+    other options are those of `Hook`.
 
     Raises:
         TypeError: what is decorated is not callable, or an option is of a wrong type.
@@ -215,7 +212,7 @@ def hook(
             retry_delay_seconds=retry_delay_seconds,
         )
         receiver = HookReceiver(declared)
-        current_bus().attach(function, receiver, declared.filter(), phase=Phase.HOOK)
+        current_bus().attach(function, receiver, declared.filter(), hook=declared)
 
         return function
 

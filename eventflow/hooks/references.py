@@ -1,4 +1,4 @@
-"""How a definition is named so that another process finds it again: `module:path`, or by file."""
+"""References: how a definition is named for other processes, as `module:path`, or by its file."""
 
 from __future__ import annotations
 
@@ -12,32 +12,40 @@ from weakref import WeakKeyDictionary
 
 from eventflow.primitives.callables import MAIN, qualified_name
 
-__all__ = ["Place", "Reference", "place", "refer", "refer_to_function", "remember", "resolve"]
+__all__ = [
+    "ParsedReference",
+    "Reference",
+    "function_reference",
+    "parse_reference",
+    "reference_of",
+    "resolve",
+    "set_reference",
+]
 
-AT_FILE: Final = " @ "
-"""Stands before the file of a module that cannot be imported by its name alone."""
+FILE_SEPARATOR: Final = " @ "
+"""Precedes the file of a module that cannot be imported by its name alone."""
 
-NUMBER: Final = "#"
-"""Stands before the number of a definition that no variable of a module holds."""
+NUMBER_SEPARATOR: Final = "#"
+"""Precedes the number of a definition that no variable of a module holds."""
 
-# This is asked for each run.
-_known: Final[WeakKeyDictionary[Any, Reference]] = WeakKeyDictionary()
+# Cached, as each run asks for the reference of its definition.
+_references: Final[WeakKeyDictionary[Any, Reference]] = WeakKeyDictionary()
 _numbers: Final = itertools.count(1)
 
 
 class Reference(NamedTuple):
     """A definition's name for other processes.
 
-    `is_found` says whether another process that loads the module finds it there; otherwise
-    only what its hooks are can be handed over, by value.
+    `is_loadable` tells whether another process that loads the module finds the definition there;
+    otherwise only its hooks can be handed over, by value.
     """
 
     text: str
-    is_found: bool
+    is_loadable: bool
 
 
-class Place(NamedTuple):
-    """A reference in its parts: `file` only where the module's name is not enough."""
+class ParsedReference(NamedTuple):
+    """The parts of a reference: `file` only where the module's name is not enough."""
 
     module: str
     path: str
@@ -46,55 +54,57 @@ class Place(NamedTuple):
 
     @property
     def is_exact(self) -> bool:
-        """Whether the path leads to the thing itself, and not into a function or to its like."""
+        """Whether the path leads to the definition itself, not into a function or to another."""
         return self.number is None and "<" not in self.path
 
 
-def place(reference: str) -> Place:
-    """Part a reference."""
-    name, _, file = reference.partition(AT_FILE)
+def parse_reference(reference: str) -> ParsedReference:
+    """Split a reference into its parts."""
+    name, _, file = reference.partition(FILE_SEPARATOR)
     module, _, rest = name.partition(":")
-    path, _, number = rest.partition(NUMBER)
+    path, _, number = rest.partition(NUMBER_SEPARATOR)
 
-    return Place(module, path, number or None, file or None)
-
-
-def refer(definition: Any) -> Reference:
-    """Name a definition: by the variable that holds it, which is mostly its function's name."""
-    origin = getattr(definition, "origin", definition)
-    found = _known.get(origin)
-    if found is None:
-        found = _known[origin] = _referred(origin)
-
-    return found
+    return ParsedReference(module, path, number or None, file or None)
 
 
-def refer_to_function(fn: object) -> str:
-    """Name a function that stands in a module: by its module and path, and where need be its file.
+def reference_of(definition: Any) -> Reference:
+    """Return a definition's reference: the variable that holds it, mostly its function's name."""
+    origin = definition.origin
+    reference = _references.get(origin)
+    if reference is None:
+        reference = _references[origin] = _make_reference(origin)
+
+    return reference
+
+
+def function_reference(fn: object) -> str:
+    """Return the reference of a function in a module, with the file where that is needed.
 
     Raises:
         KeyError: its module is not loaded.
     """
     name = qualified_name(fn)
-    module = place(name).module
+    module = parse_reference(name).module
 
-    return f"{name}{_file_of(module, sys.modules[module])}"
-
-
-def remember(definition: Any, text: str) -> None:
-    """Have a definition bear the name by which another process knew it."""
-    _known[getattr(definition, "origin", definition)] = Reference(text, is_found=True)
+    return f"{name}{_file_suffix(module, sys.modules[module])}"
 
 
-def _referred(origin: Any) -> Reference:
-    module_name, _, path = qualified_name(getattr(origin, "fn", origin)).partition(":")
+def set_reference(definition: Any, text: str) -> None:
+    """Set the reference that a definition had in another process."""
+    _references[definition.origin] = Reference(text, is_loadable=True)
+
+
+def _make_reference(origin: Any) -> Reference:
+    module_name, _, fn_path = qualified_name(origin.fn).partition(":")
     for name in dict.fromkeys((module_name, MAIN)):
         module = sys.modules.get(name)
-        found = None if module is None else _path_in(module, path, origin)
-        if module is not None and found is not None:
-            return Reference(f"{name}:{found}{_file_of(name, module)}", _is_loadable(module))
+        path = None if module is None else _path_in(module, fn_path, origin)
+        if module is not None and path is not None:
+            return Reference(f"{name}:{path}{_file_suffix(name, module)}", _is_loadable(module))
 
-    return Reference(f"{module_name}:{path}{NUMBER}{next(_numbers)}", is_found=False)
+    number = f"{NUMBER_SEPARATOR}{next(_numbers)}"
+
+    return Reference(f"{module_name}:{fn_path}{number}", is_loadable=False)
 
 
 def _path_in(module: ModuleType, path: str, origin: object) -> str | None:
@@ -109,7 +119,7 @@ def _path_in(module: ModuleType, path: str, origin: object) -> str | None:
 
 
 def resolve(module: ModuleType, path: str) -> Any:
-    """Give what a path of attributes leads to in a module; None if it leads nowhere."""
+    """Return what a path of attributes leads to in a module; None if there is nothing."""
     try:
         return None if "<" in path else reduce(getattr, path.split("."), module)
     except AttributeError:
@@ -117,30 +127,30 @@ def resolve(module: ModuleType, path: str) -> Any:
 
 
 def _is_loadable(module: ModuleType) -> bool:
-    """Say whether another process can load it: a notebook's cells and `-c` are in no file."""
+    """Return whether another process can load it: a notebook's cells and `-c` are in no file."""
     file = getattr(module, "__file__", None)
 
     return isinstance(file, str) and not file.startswith("<")
 
 
-def _file_of(name: str, module: ModuleType) -> str:
-    """Give the file of a module that was loaded from another place than its name says."""
+def _file_suffix(name: str, module: ModuleType) -> str:
+    """Return the file of a module, with its separator, if importing the name would not find it."""
     file = getattr(module, "__file__", None)
     if name == MAIN or not isinstance(file, str) or not file.endswith(".py"):
-        return "" if name == MAIN or not isinstance(file, str) else _said(file)
+        return "" if name == MAIN or not isinstance(file, str) else _suffix(file)
     path = Path(file)
-    steps = name.split(".")
+    parts = name.split(".")
     if path.name == "__init__.py":
         path = path.parent
-    ends = path.with_suffix("").parts[-len(steps) :] == tuple(steps)
-    # A package may have roots of its own; only a file outside of every one is told.
-    rooted = "." in name or str(path.parent) in map(_absolute, sys.path)
+    is_named_so = path.with_suffix("").parts[-len(parts) :] == tuple(parts)
+    # A package may have a search path of its own; only a top-level module must be on `sys.path`.
+    is_on_path = "." in name or str(path.parent) in map(_absolute, sys.path)
 
-    return "" if ends and rooted else _said(file)
+    return "" if is_named_so and is_on_path else _suffix(file)
 
 
-def _said(file: str) -> str:
-    return f"{AT_FILE}{_absolute(file)}" if Path(file).suffix not in {".so", ".pyd"} else ""
+def _suffix(file: str) -> str:
+    return f"{FILE_SEPARATOR}{_absolute(file)}" if Path(file).suffix not in {".so", ".pyd"} else ""
 
 
 def _absolute(folder: str) -> str:

@@ -15,8 +15,9 @@ from uuid import UUID
 from pydantic_core import to_json
 
 from eventflow.hooks.declaration import Hook
-from eventflow.hooks.importability import reference_of, unreachable
+from eventflow.hooks.importability import import_problem
 from eventflow.hooks.ledger import DeliveryStatus
+from eventflow.hooks.references import reference_of
 from eventflow.journal.format import JournalLine, Tables, Values
 from eventflow.journal.rows import RunRow, micros
 from eventflow.primitives.ids import delivery_number
@@ -201,7 +202,7 @@ def _definition_values(run: Run) -> Values:
 
     return [
         printable(run.definition_name),
-        printable(reference_of(definition)),
+        printable(reference_of(definition).text),
         None if version is None else printable(str(version)),
         tags,
     ]
@@ -253,7 +254,7 @@ def _hook_values(hook: Hook) -> tuple[str, int]:
     if cached is None:
         if len(_cached_hooks) >= MAX_HOOKS:
             _cached_hooks.clear()
-        cached = (hook, (printable(hook.id), int(unreachable(hook) is None)))
+        cached = (hook, (printable(hook.id), int(import_problem(hook) is None)))
         _cached_hooks[id(hook)] = cached
 
     return cached[1]

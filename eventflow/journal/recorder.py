@@ -17,11 +17,11 @@ from weakref import WeakKeyDictionary
 
 from eventflow.errors import JournalError
 from eventflow.eventbus.bus import EventBus
-from eventflow.eventbus.subscriptions import Phase, Subscription
+from eventflow.eventbus.subscriptions import Subscription
 from eventflow.hooks.declaration import Hook
 from eventflow.hooks.handover import FOR_ALL
-from eventflow.hooks.importability import reference_of
 from eventflow.hooks.ledger import DeliveryStatus
+from eventflow.hooks.references import reference_of
 from eventflow.journal.contract import Fence, Journal
 from eventflow.journal.encoder import (
     Entry,
@@ -180,8 +180,8 @@ class Recorder:
             entries = self._encode(held)
             encoder = encoder_of(fact.run, self.sink.owner)
             entries.append(encoder.entry(fact))
-            deliveries = encoder.deliveries(fact, map(_hook, owed)) if owed else None
-            self._append(held, entries, deliveries)
+            hooks = [subscription.hook for subscription in owed]
+            self._append(held, entries, encoder.deliveries(fact, hooks) if owed else None)
 
     def flush_held(self) -> None:
         """Write everything that is held back."""
@@ -236,19 +236,20 @@ class Recorder:
         """Whether nothing depends on this transition if the process dies: no hook selects that."""
         if fact.run_type != "task" or self._bus.hook_count:
             return False
-        declared = _declared(fact.run.definition)
+        declared = fact.run.definition.origin.declared
 
         return not declared or not any(map(_may_select_crashed, declared))
 
     def _may_have_hooks(self, fact: Transition) -> bool:
-        return bool(self._bus.hook_count or _declared(fact.run.definition))
+        return bool(self._bus.hook_count or fact.run.definition.origin.declared)
 
     def _begin(self, fact: Transition) -> None:
         """Set the owner up, and have the hooks guarded that the run may be subject to."""
         sink = self.sink
         if not sink.begun:
             sink.begin()
-        declared, global_hooks = _declared(fact.run.definition), self._bus.hook_count
+        origin, global_hooks = fact.run.definition.origin, self._bus.hook_count
+        declared = origin.declared
         if not declared and not global_hooks:
             return
         if self._guarded_owner != sink.owner:
@@ -259,11 +260,10 @@ class Recorder:
         if global_hooks != self._global_hooks:
             self._global_hooks = global_hooks
             sink.guard(FOR_ALL, _hooks(self._bus.subscriptions))
-        origin = _origin(fact.run.definition)
         # Another tuple means that hooks have been added.
         if self._guarded.get(origin) is not declared:
             self._guarded[origin] = declared
-            sink.guard(reference_of(origin), _hooks(declared))
+            sink.guard(reference_of(origin).text, _hooks(declared))
 
     # -- deliveries -------------------------------------------------------------------------
 
@@ -316,31 +316,15 @@ class Recorder:
         return self.journal.transaction(delivered, self.sink.fence())
 
 
-def _origin(definition: Any) -> Any:
-    return getattr(definition, "origin", definition)
-
-
-def _declared(definition: Any) -> tuple[Subscription, ...]:
-    declared: tuple[Subscription, ...] = getattr(_origin(definition), "declared", ())
-
-    return declared
-
-
 def _hooks(subscriptions: Iterable[Subscription]) -> list[Hook]:
-    return [
-        _hook(subscription) for subscription in subscriptions if subscription.phase is Phase.HOOK
-    ]
+    hooks = [subscription.hook for subscription in subscriptions]
 
-
-def _hook(subscription: Subscription) -> Hook:
-    hook: Hook = subscription.receiver.hook  # type: ignore[attr-defined]  # whatever receives for a hook has it
-
-    return hook
+    return [hook for hook in hooks if hook is not None]
 
 
 def _may_select_crashed(subscription: Subscription) -> bool:
     """Whether a hook may be owed the crash of a run; True if in doubt."""
-    states = _hook(subscription).state
+    states = subscription.hook.state
     if states is None:
         return True
     selected = (states,) if isinstance(states, str) else states

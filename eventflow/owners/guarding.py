@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 from eventflow.hooks.declaration import Hook
 from eventflow.hooks.handover import PackedHook, by_name, by_value, pack
-from eventflow.hooks.importability import unreachable
+from eventflow.hooks.importability import import_problem
 from eventflow.owners.lifeline import Lifeline
 from eventflow.owners.note import ENTRY_BYTES
 from eventflow.primitives.loggers import get_logger
@@ -51,7 +51,7 @@ class Guarding:
 
     def _pack(self, hook: Hook) -> PackedHook:
         """Pack a hook: by name where another process can import it, else by value."""
-        reason = unreachable(hook)
+        reason = import_problem(hook)
         if reason is None:
             try:
                 return PackedHook(hook.id, by_name(hook))

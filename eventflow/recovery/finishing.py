@@ -16,8 +16,8 @@ from eventflow.eventbus.bus import current_bus
 from eventflow.events import transition_event
 from eventflow.hooks.declaration import Hook
 from eventflow.hooks.ledger import OWED, DeliveryStatus
-from eventflow.hooks.receiver import HookReceiver, redeliver
-from eventflow.hooks.references import remember
+from eventflow.hooks.receiver import redeliver
+from eventflow.hooks.references import set_reference
 from eventflow.journal.contract import DeliveryQuery, Fence
 from eventflow.journal.recorder import Key, Recorder
 from eventflow.journal.rows import DeliveryRow, EventRow, RunRow, state_of
@@ -177,7 +177,7 @@ class Finisher:
         key = (row.run_type, row.reference, row.definition)
         if key not in self._definitions:
             definition = self._definitions[key] = self._lookup.definition(row, hooks)
-            remember(definition, row.reference)
+            set_reference(definition, row.reference)
 
         return self._definitions[key]
 
@@ -283,9 +283,9 @@ def wait_until_due(
 def _declared(fact: Transition, hook_id: str) -> list[Hook]:
     """Return the declared hooks with an identity; those for the state, if there are any."""
     explained = [
-        (row.matched, row.subscription.receiver.hook)
+        (row.matched, row.subscription.hook)
         for row in current_bus().explain(transition_event(fact))
-        if isinstance(row.subscription.receiver, HookReceiver)
+        if row.subscription.hook is not None
     ]
     named = [(matched, hook) for matched, hook in explained if hook.id == hook_id]
 

@@ -23,7 +23,7 @@ from typing import Any, Final, NamedTuple
 
 from eventflow.context import LoadingStopped, without_runs
 from eventflow.definitions.definition import Definition
-from eventflow.hooks.references import Place, place, refer, resolve
+from eventflow.hooks.references import ParsedReference, parse_reference, reference_of, resolve
 from eventflow.journal.rows import OwnerRow
 from eventflow.primitives.callables import MAIN, MP_MAIN, qualified_name
 from eventflow.primitives.loggers import get_logger
@@ -79,7 +79,7 @@ class Reloader:
 
     def definition(self, wanted: Wanted) -> Definition[Any, Any] | None:
         """Return the definition, or the one most like it in its module; None if there is none."""
-        at = place(wanted.reference)
+        at = parse_reference(wanted.reference)
         if at.module != MAIN:
             self.load_main()
         module = self.module(at.module, at.file)
@@ -94,7 +94,7 @@ class Reloader:
 
     def function(self, hook_id: str) -> Callable[..., Any] | None:
         """Return the function that a hook's identity names; None if it names none."""
-        at = place(hook_id)
+        at = parse_reference(hook_id)
         if not at.path or not at.is_exact:
             return None
         module = self.module(at.module)
@@ -269,7 +269,7 @@ def _collect(namespace: Any, definitions: dict[int, Definition[Any, Any]], depth
 
 
 def _most_like(
-    definitions: list[Definition[Any, Any]], wanted: Wanted, at: Place
+    definitions: list[Definition[Any, Any]], wanted: Wanted, at: ParsedReference
 ) -> Definition[Any, Any] | None:
     """Return the definition with the name; of several that with the same function and hooks."""
 
@@ -278,7 +278,9 @@ def _most_like(
         same_function = qualified_name(candidate.fn) == f"{at.module}:{at.path}"
         common_hooks = sum(hook in hook_ids for hook in wanted.hooks)
 
-        return same_function, common_hooks, place(refer(candidate).text).is_exact
+        is_exact = parse_reference(reference_of(candidate).text).is_exact
+
+        return same_function, common_hooks, is_exact
 
     named = [
         candidate

@@ -7,7 +7,6 @@ from typing import Any
 
 from eventflow.definitions.definition import Definition
 from eventflow.eventbus.bus import EventBus, current_bus
-from eventflow.eventbus.subscriptions import Phase
 from eventflow.flows import Flow
 from eventflow.hooks.declaration import KINDS, Hook
 from eventflow.hooks.handover import FOR_ALL, HandedOver
@@ -64,7 +63,7 @@ class DefinitionLookup:
             if hook.id in attached:
                 attached.remove(hook.id)
             else:
-                bus.attach(hook.fn, HookReceiver(hook), hook.filter(), phase=Phase.HOOK)
+                bus.attach(hook.fn, HookReceiver(hook), hook.filter(), hook=hook)
         self._sink.guard(FOR_ALL, _hooks_for_all(bus))
         for reference, definition in self._definitions.items():
             self._sink.guard(reference, definition.hooks)
@@ -91,6 +90,6 @@ def stand_in(row: RunRow) -> Definition[Any, Any]:
 
 
 def _hooks_for_all(bus: EventBus) -> list[Hook]:
-    receivers = [subscription.receiver for subscription in bus.subscriptions]
+    hooks = [subscription.hook for subscription in bus.subscriptions]
 
-    return [receiver.hook for receiver in receivers if isinstance(receiver, HookReceiver)]
+    return [hook for hook in hooks if hook is not None]

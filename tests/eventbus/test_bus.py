@@ -1,12 +1,10 @@
-"""The bus: who gets which event, in which order, from which thread, and what goes wrong."""
+"""The bus: publishing, subscriptions, waiting for an event, and the bus in force."""
 
 from __future__ import annotations
 
 import asyncio
 import gc
 import threading
-from collections import defaultdict
-from functools import partial
 from typing import Any
 from uuid import uuid4
 
@@ -15,9 +13,8 @@ import pytest
 from eventflow import Event, EventBus, bus, flow, hook, task, use_bus
 from eventflow.eventbus.bus import current_bus
 from eventflow.events import StateTransition
-from eventflow.runs.run import TaskRun
-from eventflow.states import Completed, Pending, Running
 from eventflow.testing import Isolated, capture_events
+from tests.eventbus.threads import in_threads
 
 
 class Fact(Event):
@@ -34,11 +31,8 @@ def work(fail: bool = False) -> None:
         raise ValueError("no")
 
 
-# -- publishing ------------------------------------------------------------------------------
-
-
 def test_events_know_what_they_follow() -> None:
-    """`follows` is filled in on what is published and given back; the original stays."""
+    """`follows` is set on the copy that is published and returned; the original stays."""
     own, seen = EventBus(), list[Event]()
     own.subscribe(seen.append)
     cause = own.publish(Fact())
@@ -70,10 +64,10 @@ def test_a_class_matches_its_subclasses() -> None:
     assert seen == [special]
 
 
-def test_no_event_is_built_for_nobody(
+def test_no_event_is_built_without_a_subscriber(
     eventflow_isolated: Isolated, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Without a subscriber, or with one for others, a run makes no event."""
+    """Without a subscriber, or with subscribers to others only, a run builds no event."""
     built: list[object] = []
     monkeypatch.setattr("eventflow.eventbus.publication.transition_event", built.append)
     work()
@@ -91,8 +85,8 @@ def test_no_event_is_built_for_nobody(
     assert built == []
 
 
-def test_apublish_tells_all(caplog: pytest.LogCaptureFixture) -> None:
-    """From async code too: sync and async listeners, and failures."""
+def test_async_code_publishes_to_all_listeners(caplog: pytest.LogCaptureFixture) -> None:
+    """To sync and async ones, also if one of them fails."""
     own, seen = EventBus(), list[tuple[str, int]]()
 
     async def main() -> None:
@@ -121,11 +115,8 @@ def test_apublish_tells_all(caplog: pytest.LogCaptureFixture) -> None:
     assert "listener failed" in caplog.text
 
 
-# -- subscriptions ---------------------------------------------------------------------------
-
-
 def test_a_listener_is_held_strongly() -> None:
-    """A closure that nobody else knows goes on listening."""
+    """A closure without another reference stays subscribed."""
     own, seen = EventBus(), list[Event]()
 
     def subscribe() -> None:
@@ -144,7 +135,7 @@ def test_a_listener_is_held_strongly() -> None:
 def test_a_subscription_ends() -> None:
     """By cancel, which may be repeated, or with its block; `subscribe` decorates as well."""
     own, seen = EventBus(), list[str]()
-    one = own.subscribe(lambda event: seen.append("one"))
+    first = own.subscribe(lambda event: seen.append("one"))
 
     @own.subscribe(event_type=Fact)
     def two(event: Event) -> None:
@@ -153,18 +144,18 @@ def test_a_subscription_ends() -> None:
     with own.subscribe(lambda event: seen.append("three")) as three:
         own.publish(Fact())
         assert len(own.subscriptions) == 3
-    one.cancel()
-    one.cancel()
+    first.cancel()
+    first.cancel()
     own.publish(Fact())
     two(Fact())
 
     assert seen == ["one", "two", "three", "two", "two"]
-    assert (one.active, one.delivered, three.active) == (False, 1, False)
+    assert (first.active, first.delivered, three.active) == (False, 1, False)
     assert repr(own) == "<EventBus with 1 subscriptions>"
 
 
-def test_who_is_cancelled_by_an_earlier_listener_gets_nothing() -> None:
-    """A cancel counts from that moment; who is new hears from the next event on."""
+def test_a_listener_may_cancel_a_later_one() -> None:
+    """That gets nothing any more; a new one gets the next event."""
     own, seen = EventBus(), list[str]()
 
     def first(event: Event) -> None:
@@ -203,7 +194,7 @@ def test_once_is_once(kind: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "error", "said"),
+    ("arguments", "error", "message"),
     [
         ({"listener": 3}, TypeError, "A listener must be callable, but got 3"),
         ({"listener": print, "size": 0}, ValueError, "size must be 1 or more"),
@@ -213,27 +204,24 @@ def test_once_is_once(kind: str) -> None:
     ],
 )
 def test_wrong_arguments_are_refused_at_the_call(
-    arguments: Any, error: type[Exception], said: str
+    arguments: Any, error: type[Exception], message: str
 ) -> None:
     """Each with a clear message; nothing is subscribed."""
     own = EventBus()
-    with pytest.raises(error, match=said):
+    with pytest.raises(error, match=message):
         own.subscribe(**arguments)
 
     assert own.subscriptions == []
 
 
 def test_a_decorator_refuses_what_cannot_be_called() -> None:
-    """The check comes where the listener does."""
+    """At the decoration."""
     with pytest.raises(TypeError, match="A listener must be callable, but got None"):
         EventBus().subscribe()(None)  # type: ignore[type-var]
 
 
-# -- buses -----------------------------------------------------------------------------------
-
-
 def test_a_bus_is_in_force_for_a_block() -> None:
-    """Blocks nest; `eventflow.bus` speaks for the one in force, wherever it was imported."""
+    """Blocks nest; `eventflow.bus` stands for the one in force, wherever it was imported."""
     outer, inner, seen = EventBus(), EventBus(), list[str]()
     outer.subscribe(lambda event: seen.append("outer"))
     inner.subscribe(lambda event: seen.append("inner"))
@@ -251,7 +239,7 @@ def test_a_bus_is_in_force_for_a_block() -> None:
         pass
 
 
-def test_why_each_subscription_matches_or_not(eventflow_isolated: Isolated) -> None:
+def test_each_subscription_is_explained(eventflow_isolated: Isolated) -> None:
     """Declared hooks, global hooks and listeners are explained, in the order of delivery."""
 
     @task(on_completion=[print])
@@ -262,14 +250,14 @@ def test_why_each_subscription_matches_or_not(eventflow_isolated: Isolated) -> N
     hook(run_type="flow")(print)
     with capture_events() as events:
         explained()
-    answers = [(one.matched, one.reason) for one in bus.explain(events[-1])]
+    answers = [(each.matched, each.reason) for each in bus.explain(events[-1])]
 
     assert answers == [
         (False, "event_type is HookSucceeded, not StateTransition"),
         (False, "event_type is HookSucceeded, not StateTransition"),
         (False, "event_type is HookSucceeded, not StateTransition"),
     ]
-    answers = [(one.matched, one.reason) for one in bus.explain(events[2])]
+    answers = [(each.matched, each.reason) for each in bus.explain(events[2])]
     assert answers == [
         (True, "matches StateTransition, name='explained'"),
         (False, "state is Completed (COMPLETED), not Failed"),
@@ -295,252 +283,47 @@ def test_a_transition_can_be_published_on_another_bus(eventflow_isolated: Isolat
     assert seen == ["listener", "hook"] * 2
 
 
-# -- many at once ----------------------------------------------------------------------------
-
-
-def in_threads(count: int, do: Any) -> None:
-    barrier = threading.Barrier(count)
-    errors: list[BaseException] = []
-
-    def begin(number: int) -> None:
-        barrier.wait()
-        try:
-            do(number)
-        except BaseException as error:
-            errors.append(error)
-
-    threads = [threading.Thread(target=begin, args=(number,)) for number in range(count)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert not errors
-
-
-@task
-def it() -> None: ...
-
-
-def live_a_run(own: EventBus) -> list[Any]:
-    run = TaskRun(it, "it", dict, frozenset({"a"}), None)
-    facts = []
-    for state in (Pending(), Running(), Completed()):
-        fact = run.enter(state)
-        own.publish_transition(fact)
-        facts.append((run.id, fact.sequence))
-
-    return facts
-
-
-async def alive_a_run(own: EventBus) -> None:
-    run = TaskRun(it, "it", dict, frozenset({"a"}), None)
-    for state in (Pending(), Running(), Completed()):
-        left = own.begin_transition(run.enter(state))
-        if left is not None:
-            await left
-        await asyncio.sleep(0)
-
-
-class Heard:
-    """Three listeners, each of another kind, and what each of them got."""
-
-    def __init__(self, own: EventBus, expected: int) -> None:
-        self.expected = expected
-        self.complete = threading.Event()
-        self.inline: list[StateTransition] = []
-        self.filtered: list[StateTransition] = []
-        self.queued: list[StateTransition] = []
-        own.subscribe(self.inline.append)
-        own.subscribe(self.filtered.append, tags={"a"}, name="it")
-        own.subscribe(self.listen, size=100)
-
-    async def listen(self, event: StateTransition) -> None:
-        self.queued.append(event)
-        if len(self.queued) == self.expected:
-            self.complete.set()
-
-    def check(self) -> None:
-        for seen in (self.inline, self.filtered, self.queued):
-            assert len(seen) == self.expected
-            runs = defaultdict[Any, list[int]](list)
-            for event in seen:
-                runs[event.run_id].append(event.sequence)
-            assert all(sequence == [0, 1, 2] for sequence in runs.values())
-
-
-async def alive_many_runs(own: EventBus, count: int) -> None:
-    begin = asyncio.Event()
-
-    async def one() -> None:
-        await begin.wait()
-        await alive_a_run(own)
-
-    every = [asyncio.create_task(one()) for _ in range(count)]
-    await asyncio.sleep(0)
-    begin.set()
-    await asyncio.gather(*every)
-
-
-def test_nothing_is_lost_while_subscriptions_come_and_go() -> None:
-    """100 threads and 1,000 tasks publish at once: all arrive once, each run in its order."""
+def test_waiting_for_an_event() -> None:
+    """The first that is selected is returned; the subscription ends with it."""
     own = EventBus()
-    heard = Heard(own, (100 * 3 + 1_000) * 3)
-    stop = threading.Event()
-
-    def come_and_go() -> None:
-        selections: list[Any] = [{}, {"state": "Running"}, {"run_id": uuid4()}, {"tags": {"a"}}]
-        while not stop.is_set():
-            for selection in selections:
-                own.subscribe(bool, **selection).cancel()
-
-    def publish(number: int) -> None:
-        if number == 0:
-            asyncio.run(alive_many_runs(own, 1_000))
-        else:
-            for _ in range(3):
-                live_a_run(own)
-
-    restless = threading.Thread(target=come_and_go)
-    restless.start()
-    in_threads(101, publish)
-    stop.set()
-    restless.join()
-    assert heard.complete.wait(30)
-
-    heard.check()
-    assert len(own.subscriptions) == 3
-
-
-def test_an_async_listener_that_hangs_does_not_stall_the_loop(eventflow_isolated: Isolated) -> None:
-    """While it waits, runs go on and the loop turns: never a stall of 50 ms because of it."""
 
     async def main() -> None:
-        loop = asyncio.get_running_loop()
-        forever, hanging = asyncio.Event(), asyncio.Event()
-        stalls: list[float] = []
-
-        async def listen(event: Event) -> None:
-            hanging.set()
-            await forever.wait()
-
-        @task
-        async def step() -> None: ...
-
-        @flow
-        async def busy() -> None:
-            for _ in range(20):
-                await step()
-
-        async def watch() -> None:
-            while True:
-                before = loop.time()
-                await asyncio.sleep(0)
-                stalls.append(loop.time() - before)
-
-        bus.subscribe(listen)
-        watching = asyncio.create_task(watch())
-        await busy()
-        await hanging.wait()
-        watching.cancel()
-        forever.set()
-        assert max(stalls) < 0.05
+        waiting = asyncio.create_task(own.wait_for(event_type=Fact, timeout=30))
+        await asyncio.sleep(0)
+        await own.apublish(Event())
+        for number in range(3):
+            await own.apublish(Fact(number=number))
+        assert (await waiting).number == 0
+        assert own.subscriptions == []
 
     asyncio.run(main())
 
 
-def test_a_subscription_to_a_single_run_leaves_the_routes() -> None:
-    """They come and go with the runs; nothing compiled is thrown away for them."""
+def test_waiting_in_vain() -> None:
+    """The error names the timeout and the selection."""
     own = EventBus()
-    own.subscribe(print, name="other")
-    live_a_run(own)
-    compiled: list[object] = []
-    router = own._router
-    router._compile = partial(_record, compiled, router._compile)  # type: ignore[method-assign]
-    with own.subscribe(print, run_id=uuid4()), own.subscribe(print, tags={"x"}):
-        live_a_run(own)
-    assert compiled == []
-    with own.subscribe(print, state="Shipped"):
-        live_a_run(own)
 
-    assert len(compiled) == 3
+    async def main() -> None:
+        with pytest.raises(TimeoutError) as raised:
+            await own.wait_for(state="Completed", run_type="flow", timeout=0.01)
+        assert str(raised.value) == (
+            "No event came within 0.01 s for: StateTransition, run_type='flow', state=Completed."
+        )
+        assert own.subscriptions == []
+
+    asyncio.run(main())
 
 
-def _record(into: list[object], real: Any, *arguments: Any) -> Any:
-    into.append(arguments)
+def test_waiting_can_be_cancelled() -> None:
+    """The subscription ends with it."""
+    own = EventBus()
 
-    return real(*arguments)
+    async def main() -> None:
+        waiting = asyncio.create_task(own.wait_for())
+        await asyncio.sleep(0)
+        assert len(own.subscriptions) == 1
+        waiting.cancel()
+        await asyncio.gather(waiting, return_exceptions=True)
+        assert own.subscriptions == []
 
-
-# -- the account of a bus ----------------------------------------------------------------------
-
-
-class Ledger:
-    """An account that notes down what it is told, and may ask to be waited for."""
-
-    def __init__(self, *, waits: bool) -> None:
-        self.waits = waits
-        self.did: list[Any] = []
-
-    def record(self, fact: Any, owed: Any, *, observed: bool) -> bool:
-        """Note a transition, for whom it is, and whether somebody hears of it."""
-        self.did.append((fact.to_state.name, [one.listener.__name__ for one in owed], observed))
-        return self.waits
-
-    def wait(self) -> None:
-        """Note the waiting."""
-        self.did.append("wait")
-        self.waited_in = threading.current_thread()
-
-    waited_in: threading.Thread | None = None
-
-
-@pytest.mark.parametrize("waits", [True, False])
-@pytest.mark.parametrize("way", ["sync", "async"])
-def test_an_account_comes_before_everyone(
-    way: str, waits: bool, eventflow_isolated: Isolated
-) -> None:
-    """It hears of each transition, with the hooks that are owed it, before listeners and hooks."""
-    own = eventflow_isolated.bus
-    own.recorder = ledger = Ledger(waits=waits)
-    own.composed = True
-    bus.subscribe(lambda event: ledger.did.append("listener"), state="Completed")
-
-    def first(*_: Any) -> None:
-        ledger.did.append("first")
-
-    async def second(*_: Any) -> None:
-        ledger.did.append("second")
-
-    hook(state="Completed")(first)
-    hook(state="Completed")(second)
-
-    @task
-    async def awork() -> None: ...
-
-    if way == "sync":
-        work()
-    else:
-        asyncio.run(awork())
-    wait = ["wait"] if waits else []
-    assert ledger.did == [
-        *(("Pending", [], False), *wait, ("Running", [], False), *wait),
-        *(("Completed", ["first", "second"], True), *wait, "listener", "first", "second"),
-    ]
-    if waits:
-        # A loop must not be blocked.
-        here = threading.current_thread()
-        assert (ledger.waited_in is here) == (way == "sync")
-    own.recorder = None
-
-
-def test_an_account_hears_of_no_other_events(eventflow_isolated: Isolated) -> None:
-    """What a user publishes, and a transition that is published again, is not recorded."""
-    seen: list[Event] = []
-    bus.subscribe(seen.append, state="Completed")
-    work()
-    own = eventflow_isolated.bus
-    kept, own.recorder = own.recorder, Ledger(waits=True)
-    bus.publish(Fact())
-    bus.publish(seen[0])
-    assert own.recorder.did == []
-    own.recorder = kept
+    asyncio.run(main())

@@ -1,4 +1,4 @@
-"""What subscriptions select, and what they are warned or told about."""
+"""Filters: what subscriptions select, and what is refused or warned about."""
 
 from __future__ import annotations
 
@@ -85,11 +85,11 @@ def test_each_keyword_selects(
     )
     etl(fail=True)
 
-    assert seen == [one.replace("extract_all", "extract-all") for one in expected]
+    assert seen == [entry.replace("extract_all", "extract-all") for entry in expected]
 
 
 def test_without_keywords_everything_is_selected(eventflow_isolated: Isolated) -> None:
-    """One's own events too; run keywords alone select transitions only."""
+    """Users' own events too; run keywords alone select transitions only."""
     everything: list[Event] = []
     transitions: list[Event] = []
     bus.subscribe(everything.append)
@@ -103,7 +103,7 @@ def test_without_keywords_everything_is_selected(eventflow_isolated: Isolated) -
 
 
 def test_a_class_of_events_has_conditions_of_its_own_fields(eventflow_isolated: Isolated) -> None:
-    """What an event class has can be asked for; what it has not is refused at once."""
+    """Conditions on other fields are refused."""
     seen: list[Event] = []
     bus.subscribe(seen.append, event_type=Paid, tags={"big"})
     bus.publish(Paid())
@@ -115,7 +115,7 @@ def test_a_class_of_events_has_conditions_of_its_own_fields(eventflow_isolated: 
 
 
 @pytest.mark.parametrize(
-    ("selection", "error", "said"),
+    ("selection", "error", "message"),
     [
         ({"run_type": "job"}, ValueError, "run_type must be 'flow' or 'task', but is 'job'"),
         ({"run_type": ["flow"]}, ValueError, r"run_type must be .* but is \['flow'\]"),
@@ -139,13 +139,13 @@ def test_a_class_of_events_has_conditions_of_its_own_fields(eventflow_isolated: 
     ],
 )
 def test_wrong_conditions_are_refused_at_the_call(
-    selection: dict[str, Any], error: type[Exception], said: str
+    selection: dict[str, Any], error: type[Exception], message: str
 ) -> None:
     """The message has the keyword, the value and what is allowed; nothing is subscribed."""
     own = EventBus()
     uses: list[Any] = [partial(own.subscribe, print), own.stream, own.wait_for]
     for use in uses:
-        with pytest.raises(error, match=said):
+        with pytest.raises(error, match=message):
             use(**selection)
 
     assert own.subscriptions == []
@@ -171,15 +171,15 @@ def test_a_misspelt_state_is_warned_about(misspelt: str, meant: str) -> None:
         lambda: load.with_options().on(misspelt)(print),
     ]
     for use in uses:
-        with pytest.warns(UserWarning, match=f"named '{misspelt}'; did you mean '{meant}'") as told:
+        with pytest.warns(UserWarning, match=f"named '{misspelt}'; did you mean '{meant}'") as seen:
             use()
-        assert [one.filename for one in told] == [__file__]
+        assert [warning.filename for warning in seen] == [__file__]
 
 
 async def _wait(own: EventBus) -> None:
-    with pytest.warns(UserWarning, match="did you mean 'Failed'") as told:
+    with pytest.warns(UserWarning, match="did you mean 'Failed'") as seen:
         waiting = own.wait_for(state="Faild", timeout=0)
-    assert told[0].filename == __file__
+    assert seen[0].filename == __file__
     with pytest.raises(TimeoutError):
         await waiting
 
@@ -191,15 +191,15 @@ def test_a_misspelt_state_to_wait_for_is_warned_about() -> None:
     asyncio.run(_wait(EventBus()))
 
 
-def test_a_name_of_ones_own_is_right() -> None:
-    """Known names and names far from them are no slip."""
+def test_a_custom_name_is_not_warned_about() -> None:
+    """Nor is a known one; a custom name is unlike any known one."""
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         Filter.of({"state": ["Shipped", "Failed", StateType.PAUSED, "Suspended"]})
 
 
 def test_why_an_event_is_refused() -> None:
-    """Each condition says what it found and what it wanted."""
+    """Each condition names the value and what was wanted."""
     run = SimpleNamespace(
         run_type="task",
         run_id=UUID(int=1),
@@ -224,7 +224,7 @@ def test_why_an_event_is_refused() -> None:
     assert Filter.of({"run_id": str(UUID(int=1)), "name": "load"}).admits(event)
 
 
-def test_a_filter_says_what_it_selects() -> None:
+def test_the_text_of_a_filter_is_what_it_selects() -> None:
     """For errors and explanations: the class, and each condition."""
     text = str(Filter.of({"state": ["Failed", "Crashed"], "run_type": "task"}))
 

@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
-from eventflow import Event
+from eventflow import Event, EventBus, bus, flow, task
 from eventflow.eventbus.mailbox import Mailbox, check_policy
+from eventflow.testing import Isolated
 
 
 class Fact(Event):
@@ -19,7 +20,7 @@ class Fact(Event):
 FACTS = [Fact(number=number) for number in range(10)]
 
 
-async def left(mailbox: Mailbox) -> list[int]:
+async def remaining(mailbox: Mailbox) -> list[int]:
     mailbox.end()
     numbers = []
     while (event := await mailbox.get()) is not None:
@@ -33,7 +34,7 @@ async def left(mailbox: Mailbox) -> list[int]:
     ("overflow", "kept", "dropped"),
     [("drop_oldest", [3, 4], 3), ("drop_newest", [0, 1], 3), ("block", [0, 1, 2, 3, 4], 0)],
 )
-def test_each_policy_keeps_its_own(overflow: Any, kept: list[int], dropped: int) -> None:
+def test_each_policy_keeps_other_events(overflow: Any, kept: list[int], dropped: int) -> None:
     """What is dropped is counted; "block" drops nothing, and asks publishers to wait."""
 
     async def main() -> None:
@@ -41,27 +42,27 @@ def test_each_policy_keeps_its_own(overflow: Any, kept: list[int], dropped: int)
         asked = [mailbox.put(fact) for fact in FACTS[:5]]
         assert asked == [False, False, *([overflow == "block"] * 3)]
         assert mailbox.dropped == dropped
-        assert await left(mailbox) == kept
+        assert await remaining(mailbox) == kept
 
     asyncio.run(main())
 
 
 @pytest.mark.parametrize(
-    ("size", "overflow", "error", "said"),
+    ("size", "overflow", "error", "message"),
     [
         (0, "block", ValueError, "size must be 1 or more, but is 0"),
         ("9", "block", TypeError, "size must be a whole number of events, but is '9'"),
         (1, "explode", ValueError, "overflow must be one of block, .* but is 'explode'"),
     ],
 )
-def test_a_wrong_policy_says_so(size: Any, overflow: str, error: Any, said: str) -> None:
+def test_a_wrong_policy_is_refused(size: Any, overflow: str, error: Any, message: str) -> None:
     """The message has the value and what is allowed."""
-    with pytest.raises(error, match=said):
+    with pytest.raises(error, match=message):
         check_policy(size, overflow)
 
 
 def test_a_publisher_in_another_thread_blocks_until_there_is_room() -> None:
-    """It goes on when the reader has taken one, and not before."""
+    """It continues when the reader has taken an event, and not before."""
 
     async def main() -> None:
         mailbox = Mailbox(asyncio.get_running_loop(), 1, "block")
@@ -108,7 +109,7 @@ def test_a_publisher_on_a_loop_awaits_room() -> None:
     asyncio.run(main())
 
 
-def test_sync_code_on_a_running_loop_is_never_held_up() -> None:
+def test_sync_code_on_a_running_loop_never_waits() -> None:
     """Blocking there would stop whatever else the loop does, the reader perhaps."""
 
     async def main() -> None:
@@ -120,8 +121,8 @@ def test_sync_code_on_a_running_loop_is_never_held_up() -> None:
     asyncio.run(main())
 
 
-def test_the_reader_itself_is_never_held_up() -> None:
-    """Who reads may publish to itself, as often as it likes."""
+def test_the_reader_itself_never_waits() -> None:
+    """A reader may publish to its own mailbox, also when that is full."""
 
     async def main() -> None:
         mailbox = Mailbox(asyncio.get_running_loop(), 1, "block")
@@ -134,8 +135,8 @@ def test_the_reader_itself_is_never_held_up() -> None:
     asyncio.run(main())
 
 
-def test_closing_lets_everyone_go() -> None:
-    """Waiting publishers and the reader go on; what comes later is counted as dropped."""
+def test_closing_releases_reader_and_publishers() -> None:
+    """They continue; later events are counted as dropped."""
 
     async def main() -> None:
         mailbox = Mailbox(asyncio.get_running_loop(), 1, "block")
@@ -159,7 +160,7 @@ def test_closing_lets_everyone_go() -> None:
 
 
 def test_a_mailbox_whose_loop_is_closed_takes_nothing_in() -> None:
-    """Nobody will ever read: nobody waits, nothing piles up, and all of it is counted."""
+    """It is never read: no publisher waits, and all events are counted as dropped."""
     loop = asyncio.new_event_loop()
 
     async def make() -> Mailbox:
@@ -184,7 +185,7 @@ async def _began_to_read(mailbox: Mailbox) -> None:
 
 
 def test_a_publisher_does_not_wait_for_a_loop_that_stands_still() -> None:
-    """A loop that is not running reads nothing, however long one waits."""
+    """The mailbox is not read while its loop is not running."""
     loop = asyncio.new_event_loop()
     mailbox = Mailbox(loop, 1, "block")
     mailbox.put(FACTS[0])
@@ -203,8 +204,8 @@ def test_a_publisher_does_not_wait_for_a_loop_that_stands_still() -> None:
     assert (len(mailbox), mailbox.dropped) == (0, 3)
 
 
-def test_a_publisher_whose_loop_is_gone_is_forgotten() -> None:
-    """Telling it that there is room must not fail for the reader."""
+def test_a_waiting_publisher_may_lose_its_loop() -> None:
+    """The notification that there is room must not fail for the reader."""
 
     async def main() -> None:
         mailbox = Mailbox(asyncio.get_running_loop(), 1, "block")
@@ -221,10 +222,72 @@ def test_a_publisher_whose_loop_is_gone_is_forgotten() -> None:
         await asyncio.sleep(0)
         waiting.cancel()
         await asyncio.gather(waiting, return_exceptions=True)
-        assert await left(mailbox) == [0, 1]
+        assert await remaining(mailbox) == [0, 1]
 
     asyncio.run(main())
 
 
 async def _until(room: Any) -> None:
     await room
+
+
+# -- streams -----------------------------------------------------------------------------------
+
+
+async def numbers(events: Any, count: int) -> list[int]:
+    return [(await anext(events)).number for _ in range(count)]
+
+
+def test_a_stream_yields_events_in_order() -> None:
+    """Those since the start of the block, from any thread, that are selected."""
+    own = EventBus()
+
+    async def main() -> None:
+        own.publish(Fact(number=-1))
+        async with own.stream(event_type=Fact) as events:
+            own.publish(Fact(number=0))
+            own.publish(Event())
+            await asyncio.to_thread(own.publish, Fact(number=1))
+            assert events.pending == 2
+            assert own.subscriptions[0].pending == 2
+            waiting = asyncio.create_task(numbers(events, 3))
+            await own.apublish(Fact(number=2))
+            assert await waiting == [0, 1, 2]
+        assert own.subscriptions == []
+        assert [event async for event in events] == []
+
+    asyncio.run(main())
+
+
+def test_a_stream_drops_the_oldest_and_counts_them() -> None:
+    """A slow reader loses events, which are counted, and delays no publisher."""
+    own = EventBus()
+
+    async def main() -> None:
+        async with own.stream(size=2) as events:
+            for number in range(5):
+                own.publish(Fact(number=number))
+            assert events.dropped == own.subscriptions[0].dropped == 3
+            assert await numbers(events, 2) == [3, 4]
+
+    asyncio.run(main())
+
+
+def test_a_reader_that_runs_a_flow_does_not_wait(eventflow_isolated: Isolated) -> None:
+    """The events of what the reader does itself do not wait for the reader."""
+
+    @task
+    async def inner() -> None: ...
+
+    @flow
+    async def outer() -> None:
+        await inner()
+
+    async def main() -> None:
+        async with bus.stream(size=1, overflow="block", event_type=Event) as events:
+            bus.publish(Fact(number=0))
+            await anext(events)
+            await outer()
+            assert events.pending == 6
+
+    asyncio.run(main())

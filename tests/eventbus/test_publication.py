@@ -1,4 +1,4 @@
-"""The round of an event: order, causes before effects, and listeners that fail."""
+"""The publication of an event: order, causes before effects, and listeners that fail."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def test_listeners_are_called_in_order() -> None:
 
 
 def test_what_a_listener_publishes_comes_after_its_cause() -> None:
-    """Everyone hears of the event before they hear of what somebody made of it."""
+    """All listeners get the event before any gets what a listener published."""
     own, seen = EventBus(), defaultdict[str, list[int]](list)
 
     def react(event: Fact) -> None:
@@ -52,7 +52,7 @@ def test_what_a_listener_publishes_comes_after_its_cause() -> None:
 
 
 def test_the_order_holds_through_an_event_of_one_listener() -> None:
-    """An effect of an effect comes after what caused both, whoever is between them."""
+    """An effect of an effect comes after the cause of both."""
     own, seen = EventBus(), list[str]()
 
     class Middle(Event): ...
@@ -93,8 +93,8 @@ def test_a_run_within_a_listener_comes_after_its_cause(eventflow_isolated: Isola
 # -- failing listeners -----------------------------------------------------------------------
 
 
-def test_a_failing_listener_stops_nobody(caplog: pytest.LogCaptureFixture) -> None:
-    """It is logged with its traceback and published; the others get the event."""
+def test_a_failing_listener_stops_no_other(caplog: pytest.LogCaptureFixture) -> None:
+    """Its error is logged with the traceback and published; the others get the event."""
     own, seen = EventBus(), list[Event]()
 
     def broken(event: Fact) -> None:
@@ -112,12 +112,12 @@ def test_a_failing_listener_stops_nobody(caplog: pytest.LogCaptureFixture) -> No
     assert failure.follows == fact.id
     assert (failure.error.type, failure.error.message) == ("ValueError", "oh")
     assert "Traceback" in failure.error.traceback
-    record = next(one for one in caplog.records if one.levelno == logging.ERROR)
+    record = next(line for line in caplog.records if line.levelno == logging.ERROR)
     assert record.exc_info
 
 
 def test_a_listener_of_failures_may_fail() -> None:
-    """That is logged, and does not go on for ever."""
+    """That is logged, and not published again."""
     own, times = EventBus(), list[str]()
 
     def broken(event: Event) -> None:
@@ -132,7 +132,7 @@ def test_a_listener_of_failures_may_fail() -> None:
 
 @pytest.mark.parametrize("way", ["publish", "apublish"])
 def test_ctrl_c_in_a_listener_waits_for_the_others(way: str) -> None:
-    """What is no Exception is raised, once all others have got the event."""
+    """What is no Exception is raised after all others have got the event."""
     own, seen = EventBus(), list[Event]()
 
     def interrupt(event: Event) -> None:
@@ -153,8 +153,8 @@ def test_ctrl_c_in_a_listener_waits_for_the_others(way: str) -> None:
     assert len(seen) == 1
 
 
-def test_a_plain_listener_that_gives_a_coroutine_is_told_so() -> None:
-    """Nobody would ever await it; that is a failure like any other."""
+def test_a_plain_listener_that_returns_a_coroutine_fails() -> None:
+    """It would never be awaited; that is a failure like any other."""
     own, failures = EventBus(), list[ListenerFailed]()
 
     async def listen(event: Event) -> None: ...

@@ -1,4 +1,4 @@
-"""Async listeners: order, fairness, publishing of their own, and the end of loops and processes."""
+"""Async listeners: order, fairness, what they publish, and the end of loops and processes."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def test_an_async_listener_sees_events_in_order() -> None:
     assert seen == list(range(50))
 
 
-def test_the_end_of_a_loop_lets_listeners_catch_up() -> None:
+def test_the_end_of_a_loop_waits_for_listeners() -> None:
     """`asyncio.run` returns when the listener has seen all, also what it was busy with."""
     own, seen = EventBus(), list[int]()
 
@@ -62,7 +62,7 @@ def test_the_end_of_a_loop_lets_listeners_catch_up() -> None:
 
 
 def test_a_listener_that_never_ends_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A loop that ends waits for a while, and not for ever."""
+    """The end of a loop waits for a while, not for ever."""
     monkeypatch.setattr("eventflow.eventbus.receivers.SHUTDOWN_SECONDS", 0.01)
     own, cancelled = EventBus(), list[int]()
 
@@ -83,8 +83,8 @@ def test_a_listener_that_never_ends_is_given_up(monkeypatch: pytest.MonkeyPatch)
     assert cancelled == [1]
 
 
-def test_who_cancels_everything_on_a_loop_loses_nothing_that_waits() -> None:
-    """What was published before is still seen; what the listener was busy with is broken off."""
+def test_cancelling_every_task_of_a_loop_loses_no_waiting_event() -> None:
+    """Events that were published before are delivered; the current call is cancelled."""
     own, seen, broken = EventBus(), list[int](), list[int]()
 
     async def main() -> None:
@@ -112,8 +112,8 @@ def test_who_cancels_everything_on_a_loop_loses_nothing_that_waits() -> None:
     assert (broken, seen) == ([0], [1, 2])
 
 
-def test_a_listener_whose_loop_has_ended_is_gone() -> None:
-    """It gets no more events, nobody waits for it, and its subscription has ended."""
+def test_a_listener_ends_with_its_loop() -> None:
+    """It gets no more events, no publisher waits for it, and its subscription has ended."""
     own, seen = EventBus(), list[int]()
 
     async def listen(event: Fact) -> None:
@@ -155,7 +155,7 @@ def test_without_a_loop_there_is_the_background_loop() -> None:
 
 
 def test_a_subscription_that_never_got_an_event_can_end() -> None:
-    """There is nothing to close."""
+    """It has no mailbox to close."""
     own = EventBus()
 
     async def listen(event: Event) -> None: ...
@@ -165,7 +165,7 @@ def test_a_subscription_that_never_got_an_event_can_end() -> None:
 
 
 class Answers:
-    """Async listeners with room for one, each of which publishes to all of them in every way."""
+    """Async listeners with queues of size one, each of which publishes to all in every way."""
 
     def __init__(self) -> None:
         self.done = threading.Event()
@@ -193,7 +193,7 @@ class Answers:
 
 
 def test_what_a_listener_publishes_itself_never_deadlocks(eventflow_isolated: Isolated) -> None:
-    """On the background loop: queues of one, each filled by the readers of all."""
+    """On the background loop: queues of size one, each filled by all listeners."""
     answers = Answers()
     answers.subscribe()
     bus.publish(Fact(number=15))
@@ -203,7 +203,7 @@ def test_what_a_listener_publishes_itself_never_deadlocks(eventflow_isolated: Is
         subscription.cancel()
 
 
-def test_what_a_listener_publishes_on_ones_own_loop_never_deadlocks(
+def test_what_a_listener_publishes_on_the_same_loop_never_deadlocks(
     eventflow_isolated: Isolated,
 ) -> None:
     """The same, where publisher and readers share a loop."""
@@ -238,7 +238,7 @@ def test_a_failing_async_listener_goes_on(kind: type[BaseException]) -> None:
 
     assert done.wait(10)
     assert seen == [0, 1]
-    assert [one.follows for one in failures] == [fact.id]
+    assert [failure.follows for failure in failures] == [fact.id]
     assert failures[0].error.type.endswith(kind.__name__)
     assert failures[0].listener.endswith("listen")
 
@@ -259,8 +259,8 @@ def test_an_exit_in_a_listener_ends_the_users_own_loop() -> None:
         asyncio.run(main())
 
 
-def test_a_busy_listener_lets_others_have_a_turn() -> None:
-    """A long queue, and a listener that never waits, do not hold the loop."""
+def test_a_busy_listener_yields_to_other_tasks() -> None:
+    """A long queue and a listener that never awaits do not block the loop."""
     own, seen = EventBus(), list[int]()
 
     async def main() -> None:
@@ -279,7 +279,7 @@ def test_a_busy_listener_lets_others_have_a_turn() -> None:
 
 
 def test_a_publisher_in_another_thread_waits_for_a_slow_listener() -> None:
-    """With room for one it is never more than a step ahead."""
+    """With a queue of size one it is never more than one event ahead."""
     own = EventBus()
 
     async def main() -> None:
@@ -311,6 +311,58 @@ def test_a_publisher_in_another_thread_waits_for_a_slow_listener() -> None:
     asyncio.run(main())
 
 
+# -- streams -----------------------------------------------------------------------------------
+
+
+def test_a_stream_may_make_publishers_wait() -> None:
+    """With "block" nothing is dropped; waiting publishers are released at the end of the block."""
+    own = EventBus()
+
+    async def main() -> None:
+        through: list[int] = []
+
+        async def publish() -> None:
+            for number in range(4):
+                await own.apublish(Fact(number=number))
+                through.append(number)
+
+        async with own.stream(size=1, overflow="block") as events:
+            publishing = asyncio.create_task(publish())
+            await asyncio.sleep(0)
+            await asyncio.sleep(0)
+            assert through == [0]
+            assert [(await anext(events)).number for _ in range(3)] == [0, 1, 2]
+        await publishing
+        assert through == [0, 1, 2, 3]
+
+    asyncio.run(main())
+
+
+def test_the_end_of_a_stream_releases_waiting_threads() -> None:
+    """A publisher that is blocked in another thread continues."""
+    own = EventBus()
+
+    async def main() -> None:
+        full = threading.Event()
+
+        def publish() -> None:
+            own.publish(Fact(number=0))
+            full.set()
+            own.publish(Fact(number=1))
+
+        thread = threading.Thread(target=publish)
+        async with own.stream(size=1, overflow="block"):
+            thread.start()
+            await asyncio.to_thread(full.wait)
+        await asyncio.to_thread(thread.join, 30)
+        assert not thread.is_alive()
+
+    asyncio.run(main())
+
+
+# -- processes ---------------------------------------------------------------------------------
+
+
 def run_program(program: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-X", "dev", "-W", "error", "-c", program],
@@ -322,7 +374,7 @@ def run_program(program: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_the_end_of_a_process_lets_listeners_catch_up() -> None:
+def test_the_end_of_a_process_waits_for_listeners() -> None:
     """What was published is seen before the process ends, and nothing complains."""
     done = run_program("""
 import asyncio
@@ -342,7 +394,7 @@ for _ in range(5):
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 def test_a_forked_child_has_listeners_too() -> None:
-    """The background loop did not survive the fork; its listeners begin again on another."""
+    """The background loop does not survive the fork; its listeners start on a new one."""
     done = run_program("""
 import asyncio, os, threading, warnings
 from eventflow import bus, Event

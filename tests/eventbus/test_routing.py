@@ -1,8 +1,9 @@
-"""Routes: who is looked at for an event, and what is remembered."""
+"""Routes: which subscriptions are examined for an event, and what is cached."""
 
 from __future__ import annotations
 
 from collections import Counter
+from functools import partial
 from typing import Any
 from uuid import uuid4
 
@@ -25,6 +26,12 @@ def begun() -> TaskRun:
     return TaskRun(it, "it", dict, frozenset({"mine"}), None)
 
 
+def publish_run(own: EventBus) -> None:
+    run = begun()
+    for state in (Pending(), Running(), Completed()):
+        own.publish_transition(run.enter(state))
+
+
 def others(kind: str, number: int) -> dict[str, Any]:
     every: dict[str, dict[str, Any]] = {
         "name": {"name": f"other{number}"},
@@ -39,16 +46,18 @@ def others(kind: str, number: int) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("kind", ["name", "glob", "run_id", "tags", "state", "from_state"])
-def test_who_does_not_match_costs_nothing(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """However many others there are, a publish looks at the one subscription that matches."""
-    looked: Counter[str] = Counter()
-    takes = Subscription.takes
+def test_subscriptions_that_do_not_match_cost_nothing(
+    kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However many there are, a publish examines only the subscription that matches."""
+    calls: Counter[str] = Counter()
+    accepts = Subscription.accepts
 
     def counted(self: Subscription, subject: object) -> bool:
-        looked["takes"] += 1
-        return takes(self, subject)
+        calls["accepts"] += 1
+        return accepts(self, subject)
 
-    monkeypatch.setattr(Subscription, "takes", counted)
+    monkeypatch.setattr(Subscription, "accepts", counted)
     counts = []
     for many in (10, 10_000 if kind in {"name", "run_id", "tags"} else 500):
         own, seen = EventBus(), list[Event]()
@@ -57,16 +66,16 @@ def test_who_does_not_match_costs_nothing(kind: str, monkeypatch: pytest.MonkeyP
             own.subscribe(print, **others(kind, number))
         first, second = begun(), begun()
         own.publish_transition(first.enter(Pending()))
-        looked.clear()
+        calls.clear()
         own.publish_transition(second.enter(Pending()))
-        counts.append(dict(looked))
+        counts.append(dict(calls))
         assert len(seen) == 2
 
-    assert counts == [{"takes": 1}] * 2
+    assert counts == [{"accepts": 1}] * 2
 
 
-def test_watchers_of_runs_and_tags_take_their_place_among_others() -> None:
-    """However they are found, the order is that of priority and subscription."""
+def test_subscriptions_to_runs_and_tags_are_in_order_with_others() -> None:
+    """The order is that of priority and subscription, however they are indexed."""
     own, called = EventBus(), list[str]()
     run = begun()
     for name, selection in (
@@ -86,15 +95,15 @@ def test_watchers_of_runs_and_tags_take_their_place_among_others() -> None:
 
 
 def test_a_new_subscription_is_seen_at_once() -> None:
-    """What is remembered is forgotten when it is no longer true."""
+    """The cached routes are cleared when subscriptions change."""
     own, seen = EventBus(), list[str]()
     run = begun()
     own.publish_transition(run.enter(Pending()))
-    with own.subscribe(lambda event: seen.append("one")):
+    with own.subscribe(lambda event: seen.append("Running")):
         own.publish_transition(run.enter(Running()))
     own.publish_transition(run.enter(Completed()))
 
-    assert seen == ["one"]
+    assert seen == ["Running"]
 
 
 def test_hooks_declared_later_are_seen_at_once(eventflow_isolated: Isolated) -> None:
@@ -105,16 +114,16 @@ def test_hooks_declared_later_are_seen_at_once(eventflow_isolated: Isolated) -> 
     def work() -> None: ...
 
     work()
-    work.on_completion(lambda definition, run, state: called.append("one"))
+    work.on_completion(lambda definition, run, state: called.append("completion"))
     work()
-    work.on_running(lambda definition, run, state: called.append("two"))
+    work.on_running(lambda definition, run, state: called.append("running"))
     work()
 
-    assert called == ["one", "two", "one"]
+    assert called == ["completion", "running", "completion"]
 
 
-def test_topics_of_runs_do_not_stay() -> None:
-    """A subscription that has ended leaves nothing behind."""
+def test_topics_are_removed_with_their_subscriptions() -> None:
+    """Otherwise there would be one for each run id."""
     own = EventBus()
     for _ in range(100):
         own.subscribe(print, run_id=uuid4()).cancel()
@@ -125,8 +134,8 @@ def test_topics_of_runs_do_not_stay() -> None:
     assert (own._router._runs_watched, own._router._tags_watched) == (0, 0)
 
 
-def test_names_of_states_that_never_end_fill_nothing() -> None:
-    """As many routes are remembered as is good, however many names runs come up with."""
+def test_the_number_of_cached_routes_is_bounded() -> None:
+    """However many names of states there are."""
     own, seen = EventBus(), list[Event]()
     own.subscribe(seen.append, state=StateType.PENDING)
     run = begun()
@@ -155,16 +164,16 @@ def test_classes_of_one_name_are_not_confused() -> None:
 
         return Fact
 
-    one, other = define(), define()
-    own.subscribe(seen.append, event_type=one)
-    own.publish(other())
-    mine = own.publish(one())
+    first, second = define(), define()
+    own.subscribe(seen.append, event_type=first)
+    own.publish(second())
+    mine = own.publish(first())
 
     assert seen == [mine]
 
 
 def test_conditions_are_asked_of_each_event_of_a_class() -> None:
-    """The class finds who may want the event; what is in it decides."""
+    """The class selects the candidates, the fields of the event decide."""
     own, seen = EventBus(), list[str]()
 
     def failed_hook(kind: str) -> HookFailed:
@@ -195,7 +204,7 @@ HOOK_FAILED = {
 }
 
 
-def test_asking_for_a_class_of_transitions_remembers_no_route() -> None:
+def test_routes_of_transition_classes_are_not_cached() -> None:
     """Theirs depend on more than the class."""
     own, seen = EventBus(), list[Event]()
     with own.subscribe(seen.append, name="it") as listening:
@@ -204,3 +213,26 @@ def test_asking_for_a_class_of_transitions_remembers_no_route() -> None:
         own.publish(seen[0])
 
     assert listening.delivered == len(seen) == 2
+
+
+def test_subscriptions_to_single_runs_keep_the_cached_routes() -> None:
+    """They come and go with the runs; no compiled route is cleared for them."""
+    own = EventBus()
+    own.subscribe(print, name="other")
+    publish_run(own)
+    compiled: list[object] = []
+    router = own._router
+    router._compile = partial(_record, compiled, router._compile)  # type: ignore[method-assign]
+    with own.subscribe(print, run_id=uuid4()), own.subscribe(print, tags={"x"}):
+        publish_run(own)
+    assert compiled == []
+    with own.subscribe(print, state="Shipped"):
+        publish_run(own)
+
+    assert len(compiled) == 3
+
+
+def _record(into: list[object], real: Any, *arguments: Any) -> Any:
+    into.append(arguments)
+
+    return real(*arguments)

@@ -1,4 +1,4 @@
-"""Subscriptions: what is counted, and what they say of themselves."""
+"""Subscriptions: their counts and their text."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from eventflow import Event, EventBus, flow, task
 from eventflow.eventbus import subscriptions
 from eventflow.eventbus.filters import Filter
 from eventflow.eventbus.receivers import InlineReceiver
-from eventflow.eventbus.subscriptions import Phase, Subscription
+from eventflow.eventbus.subscriptions import Subscription
 from eventflow.primitives.callables import is_async, qualified_name
 
 
@@ -36,7 +36,7 @@ def test_what_is_async_is_seen_through_wrappers() -> None:
     assert not any(map(is_async, [print, plain, Mock(), partial(print), 3, None]))
 
 
-def test_a_subscription_counts_and_speaks() -> None:
+def test_a_subscription_counts_deliveries() -> None:
     """Deliveries from many threads are all counted; the text has listener and filter."""
     own = EventBus()
     subscription = own.subscribe(print, state="Failed")
@@ -60,7 +60,7 @@ def test_a_subscription_counts_and_speaks() -> None:
 
 
 def test_a_subscription_can_be_called() -> None:
-    """What `subscribe` gives stands for the listener, also where it was used as a decorator."""
+    """It delivers the event to the listener."""
     own, seen = EventBus(), list[Event]()
     event = Event()
     own.subscribe(seen.append)(event)
@@ -70,12 +70,10 @@ def test_a_subscription_can_be_called() -> None:
 
 def test_a_subscription_without_a_bus_can_end() -> None:
     """Those that a definition declares are on no bus."""
-    subscription = Subscription(
-        print, InlineReceiver(print), Filter.of({}), serial=0, phase=Phase.HOOK
-    )
+    subscription = Subscription(print, InlineReceiver(print), Filter.of({}), serial=0)
     subscription.cancel()
 
-    assert not subscription.takes(Event())
+    assert not subscription.accepts(Event())
 
 
 def test_names_of_callables() -> None:

@@ -1,4 +1,4 @@
-"""Hooks as they are declared: identity, options, what they select."""
+"""The declaration of hooks: identity, options, and what they select."""
 
 from __future__ import annotations
 

@@ -68,11 +68,10 @@ def test_only_hooks_that_run_are_owed() -> None:
 
 def test_a_hook_for_one_event_is_owed_once() -> None:
     """However many transitions match it."""
-    from eventflow.eventbus.subscriptions import Phase
     from eventflow.hooks.receiver import HookReceiver
 
     once_hook = Hook(seen, state="Completed")
-    bus.attach(seen, HookReceiver(once_hook), once_hook.filter(), phase=Phase.HOOK, once=True)
+    bus.attach(seen, HookReceiver(once_hook), once_hook.filter(), hook=once_hook, once=True)
     for _ in range(3):
         double(1)
 

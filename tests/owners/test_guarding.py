@@ -10,7 +10,7 @@ import pytest
 
 from eventflow import Hook
 from eventflow.hooks.handover import FOR_ALL, HandedOver
-from eventflow.hooks.references import refer_to_function
+from eventflow.hooks.references import function_reference
 from eventflow.owners.guarding import Guarding
 from eventflow.owners.lifeline import Lifeline
 from eventflow.owners.note import ENTRY_BYTES
@@ -21,7 +21,7 @@ def importable(*_: Any) -> None:
     """A hook that another process can import."""
 
 
-importable_name = refer_to_function(importable)
+importable_name = function_reference(importable)
 
 
 class Line(Lifeline):

@@ -16,7 +16,7 @@ from eventflow import flow, task
 from eventflow.context import LoadingStopped, without_runs
 from eventflow.hooks import references
 from eventflow.hooks.declaration import Hook
-from eventflow.hooks.references import place, refer
+from eventflow.hooks.references import parse_reference, reference_of
 from eventflow.journal.rows import OwnerRow
 from eventflow.primitives.callables import qualified_name
 from eventflow.recovery import loading
@@ -194,10 +194,10 @@ def test_a_file_that_cannot_be_imported_is_loaded_by_its_path(
     module = Reloader(owner()).module("my.odd file", str(file))
     assert module is not None
 
-    text = refer(module.etl).text
+    text = reference_of(module.etl).text
     monkeypatch.delitem(sys.modules, "my.odd file")
 
-    assert place(text).file == str(file)
+    assert parse_reference(text).file == str(file)
     definition = Reloader(owner()).definition(etl(text))
     assert definition is not None
     assert definition is not module.etl
@@ -215,7 +215,9 @@ def test_copies_are_told_apart_by_their_variables(owner: Owner) -> None:
     main = reloader.module("__main__")
     assert main is not None
 
-    assert [refer(made).text for made in (main.etl, main.paged, main.called, main.Shop.sell)] == [
+    assert [
+        reference_of(made).text for made in (main.etl, main.paged, main.called, main.Shop.sell)
+    ] == [
         "__main__:etl",
         "__main__:paged",
         "__main__:called",
@@ -236,12 +238,14 @@ def test_a_definition_that_no_variable_holds_has_a_number() -> None:
 
         return inner
 
-    first, other = refer(make()), refer(make())
+    first, other = reference_of(make()), reference_of(make())
 
-    assert not first.is_found
+    assert not first.is_loadable
     assert first.text != other.text
-    assert not place(first.text).is_exact
-    assert place(first.text)._replace(number="") == place(other.text)._replace(number="")
+    assert not parse_reference(first.text).is_exact
+    assert parse_reference(first.text)._replace(number="") == parse_reference(other.text)._replace(
+        number=""
+    )
 
 
 @pytest.mark.parametrize(
@@ -336,9 +340,9 @@ def test_a_reference_of_another_process_can_be_kept() -> None:
     @task
     def step() -> None: ...
 
-    references.remember(step, "there:step#4")
+    references.set_reference(step, "there:step#4")
 
-    assert refer(step).text == "there:step#4"
+    assert reference_of(step).text == "there:step#4"
 
 
 def test_a_reference_is_made_once(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -347,8 +351,8 @@ def test_a_reference_is_made_once(monkeypatch: pytest.MonkeyPatch) -> None:
     @flow
     def inner() -> None: ...
 
-    first = refer(inner)
+    first = reference_of(inner)
     refused: Callable[[object], str] = lambda _: pytest.fail("asked again")  # noqa: E731
     monkeypatch.setattr(references, "qualified_name", refused)
 
-    assert refer(inner) is first
+    assert reference_of(inner) is first

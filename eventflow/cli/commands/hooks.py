@@ -15,8 +15,7 @@ from eventflow.cli.targets import load, split
 from eventflow.definitions.definition import Definition
 from eventflow.eventbus.bus import current_bus
 from eventflow.hooks.declaration import Hook
-from eventflow.hooks.importability import unreachable
-from eventflow.hooks.receiver import HookReceiver
+from eventflow.hooks.importability import import_problem
 
 __all__ = ["hooks"]
 
@@ -66,11 +65,11 @@ def _hooks_of(module: ModuleType) -> Iterator[_Checked]:
         for hook in one.hooks:
             if id(hook) not in seen:
                 seen.add(id(hook))
-                yield _Checked(hook, f"{one.run_type} {name}", unreachable(hook))
+                yield _Checked(hook, f"{one.run_type} {name}", import_problem(hook))
     for subscription in current_bus().subscriptions:
-        receiver = subscription.receiver
-        if isinstance(receiver, HookReceiver):
-            yield _Checked(receiver.hook, "every run", unreachable(receiver.hook))
+        hook = subscription.hook
+        if hook is not None:
+            yield _Checked(hook, "every run", import_problem(hook))
 
 
 def _definitions_in(module: ModuleType) -> Iterator[tuple[str, Definition[Any, Any]]]:

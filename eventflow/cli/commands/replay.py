@@ -95,13 +95,10 @@ def _hook_of(target: str) -> tuple[Hook, list[Filter]]:
         return found, [found.filter()]
     if not callable(found) or isinstance(found, type):
         raise TargetError(f"{target} is of type {type(found).__name__}, not a function.")
-    declared = [
-        one for one in current_bus().subscriptions if isinstance(one.receiver, HookReceiver)
-    ]
+    declared = [one for one in current_bus().subscriptions if one.hook is not None]
     mine = [one for one in declared if one.listener is found]
     if mine:
-        receiver: Any = mine[0].receiver
-        return receiver.hook, [one.filter for one in mine]
+        return mine[0].hook, [one.filter for one in mine]
 
     return Hook(found), [Hook(found).filter()]
 
