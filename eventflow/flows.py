@@ -1,4 +1,4 @@
-"""`@flow` and what it leaves: a function whose calls are flow runs."""
+"""`@flow`, and the definitions that it makes: functions whose calls are flow runs."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from typing import Any, Concatenate, ParamSpec, Self, TypeVar, overload
 
 from eventflow.definitions.definition import KEEP, HookList, RunName, changed
-from eventflow.engine.calls import CallableDefinition, WaitsFor
+from eventflow.engine.calls import CallableDefinition, WaitFor
 from eventflow.engine.invocation import Invocation
 from eventflow.hooks.declaration import Hook
 from eventflow.interrupts.portals import running_loop
@@ -31,11 +31,11 @@ class Flow(CallableDefinition[P, R]):
     task_runner: TaskRunner | None = None
 
     def _invocation(
-        self, args: tuple[Any, ...], kwargs: dict[str, Any], waits_for: WaitsFor
+        self, args: tuple[Any, ...], kwargs: dict[str, Any], wait_for: WaitFor
     ) -> Invocation:
         scope = TaskScope(self.task_runner or default, running_loop() if self.is_async else None)
 
-        return Invocation(self, args, kwargs, waits_for, scope)
+        return Invocation(self, args, kwargs, wait_for, scope)
 
     @overload
     def __get__(self, instance: None, owner: type | None = None) -> Self: ...
@@ -46,7 +46,7 @@ class Flow(CallableDefinition[P, R]):
     ) -> Flow[Q, T]: ...
 
     def __get__(self, instance: object, owner: type | None = None) -> Any:
-        """Bind like a function does."""
+        """Bind like a function."""
         return self.bound(instance, owner)
 
     def with_options(
@@ -131,13 +131,13 @@ def flow(
     Args:
         fn: the function; or use `@flow(...)` with options.
         name: the flow's name, by default the function's.
-        version: a version to tell apart what runs of a flow did.
+        version: the version of the flow, recorded with its runs.
         description: by default the function's docstring.
         flow_run_name: a template over the parameters (`"load-{day}"`), or a function.
         tags: tags of every run, beside those of `tags(...)` blocks around the call.
         retries: how often a failed attempt is tried again.
         retry_delay_seconds: seconds before each retry: one number, a list, or a function that
-            takes the number of retries and gives either.
+            takes the number of retries and returns either.
         timeout_seconds: how long one attempt may take; then it ends TimedOut.
         validate_parameters: whether arguments are checked and coerced, by pydantic, to the
             annotations.

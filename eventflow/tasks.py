@@ -1,4 +1,4 @@
-"""`@task` and what it leaves: a function whose calls, and submissions, are task runs."""
+"""`@task`, and the definitions that it makes: functions whose calls are task runs."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any, Concatenate, Never, ParamSpec, Self, TypeVar, overload
 
 from eventflow.definitions.definition import KEEP, HookList, RunName, changed
 from eventflow.definitions.mapping import rows
-from eventflow.engine.calls import CallableDefinition, WaitsFor
+from eventflow.engine.calls import CallableDefinition, WaitFor
 from eventflow.engine.invocation import Invocation
 from eventflow.engine.submission import submit
 from eventflow.hooks.declaration import Hook
@@ -30,9 +30,9 @@ class Task(CallableDefinition[P, R]):
     run_type = "task"
 
     def _invocation(
-        self, args: tuple[Any, ...], kwargs: dict[str, Any], waits_for: WaitsFor
+        self, args: tuple[Any, ...], kwargs: dict[str, Any], wait_for: WaitFor
     ) -> Invocation:
-        return Invocation(self, args, kwargs, waits_for)
+        return Invocation(self, args, kwargs, wait_for)
 
     @overload
     def submit(self: Task[P, Never], *args: P.args, **kwargs: P.kwargs) -> Future[Any]: ...
@@ -62,11 +62,11 @@ class Task(CallableDefinition[P, R]):
     def submit(self, *args: Any, wait_for: Iterable[Any] | None, **kwargs: Any) -> Future[R]: ...
 
     def submit(self, *args: Any, wait_for: Iterable[Any] | None = None, **kwargs: Any) -> Any:
-        """Have the task run beside the flow, and go on; gives a future.
+        """Start a task run that executes concurrently; return its future.
 
         A sync task goes to the flow's task runner. An async task of an async flow runs on that
         flow's own event loop, one of a sync flow on a background loop. Futures among the
-        arguments stand for their results. The flow run does not end before the task run.
+        arguments are replaced by their results. The flow run does not end before the task run.
 
         Raises:
             MissingContextError: no flow is running here.
@@ -101,9 +101,11 @@ class Task(CallableDefinition[P, R]):
             MappingLengthMismatch: the iterables are not equally long.
             MissingContextError: no flow is running here.
         """
-        every = rows(self.name, self.parameters, args, kwargs)
+        calls = rows(self.name, self.parameters, args, kwargs)
 
-        return FutureList(submit(self, each, named, wait_for) for each, named in every)
+        return FutureList(
+            submit(self, positional, keywords, wait_for) for positional, keywords in calls
+        )
 
     @overload
     def __get__(self, instance: None, owner: type | None = None) -> Self: ...
@@ -114,7 +116,7 @@ class Task(CallableDefinition[P, R]):
     ) -> Task[Q, T]: ...
 
     def __get__(self, instance: object, owner: type | None = None) -> Any:
-        """Bind like a function does."""
+        """Bind like a function."""
         return self.bound(instance, owner)
 
     def with_options(
@@ -208,20 +210,20 @@ def task(
     Args:
         fn: the function; or use `@task(...)` with options.
         name: the task's name, by default the function's.
-        version: a version to tell apart what runs of a task did.
+        version: the version of the task, recorded with its runs.
         description: by default the function's docstring.
         task_run_name: a template over the parameters (`"fetch-{url}"`), or a function.
         tags: tags of every run, beside those of `tags(...)` blocks around the call.
         retries: how often a failed attempt is tried again.
         retry_delay_seconds: seconds before each retry: one number, a list, or a function that
-            takes the number of retries and gives either.
+            takes the number of retries and returns either.
         retry_jitter_factor: lengthens each delay by up to this factor, at random.
-        retry_condition_fn: takes `(task, run, state)` and says whether to try again.
+        retry_condition_fn: takes `(task, run, state)` and returns whether to try again.
         timeout_seconds: how long one attempt may take; then it ends TimedOut.
-        cache_key_fn: takes the run's context and its parameters and gives the key under which
-            the result is kept in memory, or None.
-        cache_expiration: how long a result is kept; by default for ever.
-        refresh_cache: whether the body is called although there is a result, to replace it.
+        cache_key_fn: takes the run's context and its parameters and returns the key under which
+            the result is cached in memory, or None.
+        cache_expiration: how long a result is cached; by default for ever.
+        refresh_cache: whether the body is called even if there is a cached result, to replace it.
         log_prints: whether `print` in the body goes to the run's logger.
         hooks: hooks for states of your choice.
         on_running: hooks before every attempt.

@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import psycopg
 import pytest
@@ -23,26 +24,26 @@ FULL = bool(os.environ.get("FULL_SIZE"))
 """Whether crowds are as large as they are promised to work; what CI asks for."""
 
 PATIENCE = 60
-"""How many seconds are waited for what comes by itself, before a test gives up."""
+"""How many seconds a test waits for other processes before it fails."""
 
 CROWD = """
 import os, sys
 from eventflow import task
 
-told = []
+completed = []
 
-def heard(task, task_run, state):
-    told.append(state.id.hex)
+def record(task, task_run, state):
+    completed.append(state.id.hex)
 
-@task(on_completion=[heard])
+@task(on_completion=[record])
 def step(number):
     return number
 
 def work(each):
     for number in range(each):
         assert step(number) == number
-    with open(f"told-{os.getpid()}", "w") as file:
-        file.write("\\n".join(told))
+    with open(f"completed-{os.getpid()}", "w") as file:
+        file.write("\\n".join(completed))
 
 if __name__ == "__main__":
     for _ in range(16):
@@ -55,7 +56,7 @@ if __name__ == "__main__":
 
 
 def test_sixteen_processes_share_one_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nobody sees an error, and every run with its delivery is there."""
+    """No process reports an error, and every run is stored with its delivery."""
     each = 1000 if FULL else 150
     url = f"sqlite:///{tmp_path}/journal.db"
     monkeypatch.setenv("EVENTFLOW_JOURNAL_URL", url)
@@ -74,12 +75,16 @@ def test_sixteen_processes_share_one_file(tmp_path: Path, monkeypatch: pytest.Mo
 
     assert (crowd.returncode, crowd.stdout, crowd.stderr) == (0, "", "")
     journal = open_journal(url)
-    found = journal.statistics()
-    assert (found.runs, found.unfinished, found.events) == (16 * each, 0, 3 * 16 * each)
-    assert (found.deliveries, found.alive) == ({"delivered": 16 * each}, 0)
-    told = [line for one in tmp_path.glob("told-*") for line in one.read_text().split()]
-    owed = journal.deliveries(DeliveryQuery(limit=10**6))
-    assert sorted(one.event_id.hex for one in owed) == sorted(told)
+    statistics = journal.statistics()
+    assert (statistics.runs, statistics.unfinished, statistics.events) == (
+        16 * each,
+        0,
+        3 * 16 * each,
+    )
+    assert (statistics.deliveries, statistics.alive) == ({"delivered": 16 * each}, 0)
+    completed = [line for path in tmp_path.glob("completed-*") for line in path.read_text().split()]
+    deliveries = journal.deliveries(DeliveryQuery(limit=10**6))
+    assert sorted(delivery.event_id.hex for delivery in deliveries) == sorted(completed)
     assert journal.verify() == []
     assert list((tmp_path / "journal.db-owners").glob("[!.]*")) == []
     journal.close()
@@ -90,11 +95,12 @@ def test_sixteen_processes_share_one_file(tmp_path: Path, monkeypatch: pytest.Mo
 MACHINE = """
 import os, sys, time
 from pathlib import Path
+from typing import NamedTuple
 from eventflow import flow, task
 from eventflow.wiring import recorder
 
 def note(what, definition, run, state):
-    with open(os.environ["TOLD"], "a") as file:
+    with open(os.environ["HOOK_CALLS"], "a") as file:
         file.write(f"{what} {definition.name} {run.id.hex} {os.getpid()}\\n")
 
 def crashed(definition, run, state):
@@ -121,25 +127,34 @@ if __name__ == "__main__":
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[Server]:
-    one = Server()
-    yield one
-    one.stop()
+    postgres = Server()
+    yield postgres
+    postgres.stop()
+
+
+class HookCall(NamedTuple):
+    """A line that a hook has written."""
+
+    hook: str
+    definition: str
+    run: str
+    pid: str
 
 
 class Machines:
-    """Processes that are each as if on a machine of its own, with one journal for all."""
+    """Processes that each look like a machine of their own, with one journal for all."""
 
     def __init__(self, folder: Path, url: str) -> None:
         self.folder = folder
         self.journal = open_journal(url)
         self.processes: list[subprocess.Popen[str]] = []
-        # Found by each at the same place, like a program that is installed on all of them.
+        # In the same place for each, like a program that is installed on all of them.
         (folder / "machine.py").write_text(MACHINE)
 
     def start(self, count: int, *, flows: int = 1) -> None:
-        """Start so many processes, and come back when each is in the middle of a run."""
+        """Start processes, and wait until each is in the middle of a run."""
         for number in range(count):
-            with (self.folder / f"said-{number}").open("w") as said:
+            with (self.folder / f"stderr-{number}").open("w") as stderr:
                 process = subprocess.Popen(
                     [sys.executable, "machine.py", str(flows)],
                     cwd=self.folder,
@@ -147,11 +162,11 @@ class Machines:
                         **os.environ,
                         "EVENTFLOW_HOME": str(self.folder / f"home-{number}"),
                         "EVENTFLOW_HOST_ID": f"machine-{number}",
-                        "TOLD": str(self.folder / "told"),
+                        "HOOK_CALLS": str(self.folder / "hook_calls"),
                     },
                     stdin=subprocess.PIPE,
                     stdout=subprocess.PIPE,
-                    stderr=said,
+                    stderr=stderr,
                     text=True,
                 )
             self.processes.append(process)
@@ -159,46 +174,48 @@ class Machines:
             assert self.read(number) == "running"
 
     def read(self, number: int) -> str:
-        """Give what a process says next."""
+        """Return the next line that a process prints."""
         out = self.processes[number].stdout
         assert out is not None
 
         return out.readline().strip()
 
     def end_flow(self, number: int) -> str:
-        """Let a process end its flow; gives the owner that it is then."""
-        into = self.processes[number].stdin
-        assert into is not None
-        into.write("go on\n")
-        into.flush()
+        """Let a process end its flow; return the id of the owner that it is then."""
+        stdin = self.processes[number].stdin
+        assert stdin is not None
+        stdin.write("go on\n")
+        stdin.flush()
 
         return self.read(number)
 
     def until_crashed(self, count: int) -> None:
-        """Wait until so many runs are Crashed, and nothing is owed for them."""
+        """Wait until `count` runs are Crashed, and no delivery is owed for them."""
         deadline = time.monotonic() + PATIENCE
         while True:
             runs = self.journal.runs(RunQuery(state_types=[StateType.CRASHED]))
             if len(runs) >= count and not self.journal.deliveries(DeliveryQuery(statuses=OWED)):
                 return
-            assert time.monotonic() < deadline, "\n".join([str(runs), *self.said()])
+            assert time.monotonic() < deadline, "\n".join([str(runs), *self.stderr()])
             time.sleep(0.1)
 
-    def said(self) -> list[str]:
-        """Give what each process said on standard error."""
+    def stderr(self) -> list[str]:
+        """Return what each process wrote to standard error."""
         return [
-            (self.folder / f"said-{number}").read_text() for number in range(len(self.processes))
+            (self.folder / f"stderr-{number}").read_text() for number in range(len(self.processes))
         ]
 
-    def told(self) -> list[list[str]]:
-        """Give what hooks have told: hook, definition, run, process."""
-        return [line.split() for line in (self.folder / "told").read_text().splitlines()]
+    def hook_calls(self) -> list[HookCall]:
+        """Return the calls of hooks, by every process."""
+        lines = (self.folder / "hook_calls").read_text().splitlines()
+
+        return [HookCall(*line.split()) for line in lines]
 
     def end(self) -> None:
-        """Leave nothing behind."""
-        for one in self.processes:
-            one.kill()
-            one.communicate()
+        """Kill every process, and close the journal."""
+        for process in self.processes:
+            process.kill()
+            process.communicate()
         self.journal.close()
 
 
@@ -209,9 +226,9 @@ def machines(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
         connection.execute(f"CREATE SCHEMA {tmp_path.name}".encode())
     monkeypatch.setenv("EVENTFLOW_JOURNAL_URL", url)
     monkeypatch.setenv("EVENTFLOW_LEASE_SECONDS", "3")
-    some = Machines(tmp_path, url)
-    yield some
-    some.end()
+    started = Machines(tmp_path, url)
+    yield started
+    started.end()
 
 
 def test_machines_take_over_from_those_that_die(machines: Machines) -> None:
@@ -224,53 +241,54 @@ def test_machines_take_over_from_those_that_die(machines: Machines) -> None:
     machines.until_crashed(2 * dead)
     for number in set(range(count)) - killed:
         owner = machines.end_flow(number)
-        assert machines.processes[number].wait(PATIENCE) == 0, machines.said()
-        runs = [one for one in machines.journal.runs(RunQuery()) if one.owner == owner]
-        assert [one.state_name for one in runs] == ["Completed"] * 2
+        assert machines.processes[number].wait(PATIENCE) == 0, machines.stderr()
+        runs = [run for run in machines.journal.runs(RunQuery()) if run.owner == owner]
+        assert [run.state_name for run in runs] == ["Completed"] * 2
 
-    found = machines.journal.statistics()
-    assert (found.runs, found.unfinished) == (2 * count, 0)
-    assert found.deliveries == {"delivered": 2 * count}
+    statistics = machines.journal.statistics()
+    assert (statistics.runs, statistics.unfinished) == (2 * count, 0)
+    assert statistics.deliveries == {"delivered": 2 * count}
     assert machines.journal.verify() == []
-    told = machines.told()
-    crashed = [one for one in told if one[0] == "crashed"]
-    completed = [one for one in told if one[0] == "completed"]
-    assert sorted(one[1] for one in crashed) == ["etl"] * dead + ["step"] * dead
-    assert sorted(one[1] for one in completed) == ["etl"] * alive + ["step"] * alive
+    calls = machines.hook_calls()
+    crashed = [call for call in calls if call.hook == "crashed"]
+    completed = [call for call in calls if call.hook == "completed"]
+    assert sorted(call.definition for call in crashed) == ["etl"] * dead + ["step"] * dead
+    assert sorted(call.definition for call in completed) == ["etl"] * alive + ["step"] * alive
     lost = machines.journal.runs(RunQuery(state_types=[StateType.CRASHED]))
-    assert {one[2] for one in crashed} == {one.id.hex for one in lost}
-    # Neither the dead nor the living ran them: each was loaded again, in a process of its own.
-    assert not {one[3] for one in crashed} & {str(one.pid) for one in machines.processes}
+    assert {call.run for call in crashed} == {run.id.hex for run in lost}
+    # None of the machines ran them: each owner was recovered in a process of its own.
+    pids = {str(process.pid) for process in machines.processes}
+    assert not {call.pid for call in crashed} & pids
 
 
 def test_a_machine_that_wakes_up_can_acknowledge_nothing(machines: Machines) -> None:
-    """Its runs are another's; it says so once, and is somebody new for what it begins later."""
+    """Its runs belong to another owner; it logs so once, and begins later runs as a new owner."""
     machines.start(2, flows=2)
     machines.processes[0].send_signal(signal.SIGSTOP)
     machines.until_crashed(2)
-    before = {one.id: one for one in machines.journal.runs(RunQuery())}
+    before = {run.id: run for run in machines.journal.runs(RunQuery())}
     machines.processes[0].send_signal(signal.SIGCONT)
-    by_then = [machines.end_flow(0), machines.end_flow(1)]
+    owners_before = [machines.end_flow(0), machines.end_flow(1)]
     assert [machines.read(0), machines.read(1)] == ["running"] * 2
-    anew = [machines.end_flow(0), machines.end_flow(1)]
-    assert [one.wait(PATIENCE) for one in machines.processes] == [0, 0]
+    owners_after = [machines.end_flow(0), machines.end_flow(1)]
+    assert [process.wait(PATIENCE) for process in machines.processes] == [0, 0]
 
     runs = machines.journal.runs(RunQuery())
-    crashed = [one for one in runs if one.state_name == "Crashed"]
-    assert crashed == [one for one in before.values() if one.state_name == "Crashed"]
+    crashed = [run for run in runs if run.state_name == "Crashed"]
+    assert crashed == [run for run in before.values() if run.state_name == "Crashed"]
     owners = machines.journal.owners()
-    first, again = [one for one in owners if one.host == "machine-0"]
-    assert {one.owner for one in crashed} == {first.id}
+    first, again = [owner for owner in owners if owner.host == "machine-0"]
+    assert {run.owner for run in crashed} == {first.id}
     assert first.ended is not None
-    assert [again.id] == anew[:1]
-    assert anew[1:] == by_then[1:]
-    assert [one.state_name for one in runs if one.owner == again.id] == ["Completed"] * 2
+    assert [again.id] == owners_after[:1]
+    assert owners_after[1:] == owners_before[1:]
+    assert [run.state_name for run in runs if run.owner == again.id] == ["Completed"] * 2
     of_crashed = [
-        one
-        for one in machines.journal.deliveries(DeliveryQuery())
-        if one.run_id in {r.id for r in crashed}
+        delivery
+        for delivery in machines.journal.deliveries(DeliveryQuery())
+        if delivery.run_id in {run.id for run in crashed}
     ]
-    assert [one.status for one in of_crashed] == [DeliveryStatus.DELIVERED] * 2
-    assert machines.said()[0].count("was silent for too long") == 1
-    assert all(one.ended is not None for one in owners)
+    assert [delivery.status for delivery in of_crashed] == [DeliveryStatus.DELIVERED] * 2
+    assert machines.stderr()[0].count("was silent for too long") == 1
+    assert all(owner.ended is not None for owner in owners)
     assert machines.journal.verify() == []

@@ -39,7 +39,7 @@ def test_return_state() -> None:
 
 
 def test_wait_for() -> None:
-    """A flow waits for the futures and states that it is told to."""
+    """A flow waits for the futures and states in `wait_for`."""
     order: list[str] = []
 
     @task
@@ -88,12 +88,12 @@ def test_tags(eventflow_events: list[Event]) -> None:
 
     with tags("outer"):
         main()
-    found = {
+    tagged = {
         (event.definition_name, event.tags)
         for event in eventflow_events
         if isinstance(event, StateTransition)
     }
-    assert found == {
+    assert tagged == {
         ("main", frozenset({"flow", "outer"})),
         ("inner", frozenset({"t", "outer"})),
         ("inner", frozenset({"t", "outer", "more"})),
@@ -144,7 +144,7 @@ def test_prints_are_inherited(
 def test_prints_of_many_at_once(
     caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Of flows that run at once, each has its own way, in threads and in tasks of one loop."""
+    """Flows that run at once do not disturb each other, in threads and in tasks of one loop."""
     caplog.set_level("INFO", "eventflow")
     meet = threading.Barrier(2)
 

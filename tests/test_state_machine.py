@@ -46,32 +46,32 @@ KINDS: Final = {
     StateType.CRASHED: "on_crashed",
 }
 
-Deed: TypeAlias = Literal["return", "fail", "crash", "cancel"]
-"""What a body does in the end of one attempt."""
+Ending: TypeAlias = Literal["return", "fail", "crash", "cancel"]
+"""How a body ends one attempt."""
 
 
 @dataclass(frozen=True)
 class Node:
-    """A definition that is to be called, and what its body does."""
+    """A definition to call, and what its body does."""
 
     is_flow: bool
     is_async: bool
     submitted: bool
     endless: bool
-    deeds: tuple[Deed, ...]
+    endings: tuple[Ending, ...]
     reach: int
     joins: bool
     retries: int
     hooks: tuple[tuple[str, bool], ...]
     children: tuple[Node, ...]
 
-    def deed(self, attempt: int) -> Deed:
-        """Give what the body does in an attempt, counted from 1."""
-        return self.deeds[min(attempt, len(self.deeds)) - 1]
+    def ending(self, attempt: int) -> Ending:
+        """Return how the body ends an attempt, counted from 1."""
+        return self.endings[min(attempt, len(self.endings)) - 1]
 
     @property
     def family(self) -> Iterator[Node]:
-        """This node and all below it."""
+        """This node and its descendants."""
         yield self
         for child in self.children:
             yield from child.family
@@ -83,25 +83,25 @@ def nodes(
     depth: int = 2,
     *,
     root: bool = True,
-    above: Node | None = None,
+    parent: Node | None = None,
     calm: bool = False,
 ) -> Node:
-    """Draw a tree. Below a body that never ends, none crashes or cancels: they would race."""
+    """Draw a tree. In a body that never ends, no child crashes or cancels: they would race."""
     endless = draw(st.booleans()) and draw(st.booleans())
-    deeds: list[Deed] = (
+    endings: list[Ending] = (
         ["return", "return", "fail"] if calm else ["return", "fail", "crash", "cancel"]
     )
     is_async = draw(st.booleans())
     is_flow = draw(st.booleans())
     submitted = not root and not is_flow and draw(st.booleans())
-    if above is not None and not above.is_async and not submitted:
+    if parent is not None and not parent.is_async and not submitted:
         is_async = False  # sync code cannot await
     node = Node(
         is_flow=is_flow,
         is_async=is_async,
         submitted=submitted,
         endless=endless,
-        deeds=tuple(draw(st.lists(st.sampled_from(deeds), min_size=1, max_size=3))),
+        endings=tuple(draw(st.lists(st.sampled_from(endings), min_size=1, max_size=3))),
         reach=draw(st.integers(0, 3)),
         joins=draw(st.booleans()),
         retries=draw(st.integers(0, 2)),
@@ -116,46 +116,46 @@ def nodes(
     )
     if depth == 0:
         return node
-    below = nodes(depth - 1, root=False, above=node, calm=calm or endless)
-    children = tuple(draw(st.lists(below, max_size=3 if root else 2)))
-    # Every attempt makes the runs below it anew.
+    child_nodes = nodes(depth - 1, root=False, parent=node, calm=calm or endless)
+    children = tuple(draw(st.lists(child_nodes, max_size=3 if root else 2)))
+    # Every attempt executes the children again.
     retries = min(node.retries, 1) if children else node.retries
 
     return replace(node, children=children, retries=retries)
 
 
-# ------------------------------------------------------------------------------------ carrying out
+# ------------------------------------------------------------------------------------ executing
 
-_line: ContextVar[tuple[FlowRun | TaskRun, ...]] = ContextVar("line", default=())
+_ancestors: ContextVar[tuple[FlowRun | TaskRun, ...]] = ContextVar("ancestors", default=())
 
 
 @dataclass
-class Story:
-    """What was seen: events and hook calls, in one order."""
+class Recording:
+    """The events and hook calls of a tree, in one order."""
 
     lines: list[tuple[str, UUID, Any]] = field(default_factory=list)
     nodes: dict[UUID, Node] = field(default_factory=dict)
     definitions: dict[int, Any] = field(default_factory=dict)
 
     def listen(self, event: StateTransition) -> None:
-        """Note an event."""
+        """Record an event."""
         self.lines.append(("event", event.run_id, event))
 
     def events(self, run_id: UUID) -> list[StateTransition]:
-        """Give the events of one run."""
+        """Return the events of one run."""
         return [what for kind, run, what in self.lines if kind == "event" and run == run_id]
 
     @property
     def runs(self) -> list[UUID]:
-        """Give every run, in the order in which they began."""
+        """Every run, in the order in which they began."""
         return list(dict.fromkeys(run for kind, run, _ in self.lines if kind == "event"))
 
 
-def hook_for(story: Story, kind: str, place: int, *, is_async: bool) -> Callable[..., Any]:
-    """Make a hook that notes its call."""
+def hook_for(recording: Recording, kind: str, place: int, *, is_async: bool) -> Callable[..., Any]:
+    """Return a hook that records its call."""
 
     def note(definition: object, run: FlowRun | TaskRun, state: Any) -> None:
-        story.lines.append(("hook", run.id, (kind, place, state.type)))
+        recording.lines.append(("hook", run.id, (kind, place, state.type)))
 
     async def anote(definition: object, run: FlowRun | TaskRun, state: Any) -> None:
         await asyncio.sleep(0)
@@ -164,19 +164,19 @@ def hook_for(story: Story, kind: str, place: int, *, is_async: bool) -> Callable
     return anote if is_async else note
 
 
-def definition_for(node: Node, story: Story) -> Any:
-    """Give the flow or task of a node, with the hooks that it declares."""
-    if id(node) not in story.definitions:
-        story.definitions[id(node)] = _definition(node, story)
+def definition_for(node: Node, recording: Recording) -> Any:
+    """Return the flow or task of a node, with its hooks."""
+    if id(node) not in recording.definitions:
+        recording.definitions[id(node)] = _definition(node, recording)
 
-    return story.definitions[id(node)]
+    return recording.definitions[id(node)]
 
 
-def _definition(node: Node, story: Story) -> Any:
-    body = _async_body(node, story) if node.is_async else _sync_body(node, story)
+def _definition(node: Node, recording: Recording) -> Any:
+    body = _async_body(node, recording) if node.is_async else _sync_body(node, recording)
     hooks: dict[str, list[Any]] = {}
     for place, (kind, is_async) in enumerate(node.hooks):
-        hooks.setdefault(kind, []).append(hook_for(story, kind, place, is_async=is_async))
+        hooks.setdefault(kind, []).append(hook_for(recording, kind, place, is_async=is_async))
     options: dict[str, Any] = {"retries": node.retries, **hooks}
     if node.endless:
         options["timeout_seconds"] = TIMEOUT
@@ -184,66 +184,66 @@ def _definition(node: Node, story: Story) -> Any:
     return flow(**options)(body) if node.is_flow else task(**options)(body)
 
 
-def _begin(node: Node, story: Story) -> FlowRun | TaskRun:
+def _begin(node: Node, recording: Recording) -> FlowRun | TaskRun:
     run = get_run_context().run
     assert isinstance(run, FlowRun | TaskRun)
-    story.nodes[run.id] = node
-    if not _line.get() or _line.get()[-1] is not run:
-        _line.set((*_line.get(), run))
+    recording.nodes[run.id] = node
+    if not _ancestors.get() or _ancestors.get()[-1] is not run:
+        _ancestors.set((*_ancestors.get(), run))
 
     return run
 
 
-def _deed(node: Node, run: FlowRun | TaskRun) -> bool:
-    """Do what the script says; says whether the body is to wait for its end."""
-    deed = node.deed(run.run_count)
+def _end_attempt(node: Node, run: FlowRun | TaskRun) -> bool:
+    """End an attempt as the node says; return whether the body is to wait to be stopped."""
+    ending = node.ending(run.run_count)
     if node.endless:
         return True
-    if deed == "fail":
+    if ending == "fail":
         raise ValueError("the body fails")
-    if deed == "crash":
+    if ending == "crash":
         raise SystemExit(3)
-    if deed == "cancel":
-        _target(node, _line.get()).cancel()
+    if ending == "cancel":
+        _target(node, _ancestors.get()).cancel()
 
-    return deed == "cancel"
-
-
-def _target(node: Node, line: tuple[FlowRun | TaskRun, ...]) -> FlowRun | TaskRun:
-    return line[max(0, len(line) - 1 - node.reach)]
+    return ending == "cancel"
 
 
-def _sync_body(node: Node, story: Story) -> Callable[[], object]:
+def _target(node: Node, ancestors: tuple[FlowRun | TaskRun, ...]) -> FlowRun | TaskRun:
+    return ancestors[max(0, len(ancestors) - 1 - node.reach)]
+
+
+def _sync_body(node: Node, recording: Recording) -> Callable[[], object]:
     def body() -> None:
-        before = _line.get()
-        run = _begin(node, story)
+        before = _ancestors.get()
+        run = _begin(node, recording)
         try:
             futures = []
             for child in node.children:
-                definition = definition_for(child, story)
+                definition = definition_for(child, recording)
                 if child.submitted and _in_flow(node):
                     futures.append(definition.submit())
                 elif not child.is_async:
                     definition(return_state=True)
             if node.joins:
                 wait(futures)
-            while _deed(node, run):
+            while _end_attempt(node, run):
                 while True:
                     time.sleep(0.002)
         finally:
-            _line.set(before)
+            _ancestors.set(before)
 
     return body
 
 
-def _async_body(node: Node, story: Story) -> Callable[[], object]:
+def _async_body(node: Node, recording: Recording) -> Callable[[], object]:
     async def body() -> None:
-        before = _line.get()
-        run = _begin(node, story)
+        before = _ancestors.get()
+        run = _begin(node, recording)
         try:
             futures = []
             for child in node.children:
-                definition = definition_for(child, story)
+                definition = definition_for(child, recording)
                 if child.submitted and _in_flow(node):
                     futures.append(definition.submit())
                 elif child.is_async:
@@ -253,10 +253,10 @@ def _async_body(node: Node, story: Story) -> Callable[[], object]:
             if node.joins:
                 for future in futures:
                     await future.ended()
-            while _deed(node, run):
+            while _end_attempt(node, run):
                 await asyncio.Event().wait()
         finally:
-            _line.set(before)
+            _ancestors.set(before)
 
     return body
 
@@ -265,14 +265,14 @@ def _in_flow(node: Node) -> bool:
     return get_run_context().scope is not None
 
 
-def carry_out(root: Node, *, in_main_thread: bool) -> Story:
-    """Execute a tree on a bus of its own, and give what was seen."""
-    story = Story()
+def carry_out(root: Node, *, in_main_thread: bool) -> Recording:
+    """Execute a tree on a bus of its own, and return the recording."""
+    recording = Recording()
     bus = EventBus()
 
     def work() -> None:
-        with use_bus(bus), bus.subscribe(story.listen, event_type=StateTransition):
-            definition = definition_for(root, story)
+        with use_bus(bus), bus.subscribe(recording.listen, event_type=StateTransition):
+            definition = definition_for(root, recording)
             try:
                 if root.is_async:
                     asyncio.run(definition(return_state=True))
@@ -289,21 +289,21 @@ def carry_out(root: Node, *, in_main_thread: bool) -> Story:
         thread.join(60)
         assert not thread.is_alive(), "the run never ended"
 
-    return story
+    return recording
 
 
 # -------------------------------------------------------------------------------- the model
 
 
 def natural_path(node: Node) -> list[str]:
-    """Give the states of a run that nobody disturbs, and whose children do not end it."""
+    """Return the states of a run that is not stopped, and whose children do not end it."""
     path = ["Pending", "Running"]
     for attempt in range(1, node.retries + 2):
-        deed = "timeout" if node.endless else node.deed(attempt)
-        if deed in {"fail", "timeout"} and attempt <= node.retries:
+        ending = "timeout" if node.endless else node.ending(attempt)
+        if ending in {"fail", "timeout"} and attempt <= node.retries:
             path += ["AwaitingRetry", "Retrying"]
         else:
-            return path + ENDS[deed]
+            return path + ENDS[ending]
     raise AssertionError
 
 
@@ -317,15 +317,15 @@ ENDS: Final[dict[str, list[str]]] = {
 
 
 def is_alone(node: Node) -> bool:
-    """Whether nothing but its own script decides how a run of this node goes on."""
-    inner = [one for child in node.children for one in child.family]
-    deeds = {deed for one in inner if not one.endless for deed in one.deeds}
+    """Say whether no child decides how a run of this node ends."""
+    descendants = [inner for child in node.children for inner in child.family]
+    endings = {ending for inner in descendants if not inner.endless for ending in inner.endings}
 
-    return "crash" not in deeds and "cancel" not in deeds
+    return "crash" not in endings and "cancel" not in endings
 
 
 def allowed_paths(node: Node) -> list[list[str]]:
-    """Give every path that a run may take when it may be stopped from above at any time."""
+    """Return every path of a run that may be stopped by its ancestors at any time."""
     natural = natural_path(node)
     running = [place for place, name in enumerate(natural) if name not in END_NAMES]
     cut = [[*natural[: place + 1], "Cancelling", "Cancelled"] for place in running]
@@ -339,10 +339,10 @@ END_NAMES: Final = frozenset(name for names in ENDS.values() for name in names)
 # -------------------------------------------------------------------------------- the checks
 
 
-def check_every_run(story: Story) -> None:
+def check_every_run(recording: Recording) -> None:
     """Assert what holds for every run in whatever tree."""
-    for run_id in story.runs:
-        events = story.events(run_id)
+    for run_id in recording.runs:
+        events = recording.events(run_id)
         assert [event.sequence for event in events] == list(range(len(events)))
         assert events[0].from_state is None
         assert events[0].follows is None
@@ -355,32 +355,32 @@ def check_every_run(story: Story) -> None:
         assert ends == [events[-1]], [event.to_state.name for event in events]
 
 
-def check_hooks(story: Story) -> None:
-    """Assert that each run's hooks ran exactly as declared, in order, each in its place."""
-    for run_id in story.runs:
-        node = story.nodes.get(run_id)
+def check_hooks(recording: Recording) -> None:
+    """Assert that each run's hooks ran exactly as declared, and in order."""
+    for run_id in recording.runs:
+        node = recording.nodes.get(run_id)
         if node is None:
-            continue  # ended before its body began; which node it was of nobody knows
-        seen = [what for kind, run, what in story.lines if run == run_id and kind == "hook"]
+            continue  # ended before its body began: its node is not known
+        seen = [what for kind, run, what in recording.lines if run == run_id and kind == "hook"]
         expected = [
             (kind, place, event.to_state.type)
-            for event in story.events(run_id)
+            for event in recording.events(run_id)
             for place, (kind, _) in enumerate(node.hooks)
             if kind == KINDS.get(event.to_state.type)
         ]
         assert seen == expected
 
 
-def check_children(story: Story) -> None:
-    """Assert that nothing is heard of a run once the run around it has ended.
+def check_children(recording: Recording) -> None:
+    """Assert that no run has events or hooks after the end of the run around it.
 
     A submitted task run belongs to the flow run around it, also when another task submitted it.
     """
     ended: set[UUID] = set()
     around: dict[UUID, set[UUID | None]] = {}
-    for kind, run_id, what in story.lines:
+    for kind, run_id, what in recording.lines:
         if kind == "event" and run_id not in around:
-            inline = run_id in story.nodes and not story.nodes[run_id].submitted
+            inline = run_id in recording.nodes and not recording.nodes[run_id].submitted
             flow_run_id = None if what.flow_run_id == run_id else what.flow_run_id
             around[run_id] = {flow_run_id, what.parent_run_id if inline else None}
         assert not around[run_id] & ended
@@ -388,15 +388,15 @@ def check_children(story: Story) -> None:
             ended.add(run_id)
 
 
-def check_paths(root: Node, story: Story) -> None:
+def check_paths(root: Node, recording: Recording) -> None:
     """Assert that each run took a path that the model allows."""
-    for run_id in story.runs:
-        node = story.nodes.get(run_id)
-        path = [event.to_state.name for event in story.events(run_id)]
+    for run_id in recording.runs:
+        node = recording.nodes.get(run_id)
+        path = [event.to_state.name for event in recording.events(run_id)]
         if node is None:
             # Its body did not begin, for it was cancelled, or its time was over before.
             assert path[-2:] in (["Cancelling", "Cancelled"], ["Running", "TimedOut"]), path
-        elif is_alone(node) and not (node.reach and "cancel" in node.deeds and not node.endless):
+        elif is_alone(node) and not (node.reach and "cancel" in node.endings and not node.endless):
             assert path in ([natural_path(node)] if node is root else allowed_paths(node))
 
 
@@ -410,7 +410,7 @@ SETTINGS: Final = settings(
 
 
 # An interrupt may arrive in the callback of a weak reference of Python's own (asyncio has one for
-# each task), where Python ignores it and says so. The run is then stopped by whoever relieves it.
+# each task), where Python ignores it and says so. The run is then taken over.
 @pytest.mark.filterwarnings(
     r"ignore:Exception ignored in. <function WeakSet:pytest.PytestUnraisableExceptionWarning"
 )
@@ -418,9 +418,9 @@ SETTINGS: Final = settings(
 @given(root=nodes(), in_main_thread=st.booleans())
 def test_every_run_of_any_tree_keeps_to_the_model(root: Node, in_main_thread: bool) -> None:
     """Whatever happens in a tree, each run takes a legal path to one end, its hooks with it."""
-    story = carry_out(root, in_main_thread=in_main_thread)
-    assert story.runs
-    check_every_run(story)
-    check_children(story)
-    check_hooks(story)
-    check_paths(root, story)
+    recording = carry_out(root, in_main_thread=in_main_thread)
+    assert recording.runs
+    check_every_run(recording)
+    check_children(recording)
+    check_hooks(recording)
+    check_paths(root, recording)

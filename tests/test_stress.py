@@ -22,27 +22,30 @@ TASKS: Final = 1_000
 
 
 class Ledger:
-    """What one listener and the hooks have seen, from any thread."""
+    """The events that one listener, and the runs that the hooks, have seen from any thread."""
 
     def __init__(self) -> None:
         self.events: list[StateTransition] = []
         self.hooked: list[UUID] = []
 
     def check(self, runs: int, kinds: list[str]) -> None:
-        """Assert that each run was seen on its whole way, once and in order."""
+        """Assert that each transition of each run was seen once and in order."""
         assert Counter(event.to_state.name for event in self.events) == dict.fromkeys(kinds, runs)
-        ways: dict[UUID, list[StateTransition]] = defaultdict(list)
+        by_run: dict[UUID, list[StateTransition]] = defaultdict(list)
         for event in self.events:
-            ways[event.run_id].append(event)
-        assert len(ways) == runs
-        for way in ways.values():
-            assert [event.sequence for event in way] == list(range(len(kinds)))
-            assert [event.to_state.name for event in way] == kinds
-            assert [event.follows for event in way] == [None, *[event.id for event in way[:-1]]]
+            by_run[event.run_id].append(event)
+        assert len(by_run) == runs
+        for events in by_run.values():
+            assert [event.sequence for event in events] == list(range(len(kinds)))
+            assert [event.to_state.name for event in events] == kinds
+            assert [event.follows for event in events] == [
+                None,
+                *[event.id for event in events[:-1]],
+            ]
 
 
-def coming_and_going(stop: threading.Event) -> Callable[[], None]:
-    """Make what subscribes and leaves, time after time, until it is told to stop."""
+def subscribe_and_cancel(stop: threading.Event) -> Callable[[], None]:
+    """Return a function that subscribes and cancels, repeatedly, until an event is set."""
 
     def churn() -> None:
         while not stop.is_set():
@@ -73,7 +76,7 @@ def test_a_hundred_threads_of_flows_and_tasks() -> None:
         results.append(f(number))
 
     with bus.subscribe(ledger.events.append, event_type=StateTransition):
-        churning = threading.Thread(target=copy_context().run, args=[coming_and_going(stop)])
+        churning = threading.Thread(target=copy_context().run, args=[subscribe_and_cancel(stop)])
         churning.start()
         threads = [
             threading.Thread(target=copy_context().run, args=[work, number])
@@ -92,7 +95,7 @@ def test_a_hundred_threads_of_flows_and_tasks() -> None:
 
 
 def test_a_thousand_asyncio_tasks_of_flows() -> None:
-    """Flows that retry once, all on one loop, with listeners that come and go between them."""
+    """Flows that retry once, all on one loop, with subscriptions that begin and end meanwhile."""
     ledger = Ledger()
     tries: Counter[int] = Counter()
 
@@ -107,7 +110,7 @@ def test_a_thousand_asyncio_tasks_of_flows() -> None:
         if tries[number] == 1:
             raise ValueError
 
-    async def one(number: int) -> None:
+    async def run(number: int) -> None:
         if number % 20:
             await f(number)
         else:
@@ -117,7 +120,7 @@ def test_a_thousand_asyncio_tasks_of_flows() -> None:
     async def main() -> None:
         async with asyncio.TaskGroup() as group:
             for number in range(TASKS):
-                group.create_task(one(number))
+                group.create_task(run(number))
 
     with bus.subscribe(ledger.events.append, event_type=StateTransition):
         asyncio.run(main())

@@ -26,26 +26,26 @@ R = TypeVar("R", covariant=True)
 H = TypeVar("H", bound=HookFunction)
 
 RunName: TypeAlias = "str | Callable[[], str] | None"
-"""A template over the parameters, as for `str.format`, or a function that gives the name."""
+"""A template over the parameters, as for `str.format`, or a function that returns the name."""
 
 HookList: TypeAlias = "Iterable[HookFunction | Hook] | None"
 """Hooks of one kind; any iterable, which is copied."""
 
 
 KEEP: Final[Any] = object()
-"""Stands for an option that was not given, where None would be a value."""
+"""The default of an option that was not given, where None is a value."""
 
 
 class Definition(Generic[P, R]):
     """A function with options and hooks; calling it makes a run.
 
-    `with_options` gives a copy with some options changed; two definitions never share hooks.
+    `with_options` returns a copy with some options changed; two definitions never share hooks.
     """
 
     run_type: ClassVar[RunType]
     tags: frozenset[str] = frozenset()
 
-    # What only one of the two kinds has; the engine asks both for it.
+    # Options of only one of the two kinds, which the engine reads of both.
     validate_parameters: bool = False
     retry_condition_fn: Callable[..., object] | None = None
     cache_key_fn: Callable[..., object] | None = None
@@ -80,17 +80,17 @@ class Definition(Generic[P, R]):
         functools.update_wrapper(cast("Callable[..., Any]", self), inner, updated=())
 
     def _set(self, options: Mapping[str, Any]) -> None:
-        """Set options by their names in the decorators; None stands for the default."""
+        """Set options by their names in the decorators; None sets the default."""
         for option, value in options.items():
             if option in KINDS or option == "hooks":
                 self._set_hooks(option, value)
             elif option not in _RETRY:
-                attribute, read = _OPTIONS.get(option, (option, _as_it_is))
+                attribute, read = _OPTIONS.get(option, (option, _unchanged))
                 default = self._own.get(option, getattr(type(self), attribute, None))
                 setattr(self, attribute, default if value is None else read(value))
         given = {option: options[option] for option in _RETRY & options.keys()}
         if given:
-            # Kept as they were given: a function of the number of retries is asked anew.
+            # Kept as given: a function of the number of retries must be called again.
             self._retrying = {**self._retrying, **given}
             self.retry = RetryPolicy.of(*(self._retrying[option] for option in _RETRY_ORDER))
 
@@ -99,8 +99,8 @@ class Definition(Generic[P, R]):
     def _set_hooks(self, kind: str, given: Any) -> None:
         if given is None:
             return
-        made = tuple((kind, self._hook(kind, one)) for one in self._checked(kind, given))
-        self._hooks = (*(pair for pair in self._hooks if pair[0] != kind), *made)
+        hooks = tuple((kind, self._hook(kind, hook)) for hook in self._checked(kind, given))
+        self._hooks = (*(pair for pair in self._hooks if pair[0] != kind), *hooks)
         self._declare()
 
     def _checked(self, kind: str, given: Any) -> tuple[HookFunction | Hook, ...]:
@@ -111,13 +111,13 @@ class Definition(Generic[P, R]):
         if not isinstance(given, Iterable):
             got = type(given).__name__
             raise TypeError(f"Expected iterable for '{kind}'; got {got} instead. {advice}")
-        every = tuple(given)
-        for one in every:
-            if not callable(one) and not isinstance(one, Hook):
-                got = type(one).__name__
+        hooks = tuple(given)
+        for hook in hooks:
+            if not callable(hook) and not isinstance(hook, Hook):
+                got = type(hook).__name__
                 raise TypeError(f"Expected callables in '{kind}'; got {got} instead. {advice}")
 
-        return every
+        return hooks
 
     def _hook(self, kind: str, given: HookFunction | Hook) -> Hook:
         if kind not in KINDS:
@@ -128,7 +128,7 @@ class Definition(Generic[P, R]):
         return Hook(given, state=KINDS[kind])
 
     def _declare(self) -> None:
-        # A new tuple each time: the bus takes it for the sign that routes must be made anew.
+        # A new tuple each time: by its identity the bus knows that it must compile routes again.
         self.origin.declared = tuple(
             Subscription(hook.fn, HookReceiver(hook), hook.filter(), serial=0, hook=hook)
             for _, hook in self.origin._hooks  # noqa: SLF001 - its own kind
@@ -144,30 +144,30 @@ class Definition(Generic[P, R]):
         """The hooks declared on this definition, in the order of their declaration."""
         return tuple(hook for _, hook in self.origin._hooks)  # noqa: SLF001 - its own kind
 
-    def _kind(self, kind: str, fn: H) -> H:
+    def _add_kind(self, kind: str, fn: H) -> H:
         self._add(kind, self._hook(kind, self._checked(kind, [fn])[0]))
 
         return fn
 
     def on_running(self, fn: H) -> H:
         """Run the decorated function before every attempt."""
-        return self._kind("on_running", fn)
+        return self._add_kind("on_running", fn)
 
     def on_completion(self, fn: H) -> H:
         """Run the decorated function when a run completes."""
-        return self._kind("on_completion", fn)
+        return self._add_kind("on_completion", fn)
 
     def on_failure(self, fn: H) -> H:
         """Run the decorated function when a run fails, after its last retry."""
-        return self._kind("on_failure", fn)
+        return self._add_kind("on_failure", fn)
 
     def on_cancellation(self, fn: H) -> H:
-        """Run the decorated function when a run is told to stop."""
-        return self._kind("on_cancellation", fn)
+        """Run the decorated function when a run is being cancelled."""
+        return self._add_kind("on_cancellation", fn)
 
     def on_crashed(self, fn: H) -> H:
         """Run the decorated function when a run is ended from outside."""
-        return self._kind("on_crashed", fn)
+        return self._add_kind("on_crashed", fn)
 
     def on(self, *states: str | StateType) -> Callable[[H], H]:
         """Run the decorated function when a run enters any of these states.
@@ -175,7 +175,7 @@ class Definition(Generic[P, R]):
         Raises:
             TypeError: no state was given, or something that is no state's name or type.
         """
-        if not states or any(not isinstance(one, str) for one in states):
+        if not states or any(not isinstance(state, str) for state in states):
             raise TypeError(
                 f'{self.name}.on(...) takes states, such as {self.name}.on("Failed", '
                 f"StateType.CRASHED), but got {states!r}."
@@ -192,11 +192,11 @@ class Definition(Generic[P, R]):
     # -- runs -------------------------------------------------------------------------------
 
     def render_name(self, values: Mapping[str, Any]) -> str | None:
-        """Make a run's name from its parameters; None where the definition has no template.
+        """Return a run's name made from its parameters; None if the definition has no template.
 
         Raises:
-            SignatureMismatchError: the template asks for a parameter that there is not.
-            TypeError: the function for it gave something else than a string.
+            SignatureMismatchError: the template names a parameter that does not exist.
+            TypeError: the function for it returned something else than a string.
         """
         if self.run_name is None:
             return None
@@ -208,21 +208,24 @@ class Definition(Generic[P, R]):
         try:
             return self.run_name.format(**values)
         except (KeyError, IndexError) as error:
-            asked = f"{self.run_name!r} of {self.name}"
-            raise SignatureMismatchError(asked, values, [str(error).strip("'")]) from error
+            template = f"{self.run_name!r} of {self.name}"
+            raise SignatureMismatchError(template, values, [str(error).strip("'")]) from error
 
     def _called_name(self, function: Callable[[], str]) -> object:
-        needed = inspect.signature(function).parameters.values()
-        wanted = [one.name for one in needed if one.default is one.empty and one.kind not in _MANY]
-        if wanted:
-            raise SignatureMismatchError(f"The run name function of {self.name}", wanted, [])
+        required = [
+            parameter.name
+            for parameter in inspect.signature(function).parameters.values()
+            if parameter.default is parameter.empty and parameter.kind not in _VARIADIC
+        ]
+        if required:
+            raise SignatureMismatchError(f"The run name function of {self.name}", required, [])
 
         return function()
 
     # -- copies -----------------------------------------------------------------------------
 
     def bound(self, instance: object, owner: type | None) -> Self:
-        """Bind like a function does: methods, classmethods and staticmethods can be decorated."""
+        """Bind like a function, so that methods of all kinds can be decorated."""
         fn: Any = self.fn
         if not hasattr(fn, "__get__") or (
             instance is None and not isinstance(fn, classmethod | staticmethod)
@@ -238,11 +241,11 @@ class Definition(Generic[P, R]):
         return bound
 
     def _with(self, options: Mapping[str, Any]) -> Self:
-        """Make an independent copy with some options changed and some kinds of hooks replaced."""
-        made = copy.copy(self)
-        made._become_independent(options)  # noqa: SLF001 - its own kind
+        """Return an independent copy with some options changed and some kinds of hooks replaced."""
+        copied = copy.copy(self)
+        copied._become_independent(options)  # noqa: SLF001 - its own kind
 
-        return made
+        return copied
 
     def _become_independent(self, options: Mapping[str, Any]) -> None:
         self._hooks = self.origin._hooks  # noqa: SLF001 - its own kind
@@ -257,7 +260,7 @@ class Definition(Generic[P, R]):
 
 
 def changed(given: Mapping[str, Any]) -> dict[str, Any]:
-    """Give the options among a function's arguments that were set."""
+    """Return the options among a function's arguments that were set."""
     return {
         option: value
         for option, value in given.items()
@@ -265,7 +268,7 @@ def changed(given: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _as_it_is(value: Any) -> Any:
+def _unchanged(value: Any) -> Any:
     return value
 
 
@@ -281,12 +284,12 @@ def _read_timeout(seconds: float) -> float:
 
 
 _OPTIONS: Final[Mapping[str, tuple[str, Callable[[Any], Any]]]] = {
-    "flow_run_name": ("run_name", _as_it_is),
-    "task_run_name": ("run_name", _as_it_is),
+    "flow_run_name": ("run_name", _unchanged),
+    "task_run_name": ("run_name", _unchanged),
     "tags": ("tags", _read_tags),
     "timeout_seconds": ("timeout_seconds", _read_timeout),
 }
-_MANY: Final = {inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD}
+_VARIADIC: Final = {inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD}
 _RETRY_ORDER: Final = ("retries", "retry_delay_seconds", "retry_jitter_factor")
 _RETRY: Final = frozenset(_RETRY_ORDER)
 

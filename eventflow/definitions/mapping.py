@@ -1,4 +1,4 @@
-"""Spreading the arguments of a `map` over task runs."""
+"""The arguments of each task run of a `map`."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ _WHOLE: Final = (str, bytes, bytearray, Mapping, Future, State, unmapped)
 def rows(
     name: str, parameters: Parameters, args: tuple[Any, ...], kwargs: Mapping[str, Any]
 ) -> Iterator[tuple[tuple[Any, ...], dict[str, Any]]]:
-    """Give the arguments of each task run.
+    """Return the arguments of each task run.
 
     Raises:
         MappingMissingIterable: no argument can be iterated over.
         MappingLengthMismatch: the iterables are not equally long.
     """
-    given = [*zip(_called(parameters, len(args)), args, strict=True), *kwargs.items()]
+    given = [*zip(_names(parameters, len(args)), args, strict=True), *kwargs.items()]
     columns = [_column(value) for _, value in given]
     lengths = {
         key: len(column)
@@ -40,18 +40,18 @@ def rows(
     return _rows(given, columns, len(args), next(iter(lengths.values())))
 
 
-def _called(parameters: Parameters, count: int) -> list[str]:
-    """Name positional arguments by their parameters, and those beyond by their place."""
+def _names(parameters: Parameters, count: int) -> list[str]:
+    """Name positional arguments by their parameters, and surplus ones by their place."""
     known = parameters.positional[:count]
 
     return [*known, *(f"argument {place}" for place in range(len(known) + 1, count + 1))]
 
 
 def _column(value: Any) -> list[Any] | None:
-    """Give the items to map over; None where the value goes whole to every run."""
+    """Return the items to map over; None if every run gets the whole value."""
     if isinstance(value, allow_failure):
         inner = _column(value.value)
-        return None if inner is None else [allow_failure(one) for one in inner]
+        return None if inner is None else [allow_failure(item) for item in inner]
     if isinstance(value, _WHOLE) or not isinstance(value, Iterable):
         return None
 

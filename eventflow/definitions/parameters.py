@@ -1,4 +1,4 @@
-"""A function's parameters: binding arguments to them, validating, and giving them back."""
+"""The parameters of a function: bind arguments to them, and validate the values."""
 
 from __future__ import annotations
 
@@ -42,22 +42,30 @@ class Parameters:
             raise ReservedArgumentError(name, reserved)
         self.names = tuple(self.signature.parameters)
         self._adapters: dict[str, TypeAdapter[Any]] | None = None
-        self._measure()
+        self._classify()
 
-    def _measure(self) -> None:
-        every = self.signature.parameters.values()
-        positional = [one for one in every if one.kind in _POSITIONAL]
-        self.positional = tuple(one.name for one in positional)
-        self._least = sum(one.default is one.empty for one in positional)
-        self._plain = len(positional) == len(self.names)
-        self._defaults = {one.name: one.default for one in every if one.default is not one.empty}
+    def _classify(self) -> None:
+        parameters = self.signature.parameters.values()
+        positional = [parameter for parameter in parameters if parameter.kind in _POSITIONAL]
+        self._defaults = {
+            parameter.name: parameter.default
+            for parameter in parameters
+            if parameter.default is not parameter.empty
+        }
+        self.positional = tuple(parameter.name for parameter in positional)
+        self._required_count = sum(name not in self._defaults for name in self.positional)
+        self._only_positional = len(positional) == len(self.names)
 
     def fits(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bool:
-        """Say cheaply whether a call surely binds; False means: bind it to know."""
-        return not kwargs and self._plain and self._least <= len(args) <= len(self.positional)
+        """Return quickly whether a call is sure to bind; False means that it may bind."""
+        return (
+            not kwargs
+            and self._only_positional
+            and self._required_count <= len(args) <= len(self.positional)
+        )
 
     def bind(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:
-        """Give the value of every parameter of a call, defaults included.
+        """Return the value of every parameter of a call, defaults included.
 
         Raises:
             ParameterBindError: the call does not fit the signature.
@@ -78,11 +86,11 @@ class Parameters:
         return dict(bound.arguments)
 
     def renamed(self, name: str) -> Parameters:
-        """Give the same parameters, for a definition of another name."""
-        made = copy.copy(self)
-        made.name = name
+        """Return the same parameters, for a definition of another name."""
+        copied = copy.copy(self)
+        copied.name = name
 
-        return made
+        return copied
 
     def call_with(self, values: Mapping[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """Turn parameter values back into the arguments of a call."""
@@ -94,7 +102,7 @@ class Parameters:
         """Check values against the annotations and coerce them, as pydantic does.
 
         Raises:
-            ParameterTypeError: a value does not fit; it names every such parameter.
+            ParameterTypeError: values do not fit; it names all of their parameters.
         """
         if self._adapters is None:
             self._adapters = _adapters(self._function, self.signature)
@@ -106,7 +114,7 @@ class Parameters:
             try:
                 checked[name] = adapter.validate_python(checked[name])
             except ValidationError as error:
-                problems[name] = _told(error)
+                problems[name] = _describe(error)
         if problems:
             raise ParameterTypeError(self.name, problems)
 
@@ -114,11 +122,11 @@ class Parameters:
 
 
 _short: Final = reprlib.Repr()
-"""Shows a value that may be huge, or whose own repr may fail."""
+"""Makes the repr of a value that may be huge, or whose own repr may fail."""
 _short.maxstring = _short.maxother = 200
 
 
-def _told(error: ValidationError) -> str:
+def _describe(error: ValidationError) -> str:
     lines = []
     for problem in error.errors(include_url=False):
         where = ".".join(str(part) for part in problem["loc"])
@@ -154,7 +162,7 @@ def _adapter(annotation: Any) -> TypeAdapter[Any]:
 
 
 def _hints(function: Callable[..., Any]) -> dict[str, Any]:
-    """Read the annotations of the parameters; one that cannot be read is not checked."""
+    """Return the annotations of the parameters, without those that cannot be resolved."""
     target = _annotated(function)
     hints: dict[str, Any] = {}
     for name, annotation in getattr(target, "__annotations__", {}).items():
@@ -179,7 +187,7 @@ def _hints(function: Callable[..., Any]) -> dict[str, Any]:
 
 
 def _annotated(function: Any) -> Any:
-    """Give the plain function that holds the annotations of what may be called."""
+    """Return the plain function that holds the annotations of a callable."""
     while isinstance(function, functools.partial):
         function = function.func
     function = getattr(function, "__func__", function)

@@ -1,1 +1,1 @@
-"""The life of a run: from the call of a definition to the terminal state."""
+"""Executing runs, from the call of a definition to the terminal state."""

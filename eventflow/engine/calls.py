@@ -1,4 +1,4 @@
-"""Calling a definition: which driver carries the run out, and what the caller gets."""
+"""Calling a definition: choose the driver, and return the result or the state."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from eventflow.engine.generators import adrive_generator, drive_generator
 from eventflow.engine.invocation import Invocation
 from eventflow.states import State
 
-__all__ = ["CallableDefinition", "WaitsFor"]
+__all__ = ["CallableDefinition", "WaitFor"]
 
 P = ParamSpec("P")
 R = TypeVar("R", covariant=True)
 T = TypeVar("T")
 
-WaitsFor: TypeAlias = Iterable[Any] | None
+WaitFor: TypeAlias = Iterable[Any] | None
 """Futures and states that must have completed before a run begins."""
 
 
@@ -30,7 +30,7 @@ class CallableDefinition(Definition[P, R]):
     @overload
     def __call__(self: CallableDefinition[P, Never], *args: P.args, **kwargs: P.kwargs) -> Any: ...
 
-    # The names of the last overloads are reserved, and so in no P: nothing overlaps.
+    # The names of the last overloads are reserved, and so in no P: the overloads do not overlap.
     @overload
     def __call__(  # type: ignore[overload-overlap]
         self: CallableDefinition[P, Coroutine[Any, Any, T]], *args: P.args, **kwargs: P.kwargs
@@ -76,9 +76,9 @@ class CallableDefinition(Definition[P, R]):
         wait_for: Iterable[Any] | None = None,
         **kwargs: Any,
     ) -> Any:
-        """Make a run, here and now.
+        """Make a run and execute it.
 
-        With `return_state=True` the final state is given instead of the result. The run begins
+        With `return_state=True` the final state is returned instead of the result. The run begins
         once everything in `wait_for` (futures, states) has completed. An async run, and a
         generator's, begins when its caller awaits it, or asks for an item; with `return_state` a
         generator returns its state (`state = yield from ...`).
@@ -107,9 +107,9 @@ class CallableDefinition(Definition[P, R]):
 
     @abstractmethod
     def _invocation(
-        self, args: tuple[Any, ...], kwargs: dict[str, Any], waits_for: WaitsFor
+        self, args: tuple[Any, ...], kwargs: dict[str, Any], wait_for: WaitFor
     ) -> Invocation:
-        """Put together what is needed for one run."""
+        """Make the invocation of one run."""
 
 
 def _generate(

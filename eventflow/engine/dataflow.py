@@ -1,4 +1,4 @@
-"""What a body's return value, and the futures among its arguments, come to."""
+"""Futures and states among the arguments of a body, and in what it returns."""
 
 from __future__ import annotations
 
@@ -11,18 +11,25 @@ from eventflow.runs.futures import Future, allow_failure, unmapped
 from eventflow.runs.lazy_states import BuiltState, LazyState
 from eventflow.states import COMPLETED, AnyState, Failed, State, aggregate
 
-__all__ = ["NOTHING", "PLAIN", "Needs", "needs", "state_of", "without_futures"]
+__all__ = [
+    "NO_DEPENDENCIES",
+    "PLAIN",
+    "Dependencies",
+    "find_dependencies",
+    "state_of",
+    "without_futures",
+]
 
 _COLLECTIONS: Final = (list, tuple, set, frozenset, dict)
 _MEANINGFUL: Final = (State, Future, *_COLLECTIONS)
-"""What may say more, being returned, than that the run has completed."""
+"""The types of return values that may be, or contain, states and futures."""
 
 PLAIN: Final = frozenset({bool, bytes, float, int, str, type(None)})
-"""The types of values that are surely none of these; to look at the others takes longer."""
+"""The types of values that are surely none of these; checking other types takes longer."""
 
 
-class Needs(NamedTuple):
-    """What must have ended before a body can begin, found among its arguments."""
+class Dependencies(NamedTuple):
+    """The futures and states among arguments: they must have ended before a body begins."""
 
     futures: list[Future[Any]]
     states: list[AnyState]
@@ -30,53 +37,53 @@ class Needs(NamedTuple):
     """Futures that may have failed."""
 
 
-NOTHING: Final = Needs([], [], [])
+NO_DEPENDENCIES: Final = Dependencies([], [], [])
 
 
-def _leaves(value: Any) -> Iterator[Any]:
-    """Go through what a collection holds, however deep; a collection within itself only once."""
+def _flatten(value: Any) -> Iterator[Any]:
+    """Iterate over the values in nested collections; visit each collection only once."""
     if not isinstance(value, _COLLECTIONS):
         yield value
         return
     seen = {id(value)}
-    open_ones = [_items(value)]
-    while open_ones:
-        for inner in open_ones[-1]:
+    stack = [_items(value)]
+    while stack:
+        for inner in stack[-1]:
             if not isinstance(inner, _COLLECTIONS):
                 yield inner
             elif id(inner) not in seen:
                 seen.add(id(inner))
-                open_ones.append(_items(inner))
+                stack.append(_items(inner))
                 break
         else:
-            open_ones.pop()
+            stack.pop()
 
 
 def _items(value: Any) -> Iterator[Any]:
     return iter(value.values() if isinstance(value, dict) else value)
 
 
-def _rebuilt(value: Any, replaced: Mapping[int, Any]) -> Any:
-    """Give the same structure with some leaves replaced, by their identity."""
-    return _rebuild(value, replaced, set())
+def _replaced(value: Any, replaced: Mapping[int, Any]) -> Any:
+    """Return the same nested collections with some values replaced, by identity."""
+    return _replace(value, replaced, set())
 
 
-def _rebuild(value: Any, replaced: Mapping[int, Any], above: set[int]) -> Any:
+def _replace(value: Any, replaced: Mapping[int, Any], ancestors: set[int]) -> Any:
     if not isinstance(value, _COLLECTIONS):
         return replaced.get(id(value), value)
-    if id(value) in above:
+    if id(value) in ancestors:
         return value
-    above.add(id(value))
+    ancestors.add(id(value))
     old = list(_items(value))
-    new = [_rebuild(inner, replaced, above) for inner in old]
-    above.discard(id(value))
-    if all(one is other for one, other in zip(old, new, strict=True)):
+    new = [_replace(inner, replaced, ancestors) for inner in old]
+    ancestors.discard(id(value))
+    if all(before is after for before, after in zip(old, new, strict=True)):
         return value
 
-    return _remade(value, new)
+    return _copy_with(value, new)
 
 
-def _remade(value: Any, inner: list[Any]) -> Any:
+def _copy_with(value: Any, inner: list[Any]) -> Any:
     if isinstance(value, dict):
         return dict(zip(value, inner, strict=True))
     if isinstance(value, tuple) and hasattr(value, "_fields"):
@@ -87,17 +94,17 @@ def _remade(value: Any, inner: list[Any]) -> Any:
 
 
 def state_of(returned: Any) -> LazyState:
-    """Give the state that a body's return value amounts to.
+    """Return the state that a body's return value stands for.
 
-    A state is that state. Futures and states, alone or in a collection of nothing else, are
-    summed up, and their results take their places. Anything else completes the run.
+    A state stands for itself. Futures and states, alone or in a collection of nothing else, are
+    aggregated, and replaced by their results. Anything else completes the run.
     """
     if type(returned) in PLAIN or not isinstance(returned, _MEANINGFUL):
         return LazyState(COMPLETED, "Completed", None, returned)
     if isinstance(returned, State):
         return BuiltState(_returned_state(returned))
     leaves: list[Future[Any] | AnyState] = []
-    for leaf in _leaves(returned):
+    for leaf in _flatten(returned):
         if not isinstance(leaf, Future | State):
             return LazyState(COMPLETED, "Completed", None, returned)
         leaves.append(leaf)
@@ -109,49 +116,49 @@ def state_of(returned: Any) -> LazyState:
         for leaf, state in zip(leaves, states, strict=True)
     }
 
-    return BuiltState(aggregate(states, _rebuilt(returned, results)))
+    return BuiltState(aggregate(states, _replaced(returned, results)))
 
 
 def _returned_state(state: AnyState) -> AnyState:
     if state.is_final or state.is_cancelling:
-        # A state is entered once, and now; the same one may be returned by many runs.
+        # A copy: the same state may be returned by many runs, and each enters its own.
         return state.model_copy(update={"id": new_id(), "timestamp": datetime.now(UTC)})
 
     return Failed(message=f"The body returned the state {state}, which does not end a run.")
 
 
-def needs(values: Any) -> Needs:
-    """Find the futures and the states among arguments that must have ended."""
-    found = NOTHING
-    for leaf in _leaves(values):
+def find_dependencies(values: Any) -> Dependencies:
+    """Find the futures and the states among arguments."""
+    dependencies = NO_DEPENDENCIES
+    for leaf in _flatten(values):
         if not isinstance(leaf, Future | State | allow_failure | unmapped):
             continue
-        if found is NOTHING:
-            found = Needs([], [], [])
+        if dependencies is NO_DEPENDENCIES:
+            dependencies = Dependencies([], [], [])
         if isinstance(leaf, Future):
-            found.futures.append(leaf)
+            dependencies.futures.append(leaf)
         elif isinstance(leaf, State):
-            found.states.append(leaf)
+            dependencies.states.append(leaf)
         else:
-            _add_marked(leaf, found)
+            _add_marked(leaf, dependencies)
 
-    return found
+    return dependencies
 
 
-def _add_marked(mark: allow_failure[Any] | unmapped[Any], found: Needs) -> None:
-    inner = needs(mark.value)
-    found.tolerated.extend(inner.tolerated)
+def _add_marked(mark: allow_failure[Any] | unmapped[Any], dependencies: Dependencies) -> None:
+    inner = find_dependencies(mark.value)
+    dependencies.tolerated.extend(inner.tolerated)
     if isinstance(mark, allow_failure):
-        found.tolerated.extend(inner.futures)
+        dependencies.tolerated.extend(inner.futures)
     else:
-        found.futures.extend(inner.futures)
-        found.states.extend(inner.states)
+        dependencies.futures.extend(inner.futures)
+        dependencies.states.extend(inner.states)
 
 
 def without_futures(value: Any) -> Any:
-    """Give arguments with the results of futures and states in their places."""
+    """Return arguments with futures and states replaced by their results."""
     replaced: dict[int, Any] = {}
-    for leaf in _leaves(value):
+    for leaf in _flatten(value):
         if isinstance(leaf, allow_failure | unmapped):
             replaced[id(leaf)] = without_futures(leaf.value)
         elif isinstance(leaf, Future):
@@ -159,4 +166,4 @@ def without_futures(value: Any) -> Any:
         elif isinstance(leaf, State):
             replaced[id(leaf)] = leaf.result(raise_on_failure=False)
 
-    return _rebuilt(value, replaced) if replaced else value
+    return _replaced(value, replaced) if replaced else value

@@ -1,4 +1,4 @@
-"""What the life of a run asks for besides publishing: each step, for sync code and for async."""
+"""The effects that a lifecycle asks its driver for, each for sync code and for async code."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from eventflow.runs.futures import Future, wait
 
 __all__ = [
     "CALL",
-    "Ask",
     "AwaitBody",
     "AwaitUpstream",
     "Call",
+    "CallFunction",
     "CancelChildren",
     "Effect",
     "Sleep",
@@ -38,22 +38,22 @@ T = TypeVar("T")
 
 
 class Effect:
-    """Something that a driver is to do; what it gives is told to the life of the run."""
+    """Something for a driver to carry out; its result is sent to the lifecycle."""
 
     __slots__ = ()
 
-    def run(self, invocation: Invocation) -> Any:  # noqa: ARG002 - the interface
-        """Do it from sync code."""
-        raise AssertionError
+    def run(self, invocation: Invocation) -> Any:
+        """Carry it out from sync code."""
+        raise NotImplementedError
 
-    async def arun(self, invocation: Invocation) -> Any:  # noqa: ARG002 - the interface
-        """Do it from async code."""
-        raise AssertionError
+    async def arun(self, invocation: Invocation) -> Any:
+        """Carry it out from async code."""
+        raise NotImplementedError
 
 
 @contextlib.contextmanager
 def timed(invocation: Invocation, seconds: float | None) -> Iterator[None]:
-    """Have the run stopped if the block takes longer than so many seconds."""
+    """Stop the run if the block takes longer than `seconds`."""
     if seconds is None:
         yield
         return
@@ -61,20 +61,20 @@ def timed(invocation: Invocation, seconds: float | None) -> Iterator[None]:
     timer = cancel_scope.start_timer()
     loop = running_loop()
     if loop is None or not invocation.definition.is_async:
-        call_off: Callable[[], object] = watchdog.call_later(
+        cancel_timer: Callable[[], object] = watchdog.call_later(
             seconds, lambda: cancel_scope.expire(timer)
         )
     else:
-        call_off = loop.call_later(seconds, cancel_scope.expire, timer).cancel
+        cancel_timer = loop.call_later(seconds, cancel_scope.expire, timer).cancel
     try:
         yield
     finally:
         cancel_scope.stop_timer()
-        call_off()
+        cancel_timer()
 
 
 class TakenOver(BaseException):
-    """Tells the driver of a run that another thread drives it, and how the body ended at last."""
+    """Tells the driver of a run that another thread has taken it over, and how the body ended."""
 
     def __init__(self, takeover: Any, error: BaseException | None) -> None:
         super().__init__()
@@ -83,14 +83,14 @@ class TakenOver(BaseException):
 
 
 def call(invocation: Invocation, body: Callable[[], T]) -> T:
-    """Call a sync body, of which another thread may relieve the driver.
+    """Call a sync body; another thread may take the run over meanwhile.
 
     Raises:
-        TakenOver: it has.
+        TakenOver: the run was taken over.
         BaseException: what the body raised.
     """
     cancel_scope = invocation.run.cancel_scope
-    invocation.around = copy_context()
+    invocation.body_context = copy_context()
     cancel_scope.executing = invocation
     try:
         result = cancel_scope.call(body)
@@ -103,21 +103,21 @@ def call(invocation: Invocation, body: Callable[[], T]) -> T:
     raise TakenOver(cancel_scope.takeover, None)
 
 
-async def acall(invocation: Invocation, body: Any, *, joins: bool = False) -> Any:
-    """Await an async body, and what it has submitted if it `joins`; raises as `call` does.
+async def acall(invocation: Invocation, body: Any, *, join: bool = False) -> Any:
+    """Await an async body and, with `join`, the tasks that it submitted; raise as `call` does.
 
-    A coroutine that is to be closed may not wait for its takeover: then it says nothing of it.
+    A coroutine that is being closed must not await the takeover: it never raises `TakenOver`.
     """
     cancel_scope = invocation.run.cancel_scope
-    invocation.around = copy_context()
+    invocation.body_context = copy_context()
     cancel_scope.executing = invocation
     try:
-        if joins and invocation.scope is not None and isinstance(body, types.CoroutineType):
-            result = await _leavable(body, cancel_scope)
+        if join and invocation.scope is not None and isinstance(body, types.CoroutineType):
+            result = await _abandonable(body, cancel_scope)
         else:
             cancel_scope.body = body
             result = await body
-        scope = invocation.scope if joins else None
+        scope = invocation.scope if join else None
         if scope is not None and not scope.empty:
             await scope.ajoin()
     except BaseException as error:
@@ -130,30 +130,30 @@ async def acall(invocation: Invocation, body: Any, *, joins: bool = False) -> An
 
 
 @types.coroutine
-def _leavable(
+def _abandonable(
     body: types.CoroutineType[Any, Any, T], cancel_scope: CancelScope
 ) -> Generator[Any, Any, T]:
-    """Await a coroutine, which can be left standing where it is when it is overdue.
+    """Await a coroutine, and stop awaiting it when it is overdue, even if it does not end.
 
-    For flows: it costs 2 us. The coroutine of a task is closed instead, which it may ignore.
+    Only for flows, since it costs 2 us. The coroutine of a task is closed, which it may ignore.
     """
     try:
-        wanted = body.send(None)
+        awaited = body.send(None)
         while True:
             try:
-                sent = yield wanted
+                sent = yield awaited
             except GeneratorExit:
                 body.close()
                 raise
             except BaseException as error:
                 notice()
                 if cancel_scope.overdue:
-                    with contextlib.suppress(Exception):  # whatever it says, it is over
+                    with contextlib.suppress(Exception):  # the run has ended already
                         body.close()
                     raise
-                wanted = body.throw(error)
+                awaited = body.throw(error)
             else:
-                wanted = body.send(sent)
+                awaited = body.send(sent)
     except StopIteration as end:
         result: T = end.value
         return result
@@ -165,7 +165,7 @@ class Call(Effect):
     __slots__ = ()
 
     def run(self, invocation: Invocation) -> Any:
-        """Call a sync body where interrupts may reach it."""
+        """Call a sync body, with interrupts unmasked."""
         timeout = invocation.definition.timeout_seconds
         if timeout is None:
             return call(invocation, invocation.body)
@@ -179,13 +179,13 @@ class Call(Effect):
             return await acall(
                 invocation,
                 invocation.definition.fn(*invocation.args, **invocation.kwargs),
-                joins=True,
+                join=True,
             )
         with timed(invocation, timeout):
             return await acall(
                 invocation,
                 invocation.definition.fn(*invocation.args, **invocation.kwargs),
-                joins=True,
+                join=True,
             )
 
 
@@ -201,11 +201,11 @@ class Sleep(Effect):
         self.seconds = seconds
 
     def run(self, invocation: Invocation) -> None:
-        """Block; a cancellation wakes it."""
+        """Block until then, or until a cancellation."""
         invocation.run.cancel_scope.sleep(self.seconds)
 
-    async def arun(self, invocation: Invocation) -> None:  # noqa: ARG002 - the step's interface
-        """Sleep on the loop."""
+    async def arun(self, invocation: Invocation) -> None:  # noqa: ARG002 - the interface
+        """Sleep on the event loop."""
         await asyncio.sleep(self.seconds)
 
 
@@ -218,17 +218,17 @@ class AwaitUpstream(Effect):
         self.futures = futures
 
     def run(self, invocation: Invocation) -> None:
-        """Block; a cancellation wakes it."""
+        """Block until then, or until a cancellation."""
         invocation.run.cancel_scope.call(lambda: wait(self.futures))
 
-    async def arun(self, invocation: Invocation) -> None:  # noqa: ARG002 - the step's interface
-        """Wait on the loop."""
+    async def arun(self, invocation: Invocation) -> None:  # noqa: ARG002 - the interface
+        """Wait on the event loop."""
         for future in self.futures:
             await future.ended()
 
 
 class CancelChildren(Effect):
-    """Cancel every submitted task that has not ended, and wait for their ends."""
+    """Cancel every submitted task run that has not ended, and wait for their ends."""
 
     __slots__ = ("scope",)
 
@@ -238,8 +238,8 @@ class CancelChildren(Effect):
     def run(self, invocation: Invocation) -> None:
         """Block until all have ended.
 
-        An async run comes here only when its coroutine is being closed: then nothing can turn
-        its loop while it waits, and what was cancelled ends whenever that loop goes on.
+        For an async run this is called when its coroutine is being closed. The loop cannot
+        run while this blocks, so the task runs end later, when the loop goes on.
         """
         self.scope.close()
         self.scope.cancel()
@@ -247,8 +247,8 @@ class CancelChildren(Effect):
             self.scope.join()
             self.scope.reopen()
 
-    async def arun(self, invocation: Invocation) -> None:  # noqa: ARG002 - the step's interface
-        """Wait on the loop; being cancelled meanwhile does not cut it short."""
+    async def arun(self, invocation: Invocation) -> None:  # noqa: ARG002 - the interface
+        """Wait on the event loop to the end, even if this task is cancelled meanwhile."""
         self.scope.close()
         self.scope.cancel()
         try:
@@ -258,19 +258,19 @@ class CancelChildren(Effect):
 
 
 class AwaitBody(Effect):
-    """Give a cancelled body the time that is left to it; says whether it has ended in it."""
+    """Wait for a cancelled body until its time is over; the result is whether it has ended."""
 
     __slots__ = ()
 
     def run(self, invocation: Invocation) -> bool:
-        """Block; only who has taken a run over comes here."""
-        ended: bool = invocation.run.cancel_scope.takeover.linger()
+        """Block; only the thread that has taken the run over does this."""
+        ended: bool = invocation.run.cancel_scope.takeover.wait_for_body()
 
         return ended
 
 
-class Ask(Effect):
-    """Put a question to a user's function, sync or async."""
+class CallFunction(Effect):
+    """Call a function of the user's, sync or async, outside of the body."""
 
     __slots__ = ("args", "function")
 
@@ -278,31 +278,31 @@ class Ask(Effect):
         self.function = function
         self.args = args
 
-    def run(self, invocation: Invocation) -> Any:  # noqa: ARG002 - the step's interface
-        """Call it; if it gives a coroutine, have the background loop run that."""
-        answer = self.function(*self.args)
-        if inspect.iscoroutine(answer):
-            return background.run(answer)
+    def run(self, invocation: Invocation) -> Any:  # noqa: ARG002 - the interface
+        """Call it; run a coroutine that it returns on the background loop."""
+        result = self.function(*self.args)
+        if inspect.iscoroutine(result):
+            return background.run(result)
 
-        return answer
+        return result
 
-    async def arun(self, invocation: Invocation) -> Any:  # noqa: ARG002 - the step's interface
-        """Call it, and await what it gives."""
-        answer = self.function(*self.args)
+    async def arun(self, invocation: Invocation) -> Any:  # noqa: ARG002 - the interface
+        """Call it, and await an awaitable that it returns."""
+        result = self.function(*self.args)
 
-        return await answer if inspect.isawaitable(answer) else answer
+        return await result if inspect.isawaitable(result) else result
 
 
 async def shielded(awaitable: Any) -> Any:
-    """Await something to its end although this task is cancelled meanwhile; then say so.
+    """Await something to its end even if this task is cancelled meanwhile; return its result.
 
-    It gets a task of its own. An exit or an interrupt raised in there must not reach the loop
-    through that task, so it is carried over and raised here.
+    It runs in a task of its own. An exit or an interrupt raised there must not reach the loop
+    through that task, so it is captured and raised here.
 
     Raises:
         asyncio.CancelledError: this task was cancelled meanwhile.
     """
-    task = _task(_outcome(awaitable))
+    task = _start_task(_capture(awaitable))
     cancelled: asyncio.CancelledError | None = None
     while not task.done():
         try:
@@ -318,16 +318,17 @@ async def shielded(awaitable: Any) -> Any:
     return result
 
 
-def _task(work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
-    """Begin a task of its own, and where Python can do so at once: then it may have ended."""
+def _start_task(work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+    """Start a task, eagerly where Python can: then it may have ended on return."""
     if sys.version_info >= (3, 12):
         return asyncio.eager_task_factory(asyncio.get_running_loop(), work)
 
     return asyncio.create_task(work)
 
 
-async def _outcome(awaitable: Any) -> tuple[Any, BaseException | None]:
+async def _capture(awaitable: Any) -> tuple[Any, BaseException | None]:
+    """Await something; return its result, or None and what it raised."""
     try:
         return await awaitable, None
-    except BaseException as error:  # noqa: BLE001 - raised by whoever awaits the outcome
+    except BaseException as error:  # noqa: BLE001 - raised by the caller
         return None, error

@@ -1,4 +1,4 @@
-"""Drivers for bodies that are generators: what they yield goes to the consumer."""
+"""Drivers for bodies that are generators, whose items are yielded to the consumer."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from eventflow.engine.drivers import (
     AsyncActivation,
     aperform,
     begin,
+    leave_to_takeover,
     perform,
-    raise_if_taken_over,
 )
 from eventflow.engine.effects import Call, TakenOver, acall, call, timed
 from eventflow.engine.invocation import Invocation
 from eventflow.engine.lifecycle import throw
-from eventflow.engine.takeover import settled
+from eventflow.engine.takeover import join_takeover
 from eventflow.interrupts.signals import cause
 from eventflow.logs import run_logger
 from eventflow.runs.lazy_states import LazyState
@@ -27,39 +27,39 @@ __all__ = ["adrive_generator", "drive_generator"]
 
 
 class _GeneratorLifecycle:
-    """The life of a generator's run, carried on in the engine's activation between two items."""
+    """The lifecycle of a generator's run, advanced between two items."""
 
-    __slots__ = ("_activation", "_lifecycle", "state", "step")
+    __slots__ = ("_activation", "_lifecycle", "request", "state")
 
     def __init__(self, invocation: Invocation, activation: Activation | AsyncActivation) -> None:
         self._lifecycle = begin(invocation)
         self._activation = activation
-        self.step: Any = None
+        self.request: Any = None
         self.state: LazyState | None = None
 
-    def tell(self, told: Any = None, error: BaseException | None = None) -> None:
-        """Tell what came of the last step; there is another one, or a state to end with."""
+    def advance(self, result: Any = None, error: BaseException | None = None) -> None:
+        """Send the outcome of the last request; set the next request, or the final state."""
         try:
             with self._activation:
                 if error is None:
-                    self.step = self._lifecycle.send(told)
+                    self.request = self._lifecycle.send(result)
                 elif isinstance(error, TakenOver):
-                    self.state = error.takeover.settle(error.error)
+                    self.state = error.takeover.join(error.error)
                 else:
-                    self.step = throw(self._lifecycle, error)
+                    self.request = throw(self._lifecycle, error)
         except StopIteration as end:
             self.state = end.value
 
-    def break_off(self, invocation: Invocation, error: GeneratorExit) -> None:
-        """Carry on to the end without awaiting anything: the generator itself is being closed."""
-        raise_if_taken_over(invocation, error)
-        self.tell(None, error)
+    def close(self, invocation: Invocation, error: GeneratorExit) -> None:
+        """Drive the run to its end without awaiting, since the generator is being closed."""
+        leave_to_takeover(invocation, error)
+        self.advance(None, error)
         while self.state is None:
-            self.tell(*_outcome(invocation, self._activation, self.step))
+            self.advance(*_perform(invocation, self._activation, self.request))
 
 
 class _Items:
-    """One attempt of a generator body: its items one by one, and what it ends with."""
+    """One attempt of a generator body: its items one by one, then its result or its error."""
 
     __slots__ = ("_activation", "_body", "_invocation", "_pull", "error", "item", "result")
 
@@ -73,14 +73,14 @@ class _Items:
         self.error: BaseException | None = None
 
     def next(self) -> bool:
-        """Get the next item; False when there is none, for the body returned or raised."""
+        """Get the next item; return False if there is none, since the body returned or raised."""
         try:
             self.item = self._call(self._pull)
         except StopIteration as end:
             self.result = end.value
-        except BaseException as error:  # noqa: BLE001 - the life decides
+        except BaseException as error:  # noqa: BLE001 - the lifecycle decides
             self.error = error
-            self._leave()
+            self._close_suspended()
         else:
             return True
         if self.error is None:
@@ -89,16 +89,16 @@ class _Items:
         return False
 
     def send(self, sent: Any) -> None:
-        """Answer the last item."""
+        """Send a value to the body with the next call."""
         self._pull = partial(self._body.send, sent)
 
     def throw(self, error: BaseException) -> None:
-        """Raise an exception where the body stands."""
+        """Throw an exception into the body with the next call."""
         self._pull = partial(self._body.throw, error)
 
     def close(self) -> None:
-        """End the body, whose consumer wants no more."""
-        self._invocation.closed_early = True
+        """Close the body, since its consumer was closed."""
+        self._invocation.generator_closed = True
         self._finish(self._body.close)
 
     def _finish(self, close: Callable[[], object] | None) -> None:
@@ -108,11 +108,11 @@ class _Items:
                 self._call(close)
             if scope is not None and not scope.empty:
                 self._call(scope.join)
-        except BaseException as error:  # noqa: BLE001 - the life decides
+        except BaseException as error:  # noqa: BLE001 - the lifecycle decides
             self.error = error
 
-    def _leave(self) -> None:
-        """Close a body that was stopped between two items, and so stands where it stood."""
+    def _close_suspended(self) -> None:
+        """Close a body that was stopped between two items, and so is still suspended."""
         try:
             with self._activation:
                 self._body.close()
@@ -129,18 +129,18 @@ class _Items:
 def drive_generator(
     make: Callable[[], Invocation], *, return_state: bool
 ) -> Generator[Any, Any, Any]:
-    """Execute a run whose body is a generator: what it yields goes to the consumer.
+    """Execute a run whose body is a generator; yield its items to the consumer.
 
-    A consumer that stops early completes the run. The timeout counts the time spent in the
-    body, between two items; the retry of a body that failed begins with its first item again.
+    A consumer that stops early completes the run. The timeout bounds the time that the body
+    takes for one item. The retry of a failed body begins with its first item again.
     """
     invocation = make()
     activation = Activation(invocation)
     lifecycle = _GeneratorLifecycle(invocation, activation)
-    lifecycle.tell()
+    lifecycle.advance()
     while lifecycle.state is None:
-        if not isinstance(lifecycle.step, Call):
-            lifecycle.tell(*_outcome(invocation, activation, lifecycle.step))
+        if not isinstance(lifecycle.request, Call):
+            lifecycle.advance(*_perform(invocation, activation, lifecycle.request))
             continue
         items = _Items(invocation, activation)
         while items.next():
@@ -149,22 +149,22 @@ def drive_generator(
             except GeneratorExit:
                 items.close()
                 break
-            except BaseException as error:  # noqa: BLE001 - the body's own affair
+            except BaseException as error:  # noqa: BLE001 - the body decides
                 items.throw(error)
             else:
                 items.send(sent)
-        lifecycle.tell(items.result, items.error)
+        lifecycle.advance(items.result, items.error)
 
     return invocation.run.state if return_state else lifecycle.state.result()
 
 
-def _outcome(
-    invocation: Invocation, activation: Activation | AsyncActivation, step: Any
+def _perform(
+    invocation: Invocation, activation: Activation | AsyncActivation, request: Any
 ) -> tuple[Any, BaseException | None]:
     try:
         with activation:
-            return perform(invocation, step), None
-    except BaseException as error:  # noqa: BLE001 - the life decides
+            return perform(invocation, request), None
+    except BaseException as error:  # noqa: BLE001 - the lifecycle decides
         return None, error
 
 
@@ -182,10 +182,10 @@ class _AsyncItems:
         self.error: BaseException | None = None
 
     async def next(self) -> bool:
-        """Get the next item; False when there is none, for the body returned or raised."""
+        """Get the next item; return False if there is none, since the body returned or raised."""
         try:
             if self._invocation.run.cancel_scope.reason is not None:
-                raise asyncio.CancelledError  # noqa: TRY301 - as if it had been awaited
+                raise asyncio.CancelledError  # noqa: TRY301 - as an await would have
             self.item = await self._call(self._pull)
         except StopAsyncIteration:
             await self._finish(None)
@@ -193,23 +193,23 @@ class _AsyncItems:
             self.error = cause(error)
             if isinstance(error, GeneratorExit):  # the body is closed, and nothing may be awaited
                 raise
-            await self._leave()
+            await self._close_suspended()
         else:
             return True
 
         return False
 
     def send(self, sent: Any) -> None:
-        """Answer the last item."""
+        """Send a value to the body with the next call."""
         self._pull = partial(self._body.asend, sent)
 
     def throw(self, error: BaseException) -> None:
-        """Raise an exception where the body stands."""
+        """Throw an exception into the body with the next call."""
         self._pull = partial(self._body.athrow, error)
 
     async def close(self) -> None:
-        """End the body, whose consumer wants no more."""
-        self._invocation.closed_early = True
+        """Close the body, since its consumer was closed."""
+        self._invocation.generator_closed = True
         await self._finish(self._body.aclose)
 
     async def _finish(self, close: Callable[[], Awaitable[object]] | None) -> None:
@@ -219,11 +219,11 @@ class _AsyncItems:
                 await self._call(close)
             if scope is not None and not scope.empty:
                 await self._call(scope.ajoin)
-        except BaseException as error:  # noqa: BLE001 - the life decides
+        except BaseException as error:  # noqa: BLE001 - the lifecycle decides
             self.error = cause(error)
 
-    async def _leave(self) -> None:
-        """Close a body that was stopped between two items, and so stands where it stood."""
+    async def _close_suspended(self) -> None:
+        """Close a body that was stopped between two items, and so is still suspended."""
         try:
             with self._activation:
                 await self._body.aclose()
@@ -242,10 +242,10 @@ async def adrive_generator(make: Callable[[], Invocation]) -> AsyncGenerator[Any
     invocation = make()
     activation = AsyncActivation(invocation)
     lifecycle = _GeneratorLifecycle(invocation, activation)
-    lifecycle.tell()
+    lifecycle.advance()
     while lifecycle.state is None:
         try:
-            if isinstance(lifecycle.step, Call):
+            if isinstance(lifecycle.request, Call):
                 items = _AsyncItems(invocation, activation)
                 while await items.next():
                     try:
@@ -253,25 +253,25 @@ async def adrive_generator(make: Callable[[], Invocation]) -> AsyncGenerator[Any
                     except GeneratorExit:
                         await items.close()
                         break
-                    except BaseException as error:  # noqa: BLE001 - the body's own affair
+                    except BaseException as error:  # noqa: BLE001 - the body decides
                         items.throw(error)
-                await settled(items.error)
+                await join_takeover(items.error)
                 outcome = (None, items.error)
             else:
-                outcome = await _aoutcome(invocation, activation, lifecycle.step)
-        except GeneratorExit as error:  # what was awaited has been closed already
-            lifecycle.break_off(invocation, error)
+                outcome = await _aperform(invocation, activation, lifecycle.request)
+        except GeneratorExit as error:  # the awaited coroutine has been closed already
+            lifecycle.close(invocation, error)
         else:
-            lifecycle.tell(*outcome)
+            lifecycle.advance(*outcome)
     lifecycle.state.result()
 
 
-async def _aoutcome(
-    invocation: Invocation, activation: AsyncActivation, step: Any
+async def _aperform(
+    invocation: Invocation, activation: AsyncActivation, request: Any
 ) -> tuple[Any, BaseException | None]:
     try:
         with activation:
-            left = aperform(invocation, step)
-            return None if left is None else await left, None
-    except BaseException as error:  # noqa: BLE001 - the life decides
+            awaitable = aperform(invocation, request)
+            return None if awaitable is None else await awaitable, None
+    except BaseException as error:  # noqa: BLE001 - the lifecycle decides
         return None, cause(error)

@@ -1,4 +1,4 @@
-"""All that the engine needs to execute one run, and the preparation of its arguments."""
+"""One call of a definition: its arguments, its run, and what the engine keeps with it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,13 @@ from typing import Any, Final
 from eventflow.context import RunContext, current_run, current_tags
 from eventflow.definitions.definition import Definition
 from eventflow.definitions.parameters import Parameters
-from eventflow.engine.dataflow import NOTHING, PLAIN, Needs, needs, without_futures
+from eventflow.engine.dataflow import (
+    NO_DEPENDENCIES,
+    PLAIN,
+    Dependencies,
+    find_dependencies,
+    without_futures,
+)
 from eventflow.engine.result_cache import MISSING, results
 from eventflow.errors import CacheKeyError
 from eventflow.eventbus.bus import EventBus, bus_of_runs
@@ -23,94 +29,96 @@ from eventflow.states import State
 __all__ = ["Invocation"]
 
 _MAY_HOLD: Final = (Future, State, allow_failure, unmapped, list, tuple, set, frozenset, dict)
-"""The types of arguments that are, or may contain, something to wait for."""
+"""The types of arguments that are, or may contain, dependencies."""
 
 
 class Invocation:
-    """One run to be executed: its definition, its arguments, and where it stands."""
+    """One run to be executed: its definition and its arguments, and what became of it so far."""
 
     __slots__ = (
         "args",
-        "around",
+        "body_context",
         "bus",
         "cache_key",
-        "closed_early",
         "context",
         "definition",
+        "dependencies",
         "future",
+        "generator_closed",
         "kwargs",
         "lifecycle",
-        "needs",
-        "problem",
-        "refused",
+        "name_error",
         "run",
         "scope",
+        "start_error",
     )
 
     scope: TaskScope | None
     """The scope of the tasks that this run itself submits, if it is a flow run."""
 
-    # Set by the driver: the lifecycle, which stands still while the body is executed, and the
+    # Set by the driver: the lifecycle, which is suspended while the body is executed, and the
     # context of the body.
     lifecycle: Any
-    around: Context
+    body_context: Context
 
     def __init__(
         self,
         definition: Definition[Any, Any],
         args: tuple[Any, ...],
         kwargs: dict[str, Any],
-        waits_for: Iterable[Any] | None = None,
+        wait_for: Iterable[Any] | None = None,
         scope: TaskScope | None = None,
     ) -> None:
-        above = current_run.get()
+        parent = current_run.get()
         self.definition = definition
         self.args = args
         self.kwargs = kwargs
         self.bus: EventBus = bus_of_runs()
-        self.problem: Exception | None = None
-        self.refused: BaseException | None = None
+        self.name_error: Exception | None = None
+        self.start_error: BaseException | None = None
         self.cache_key: str | None = None
-        self.closed_early = False
+        self.generator_closed = False
         self.future: Future[Any] | None = None
-        self.needs = self._find_needs(waits_for)
-        self.run = self._make_run(None if above is None else above.run)
-        self.context = self._make_context(above, scope)
-        if definition.run_name is not None and self.needs is NOTHING:
+        self.dependencies = self._find_dependencies(wait_for)
+        self.run = self._make_run(None if parent is None else parent.run)
+        self.context = self._make_context(parent, scope)
+        if definition.run_name is not None and self.dependencies is NO_DEPENDENCIES:
             self._name_run()
 
-    def _find_needs(self, waits_for: Iterable[Any] | None) -> Needs:
-        if waits_for is None and not self._may_need():
-            return NOTHING
+    def _find_dependencies(self, wait_for: Iterable[Any] | None) -> Dependencies:
+        if wait_for is None and not self._may_have_dependencies():
+            return NO_DEPENDENCIES
 
-        return needs((self.args, self.kwargs, () if waits_for is None else _listed(waits_for)))
+        return find_dependencies(
+            (self.args, self.kwargs, () if wait_for is None else _as_tuple(wait_for))
+        )
 
-    def _may_need(self) -> bool:
+    def _may_have_dependencies(self) -> bool:
         for value in (*self.args, *self.kwargs.values()):
             if type(value) not in PLAIN and isinstance(value, _MAY_HOLD):
                 return True
 
         return False
 
-    def _make_run(self, above: Run | None) -> Run:
+    def _make_run(self, parent: Run | None) -> Run:
         definition = self.definition
         kind = FlowRun if definition.run_type == "flow" else TaskRun
-        # Not a bound method: the run would hold on to this invocation, and that to the run.
+        # Not a bound method, which would make a reference cycle of the run and this invocation.
         parameters = partial(_bind_quietly, definition.parameters, self.args, self.kwargs)
 
-        around = current_tags.get()
-        labels = definition.tags | around if around else definition.tags
+        current = current_tags.get()
+        labels = definition.tags | current if current else definition.tags
 
-        return kind(definition, definition.name, parameters, labels, above)
+        return kind(definition, definition.name, parameters, labels, parent)
 
-    def _make_context(self, above: RunContext | None, scope: TaskScope | None) -> RunContext:
+    def _make_context(self, parent: RunContext | None, scope: TaskScope | None) -> RunContext:
         run, log_prints = self.run, self.definition.log_prints
         flow_run = run if isinstance(run, FlowRun) else None
         self.scope = scope if flow_run is not None else None
-        if above is not None:
-            flow_run = flow_run or above.flow_run
-            scope = scope or above.scope
-            log_prints = above.log_prints if log_prints is None else log_prints
+        if parent is not None:
+            flow_run = flow_run or parent.flow_run
+            scope = scope or parent.scope
+            log_prints = parent.log_prints if log_prints is None else log_prints
         if log_prints:
             take_prints()
 
@@ -120,8 +128,8 @@ class Invocation:
         try:
             values = self.definition.parameters.bind(self.args, self.kwargs)
             name = self.definition.render_name(values)
-        except Exception as error:  # noqa: BLE001 - kept: the run must exist to fail with it
-            self.problem = error
+        except Exception as error:  # noqa: BLE001 - the run must exist to fail with it
+            self.name_error = error
         else:
             self.run.name = name or self.run.name
 
@@ -135,15 +143,15 @@ class Invocation:
         return result
 
     def upstream(self) -> list[Future[Any]]:
-        """Give the futures that must have ended before the body can begin."""
-        return [*self.needs.futures, *self.needs.tolerated]
+        """Return the futures that must have ended before the body can begin."""
+        return [*self.dependencies.futures, *self.dependencies.tolerated]
 
     def not_ready(self) -> str | None:
-        """Say what this run waits for and did not complete."""
-        for future in self.needs.futures:
+        """Return why the body cannot begin: a dependency that did not complete. Else None."""
+        for future in self.dependencies.futures:
             if not future.state.is_completed:
                 return f"Upstream task run {future.run.name!r} did not complete: {future.state}."
-        for state in self.needs.states:
+        for state in self.dependencies.states:
             if not state.is_completed:
                 return f"An upstream run did not complete: {state}."
 
@@ -157,16 +165,16 @@ class Invocation:
             ParameterTypeError: an argument does not fit its annotation.
             SignatureMismatchError: the run name's template asks for another parameter.
         """
-        waited = self.needs is not NOTHING
-        if waited:
+        has_dependencies = self.dependencies is not NO_DEPENDENCIES
+        if has_dependencies:
             self.args, self.kwargs = without_futures((self.args, self.kwargs))
             self.run.parameters = partial(
                 _bind_quietly, self.definition.parameters, self.args, self.kwargs
             )
             if self.definition.run_name is not None:
                 self._name_run()
-        if self.problem is not None:
-            raise self.problem
+        if self.name_error is not None:
+            raise self.name_error
         parameters = self.definition.parameters
         if validate:
             checked = parameters.validate(parameters.bind(self.args, self.kwargs))
@@ -176,10 +184,10 @@ class Invocation:
             self.run.parameters = parameters.bind(self.args, self.kwargs)
 
     def cached(self, key_fn: Callable[..., object], *, refresh: bool) -> Any:
-        """Give the cached result of this run, or `MISSING`.
+        """Return the cached result of this run, or `MISSING`.
 
         Raises:
-            CacheKeyError: the key function raised, or gave no string.
+            CacheKeyError: the key function raised, or returned no string.
         """
         name = self.definition.name
         try:
@@ -200,9 +208,9 @@ def _bind_quietly(
 ) -> dict[str, Any]:
     try:
         return parameters.bind(args, kwargs)
-    except Exception:  # noqa: BLE001 - the run fails with it, whoever looks at parameters
+    except Exception:  # noqa: BLE001 - the run fails with it
         return {}
 
 
-def _listed(given: Any) -> tuple[Any, ...]:
-    return tuple(given) if isinstance(given, Iterable) else (given,)
+def _as_tuple(value: Any) -> tuple[Any, ...]:
+    return tuple(value) if isinstance(value, Iterable) else (value,)

@@ -1,8 +1,8 @@
-"""The life of a run: one generator that decides, and thin drivers that carry it out.
+"""The lifecycle of a run: one generator that decides, carried out by thin drivers.
 
-`life` does no I/O. It yields what is to be done: a `Transition` to publish, or a `Effect`; it is
-told the outcome, or has the exception thrown in. A driver for sync code and one for async code
-do the publishing, calling, waiting and sleeping; a generator body has one more of each kind.
+The generator does no I/O. It yields requests: a `Transition` to publish, or an `Effect` to carry
+out. The driver sends it the result, or throws the exception into it. There is a driver for sync
+code and one for async code, and one more of each kind for bodies that are generators.
 """
 
 from __future__ import annotations
@@ -11,12 +11,12 @@ import asyncio
 from collections.abc import Callable, Generator
 from typing import Any, Final, TypeAlias, cast
 
-from eventflow.engine.dataflow import NOTHING, state_of
+from eventflow.engine.dataflow import NO_DEPENDENCIES, state_of
 from eventflow.engine.effects import (
     CALL,
-    Ask,
     AwaitBody,
     AwaitUpstream,
+    CallFunction,
     CancelChildren,
     Effect,
     Sleep,
@@ -51,18 +51,18 @@ from eventflow.states import (
     TimedOut,
 )
 
-__all__ = ["BodyAbandoned", "Lifecycle", "carry_on", "lifecycle_of", "throw"]
+__all__ = ["BodyAbandoned", "Lifecycle", "lifecycle_of", "run_to_end", "throw"]
 
 Lifecycle: TypeAlias = Generator[Transition | Effect, Any, LazyState]
 """What a driver carries out; it returns the state in which the run ended."""
 
 
 class BodyAbandoned(BaseException):
-    """Thrown into a life whose cancelled body goes on: from here on it is lived without it."""
+    """Thrown into the lifecycle of a run that is taken over from its cancelled body."""
 
 
 class _Closed(BaseException):
-    """Stands for a GeneratorExit, which would close what a life delegates to, without a word."""
+    """Wraps a GeneratorExit, which as such would close what a lifecycle delegates to."""
 
     def __init__(self, error: GeneratorExit) -> None:
         super().__init__()
@@ -70,35 +70,37 @@ class _Closed(BaseException):
 
 
 def throw(lifecycle: Lifecycle, error: BaseException) -> Transition | Effect:
-    """Tell a life that its last step raised; gives the next step."""
+    """Throw what the last request raised into a lifecycle; return the next request."""
     if not isinstance(error, Exception):
         thread_mask().dealing = error
 
     return lifecycle.throw(_Closed(error) if isinstance(error, GeneratorExit) else error)
 
 
-def carry_on(
+def run_to_end(
     invocation: Invocation,
     lifecycle: Lifecycle,
-    step: Any,
+    request: Any,
     publish: Callable[[Transition], None] | None = None,
 ) -> LazyState:
-    """Do, from sync code, what a life asks for, to its end; gives the state it ends in.
+    """Carry a lifecycle out from sync code, from a request on; return the final state.
 
     Raises:
-        BaseException: as `life`.
+        BaseException: as `lifecycle_of`.
     """
     publish = publish or invocation.bus.publish_transition
     try:
         while True:
             try:
-                told = publish(step) if type(step) is Transition else step.run(invocation)
+                result = (
+                    publish(request) if type(request) is Transition else request.run(invocation)
+                )
             except TakenOver as taken_over:
-                return cast("LazyState", taken_over.takeover.settle(taken_over.error))
-            except BaseException as error:  # noqa: BLE001 - the life decides
-                step = throw(lifecycle, error)
+                return cast("LazyState", taken_over.takeover.join(taken_over.error))
+            except BaseException as error:  # noqa: BLE001 - the lifecycle decides
+                request = throw(lifecycle, error)
             else:
-                step = lifecycle.send(told)
+                request = lifecycle.send(result)
     except StopIteration as end:
         return cast("LazyState", end.value)
 
@@ -108,66 +110,70 @@ _STOPPED: Final = (Interrupted, asyncio.CancelledError)
 
 
 def lifecycle_of(invocation: Invocation) -> Lifecycle:
-    """Live one run from Pending to its end.
+    """Make the lifecycle of one run, from Pending to its end.
 
     Raises:
         BaseException: what ended the run from outside, or what a hook let through, once all
             that has to be published is published.
     """
     run = invocation.run
-    late: list[BaseException] = []
+    deferred: list[BaseException] = []
     try:
         if run.entered is None:
             yield run.enter(LazyState(PENDING, "Pending"))
         final = _early_end(invocation) or (yield from _work(invocation))
     except BodyAbandoned:
-        final = yield from _outlive(invocation, late)
-    except BaseException as error:  # noqa: BLE001 - raised again at the end
-        final = _broken_off(invocation, error, late)
+        final = yield from _end_without_body(invocation, deferred)
+    except BaseException as error:  # noqa: BLE001 - raised again when the run has ended
+        final = _state_after_error(invocation, error, deferred)
     scope = invocation.scope
     if scope is not None:
-        yield from _close(scope, late)
+        yield from _close_scope(scope, deferred)
     if run.cancel_scope.close() or final.type in _CANCELLING:
-        final = yield from _cancelled(invocation, final, late)
+        final = yield from _enter_cancelling(invocation, final, deferred)
     try:
         yield run.enter(final)
-    except BaseException as error:  # noqa: BLE001 - raised when the run has been closed
-        late.append(_seen(error))
-    if late:
-        raise late[0]
+    except BaseException as error:  # noqa: BLE001 - raised when the run has ended
+        deferred.append(_unwrapped(error))
+    if deferred:
+        raise deferred[0]
 
     return final
 
 
-def _close(scope: TaskScope, late: list[BaseException]) -> Generator[Any, Any, None]:
-    """Let nothing more be submitted, and nothing outlive its flow."""
+def _close_scope(scope: TaskScope, deferred: list[BaseException]) -> Generator[Any, Any, None]:
+    """Take no more task runs, and cancel those that have not ended."""
     if not scope.close():
-        yield from _surely(CancelChildren(scope), late)
+        yield from _defer_errors(CancelChildren(scope), deferred)
         scope.close()
 
 
-def _cancelled(
-    invocation: Invocation, final: LazyState, late: list[BaseException]
+def _enter_cancelling(
+    invocation: Invocation, final: LazyState, deferred: list[BaseException]
 ) -> Generator[Any, Any, LazyState]:
-    """Enter Cancelling, for a run that was cancelled or says so; gives the state to end in."""
+    """Enter Cancelling, for a run that was or returned cancelled; return the state to end in."""
     run = invocation.run
-    if run.cancel_scope.takeover is not None:  # then it is Cancelling already
+    if run.cancel_scope.takeover is not None:  # the run is Cancelling already
         return final
     if final.type not in _CANCELLING:
         final = BuiltState(Cancelled(message="The run was cancelled."))
     name = final.name if final.type is CANCELLED else "Cancelled"
-    yield from _surely(run.enter(Cancelling(message=final.message)), late)
+    yield from _defer_errors(run.enter(Cancelling(message=final.message)), deferred)
 
     # Made only now: a state begins when it is entered.
     return BuiltState(Cancelled(name=name, message=final.message))
 
 
-def _outlive(invocation: Invocation, late: list[BaseException]) -> Generator[Any, Any, LazyState]:
-    """End a run whose cancelled body goes on, if need be before the body does."""
-    yield from _surely(invocation.run.enter(Cancelling(message="The run was cancelled.")), late)
+def _end_without_body(
+    invocation: Invocation, deferred: list[BaseException]
+) -> Generator[Any, Any, LazyState]:
+    """Cancel a run without its body; return the state to end in, Crashed if the body goes on."""
+    yield from _defer_errors(
+        invocation.run.enter(Cancelling(message="The run was cancelled.")), deferred
+    )
     scope = invocation.scope
     if scope is not None and not scope.empty:
-        yield from _surely(CancelChildren(scope), late)
+        yield from _defer_errors(CancelChildren(scope), deferred)
     if (yield AwaitBody()):
         return BuiltState(Cancelled(message="The run was cancelled."))
     seconds = EVENTFLOW_CANCEL_SECONDS.value()
@@ -177,48 +183,51 @@ def _outlive(invocation: Invocation, late: list[BaseException]) -> Generator[Any
     return BuiltState(Crashed(message=message))
 
 
-def _surely(step: Transition | Effect, late: list[BaseException]) -> Generator[Any, Any, None]:
-    """Do what has to be done although the run is over; what interrupts it is raised later."""
+def _defer_errors(
+    request: Transition | Effect, deferred: list[BaseException]
+) -> Generator[Any, Any, None]:
+    """Make a request and defer what it raises, so that the run is ended all the same."""
     try:
-        yield step
-    except BaseException as error:  # noqa: BLE001 - raised when the run has been closed
-        late.append(_seen(error))
+        yield request
+    except BaseException as error:  # noqa: BLE001 - raised when the run has ended
+        deferred.append(_unwrapped(error))
 
 
-def _seen(error: BaseException) -> BaseException:
+def _unwrapped(error: BaseException) -> BaseException:
     return error.error if isinstance(error, _Closed) else error
 
 
-def _broken_off(
-    invocation: Invocation, error: BaseException, late: list[BaseException]
+def _state_after_error(
+    invocation: Invocation, error: BaseException, deferred: list[BaseException]
 ) -> LazyState:
-    error = _seen(error)
+    """Return the state in which a run ends when something else than its body raised."""
+    error = _unwrapped(error)
     cancel_scope = invocation.run.cancel_scope
-    others = cancel_scope.take_back()
+    cancelled_by_others = cancel_scope.take_back()
     if cancel_scope.reason is CANCELLATION:
-        if others if isinstance(error, _STOPPED) else not isinstance(error, Exception):
-            late.append(error)
+        if cancelled_by_others if isinstance(error, _STOPPED) else not isinstance(error, Exception):
+            deferred.append(error)
         return BuiltState(Cancelled(message="The run was cancelled."))
     if isinstance(error, Exception):
-        message = f"The run could not begin: {_described(error)}"
+        message = f"The run could not begin: {_describe(error)}"
         return BuiltState(Failed(message=message, data=error))
-    late.append(error)
+    deferred.append(error)
     if isinstance(error, _STOPPED) and cancel_scope.stopped_above:
         return BuiltState(Cancelled(message="A run around this one was stopped."))
 
-    return BuiltState(Crashed(message=f"The run was ended by {_described(error)}.", data=error))
+    return BuiltState(Crashed(message=f"The run was ended by {_describe(error)}.", data=error))
 
 
-def _described(error: BaseException) -> str:
+def _describe(error: BaseException) -> str:
     text = str(error)
 
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 
 def _early_end(invocation: Invocation) -> LazyState | None:
-    """Give the state of a run that ends before anything of it is done."""
-    if invocation.refused is not None:
-        raise invocation.refused
+    """Return the state of a run that was stopped before it began, else None."""
+    if invocation.start_error is not None:
+        raise invocation.start_error
     cancel_scope = invocation.run.cancel_scope
     if cancel_scope.reason is CANCELLATION:
         return BuiltState(Cancelled(message="The run was cancelled before it began."))
@@ -229,11 +238,11 @@ def _early_end(invocation: Invocation) -> LazyState | None:
 
 
 def _work(invocation: Invocation) -> Lifecycle:
-    """Do what lies between Pending and the end; gives the state to end in."""
-    if invocation.needs is not NOTHING:
-        waited_for = invocation.upstream()
-        if waited_for:
-            yield AwaitUpstream(waited_for)
+    """Go from Pending to the end of the last attempt; return the state to end in."""
+    if invocation.dependencies is not NO_DEPENDENCIES:
+        futures = invocation.upstream()
+        if futures:
+            yield AwaitUpstream(futures)
         reason = invocation.not_ready()
         if reason is not None:
             return BuiltState(NotReady(message=reason))
@@ -242,14 +251,14 @@ def _work(invocation: Invocation) -> Lifecycle:
     if definition.cache_key_fn is None:
         return (yield from _attempts(invocation))
 
-    return (yield from _kept_or_made(invocation, definition.cache_key_fn))
+    return (yield from _cached_or_attempted(invocation, definition.cache_key_fn))
 
 
-def _kept_or_made(invocation: Invocation, key_fn: Callable[..., object]) -> Lifecycle:
+def _cached_or_attempted(invocation: Invocation, key_fn: Callable[..., object]) -> Lifecycle:
     definition = invocation.definition
-    kept = invocation.cached(key_fn, refresh=definition.refresh_cache)
-    if kept is not MISSING:
-        return BuiltState(Cached(data=kept))
+    cached = invocation.cached(key_fn, refresh=definition.refresh_cache)
+    if cached is not MISSING:
+        return BuiltState(Cached(data=cached))
     final = yield from _attempts(invocation)
     if final.is_completed and invocation.cache_key is not None:
         results().put(invocation.cache_key, final.data, definition.cache_expiration)
@@ -269,42 +278,42 @@ def _attempts(invocation: Invocation) -> Lifecycle:
         except BodyAbandoned:
             raise
         except BaseException as error:  # noqa: BLE001 - any Exception fails the run
-            final = yield from _broken(invocation, error)
+            final = yield from _state_after_body_error(invocation, error)
         if cancel_scope.reason is not None:
-            final = _stopped(cancel_scope, final)
-        if not final.is_failed or not (yield from _wants_retry(invocation, final)):
+            final = _state_after_stop(cancel_scope, final)
+        if not final.is_failed or not (yield from _should_retry(invocation, final)):
             return final
         yield from _await_retry(invocation, final)
         name = "Retrying"
 
 
-def _stopped(cancel_scope: CancelScope, final: LazyState) -> LazyState:
-    """Give the state in which an attempt ends that was told to stop."""
+def _state_after_stop(cancel_scope: CancelScope, final: LazyState) -> LazyState:
+    """Return the state in which an attempt ends that was stopped meanwhile."""
     if cancel_scope.reason is CANCELLATION:
         return BuiltState(Cancelled(message="The run was cancelled."))
-    # A body that ended in spite of its timeout, or of its interrupt, was in time.
+    # A body that ended despite its timeout, or its interrupt, was in time.
     cancel_scope.take_timeout()
     cancel_scope.take_back()
 
     return final
 
 
-def _broken(invocation: Invocation, error: BaseException) -> Lifecycle:
-    """Give the state in which an attempt ends whose body was broken off, or raise again.
+def _state_after_body_error(invocation: Invocation, error: BaseException) -> Lifecycle:
+    """Return the state in which an attempt ends whose body raised, or raise again.
 
     Raises:
         BaseException: what ends the run from outside.
     """
-    yield from _abandon(invocation)
+    yield from _cancel_children(invocation)
     cancel_scope = invocation.run.cancel_scope
     if isinstance(error, Exception):
-        message = f"The body raised {_described(error)}"
+        message = f"The body raised {_describe(error)}"
         return _timed_out(invocation) or BuiltState(Failed(message=message, data=error))
     if not isinstance(error, _STOPPED):
         raise error
-    # Our own timeout is behind it, unless somebody else stops the task as well.
-    others = cancel_scope.reason is TIMEOUT and cancel_scope.take_back()
-    state = None if others else _timed_out(invocation)
+    # The cause is the timeout, unless the task was cancelled from elsewhere as well.
+    cancelled_by_others = cancel_scope.reason is TIMEOUT and cancel_scope.take_back()
+    state = None if cancelled_by_others else _timed_out(invocation)
     if state is None:
         raise error
 
@@ -320,8 +329,8 @@ def _await_retry(invocation: Invocation, final: LazyState) -> Generator[Any, Any
         yield Sleep(delay)
 
 
-def _abandon(invocation: Invocation) -> Generator[Any, Any, None]:
-    """Let no submitted task outlive an attempt that failed."""
+def _cancel_children(invocation: Invocation) -> Generator[Any, Any, None]:
+    """Cancel the submitted task runs of an attempt that failed."""
     scope = invocation.scope
     if scope is not None and not scope.empty:
         yield CancelChildren(scope)
@@ -338,15 +347,15 @@ def _timed_out(invocation: Invocation) -> LazyState | None:
     return BuiltState(TimedOut(message=message, data=TimeoutError(message)))
 
 
-def _wants_retry(invocation: Invocation, final: LazyState) -> Generator[Any, Any, bool]:
+def _should_retry(invocation: Invocation, final: LazyState) -> Generator[Any, Any, bool]:
     run, definition = invocation.run, invocation.definition
-    if run.run_count > definition.retry.retries or invocation.closed_early:
+    if run.run_count > definition.retry.retries or invocation.generator_closed:
         return False
     condition = definition.retry_condition_fn
     if condition is None:
         return True
     try:
-        return bool((yield Ask(condition, (definition, run, final.state))))
+        return bool((yield CallFunction(condition, (definition, run, final.state))))
     except Exception as error:  # noqa: BLE001 - a condition may do anything
         run_logger(run).error("The retry condition failed; no retry", exc_info=error)
         return False

@@ -1,4 +1,4 @@
-"""Results of tasks that need not be computed again, kept in memory."""
+"""The in-memory cache of task results."""
 
 from __future__ import annotations
 
@@ -15,55 +15,55 @@ from eventflow.primitives.forks import in_children
 __all__ = ["MISSING", "ResultCache", "fresh", "results"]
 
 MISSING: Final = object()
-"""What a look-up gives when there is no result, since None is a result like any other."""
+"""Returned by a look-up without a result, since None is a result like any other."""
 
 
-class _Kept(NamedTuple):
+class _Entry(NamedTuple):
     value: Any
     expires: float
 
 
 class ResultCache:
-    """Results by key, each until it expires, the least recently used dropped first.
+    """Results by key, each until it expires; beyond `size` the least recently used are dropped.
 
-    Safe to use from many threads. `size` bounds how many results are kept.
+    It is safe to use from many threads.
     """
 
     def __init__(self, size: int = 10_000) -> None:
-        self._kept: OrderedDict[str, _Kept] = OrderedDict()
+        self._entries: OrderedDict[str, _Entry] = OrderedDict()
         self._size = size
         self._lock = Lock()
 
     def get(self, key: str) -> Any:
-        """Give the result kept under the key, or MISSING."""
+        """Return the result stored under the key, or MISSING."""
         with self._lock:
-            kept = self._kept.get(key)
-            if kept is None:
+            entry = self._entries.get(key)
+            if entry is None:
                 return MISSING
-            if kept.expires <= time.monotonic():
-                del self._kept[key]
+            if entry.expires <= time.monotonic():
+                del self._entries[key]
 
                 return MISSING
-            self._kept.move_to_end(key)
+            self._entries.move_to_end(key)
 
-            return kept.value
+            return entry.value
 
     def put(self, key: str, value: Any, expiration: timedelta | None) -> None:
-        """Keep a result, for ever or for so long."""
-        lasts = float("inf") if expiration is None else expiration.total_seconds()
+        """Store a result, until it expires or for ever."""
+        seconds = float("inf") if expiration is None else expiration.total_seconds()
         with self._lock:
-            self._kept[key] = _Kept(value, time.monotonic() + lasts)
-            self._kept.move_to_end(key)
-            if len(self._kept) > self._size:
-                self._kept.popitem(last=False)
+            self._entries[key] = _Entry(value, time.monotonic() + seconds)
+            self._entries.move_to_end(key)
+            if len(self._entries) > self._size:
+                self._entries.popitem(last=False)
 
     def clear(self) -> None:
-        """Forget every result."""
+        """Drop every result."""
         with self._lock:
-            self._kept.clear()
+            self._entries.clear()
 
     def unlock(self) -> None:
-        """Be free in a forked child: whoever had the lock in the parent is not here."""
+        """Renew the lock in a forked child, which lacks the thread that may hold it."""
         self._lock = Lock()
 
 
@@ -80,7 +80,7 @@ in_children(_after_fork)
 
 
 def results() -> ResultCache:
-    """Give the cache in force: keys are shared by all tasks of the process, as in Prefect."""
+    """Return the cache in force; all tasks of the process share its keys, as in Prefect."""
     return _in_force[-1]
 
 

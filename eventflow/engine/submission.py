@@ -1,4 +1,4 @@
-"""Submitting a task run: onto an event loop or a task runner, when what it needs is there."""
+"""Submitting a task run, to an event loop or, once its upstream has ended, to a task runner."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ def submit(
     definition: Definition[Any, Any],
     args: tuple[Any, ...],
     kwargs: dict[str, Any],
-    waits_for: Iterable[Any] | None,
+    wait_for: Iterable[Any] | None,
 ) -> Future[Any]:
-    """Submit a task run to where it belongs; it is Pending from here on.
+    """Submit a task run to its event loop or task runner; it is Pending on return.
 
     Raises:
         MissingContextError: no flow is running here.
@@ -40,14 +40,14 @@ def submit(
     if reloading:
         refuse(definition.name)
     scope = _scope(definition.name)
-    here = thread_mask()
-    before = here.phase
-    # Nothing interrupts between the transition and its hooks, nor before somebody has the work.
-    here.enter_engine()
+    mask = thread_mask()
+    previous_phase = mask.phase
+    # No interrupts between the transition and its hooks, nor before the work is handed over.
+    mask.enter_engine()
     try:
-        return _submit(Invocation(definition, args, kwargs, waits_for), scope)
+        return _submit(Invocation(definition, args, kwargs, wait_for), scope)
     finally:
-        here.leave_engine(before)
+        mask.leave_engine(previous_phase)
 
 
 def _submit(invocation: Invocation, scope: TaskScope) -> Future[Any]:
@@ -59,123 +59,134 @@ def _submit(invocation: Invocation, scope: TaskScope) -> Future[Any]:
     live[run.number] = run.cancel_scope
     token = current_run.set(invocation.context)
     try:
-        left = _announce(invocation, scope)
+        pending_hooks = _enter_pending(invocation, scope)
         context = copy_context()
     finally:
         current_run.reset(token)
-    if invocation.refused is not None:
+    if invocation.start_error is not None:
         try:
             drive(invocation)
         finally:
             future.finish()
     elif invocation.definition.is_async:
-        future.produced_on(spawn(lambda: _awork(invocation, future, left), scope.loop, context))
+        future.produced_on(
+            spawn(lambda: _awork(invocation, future, pending_hooks), scope.loop, context)
+        )
     else:
-        _offer(invocation, future, scope, context, left)
+        _schedule(invocation, future, scope, context, pending_hooks)
 
     return future
 
 
-def _announce(invocation: Invocation, scope: TaskScope) -> Awaitable[None] | None:
-    """Publish that the run is Pending; gives what its own loop is to wait for first."""
-    fact = invocation.run.enter(LazyState(PENDING, "Pending"))
+def _enter_pending(invocation: Invocation, scope: TaskScope) -> Awaitable[None] | None:
+    """Publish that the run is Pending; return the hooks that its event loop is to await first."""
+    transition = invocation.run.enter(LazyState(PENDING, "Pending"))
     try:
         if scope.loop is not None and running_loop() is scope.loop:
-            return invocation.bus.begin_transition(fact)
-        invocation.bus.publish_transition(fact)
+            return invocation.bus.begin_transition(transition)
+        invocation.bus.publish_transition(transition)
     except BaseException as error:  # noqa: BLE001 - the run ends with it
-        invocation.refused = error
+        invocation.start_error = error
 
     return None
 
 
-def _offer(
+def _schedule(
     invocation: Invocation,
     future: Future[Any],
     scope: TaskScope,
     context: Context,
-    left: Awaitable[None] | None,
+    pending_hooks: Awaitable[None] | None,
 ) -> None:
-    """Give a sync task run to the task runner as soon as what it needs is there."""
-    needed = [one for one in invocation.upstream() if not one.done()]
-    if left is not None or (
-        scope.loop is not None and any(one.needs(scope.loop) for one in needed)
+    """Submit a sync task run to the task runner as soon as its upstream has ended."""
+    unfinished = [upstream for upstream in invocation.upstream() if not upstream.done()]
+    if pending_hooks is not None or (
+        scope.loop is not None and any(upstream.needs(scope.loop) for upstream in unfinished)
     ):
         future.produced_on(scope.loop)
     work = _Work(invocation, future, context, scope.runner)
-    if left is None:
+    if pending_hooks is None:
         future.offer(work)
-        _when_ended(needed, lambda: scope.runner.submit(work))
+        _when_ended(unfinished, lambda: scope.runner.submit(work))
     else:
-        # In a context of its own: a worker may begin while this task is still in it.
-        spawn(lambda: _afterwards(invocation, left, needed, work), scope.loop, context.copy())
+        # A copy of the context: a worker may enter it while this task is still in its own.
+        spawn(
+            lambda: _submit_after_hooks(invocation, pending_hooks, unfinished, work),
+            scope.loop,
+            context.copy(),
+        )
 
 
-async def _afterwards(
-    invocation: Invocation, left: Awaitable[None], needed: list[Future[Any]], work: _Work
+async def _submit_after_hooks(
+    invocation: Invocation,
+    pending_hooks: Awaitable[None],
+    unfinished: list[Future[Any]],
+    work: _Work,
 ) -> None:
-    await _settled(invocation, left)
-    _when_ended(needed, lambda: work.runner.submit(work))
+    await _await_hooks(invocation, pending_hooks)
+    _when_ended(unfinished, lambda: work.runner.submit(work))
 
 
-async def _settled(invocation: Invocation, left: Awaitable[None]) -> None:
-    """Wait for the hooks of Pending to their end."""
+async def _await_hooks(invocation: Invocation, pending_hooks: Awaitable[None]) -> None:
+    """Await the hooks of Pending to their end."""
     try:
-        await shielded(left)
+        await shielded(pending_hooks)
     except BaseException as error:  # noqa: BLE001 - the run ends with it
-        invocation.refused = error
+        invocation.start_error = error
 
 
 def _scope(name: str) -> TaskScope:
-    here = current_run.get()
-    if here is None or here.scope is None:
+    context = current_run.get()
+    if context is None or context.scope is None:
         raise MissingContextError(
             f"{name}.submit()", "Call the task itself, or submit it inside a flow."
         )
 
-    return here.scope
+    return context.scope
 
 
-def _when_ended(futures: list[Future[Any]], go: Callable[[], object]) -> None:
-    """Call a function once every future has ended, so that no worker stands waiting for them."""
-    left = len(futures)
+def _when_ended(futures: list[Future[Any]], function: Callable[[], object]) -> None:
+    """Call a function once every future has ended, so that no worker blocks on them."""
+    remaining = len(futures)
     lock = threading.Lock()
-    if not left:
-        go()
+    if not remaining:
+        function()
         return
 
-    def one_less(_: object) -> None:
-        nonlocal left
+    def count_down(_: object) -> None:
+        nonlocal remaining
         with lock:
-            left -= 1
-            last = left == 0
-        if last:
-            go()
+            remaining -= 1
+            is_last = remaining == 0
+        if is_last:
+            function()
 
     for future in futures:
-        future.add_done_callback(one_less)
+        future.add_done_callback(count_down)
 
 
-async def _awork(invocation: Invocation, future: Future[Any], left: Awaitable[None] | None) -> None:
+async def _awork(
+    invocation: Invocation, future: Future[Any], pending_hooks: Awaitable[None] | None
+) -> None:
     try:
-        if left is not None:
-            await _settled(invocation, left)
+        if pending_hooks is not None:
+            await _await_hooks(invocation, pending_hooks)
         await adrive(invocation)
-    except BaseException as error:  # noqa: BLE001 - it must not end the loop; the state says it
-        _say(invocation, error)
+    except BaseException as error:  # noqa: BLE001 - it must not end the loop; it is in the state
+        _log_error(invocation, error)
     finally:
         future.finish()
 
 
-def _say(invocation: Invocation, error: BaseException) -> None:
-    """Log what ended a submitted run, where the run's own state does not tell it already."""
+def _log_error(invocation: Invocation, error: BaseException) -> None:
+    """Log what ended a submitted run, unless the run's own state holds it already."""
     state = invocation.run.state
     if state is None or state.data is not error:
         run_logger(invocation.run).debug("The submitted run was ended", exc_info=error)
 
 
 class _Work:
-    """The executing of one submitted sync task run, by whoever comes first."""
+    """Executes one submitted sync task run, in whichever thread calls it first."""
 
     __slots__ = ("_claim", "_context", "_future", "_invocation", "runner")
 
@@ -189,23 +200,23 @@ class _Work:
         self._claim = threading.Lock()
 
     def __call__(self) -> None:
-        """Execute the run, unless somebody else has begun to."""
+        """Execute the run, unless another thread has begun to."""
         if self._claim.acquire(blocking=False):
             self._context.run(self._execute)
 
     def is_possible(self) -> bool:
-        """Whether a worker of the same runner waits here, and would stand idle.
+        """Whether the calling thread is a worker of the same runner, which would wait idly.
 
-        Workers that wait for tasks which wait for workers would else all wait for ever.
+        Without this, workers that wait for tasks which wait for workers would deadlock.
         """
         return self.runner.is_worker()
 
     def upstream(self) -> list[Future[Any]]:
-        """Give what the task run waits for."""
+        """Return the futures that the task run waits for."""
         return self._invocation.upstream()
 
     def help(self) -> None:
-        """Execute the task run now, unless somebody else has begun to."""
+        """Execute the task run now, unless another thread has begun to."""
         if self.is_possible() and not self._claim.locked():
             with thread_mask().nested(self._invocation.run.cancel_scope):
                 self()
@@ -213,7 +224,7 @@ class _Work:
     def _execute(self) -> None:
         try:
             drive(self._invocation)
-        except BaseException as error:  # noqa: BLE001 - it must not end the worker; the state says it
-            _say(self._invocation, error)
+        except BaseException as error:  # noqa: BLE001 - it must not end the worker; it is in the state
+            _log_error(self._invocation, error)
         finally:
             self._future.finish()

@@ -1,4 +1,4 @@
-"""Driving a run on, in another thread, while its cancelled body still goes on."""
+"""Taking a run over in another thread when its cancelled body does not stop."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Final
 
 from eventflow.engine.effects import TakenOver, shielded
 from eventflow.engine.invocation import Invocation
-from eventflow.engine.lifecycle import BodyAbandoned, carry_on, throw
+from eventflow.engine.lifecycle import BodyAbandoned, run_to_end, throw
 from eventflow.interrupts.scopes import (
     GRACE_SECONDS,
     CancelScope,
@@ -23,43 +23,43 @@ from eventflow.runs.lazy_states import LazyState
 from eventflow.runs.run import Transition
 from eventflow.settings import EVENTFLOW_CANCEL_SECONDS
 
-__all__ = ["Takeover", "settled", "take_over"]
+__all__ = ["Takeover", "join_takeover", "take_over"]
 
 REINTERRUPT_SECONDS: Final = 1.0
-"""How often a body is interrupted again that has gone on longer than it may."""
+"""How often an overdue body is interrupted again."""
 
-TURN_SECONDS: Final = 0.25
-"""How long an event loop has to show that it is turning."""
+RESPONSE_SECONDS: Final = 0.25
+"""How long an event loop may take to call back before it counts as blocked."""
 
 _STOPPED: Final = (Interrupted, asyncio.CancelledError)
 
 
-def take_over(invocation: Invocation, below: list[CancelScope]) -> None:
-    """Take a run over from the driver that waits for its body, unless the body has ended."""
-    takeover = Takeover(invocation, below)
+def take_over(invocation: Invocation, descendants: list[CancelScope]) -> None:
+    """Take a run over from the driver of its body, unless the body has ended."""
+    takeover = Takeover(invocation, descendants)
     if invocation.run.cancel_scope.take_over(invocation, takeover):
         takeover.begin()
 
 
 class Takeover:
-    """Drives a run on without its body: Cancelling at once, then Cancelled, or Crashed.
+    """Drives a run to its end without its body: Cancelling at once, then Cancelled or Crashed.
 
-    The life of the run stands where its body was called; whoever drives it may go on from there.
-    The body's own driver is told to when the body has ended at last, and takes what this came to.
+    The lifecycle is suspended where the body was called, and this resumes it from there. When
+    the body ends at last, its own driver joins the takeover and returns the same final state.
     """
 
-    def __init__(self, invocation: Invocation, below: list[CancelScope]) -> None:
+    def __init__(self, invocation: Invocation, descendants: list[CancelScope]) -> None:
         self._invocation = invocation
-        self._below = [one.takeover for one in below if one.takeover is not None]
+        self._descendants = [scope.takeover for scope in descendants if scope.takeover is not None]
         self._body_ended = threading.Event()
         self.overdue = False
         self._outcome: Future[LazyState] = Future()
         self._outcome.set_running_or_notify_cancel()
 
     def begin(self) -> None:
-        """Drive the run on, in a thread of its own, in the context of the body."""
+        """Drive the run in a thread of its own, in the context of the body."""
         threading.Thread(
-            target=self._invocation.around.run,
+            target=self._invocation.body_context.run,
             args=[self._drive],
             name="eventflow-takeover",
             daemon=True,
@@ -69,9 +69,9 @@ class Takeover:
         invocation = self._invocation
         thread_mask().enter_engine()
         try:
-            step = throw(invocation.lifecycle, BodyAbandoned())
+            request = throw(invocation.lifecycle, BodyAbandoned())
             self._outcome.set_result(
-                carry_on(invocation, invocation.lifecycle, step, self._publish)
+                run_to_end(invocation, invocation.lifecycle, request, self._publish)
             )
         except BaseException as error:  # noqa: BLE001 - raised by the body's own driver
             self._outcome.set_exception(error)
@@ -81,28 +81,28 @@ class Takeover:
         while not self._body_ended.wait(REINTERRUPT_SECONDS):
             invocation.run.cancel_scope.reinterrupt()
 
-    def _publish(self, fact: Transition) -> None:
-        """Publish on the run's own event loop, where it has one that is turning."""
+    def _publish(self, transition: Transition) -> None:
+        """Publish on the run's own event loop, if it has one that responds."""
         loop = self._invocation.run.cancel_scope.loop
-        if loop is None or not _is_turning(loop):
-            self._invocation.bus.publish_transition(fact)
+        if loop is None or not _is_responsive(loop):
+            self._invocation.bus.publish_transition(transition)
         else:
-            asyncio.run_coroutine_threadsafe(self._apublish(fact), loop).result()
+            asyncio.run_coroutine_threadsafe(self._apublish(transition), loop).result()
 
-    async def _apublish(self, fact: Transition) -> None:
-        left = self._invocation.bus.begin_transition(fact)
-        if left is not None:
-            await left
+    async def _apublish(self, transition: Transition) -> None:
+        awaitable = self._invocation.bus.begin_transition(transition)
+        if awaitable is not None:
+            await awaitable
 
-    def linger(self) -> bool:
-        """Wait for the body until its time is over; says whether it has ended."""
+    def wait_for_body(self) -> bool:
+        """Wait for the body until its time is over; return whether it has ended."""
         cancel_scope = self._invocation.run.cancel_scope
         until = cancel_scope.asked + EVENTFLOW_CANCEL_SECONDS.value()
         ended = self._body_ended.wait(max(0.0, until - monotonic()))
-        for takeover in self._below:
-            takeover._outcome.exception()  # noqa: SLF001 - its own kind
-        if self._below and not ended:
-            # It may have waited for those that have been given up just now.
+        for takeover in self._descendants:
+            takeover.wait()
+        if self._descendants and not ended:
+            # It may have waited for the descendants, which have been abandoned just now.
             ended = self._body_ended.wait(GRACE_SECONDS)
         if not ended:
             self.overdue = True
@@ -110,55 +110,60 @@ class Takeover:
 
         return ended
 
-    def end_body(self, error: BaseException | None) -> None:
-        """Say that the body has ended after all."""
+    def wait(self) -> None:
+        """Wait until the run has ended."""
+        self._outcome.exception()
+
+    def note_body_end(self, error: BaseException | None) -> None:
+        """Note that the body has ended after all, with the error that it raised."""
         self._body_ended.set()
         if isinstance(error, Exception):
             run_logger(self._invocation.run).debug(
                 "The body that was given up ended", exc_info=error
             )
 
-    def settle(self, error: BaseException | None) -> LazyState:
-        """Give the state that the run ended in, to the driver whose body has ended at last.
+    def join(self, error: BaseException | None) -> LazyState:
+        """Return the final state of the run to the driver whose body has ended.
 
         Raises:
             BaseException: what ended the body from outside, or what a hook let through.
         """
-        self.end_body(error)
+        self.note_body_end(error)
         state = self._outcome.result()
         if error is not None and not isinstance(error, (Exception, *_STOPPED)):
             raise error
 
         return state
 
-    async def asettle(self, error: BaseException | None) -> LazyState:
-        """Do what `settle` does, on an event loop."""
-        self.end_body(error)
+    async def ajoin(self, error: BaseException | None) -> LazyState:
+        """Do what `join` does from async code."""
+        self.note_body_end(error)
         cancel_scope = self._invocation.run.cancel_scope
         try:
             await shielded(asyncio.wait([asyncio.wrap_future(self._outcome)]))
-        except asyncio.CancelledError as cancelled:  # perhaps by ourselves, and late
+        except asyncio.CancelledError as cancelled:  # perhaps by eventflow itself, belatedly
             error = error or cancelled
         task = asyncio.current_task()
-        others = task is not None and cancel_scope.uncancel(task)
-        ours = (Exception, Interrupted) if others else (Exception, *_STOPPED)
-        if error is not None and not isinstance(error, ours):
+        cancelled_by_others = task is not None and cancel_scope.uncancel(task)
+        expected = (Exception, Interrupted) if cancelled_by_others else (Exception, *_STOPPED)
+        if error is not None and not isinstance(error, expected):
             raise error
 
         return self._outcome.result()
 
 
-async def settled(error: BaseException | None) -> None:
-    """Wait, on an event loop, for the end of a run that was taken over from its driver."""
+async def join_takeover(error: BaseException | None) -> None:
+    """Await the end of the run if the error says that it was taken over."""
     if isinstance(error, TakenOver):
-        await error.takeover.asettle(error.error)
+        await error.takeover.ajoin(error.error)
 
 
-def _is_turning(loop: asyncio.AbstractEventLoop) -> bool:
-    turned = threading.Event()
+def _is_responsive(loop: asyncio.AbstractEventLoop) -> bool:
+    """Say whether an event loop is running and not blocked."""
+    responded = threading.Event()
     try:
-        loop.call_soon_threadsafe(turned.set)
+        loop.call_soon_threadsafe(responded.set)
     except RuntimeError:  # it is closed
         return False
 
-    return turned.wait(TURN_SECONDS)
+    return responded.wait(RESPONSE_SECONDS)

@@ -98,7 +98,7 @@ def test_with_options_asks_for_delays_anew() -> None:
 
 
 def test_errors_speak_of_the_copy() -> None:
-    """What is wrong with a call of a copy is told under the copy's name."""
+    """An error in a call of a copy names the copy."""
     definition: Any = task(lambda number: number)
     copied = definition.with_options(name="renamed")
     with pytest.raises(Exception, match=r"^renamed\(number\) cannot be called"):
@@ -285,7 +285,7 @@ def test_a_classmethod_around_a_definition(decorate: Any) -> None:
 
 @both
 @pytest.mark.parametrize(
-    ("delays", "told"),
+    ("delays", "expected"),
     [
         (0.001, ["0.001", "0.001", "0.001"]),
         ([0.001, 0.002], ["0.001", "0.002", "0.002"]),
@@ -293,7 +293,9 @@ def test_a_classmethod_around_a_definition(decorate: Any) -> None:
         (None, ["0", "0", "0"]),
     ],
 )
-def test_delays(decorate: Any, delays: Any, told: list[str], eventflow_events: list[Event]) -> None:
+def test_delays(
+    decorate: Any, delays: Any, expected: list[str], eventflow_events: list[Event]
+) -> None:
     """Delays are a number, a list that goes on with its last, or a function of the retries."""
 
     @decorate(retries=3, retry_delay_seconds=delays)
@@ -308,7 +310,7 @@ def test_delays(decorate: Any, delays: Any, told: list[str], eventflow_events: l
     ]
     assert messages == [
         f"Attempt {number} failed; the next begins in {delay} s."
-        for number, delay in enumerate(told, 1)
+        for number, delay in enumerate(expected, 1)
     ]
 
 

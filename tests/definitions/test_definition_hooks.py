@@ -29,30 +29,26 @@ def nothing(definition: Any, run: Any, state: AnyState) -> None:
 
 @both
 @pytest.mark.parametrize("kind", KINDS)
-def test_hooks_that_are_no_list(decorate: Any, kind: str) -> None:
-    """A single function instead of a list is refused in the words of the design."""
-    word = decorate.__name__
-    with pytest.raises(TypeError) as caught:
-        decorate(**{kind: nothing})(lambda: None)
-
-    assert str(caught.value) == (
-        f"Expected iterable for '{kind}'; got function instead. "
-        f"Please provide a list of hooks to '{kind}':\n\n"
-        f"@{word}({kind}=[hook1, hook2])\ndef my_{word}():\n\tpass"
-    )
-
-
-@both
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("given", ["hook", ["hook"], [nothing, "hook"]])
-def test_hooks_that_are_not_callable(decorate: Any, kind: str, given: Any) -> None:
-    """What cannot be called is refused in the words of the design."""
+@pytest.mark.parametrize(
+    ("given", "problem"),
+    [
+        (nothing, "Expected iterable for '{kind}'; got function instead."),
+        ("hook", "Expected callables in '{kind}'; got str instead."),
+        (["hook"], "Expected callables in '{kind}'; got str instead."),
+        ([nothing, "hook"], "Expected callables in '{kind}'; got str instead."),
+    ],
+    ids=["function", "string", "list", "second"],
+)
+def test_hooks_that_are_no_list_of_callables(
+    decorate: Any, kind: str, given: Any, problem: str
+) -> None:
+    """They are refused in the words of the design."""
     word = decorate.__name__
     with pytest.raises(TypeError) as caught:
         decorate(**{kind: given})(lambda: None)
 
     assert str(caught.value) == (
-        f"Expected callables in '{kind}'; got str instead. "
+        f"{problem.format(kind=kind)} "
         f"Please provide a list of hooks to '{kind}':\n\n"
         f"@{word}({kind}=[hook1, hook2])\ndef my_{word}():\n\tpass"
     )
@@ -160,7 +156,7 @@ def test_hooks_with_options(decorate: Any) -> None:
     kept = decorate(on_running=[hook])(lambda: 1)
     kept()
     assert seen == ["Running"]
-    assert [one.id for one in kept.hooks] == ["note"]
+    assert [hook.id for hook in kept.hooks] == ["note"]
 
 
 class Recording:

@@ -176,14 +176,14 @@ def test_what_the_run_knows() -> None:
     """A run's parameters are the validated ones; empty where a call could not be bound."""
     seen: list[Any] = []
 
-    def look(definition: Any, run: Any, state: Any) -> None:
+    def record(definition: Any, run: Any, state: Any) -> None:
         seen.append((state.name, dict(run.parameters)))
 
     def body(number: int, other: int = 2) -> None:
         pass
 
-    flow(on_running=[look])(body)("1")  # type: ignore[call-overload]
-    task(on_running=[look])(body)(1)
-    task(on_running=[look])(body)(number=1)
-    flow(on_failure=[look])(body)(1, 2, 3, return_state=True)
+    flow(on_running=[record])(body)("1")  # type: ignore[call-overload]
+    task(on_running=[record])(body)(1)
+    task(on_running=[record])(body)(number=1)
+    flow(on_failure=[record])(body)(1, 2, 3, return_state=True)
     assert seen == [("Running", {"number": 1, "other": 2})] * 3 + [("Failed", {})]

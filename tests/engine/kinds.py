@@ -9,14 +9,11 @@ from collections.abc import Awaitable, Callable
 from typing import Any, NamedTuple
 
 from eventflow import flow, task
-from eventflow.events import Event, FlowRunTransition, StateTransition, TaskRunTransition
-from eventflow.states import (
-    AnyState,
-)
+from eventflow.states import AnyState
 
 
 class Kind(NamedTuple):
-    """One of the four kinds of run, and how to declare and execute one."""
+    """A kind of run: how to declare its definition, and how to execute it."""
 
     run_type: str
     is_async: bool
@@ -40,12 +37,12 @@ class Kind(NamedTuple):
         return asyncio.run(_awaited(called)) if self.is_async else called
 
     def state(self, definition: Any, *args: Any, **kwargs: Any) -> AnyState:
-        """Call the definition for its state."""
+        """Call the definition; return the final state."""
         state: AnyState = self.execute(definition, *args, return_state=True, **kwargs)
         return state
 
-    def stand_still(self) -> Awaitable[None] | None:
-        """Wait, in a body, for what never comes."""
+    def wait_forever(self) -> Awaitable[None] | None:
+        """Wait, in a body, without end."""
         if self.is_async:
             return asyncio.sleep(3600)
         threading.Event().wait(3600)
@@ -56,39 +53,12 @@ async def _awaited(awaitable: Awaitable[Any]) -> Any:
     return await awaitable
 
 
-KINDS = [Kind(run_type, way) for run_type in ("flow", "task") for way in (False, True)]
-
-
-def course(events: list[Event], name: str = "work") -> list[str]:
-    """Give the names of the states that the one run of that name went through.
-
-    Every published transition is checked: numbered without a gap, each following the last.
-    """
-    transitions = [
-        event
-        for event in events
-        if isinstance(event, StateTransition) and event.definition_name == name
-    ]
-    last: StateTransition | None = None
-    for number, event in enumerate(transitions):
-        assert event.sequence == number
-        assert event.id == event.to_state.id
-        assert event.run_id == transitions[0].run_id
-        assert event.follows == (None if last is None else last.id)
-        assert event.from_state == (None if last is None else last.to_state)
-        assert event.occurred == event.to_state.timestamp
-        assert last is None or event.occurred >= last.occurred
-        assert event.type == f"eventflow.{event.run_type}-run.{event.to_state.name}"
-        assert isinstance(
-            event, FlowRunTransition if event.run_type == "flow" else TaskRunTransition
-        )
-        assert type(event).model_validate_json(event.model_dump_json()) == event
-        last = event
-
-    return [event.to_state.name for event in transitions]
+KINDS = [Kind(run_type, is_async) for run_type in ("flow", "task") for is_async in (False, True)]
 
 
 def raising(error: BaseException) -> Callable[[], Any]:
+    """Return a body that raises an error."""
+
     def body() -> Any:
         raise error
 

@@ -1,4 +1,4 @@
-"""Tasks to submit, and what their runs went through."""
+"""Tasks to submit."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import asyncio
 from typing import Any
 
 from eventflow import task
-from eventflow.events import Event, StateTransition
 
 
 @task
@@ -28,13 +27,5 @@ def fail(message: str = "failed") -> int:
 
 
 @task
-async def stand_still() -> None:
+async def wait_forever() -> None:
     await asyncio.sleep(3600)
-
-
-def course(events: list[Event], name: str) -> list[str]:
-    return [
-        event.to_state.name
-        for event in events
-        if isinstance(event, StateTransition) and event.definition_name == name
-    ]

@@ -36,7 +36,7 @@ def test_a_sync_call_gives_its_result_or_its_state(
 def test_an_async_call_begins_when_it_is_awaited(
     decorate: Any, eventflow_events: list[Event]
 ) -> None:
-    """Nothing is published for a coroutine that nobody awaits yet."""
+    """Nothing is published for a coroutine before it is awaited."""
 
     @decorate
     async def double(number: int) -> int:
@@ -56,7 +56,7 @@ def test_an_async_call_begins_when_it_is_awaited(
 def test_a_generator_begins_with_its_first_item(
     decorate: Any, eventflow_events: list[Event]
 ) -> None:
-    """It returns its state where that is asked for; an async one has nothing to return it with."""
+    """It returns its state if that is asked for; an async generator cannot."""
 
     @decorate
     def items() -> Generator[int, None, str]:
@@ -82,7 +82,7 @@ def test_a_generator_begins_with_its_first_item(
 
 @both
 def test_a_call_waits_for_what_it_is_told_to(decorate: Any, eventflow_isolated: object) -> None:
-    """The body is called after all have completed, and not at all if one did not."""
+    """The body is called after all have completed, and not at all if any did not."""
 
     @decorate
     def after() -> str:

@@ -1,4 +1,4 @@
-"""What returned states, futures and collections of them come to."""
+"""What returned states, futures and collections of them stand for."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Pair = namedtuple("Pair", "left right")  # noqa: PYI024 - the plain kind is mean
 
 
 @task
-def one() -> int:
+def number() -> int:
     return 1
 
 
@@ -50,7 +50,7 @@ def test_results_take_their_places(shape: Any, expected: Any) -> None:
 
     @flow
     def main() -> Any:
-        return shape(one.submit(), Completed(data=2))
+        return shape(number.submit(), Completed(data=2))
 
     @flow
     async def amain() -> Any:
@@ -62,18 +62,18 @@ def test_results_take_their_places(shape: Any, expected: Any) -> None:
 
 
 def test_other_values_complete() -> None:
-    """A collection that holds anything else is a plain result, however deep or wound."""
-    wound: list[Any] = [1]
-    wound.append(wound)
+    """A collection that holds anything else is a plain result, however deep or cyclic."""
+    cyclic: list[Any] = [1]
+    cyclic.append(cyclic)
     state = Failed()
 
-    assert flow(lambda: wound)() is wound
+    assert flow(lambda: cyclic)() is cyclic
     assert flow(lambda: [1, state])() == [1, state]
     deep: list[Any] = []
     for _ in range(5_000):
         deep = [deep]
     assert flow(lambda: deep)() is deep
-    assert task(len)(wound) == 2
+    assert task(len)(cyclic) == 2
 
 
 def ended(body: Callable[[], Any]) -> AnyState:
@@ -95,7 +95,7 @@ def test_summing_up() -> None:
     with pytest.raises(CancelledRun):
         flow(lambda: [Cancelled()])()
     with pytest.raises(ValueError, match="first"):
-        flow(lambda: [one.submit(), fail.submit()])()
+        flow(lambda: [number.submit(), fail.submit()])()
 
 
 def test_a_failed_task_fails_its_flow_only_at_its_end() -> None:
@@ -117,8 +117,8 @@ def test_a_state_may_be_returned_again_and_again() -> None:
     state = Completed(data=5)
     states = [ended(lambda: state) for _ in range(3)]
 
-    assert len({one.id for one in (*states, state)}) == 4
-    assert all(one.timestamp >= state.timestamp for one in states)
+    assert len({entered.id for entered in (*states, state)}) == 4
+    assert all(entered.timestamp >= state.timestamp for entered in states)
 
 
 def test_arguments_keep_their_identity() -> None:
@@ -127,7 +127,7 @@ def test_arguments_keep_their_identity() -> None:
 
     @flow
     def main() -> bool:
-        same: bool = task(lambda left, right: left is given)(given, one.submit())
+        same: bool = task(lambda left, right: left is given)(given, number.submit())
         return same
 
     assert main()
@@ -138,8 +138,8 @@ def test_futures_in_wound_collections() -> None:
 
     @flow
     def main() -> Any:
-        wound: list[Any] = [one.submit()]
-        wound.append(wound)
-        return task(lambda given: given[0])(wound)
+        cyclic: list[Any] = [number.submit()]
+        cyclic.append(cyclic)
+        return task(lambda given: given[0])(cyclic)
 
     assert main() == 1

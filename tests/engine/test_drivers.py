@@ -1,4 +1,4 @@
-"""The engine's activation: who is in it has the run in force, and leaves everything as it was."""
+"""Activations: the run is the current one inside, and everything is restored afterwards."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from eventflow.states import Completed, Pending
 from eventflow.testing import Isolated
 
 
-def a_job() -> Invocation:
+def an_invocation() -> Invocation:
     return Invocation(task(lambda: None), (), {})
 
 
-def test_a_thread_in_the_room_executes_the_run(eventflow_isolated: Isolated) -> None:
-    """Its run is in force, no interrupt gets in, and Ctrl-C is the engine's."""
-    invocation, handler = a_job(), signal.getsignal(signal.SIGINT)
+def test_an_activation_of_a_thread(eventflow_isolated: Isolated) -> None:
+    """The run is the current one, interrupts are masked, and eventflow handles Ctrl-C."""
+    invocation, handler = an_invocation(), signal.getsignal(signal.SIGINT)
     with Activation(invocation):
         context = current_run.get()
         assert context is not None
@@ -36,9 +36,9 @@ def test_a_thread_in_the_room_executes_the_run(eventflow_isolated: Isolated) -> 
     live.pop(invocation.run.number)
 
 
-def test_a_run_that_is_left_in_the_midst_can_still_be_stopped(eventflow_isolated: Isolated) -> None:
-    """It stays among the live ones until it has ended."""
-    invocation = a_job()
+def test_an_unfinished_run_can_still_be_stopped(eventflow_isolated: Isolated) -> None:
+    """It stays among the live runs until it has ended."""
+    invocation = an_invocation()
     with Activation(invocation):
         invocation.run.enter(Pending())
     assert invocation.run.number in live
@@ -47,9 +47,9 @@ def test_a_run_that_is_left_in_the_midst_can_still_be_stopped(eventflow_isolated
     assert invocation.run.number not in live
 
 
-def test_the_room_is_left_in_order_whatever_is_raised(eventflow_isolated: Isolated) -> None:
-    """What is raised inside comes out; nothing of the run stays in force."""
-    invocation = a_job()
+def test_an_activation_in_which_something_is_raised(eventflow_isolated: Isolated) -> None:
+    """The error propagates, and the run is no longer the current one."""
+    invocation = an_invocation()
     with pytest.raises(KeyError), Activation(invocation):
         raise KeyError
     assert current_run.get() is None
@@ -57,11 +57,11 @@ def test_the_room_is_left_in_order_whatever_is_raised(eventflow_isolated: Isolat
     live.pop(invocation.run.number)
 
 
-def test_a_task_in_the_room_executes_the_run(eventflow_isolated: Isolated) -> None:
-    """Its run is in force in that task only; the loop's thread is open for interrupts of it."""
+def test_an_activation_of_a_task(eventflow_isolated: Isolated) -> None:
+    """The run is the current one in that task only; its thread may be interrupted for it."""
 
     async def main() -> None:
-        invocation = a_job()
+        invocation = an_invocation()
         with AsyncActivation(invocation):
             context = current_run.get()
             assert context is not None

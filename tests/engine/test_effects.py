@@ -1,4 +1,4 @@
-"""Steps that go to their end whatever happens meanwhile."""
+"""Effects that are carried out to their end whatever happens meanwhile."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from eventflow.events import Event, StateTransition
 from eventflow.states import AnyState
 
 
-def test_a_step_is_abstract() -> None:
-    """A step by itself can do nothing."""
-    with pytest.raises(AssertionError):
+def test_an_effect_is_abstract() -> None:
+    """The base class cannot be carried out."""
+    with pytest.raises(NotImplementedError):
         Effect().run(None)  # type: ignore[arg-type]
-    with pytest.raises(AssertionError):
+    with pytest.raises(NotImplementedError):
         asyncio.run(Effect().arun(None))  # type: ignore[arg-type]
 
 
@@ -51,7 +51,7 @@ def test_a_cancellation_while_hooks_run(decorate: Any, eventflow_events: list[Ev
 
 
 @pytest.mark.usefixtures("eventflow_isolated")
-def test_a_cancellation_while_tasks_are_abandoned(eventflow_events: list[Event]) -> None:
+def test_a_cancellation_while_tasks_are_cancelled(eventflow_events: list[Event]) -> None:
     """A flow that fails waits for its tasks' ends although it is cancelled meanwhile."""
     closing = asyncio.Event()
 

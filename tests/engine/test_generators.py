@@ -12,19 +12,9 @@ import pytest
 from eventflow import flow, runtime, task
 from eventflow.events import Event, StateTransition
 from eventflow.states import AnyState, Failed
+from tests.engine.transitions import state_names
 
-
-def course(events: list[Event], name: str = "work") -> list[str]:
-    return [
-        event.to_state.name
-        for event in events
-        if isinstance(event, StateTransition) and event.definition_name == name
-    ]
-
-
-PLAIN = ["Pending", "Running", "Completed"]
-
-
+COMPLETED = ["Pending", "Running", "Completed"]
 RETRIED = ["Pending", "Running", "AwaitingRetry", "Retrying", "Completed"]
 
 
@@ -41,15 +31,15 @@ def test_items_answers_and_the_return_value(decorate: Any, eventflow_events: lis
         second = yield "two?"
         return f"{first}, {second}"
 
-    talk = asking()
+    generator = asking()
     assert eventflow_events == []
-    assert next(talk) == "one?"
-    assert talk.send(1) == "two?"
+    assert next(generator) == "one?"
+    assert generator.send(1) == "two?"
     with pytest.raises(StopIteration) as end:
-        talk.send(2)
+        generator.send(2)
 
     assert end.value.value == "1, 2"
-    assert course(eventflow_events) == PLAIN
+    assert state_names(eventflow_events) == COMPLETED
 
 
 @both
@@ -64,15 +54,15 @@ def test_async_items_and_answers(decorate: Any, eventflow_events: list[Event]) -
         heard.append((yield "two?"))
 
     async def main() -> None:
-        talk = asking()
-        assert await anext(talk) == "one?"
-        assert await talk.asend(1) == "two?"
+        generator = asking()
+        assert await anext(generator) == "one?"
+        assert await generator.asend(1) == "two?"
         with pytest.raises(StopAsyncIteration):
-            await talk.asend(2)
+            await generator.asend(2)
 
     asyncio.run(main())
     assert heard == [1, 2]
-    assert course(eventflow_events) == PLAIN
+    assert state_names(eventflow_events) == COMPLETED
 
 
 @both
@@ -121,18 +111,18 @@ def test_a_failing_generator(decorate: Any, eventflow_events: list[Event]) -> No
         raise ValueError("after one")
 
     async def main() -> None:
-        talk = afailing()
-        assert await anext(talk) == 1
-        await anext(talk)
+        generator = afailing()
+        assert await anext(generator) == 1
+        await anext(generator)
 
-    talk = failing()
-    assert next(talk) == 1
+    generator = failing()
+    assert next(generator) == 1
     with pytest.raises(ValueError, match="after one"):
-        next(talk)
+        next(generator)
     with pytest.raises(ValueError, match="after one"):
         asyncio.run(main())
-    assert course(eventflow_events) == ["Pending", "Running", "Failed"]
-    assert course(eventflow_events, "awork") == ["Pending", "Running", "Failed"]
+    assert state_names(eventflow_events) == ["Pending", "Running", "Failed"]
+    assert state_names(eventflow_events, "awork") == ["Pending", "Running", "Failed"]
 
 
 @both
@@ -162,8 +152,8 @@ def test_retry_begins_again(decorate: Any, eventflow_events: list[Event]) -> Non
     assert list(items()) == [1, 1, 2]
     attempts.clear()
     assert asyncio.run(main()) == [1, 1, 2]
-    assert course(eventflow_events) == RETRIED
-    assert course(eventflow_events, "awork") == RETRIED
+    assert state_names(eventflow_events) == RETRIED
+    assert state_names(eventflow_events, "awork") == RETRIED
 
 
 def test_the_run_in_force_is_the_bodys_alone(eventflow_events: list[Event]) -> None:
@@ -176,10 +166,10 @@ def test_the_run_in_force_is_the_bodys_alone(eventflow_events: list[Event]) -> N
         yield 1
         inside.append(runtime.flow_run.id)
 
-    talk = items()
-    next(talk)
+    generator = items()
+    next(generator)
     assert runtime.flow_run.id is None
-    assert list(talk) == []
+    assert list(generator) == []
     first = eventflow_events[0]
     assert isinstance(first, StateTransition)
     assert inside == [str(first.run_id)] * 2
@@ -200,14 +190,14 @@ def test_a_generator_flow_waits_for_its_tasks(close: bool, eventflow_events: lis
         slow.submit()
         yield 1
 
-    talk = items()
-    next(talk)
+    generator = items()
+    next(generator)
     if close:
-        talk.close()
+        generator.close()
     else:
-        assert list(talk) == []
+        assert list(generator) == []
     assert done == ["ended"]
-    assert course(eventflow_events) == PLAIN
+    assert state_names(eventflow_events) == COMPLETED
 
 
 @pytest.mark.parametrize("close", [False, True])
@@ -228,21 +218,21 @@ def test_an_async_generator_flow_waits_for_its_tasks(
         yield 1
 
     async def main() -> None:
-        talk = items()
-        await anext(talk)
+        generator = items()
+        await anext(generator)
         if close:
-            await talk.aclose()
+            await generator.aclose()
         else:
-            assert [item async for item in talk] == []
+            assert [item async for item in generator] == []
         assert done == ["ended"]
 
     asyncio.run(main())
-    assert course(eventflow_events) == PLAIN
+    assert state_names(eventflow_events) == COMPLETED
 
 
 @both
 def test_hooks_of_a_generator(decorate: Any, eventflow_events: list[Event]) -> None:
-    """Hooks at every step of a generator may be of any kind, and may leave."""
+    """Hooks of a generator's run may be sync or async, and may raise an exit."""
     seen: list[str] = []
 
     async def ahook(definition: Any, run: Any, state: AnyState) -> None:
@@ -282,7 +272,7 @@ def test_a_generator_that_returns_a_state(eventflow_events: list[Event]) -> None
 
     with pytest.raises(Exception, match="no good"):
         list(items())
-    assert course(eventflow_events) == ["Pending", "Running", "Failed"]
+    assert state_names(eventflow_events) == ["Pending", "Running", "Failed"]
 
 
 def test_a_generator_with_bad_arguments(eventflow_events: list[Event]) -> None:
@@ -296,4 +286,4 @@ def test_a_generator_with_bad_arguments(eventflow_events: list[Event]) -> None:
     eventflow_events.clear()
     with pytest.raises(Exception, match="to: "):
         list(items("x"))  # type: ignore[call-overload]
-    assert course(eventflow_events) == ["Pending", "Failed"]
+    assert state_names(eventflow_events) == ["Pending", "Failed"]

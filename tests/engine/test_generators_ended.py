@@ -11,18 +11,10 @@ import pytest
 
 from eventflow import bus, flow, task
 from eventflow.errors import CancelledRun
-from eventflow.events import Event, StateTransition
+from eventflow.events import Event
+from tests.engine.transitions import state_names
 
-
-def course(events: list[Event], name: str = "work") -> list[str]:
-    return [
-        event.to_state.name
-        for event in events
-        if isinstance(event, StateTransition) and event.definition_name == name
-    ]
-
-
-PLAIN = ["Pending", "Running", "Completed"]
+COMPLETED = ["Pending", "Running", "Completed"]
 
 
 both = pytest.mark.parametrize("decorate", [flow, task], ids=["flow", "task"])
@@ -48,21 +40,21 @@ def test_timeout(decorate: Any, eventflow_events: list[Event]) -> None:
         async for _ in aitems():
             await asyncio.sleep(0.1)
 
-    talk = items()
-    assert next(talk) == 1
+    generator = items()
+    assert next(generator) == 1
     waited.wait(0.1)
-    assert next(talk) == 2
+    assert next(generator) == 2
     with pytest.raises(TimeoutError):
-        next(talk)
+        next(generator)
     with pytest.raises(TimeoutError):
         asyncio.run(main())
-    assert course(eventflow_events) == ["Pending", "Running", "TimedOut"]
-    assert course(eventflow_events, "awork") == ["Pending", "Running", "TimedOut"]
+    assert state_names(eventflow_events) == ["Pending", "Running", "TimedOut"]
+    assert state_names(eventflow_events, "awork") == ["Pending", "Running", "TimedOut"]
 
 
 @both
 def test_early_close_completes(decorate: Any, eventflow_events: list[Event]) -> None:
-    """A consumer that wants no more completes the run; the body may put things in order."""
+    """A consumer that wants no more completes the run; the body may clean up."""
     ended: list[str] = []
 
     @decorate(name="work", retries=3)
@@ -83,17 +75,17 @@ def test_early_close_completes(decorate: Any, eventflow_events: list[Event]) -> 
             ended.append("async")
 
     async def main() -> None:
-        talk = aitems()
-        assert await anext(talk) == 1
-        await talk.aclose()
+        generator = aitems()
+        assert await anext(generator) == 1
+        await generator.aclose()
 
     for item in items():
         assert item == 1
         break
     asyncio.run(main())
     assert ended == ["sync", "async"]
-    assert course(eventflow_events) == PLAIN
-    assert course(eventflow_events, "awork") == PLAIN
+    assert state_names(eventflow_events) == COMPLETED
+    assert state_names(eventflow_events, "awork") == COMPLETED
 
 
 @both
@@ -115,18 +107,18 @@ def test_a_body_that_fails_at_its_close(decorate: Any, eventflow_events: list[Ev
             raise ValueError("at the close")
 
     async def main() -> None:
-        talk = aitems()
-        await anext(talk)
-        await talk.aclose()
+        generator = aitems()
+        await anext(generator)
+        await generator.aclose()
 
-    talk = items()
-    next(talk)
+    generator = items()
+    next(generator)
     with pytest.raises(ValueError, match="at the close"):
-        talk.close()
+        generator.close()
     with pytest.raises(ValueError, match="at the close"):
         asyncio.run(main())
-    assert course(eventflow_events) == ["Pending", "Running", "Failed"]
-    assert course(eventflow_events, "awork") == ["Pending", "Running", "Failed"]
+    assert state_names(eventflow_events) == ["Pending", "Running", "Failed"]
+    assert state_names(eventflow_events, "awork") == ["Pending", "Running", "Failed"]
 
 
 @both
@@ -148,19 +140,19 @@ def test_exceptions_thrown_in(decorate: Any, eventflow_events: list[Event]) -> N
             yield f"caught {error}"
 
     async def main() -> None:
-        talk = aitems()
-        await anext(talk)
-        assert await talk.athrow(KeyError(1)) == "caught 1"
+        generator = aitems()
+        await anext(generator)
+        assert await generator.athrow(KeyError(1)) == "caught 1"
         with pytest.raises(StopAsyncIteration):
-            await anext(talk)
+            await anext(generator)
 
-    talk = items()
-    next(talk)
-    assert talk.throw(KeyError(1)) == "caught 1"
-    assert list(talk) == []
+    generator = items()
+    next(generator)
+    assert generator.throw(KeyError(1)) == "caught 1"
+    assert list(generator) == []
     asyncio.run(main())
-    assert course(eventflow_events) == PLAIN
-    assert course(eventflow_events, "awork") == PLAIN
+    assert state_names(eventflow_events) == COMPLETED
+    assert state_names(eventflow_events, "awork") == COMPLETED
 
 
 @both
@@ -185,8 +177,8 @@ def test_an_exit_from_a_generator(decorate: Any, eventflow_events: list[Event]) 
         list(items())
     with pytest.raises(SystemExit):
         asyncio.run(main())
-    assert course(eventflow_events) == ["Pending", "Running", "Crashed"]
-    assert course(eventflow_events, "awork") == ["Pending", "Running", "Crashed"]
+    assert state_names(eventflow_events) == ["Pending", "Running", "Crashed"]
+    assert state_names(eventflow_events, "awork") == ["Pending", "Running", "Crashed"]
 
 
 @both
@@ -210,15 +202,20 @@ def test_cancelling_a_generator(decorate: Any, eventflow_events: list[Event]) ->
         async for _ in aitems():
             assert runs[-1].cancel()
 
-    talk = items()
-    next(talk)
+    generator = items()
+    next(generator)
     assert runs[-1].cancel()
     with pytest.raises(CancelledRun):
-        next(talk)
+        next(generator)
     with pytest.raises(CancelledRun):
         asyncio.run(main())
-    assert course(eventflow_events) == ["Pending", "Running", "Cancelling", "Cancelled"]
-    assert course(eventflow_events, "awork") == ["Pending", "Running", "Cancelling", "Cancelled"]
+    assert state_names(eventflow_events) == ["Pending", "Running", "Cancelling", "Cancelled"]
+    assert state_names(eventflow_events, "awork") == [
+        "Pending",
+        "Running",
+        "Cancelling",
+        "Cancelled",
+    ]
 
 
 @both
@@ -247,11 +244,11 @@ def test_a_stopped_body_is_closed(
         async for _ in aitems():
             runs[-1].cancel()
 
-    talk = items()
-    next(talk)
+    generator = items()
+    next(generator)
     runs[-1].cancel()
     with pytest.raises(CancelledRun):
-        next(talk)
+        next(generator)
     with pytest.raises(CancelledRun):
         asyncio.run(main())
     assert caplog.text.count("The body failed while it was closed") == 2
@@ -278,4 +275,4 @@ def test_a_broken_consumer(decorate: Any, eventflow_events: list[Event]) -> None
         coroutine.close()
 
     asyncio.run(main())
-    assert course(eventflow_events) == ["Pending", "Running", "Crashed"]
+    assert state_names(eventflow_events) == ["Pending", "Running", "Crashed"]

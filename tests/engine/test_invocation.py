@@ -1,4 +1,4 @@
-"""What is put together for one run before it is executed."""
+"""Invocations: the tags, names and arguments of runs before they are executed."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def test_a_run_is_named_by_its_parameters(eventflow_events: list[Event]) -> None
     """Defaults count, and a future's result once it is there."""
 
     @task
-    def one() -> int:
+    def upstream() -> int:
         return 1
 
     @task(task_run_name="load-{number}-{unit}")
@@ -41,7 +41,7 @@ def test_a_run_is_named_by_its_parameters(eventflow_events: list[Event]) -> None
     @flow
     def main() -> None:
         load(3)
-        load.submit(one.submit(), unit="s").result()  # type: ignore[call-overload]
+        load.submit(upstream.submit(), unit="s").result()  # type: ignore[call-overload]
 
     main()
     names = {e.run_name for e in eventflow_events if isinstance(e, StateTransition)}
@@ -49,7 +49,7 @@ def test_a_run_is_named_by_its_parameters(eventflow_events: list[Event]) -> None
 
 
 def test_states_among_the_arguments_stand_for_their_results(eventflow_isolated: object) -> None:
-    """A completed one is replaced, also deep inside; a failed one keeps the body from running."""
+    """Completed states are replaced at any depth; a failed state makes the run NotReady."""
 
     @task
     def work(given: Any) -> Any:
@@ -60,7 +60,7 @@ def test_states_among_the_arguments_stand_for_their_results(eventflow_isolated: 
 
 
 def test_a_run_that_ended_keeps_nothing_alive(eventflow_isolated: object) -> None:
-    """No cycle is left for the garbage collector after plain runs."""
+    """Plain runs make no reference cycles for the garbage collector."""
 
     @task
     def work(number: int) -> int:
@@ -80,7 +80,7 @@ def test_a_run_that_ended_keeps_nothing_alive(eventflow_isolated: object) -> Non
 def test_a_run_publishes_on_the_bus_that_is_in_force_when_it_begins(
     eventflow_events: list[Event],
 ) -> None:
-    """The isolated bus sees it, through whichever name it is asked for."""
+    """The isolated bus gets its events, and so do subscriptions through `bus`."""
 
     @task
     def work() -> None: ...
@@ -98,7 +98,7 @@ def test_arguments_that_do_not_fit_fail_the_run(
     """It was Pending, and its body is not called."""
 
     @task
-    def work(one: int, two: int) -> None:
+    def work(first: int, second: int) -> None:
         raise AssertionError
 
     state = work(*given, return_state=True)

@@ -1,4 +1,4 @@
-"""What happens when: every row of the design's two tables, for flows and tasks, sync and async."""
+"""Lifecycles: every row of the design's two tables, for flows and tasks, sync and async."""
 
 from __future__ import annotations
 
@@ -18,13 +18,14 @@ from eventflow.states import (
     Running,
     StateType,
 )
-from tests.engine.kinds import Kind, course, raising
+from tests.engine.kinds import Kind, raising
+from tests.engine.transitions import checked_state_names
 
 
 def test_completed(kind: Kind, eventflow_events: list[Event]) -> None:
     """A body that returns completes its run."""
     assert kind.execute(kind.declare(lambda: 7)) == 7
-    assert course(eventflow_events) == ["Pending", "Running", "Completed"]
+    assert checked_state_names(eventflow_events) == ["Pending", "Running", "Completed"]
 
 
 def test_failed(kind: Kind, eventflow_events: list[Event]) -> None:
@@ -34,7 +35,7 @@ def test_failed(kind: Kind, eventflow_events: list[Event]) -> None:
         kind.execute(kind.declare(raising(error)))
 
     assert caught.value is error
-    assert course(eventflow_events) == ["Pending", "Running", "Failed"]
+    assert checked_state_names(eventflow_events) == ["Pending", "Running", "Failed"]
     last = eventflow_events[-1]
     assert isinstance(last, StateTransition)
     assert last.to_state.message == "The body raised LookupError: nothing there"
@@ -50,7 +51,7 @@ def test_a_timeout_error_of_the_body_is_a_plain_failure(
     state = kind.state(kind.declare(raising(TimeoutError("mine")), timeout_seconds=60))
 
     assert (state.name, state.type) == ("Failed", StateType.FAILED)
-    assert course(eventflow_events) == ["Pending", "Running", "Failed"]
+    assert checked_state_names(eventflow_events) == ["Pending", "Running", "Failed"]
 
 
 @pytest.mark.parametrize("delay", [None, 0, 0.001])
@@ -64,7 +65,7 @@ def test_retry(kind: Kind, delay: float | None, eventflow_events: list[Event]) -
         return "done"
 
     assert kind.execute(kind.declare(body, retries=3, retry_delay_seconds=delay)) == "done"
-    assert course(eventflow_events) == [
+    assert checked_state_names(eventflow_events) == [
         *("Pending", "Running"),
         *("AwaitingRetry", "Retrying"),
         *("AwaitingRetry", "Retrying"),
@@ -82,7 +83,7 @@ def test_retries_used_up(kind: Kind, eventflow_events: list[Event]) -> None:
 
     assert state.is_failed
     assert seen == [(2, "Failed")]
-    assert course(eventflow_events) == [
+    assert checked_state_names(eventflow_events) == [
         "Pending",
         "Running",
         "AwaitingRetry",
@@ -93,11 +94,11 @@ def test_retries_used_up(kind: Kind, eventflow_events: list[Event]) -> None:
 
 def test_timeout(kind: Kind, eventflow_events: list[Event]) -> None:
     """A body that exceeds the run's own timeout ends TimedOut, of type FAILED."""
-    definition = kind.declare(kind.stand_still, timeout_seconds=0.02)
+    definition = kind.declare(kind.wait_forever, timeout_seconds=0.02)
     state = kind.state(definition)
 
     assert (state.name, state.type) == ("TimedOut", StateType.FAILED)
-    assert course(eventflow_events) == ["Pending", "Running", "TimedOut"]
+    assert checked_state_names(eventflow_events) == ["Pending", "Running", "TimedOut"]
     with pytest.raises(TimeoutError, match=r"did not end within its timeout of 0\.02 s"):
         state.result()
 
@@ -108,10 +109,10 @@ def test_timeout_is_retried(kind: Kind, eventflow_events: list[Event]) -> None:
 
     def body() -> Any:
         attempts.append(1)
-        return kind.stand_still() if len(attempts) == 1 else "in time"
+        return kind.wait_forever() if len(attempts) == 1 else "in time"
 
     assert kind.execute(kind.declare(body, timeout_seconds=0.05, retries=1)) == "in time"
-    assert course(eventflow_events) == [
+    assert checked_state_names(eventflow_events) == [
         "Pending",
         "Running",
         "AwaitingRetry",
@@ -133,12 +134,12 @@ def test_cached(is_async: bool, eventflow_events: list[Event]) -> None:
     cached = kind.declare(body, cache_key_fn=lambda context, given: "key")
 
     assert kind.execute(cached) == 7
-    assert course(eventflow_events) == ["Pending", "Running", "Completed"]
+    assert checked_state_names(eventflow_events) == ["Pending", "Running", "Completed"]
     eventflow_events.clear()
     state = kind.state(cached)
 
     assert (state.name, state.type, state.result()) == ("Cached", StateType.COMPLETED, 7)
-    assert course(eventflow_events) == ["Pending", "Cached"]
+    assert checked_state_names(eventflow_events) == ["Pending", "Cached"]
     assert calls == [1]
 
 
@@ -147,7 +148,7 @@ def test_bad_arguments(kind: Kind, eventflow_events: list[Event]) -> None:
     state = kind.state(kind.declare(lambda number: number), 1, 2, 3, retries=2)
 
     assert state.is_failed
-    assert course(eventflow_events) == ["Pending", "Failed"]
+    assert checked_state_names(eventflow_events) == ["Pending", "Failed"]
     assert "cannot be called with 3 positional argument(s)" in (state.message or "")
 
 
@@ -157,7 +158,7 @@ def test_upstream_failed(kind: Kind, eventflow_events: list[Event]) -> None:
     with pytest.raises(UnfinishedRun, match=r"An upstream run did not complete: Failed"):
         kind.execute(definition, wait_for=[Failed()])
 
-    assert course(eventflow_events) == ["Pending", "NotReady"]
+    assert checked_state_names(eventflow_events) == ["Pending", "NotReady"]
 
 
 @pytest.mark.parametrize("state", [Completed(data=1), Failed(message="m"), Crashed(message="m")])
@@ -167,7 +168,7 @@ def test_a_body_returns_a_state(kind: Kind, state: AnyState, eventflow_events: l
 
     assert (ended.name, ended.message, ended.data) == (state.name, state.message, state.data)
     assert ended.id != state.id
-    assert course(eventflow_events) == ["Pending", "Running", state.name]
+    assert checked_state_names(eventflow_events) == ["Pending", "Running", state.name]
 
 
 def test_a_body_returns_a_state_of_its_own_name(kind: Kind, eventflow_events: list[Event]) -> None:
@@ -175,7 +176,7 @@ def test_a_body_returns_a_state_of_its_own_name(kind: Kind, eventflow_events: li
     ended = kind.state(kind.declare(lambda: Completed(name="Skipped", data=2)))
 
     assert (ended.name, ended.result()) == ("Skipped", 2)
-    assert course(eventflow_events) == ["Pending", "Running", "Skipped"]
+    assert checked_state_names(eventflow_events) == ["Pending", "Running", "Skipped"]
 
 
 def test_a_body_returns_a_state_that_ends_nothing(
@@ -185,7 +186,7 @@ def test_a_body_returns_a_state_that_ends_nothing(
     ended = kind.state(kind.declare(lambda: [Running()][0]))
 
     assert ended.message == "The body returned the state Running(), which does not end a run."
-    assert course(eventflow_events) == ["Pending", "Running", "Failed"]
+    assert checked_state_names(eventflow_events) == ["Pending", "Running", "Failed"]
 
 
 def test_a_returned_failure_is_retried(kind: Kind, eventflow_events: list[Event]) -> None:
@@ -193,7 +194,7 @@ def test_a_returned_failure_is_retried(kind: Kind, eventflow_events: list[Event]
     states = [Failed(message="not yet"), Completed(data="now")]
 
     assert kind.execute(kind.declare(lambda: states.pop(0), retries=1)) == "now"
-    assert course(eventflow_events) == [
+    assert checked_state_names(eventflow_events) == [
         "Pending",
         "Running",
         "AwaitingRetry",
@@ -206,10 +207,10 @@ def test_times_are_set_before_terminal_hooks(kind: Kind) -> None:
     """A terminal hook finds the run's end and its total time."""
     seen: list[Any] = []
 
-    def look(definition: Any, run: Any, state: AnyState) -> None:
+    def record(definition: Any, run: Any, state: AnyState) -> None:
         seen.append((run.start_time, run.end_time, run.total_run_time, state))
 
-    kind.execute(kind.declare(lambda: 1, on_completion=[look]))
+    kind.execute(kind.declare(lambda: 1, on_completion=[record]))
     ((start, end, total, state),) = seen
     assert start <= end == state.timestamp
     assert 0 <= total.total_seconds() < 60
@@ -252,7 +253,7 @@ def test_retry_condition(
 
     state = kind.state(kind.declare(body, retries=5, retry_condition_fn=condition))
     assert isinstance(state.data, KeyError)
-    assert course(eventflow_events) == [
+    assert checked_state_names(eventflow_events) == [
         "Pending",
         "Running",
         "AwaitingRetry",
@@ -273,6 +274,6 @@ def test_a_retry_condition_that_raises(
 
     state = kind.state(kind.declare(raising(ValueError()), retries=5, retry_condition_fn=condition))
     assert state.is_failed
-    assert course(eventflow_events) == ["Pending", "Running", "Failed"]
+    assert checked_state_names(eventflow_events) == ["Pending", "Running", "Failed"]
     assert "The retry condition failed; no retry" in caplog.text
     assert "broken condition" in caplog.text

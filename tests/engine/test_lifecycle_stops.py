@@ -17,17 +17,23 @@ from eventflow.states import (
     Cancelled,
     Cancelling,
 )
-from tests.engine.kinds import KINDS, Kind, course, raising
+from tests.engine.kinds import KINDS, Kind, raising
+from tests.engine.transitions import checked_state_names
 
 
 def test_cancelled_while_running(kind: Kind, eventflow_events: list[Event]) -> None:
     """What eventflow is asked to cancel goes through Cancelling to Cancelled."""
     bus.subscribe(lambda event: event.run.cancel(), state="Running", name="work")
-    definition = kind.declare(kind.stand_still)
+    definition = kind.declare(kind.wait_forever)
     with pytest.raises(CancelledRun):
         kind.execute(definition)
 
-    assert course(eventflow_events) == ["Pending", "Running", "Cancelling", "Cancelled"]
+    assert checked_state_names(eventflow_events) == [
+        "Pending",
+        "Running",
+        "Cancelling",
+        "Cancelled",
+    ]
 
 
 def test_cancelled_before_it_began(kind: Kind, eventflow_events: list[Event]) -> None:
@@ -38,7 +44,7 @@ def test_cancelled_before_it_began(kind: Kind, eventflow_events: list[Event]) ->
 
     assert state.is_cancelled
     assert not called
-    assert course(eventflow_events) == ["Pending", "Cancelling", "Cancelled"]
+    assert checked_state_names(eventflow_events) == ["Pending", "Cancelling", "Cancelled"]
 
 
 def test_cancelled_while_awaiting_retry(kind: Kind, eventflow_events: list[Event]) -> None:
@@ -47,7 +53,7 @@ def test_cancelled_while_awaiting_retry(kind: Kind, eventflow_events: list[Event
     state = kind.state(kind.declare(raising(ValueError()), retries=1, retry_delay_seconds=3600))
 
     assert state.is_cancelled
-    assert course(eventflow_events) == [
+    assert checked_state_names(eventflow_events) == [
         "Pending",
         "Running",
         "AwaitingRetry",
@@ -60,7 +66,7 @@ def test_cancelled_while_awaiting_retry(kind: Kind, eventflow_events: list[Event
 def test_a_body_returns_its_cancellation(
     kind: Kind, make: Callable[..., AnyState], eventflow_events: list[Event]
 ) -> None:
-    """A body that returns Cancelling or Cancelled takes the road of a cancellation."""
+    """A body that returns Cancelling or Cancelled is cancelled like any other."""
     seen: list[str] = []
     hooks = [lambda definition, run, state: seen.append(state.name)]
     state = kind.state(
@@ -68,7 +74,12 @@ def test_a_body_returns_its_cancellation(
     )
 
     assert (state.name, state.message) == ("Cancelled", "enough")
-    assert course(eventflow_events) == ["Pending", "Running", "Cancelling", "Cancelled"]
+    assert checked_state_names(eventflow_events) == [
+        "Pending",
+        "Running",
+        "Cancelling",
+        "Cancelled",
+    ]
     assert seen == ["Cancelling"]
 
 
@@ -76,7 +87,7 @@ def test_a_body_returns_its_cancellation(
     "error", [SystemExit(3), KeyboardInterrupt(), TerminationSignal()], ids=repr
 )
 def test_crashed(kind: Kind, error: BaseException, eventflow_events: list[Event]) -> None:
-    """An exit or an interrupt crashes the run, runs its hooks, and goes on its way."""
+    """An exit or an interrupt crashes the run, runs its hooks, and propagates."""
     seen: list[str] = []
     hooks = [lambda definition, run, state: seen.append(state.name)]
     with pytest.raises(type(error)) as caught:
@@ -84,14 +95,14 @@ def test_crashed(kind: Kind, error: BaseException, eventflow_events: list[Event]
 
     assert caught.value is error
     assert seen == ["Crashed"]
-    assert course(eventflow_events) == ["Pending", "Running", "Crashed"]
+    assert checked_state_names(eventflow_events) == ["Pending", "Running", "Crashed"]
 
 
 @pytest.mark.parametrize("run_type", ["flow", "task"])
 def test_cancelled_from_outside(run_type: str, eventflow_events: list[Event]) -> None:
     """asyncio's cancellation of the task that executes a run crashes the run."""
     kind = Kind(run_type, is_async=True)
-    definition = kind.declare(kind.stand_still)
+    definition = kind.declare(kind.wait_forever)
 
     async def main() -> None:
         running = asyncio.ensure_future(definition())
@@ -102,7 +113,7 @@ def test_cancelled_from_outside(run_type: str, eventflow_events: list[Event]) ->
         assert running.cancelled()
 
     asyncio.run(main())
-    assert course(eventflow_events) == ["Pending", "Running", "Crashed"]
+    assert checked_state_names(eventflow_events) == ["Pending", "Running", "Crashed"]
 
 
 def test_a_body_that_raises_generator_exit(kind: Kind, eventflow_events: list[Event]) -> None:
@@ -111,7 +122,7 @@ def test_a_body_that_raises_generator_exit(kind: Kind, eventflow_events: list[Ev
     with pytest.raises(GeneratorExit):
         kind.execute(kind.declare(body))
 
-    assert course(eventflow_events) == ["Pending", "Running", "Crashed"]
+    assert checked_state_names(eventflow_events) == ["Pending", "Running", "Crashed"]
     last = eventflow_events[-1]
     assert isinstance(last, StateTransition)
     assert last.to_state.message == "The run was ended by GeneratorExit."
@@ -123,12 +134,12 @@ def test_a_broken_driver(run_type: str, eventflow_events: list[Event]) -> None:
     kind = Kind(run_type, is_async=True)
 
     async def main() -> None:
-        coroutine = kind.declare(kind.stand_still)()
+        coroutine = kind.declare(kind.wait_forever)()
         coroutine.send(None)
         coroutine.close()
 
     asyncio.run(main())
-    assert course(eventflow_events) == ["Pending", "Running", "Crashed"]
+    assert checked_state_names(eventflow_events) == ["Pending", "Running", "Crashed"]
 
 
 # -- nesting ------------------------------------------------------------------------------------
@@ -169,7 +180,7 @@ def test_nesting(outer: Kind, inner: Kind, eventflow_events: list[Event]) -> Non
     assert mid.flow_run_id == (mid.run_id if outer.run_type == "flow" else root.run_id)
     assert end.flow_run_id == (end.run_id if inner.run_type == "flow" else mid.flow_run_id)
     for name in ("root", "middle", "leaf"):
-        assert course(eventflow_events, name) == ["Pending", "Running", "Completed"]
+        assert checked_state_names(eventflow_events, name) == ["Pending", "Running", "Completed"]
     ended = [
         event.definition_name
         for event in eventflow_events
@@ -184,7 +195,7 @@ def test_what_a_cancelled_flow_was_in_is_cancelled(
 ) -> None:
     """Cancelling a flow cancels the runs within it, from the inside out."""
     kind = Kind("flow", is_async)
-    inner = Kind("task", is_async).declare(kind.stand_still, name="inner")
+    inner = Kind("task", is_async).declare(kind.wait_forever, name="inner")
     outer: Any = None
     bus.subscribe(lambda event: outer.cancel(), state="Running", name="inner")
 
@@ -194,8 +205,18 @@ def test_what_a_cancelled_flow_was_in_is_cancelled(
 
     state = kind.state(kind.declare(inner, on_running=[remember]))
     assert state.is_cancelled
-    assert course(eventflow_events) == ["Pending", "Running", "Cancelling", "Cancelled"]
-    assert course(eventflow_events, "inner") == ["Pending", "Running", "Cancelling", "Cancelled"]
+    assert checked_state_names(eventflow_events) == [
+        "Pending",
+        "Running",
+        "Cancelling",
+        "Cancelled",
+    ]
+    assert checked_state_names(eventflow_events, "inner") == [
+        "Pending",
+        "Running",
+        "Cancelling",
+        "Cancelled",
+    ]
 
 
 @pytest.mark.parametrize("is_async", [False, True])
@@ -204,12 +225,17 @@ def test_what_runs_in_a_flow_that_times_out_is_cancelled(
 ) -> None:
     """The timeout of a flow cancels the run within it and is itself TimedOut."""
     kind = Kind("flow", is_async)
-    inner = Kind("task", is_async).declare(kind.stand_still, name="inner")
+    inner = Kind("task", is_async).declare(kind.wait_forever, name="inner")
     state = kind.state(kind.declare(inner, timeout_seconds=0.05))
 
     assert state.name == "TimedOut"
-    assert course(eventflow_events) == ["Pending", "Running", "TimedOut"]
-    assert course(eventflow_events, "inner") == ["Pending", "Running", "Cancelling", "Cancelled"]
+    assert checked_state_names(eventflow_events) == ["Pending", "Running", "TimedOut"]
+    assert checked_state_names(eventflow_events, "inner") == [
+        "Pending",
+        "Running",
+        "Cancelling",
+        "Cancelled",
+    ]
 
 
 def test_a_timeout_in_another_thread(eventflow_events: list[Event]) -> None:
@@ -231,7 +257,7 @@ def test_a_timeout_in_another_thread(eventflow_events: list[Event]) -> None:
     thread.join(30)
 
     assert [state.name for state in states] == ["TimedOut"]
-    assert course(eventflow_events) == ["Pending", "Running", "TimedOut"]
+    assert checked_state_names(eventflow_events) == ["Pending", "Running", "TimedOut"]
 
 
 # -- what a hook lets through -------------------------------------------------------------------
@@ -254,10 +280,10 @@ def test_an_interrupt_in_a_hook(kind: Kind, state: str, eventflow_events: list[E
     with pytest.raises(SystemExit):
         kind.execute(definition)
     if state == "Completed":
-        assert course(eventflow_events) == ["Pending", "Running", "Completed"]
+        assert checked_state_names(eventflow_events) == ["Pending", "Running", "Completed"]
         assert seen == ["Completed"]
     else:
-        assert course(eventflow_events)[-1] == "Crashed"
+        assert checked_state_names(eventflow_events)[-1] == "Crashed"
         assert seen == [state, "Crashed"]
 
 
@@ -281,11 +307,11 @@ def test_cancelled_while_its_key_is_made(
         eventflow_events.clear()
     ready = True
     assert kind.state(definition).is_cancelled
-    assert course(eventflow_events) == ["Pending", "Cancelling", "Cancelled"]
+    assert checked_state_names(eventflow_events) == ["Pending", "Cancelling", "Cancelled"]
 
 
 def test_a_body_that_swallows_its_cancellation(eventflow_events: list[Event]) -> None:
-    """A body that returns although it was told to stop is cancelled all the same."""
+    """A body that returns despite its cancellation is cancelled all the same."""
     bus.subscribe(lambda event: event.run.cancel(), state="Running", name="work")
 
     async def body() -> str:
@@ -297,4 +323,9 @@ def test_a_body_that_swallows_its_cancellation(eventflow_events: list[Event]) ->
 
     state = Kind("flow", is_async=True).state(flow(name="work")(body))
     assert state.is_cancelled
-    assert course(eventflow_events) == ["Pending", "Running", "Cancelling", "Cancelled"]
+    assert checked_state_names(eventflow_events) == [
+        "Pending",
+        "Running",
+        "Cancelling",
+        "Cancelled",
+    ]

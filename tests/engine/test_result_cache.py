@@ -38,7 +38,7 @@ def test_a_result_expires(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_least_recently_used_goes_first() -> None:
-    """The number of results is bounded; a look counts as a use."""
+    """The number of results is bounded; a look-up counts as a use."""
     cache = ResultCache(size=2)
     cache.put("a", 1, None)
     cache.put("b", 2, None)

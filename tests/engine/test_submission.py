@@ -1,4 +1,4 @@
-"""Submitting tasks: where they run, what they wait for, and that none is left behind."""
+"""Submitting tasks: where they run, what they wait for, and that all end with their flow."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from eventflow.events import Event, StateTransition
 from eventflow.runners import ThreadPoolTaskRunner
 from eventflow.runs.futures import Future
 from eventflow.states import AnyState
-from tests.engine.submitted import aadd, add, course, fail, stand_still
+from tests.engine.submitted import aadd, add, fail, wait_forever
+from tests.engine.transitions import state_names
 
 pytestmark = pytest.mark.usefixtures("eventflow_isolated")
 
@@ -39,8 +40,8 @@ def test_submitted_runs(eventflow_events: list[Event]) -> None:
 
     main()
     assert names[0].startswith("eventflow-worker")
-    assert course(eventflow_events, "add") == ["Pending", "Running", "Completed"]
-    assert course(eventflow_events, "aadd") == ["Pending", "Running", "Completed"]
+    assert state_names(eventflow_events, "add") == ["Pending", "Running", "Completed"]
+    assert state_names(eventflow_events, "aadd") == ["Pending", "Running", "Completed"]
 
 
 def test_async_tasks_run_on_the_flows_own_loop() -> None:
@@ -130,7 +131,7 @@ def test_upstream_failures(eventflow_events: list[Event]) -> None:
     """Who needs a failed upstream is NotReady, unless the failure is allowed."""
 
     @task
-    def look(given: Any) -> str:
+    def type_name(given: Any) -> str:
         return type(given).__name__
 
     @flow
@@ -140,15 +141,15 @@ def test_upstream_failures(eventflow_events: list[Event]) -> None:
             add.submit(broken).result()
         with pytest.raises(UnfinishedRun):
             add.submit(1, wait_for=[broken]).result()
-        assert look.submit(allow_failure(broken)).result() == "ValueError"
-        assert look(allow_failure([broken])) == "list"
-        assert look.submit(allow_failure(unmapped(3))).result() == "int"
-        assert look.submit(unmapped(allow_failure(broken))).result() == "ValueError"
+        assert type_name.submit(allow_failure(broken)).result() == "ValueError"
+        assert type_name(allow_failure([broken])) == "list"
+        assert type_name.submit(allow_failure(unmapped(3))).result() == "int"
+        assert type_name.submit(unmapped(allow_failure(broken))).result() == "ValueError"
         with pytest.raises(UnfinishedRun):
-            look(unmapped(broken))
+            type_name(unmapped(broken))
 
     main()
-    assert course(eventflow_events, "add") == ["Pending", "NotReady"] * 2
+    assert state_names(eventflow_events, "add") == ["Pending", "NotReady"] * 2
 
 
 def test_the_flow_waits_for_its_tasks(eventflow_events: list[Event]) -> None:
@@ -194,7 +195,7 @@ def test_an_ended_flow_leaves_no_task_behind(
         slow.submit()
         begun.wait(10)
         add.submit(1)
-        stand_still.submit()
+        wait_forever.submit()
         raise error
 
     async def abody() -> None:
@@ -202,16 +203,21 @@ def test_an_ended_flow_leaves_no_task_behind(
 
     with pytest.raises(type(error)):
         flow(name="main", task_runner=ThreadPoolTaskRunner(1))(body)()
-    assert course(eventflow_events, "slow") == ["Pending", "Running", "Cancelling", "Cancelled"]
-    assert course(eventflow_events, "add") == ["Pending", "Cancelling", "Cancelled"]
-    assert course(eventflow_events, "stand_still")[-2:] == ["Cancelling", "Cancelled"]
+    assert state_names(eventflow_events, "slow") == [
+        "Pending",
+        "Running",
+        "Cancelling",
+        "Cancelled",
+    ]
+    assert state_names(eventflow_events, "add") == ["Pending", "Cancelling", "Cancelled"]
+    assert state_names(eventflow_events, "wait_forever")[-2:] == ["Cancelling", "Cancelled"]
     assert eventflow_events[-1].definition_name == "main"  # type: ignore[attr-defined]
     begun.clear()
     eventflow_events.clear()
     with pytest.raises(type(error)):
         asyncio.run(flow(name="main", task_runner=ThreadPoolTaskRunner(1))(abody)())
-    assert course(eventflow_events, "slow")[-1] == "Cancelled"
-    assert course(eventflow_events, "stand_still")[-1] == "Cancelled"
+    assert state_names(eventflow_events, "slow")[-1] == "Cancelled"
+    assert state_names(eventflow_events, "wait_forever")[-1] == "Cancelled"
     assert eventflow_events[-1].definition_name == "main"  # type: ignore[attr-defined]
 
 
@@ -223,12 +229,12 @@ def test_a_retried_flow_begins_without_tasks(eventflow_events: list[Event]) -> N
     def main() -> int:
         attempts.append(1)
         if len(attempts) == 1:
-            stand_still.submit()
+            wait_forever.submit()
             raise ValueError
         return add.submit(1).result()
 
     assert main() == 2
-    assert course(eventflow_events, "stand_still")[-1] == "Cancelled"
+    assert state_names(eventflow_events, "wait_forever")[-1] == "Cancelled"
 
 
 def test_nothing_is_submitted_to_a_flow_that_has_ended() -> None:
@@ -274,7 +280,7 @@ def test_cancelling_a_queued_task(eventflow_events: list[Event]) -> None:
                 future.result()
 
     main()
-    assert course(eventflow_events, "add").count("Cancelled") == 2
+    assert state_names(eventflow_events, "add").count("Cancelled") == 2
 
 
 # -- hooks of submitted runs --------------------------------------------------------------------
@@ -325,7 +331,7 @@ def test_an_exit_in_a_hook_at_submission(
     is_async: bool, async_task: bool, eventflow_events: list[Event]
 ) -> None:
     """An exit in a hook of Pending crashes the task run, whose body never runs."""
-    chosen: Any = task(name="work")(stand_still.fn if async_task else add.fn)
+    chosen: Any = task(name="work")(wait_forever.fn if async_task else add.fn)
 
     @chosen.on("Pending")
     def leave(definition: Any, run: Any, state: AnyState) -> None:
@@ -344,28 +350,28 @@ def test_an_exit_in_a_hook_at_submission(
     else:
         with pytest.raises(SystemExit):
             main()
-    assert course(eventflow_events, "work") == ["Pending", "Crashed"]
+    assert state_names(eventflow_events, "work") == ["Pending", "Crashed"]
 
 
 @pytest.mark.parametrize("is_async", [False, True])
 def test_cancelling_a_flow_cancels_its_tasks(is_async: bool, eventflow_events: list[Event]) -> None:
     """Every task that a cancelled flow has submitted ends Cancelled, before the flow does."""
     flows: list[Any] = []
-    bus.subscribe(lambda event: flows[0].cancel(), state="Running", name="stand_still")
+    bus.subscribe(lambda event: flows[0].cancel(), state="Running", name="wait_forever")
 
     def remember(definition: Any, run: Any, state: AnyState) -> None:
         flows.append(run)
 
     @flow(name="main", on_running=[remember])
     def main() -> None:
-        stand_still.submit().wait()
+        wait_forever.submit().wait()
 
     @flow(name="main", on_running=[remember])
     async def amain() -> None:
-        await stand_still.submit()
+        await wait_forever.submit()
 
     with pytest.raises(CancelledRun):
         asyncio.run(amain()) if is_async else main()
-    assert course(eventflow_events, "stand_still")[-2:] == ["Cancelling", "Cancelled"]
-    assert course(eventflow_events, "main")[-2:] == ["Cancelling", "Cancelled"]
+    assert state_names(eventflow_events, "wait_forever")[-2:] == ["Cancelling", "Cancelled"]
+    assert state_names(eventflow_events, "main")[-2:] == ["Cancelling", "Cancelled"]
     assert eventflow_events[-1].definition_name == "main"  # type: ignore[attr-defined]

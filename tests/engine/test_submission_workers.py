@@ -1,4 +1,4 @@
-"""Workers that execute submitted tasks: how few do, which are let in, what they leave behind."""
+"""Workers that execute submitted tasks: how few suffice, custom runners, and no garbage."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from eventflow import as_completed, flow, task, wait
 from eventflow.events import Event
 from eventflow.runners import ThreadPoolTaskRunner
 from eventflow.states import AnyState
-from tests.engine.submitted import aadd, add, course
+from tests.engine.submitted import aadd, add
+from tests.engine.transitions import state_names
 
 pytestmark = pytest.mark.usefixtures("eventflow_isolated")
 
@@ -68,7 +69,7 @@ def test_a_runner_needs_workers() -> None:
 def test_a_runner_of_ones_own() -> None:
     """Anything with `submit` and `is_worker` is a task runner."""
 
-    class Here:
+    class SameThread:
         def submit(self, work: Any) -> None:
             work()
 
@@ -79,7 +80,7 @@ def test_a_runner_of_ones_own() -> None:
     def where() -> str:
         return threading.current_thread().name
 
-    @flow(task_runner=Here())
+    @flow(task_runner=SameThread())
     def main() -> str:
         return where.submit().result()
 
@@ -87,7 +88,7 @@ def test_a_runner_of_ones_own() -> None:
 
 
 class AtOnce:
-    """A runner whose thread is faster than whoever submits: the work is done on return."""
+    """A runner whose thread has done the work when `submit` returns."""
 
     def submit(self, work: Callable[[], object]) -> None:
         thread = threading.Thread(target=work)
@@ -99,7 +100,7 @@ class AtOnce:
 
 
 def test_a_worker_that_begins_at_once(eventflow_events: list[Event]) -> None:
-    """The hooks of Pending are awaited on the loop; the body may begin before that is left."""
+    """The hooks of Pending are awaited on the loop; the body may begin before that task ends."""
     pending: list[str] = []
     chosen = task(name="work")(add.fn)
 
@@ -113,7 +114,7 @@ def test_a_worker_that_begins_at_once(eventflow_events: list[Event]) -> None:
 
     assert asyncio.run(main()) == 2
     assert pending == ["Pending"]
-    assert course(eventflow_events, "work") == ["Pending", "Running", "Completed"]
+    assert state_names(eventflow_events, "work") == ["Pending", "Running", "Completed"]
 
 
 # -- many ---------------------------------------------------------------------------------------

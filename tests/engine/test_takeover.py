@@ -1,4 +1,4 @@
-"""Bodies that go on although their run is cancelled: what becomes of the run, and of who waits."""
+"""Runs that are taken over from cancelled bodies which do not stop, and what their callers get."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from eventflow.interrupts import scopes
 from eventflow.interrupts.scopes import Interrupted
 from eventflow.settings import temporary_settings
 from eventflow.states import AnyState
+from tests.engine.transitions import state_names
 
 pytestmark = pytest.mark.usefixtures("eventflow_isolated")
 
@@ -27,17 +28,8 @@ CANCELLED = ["Pending", "Running", "Cancelling", "Cancelled"]
 CRASHED = ["Pending", "Running", "Cancelling", "Crashed"]
 
 
-def path(events: list[Event], name: str = "work") -> list[str]:
-    """Give the names of the states that the run of a definition entered."""
-    return [
-        event.to_state.name
-        for event in events
-        if isinstance(event, StateTransition) and event.definition_name == name
-    ]
-
-
 @pytest.fixture(autouse=True)
-def _soon(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def _short_times(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(scopes, "GRACE_SECONDS", 0.01)
     monkeypatch.setattr(takeover, "REINTERRUPT_SECONDS", 0.02)
     with temporary_settings({"EVENTFLOW_CANCEL_SECONDS": 0.2}):
@@ -45,7 +37,7 @@ def _soon(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 class Hooks:
-    """Hooks that note what they saw, and ring when the run is given up, or just told to stop."""
+    """Hooks that record the states they saw, and set an event for Cancelling and for Crashed."""
 
     def __init__(self) -> None:
         self.seen: list[str] = []
@@ -53,17 +45,17 @@ class Hooks:
         self.crashed = threading.Event()
 
     def options(self) -> dict[str, Any]:
-        """Give what to declare a definition with."""
+        """Return the options to declare a definition with."""
         return {"on_cancellation": [self.note], "on_crashed": [self.note], "name": "work"}
 
     def note(self, definition: Any, run: Any, state: AnyState) -> None:
-        """Be a hook."""
+        """Record the state; this is the hook."""
         self.seen.append(state.name)
         (self.crashed if state.is_crashed else self.cancelling).set()
 
 
 def swallow_until(event: threading.Event, run: Any = None) -> None:
-    """Be cancelled, and go on, whatever is raised, until an event."""
+    """Cancel the own run, and swallow what is raised until an event is set."""
     until = time.monotonic() + 20
     while not event.is_set():
         assert time.monotonic() < until
@@ -76,7 +68,7 @@ def swallow_until(event: threading.Event, run: Any = None) -> None:
 
 
 async def aswallow_until(event: threading.Event) -> None:
-    """Be cancelled, and go on, whatever is raised, until an event."""
+    """Cancel the own run, and swallow what is raised until an event is set."""
     until = time.monotonic() + 20
     while not event.is_set():
         assert time.monotonic() < until
@@ -87,7 +79,7 @@ async def aswallow_until(event: threading.Event) -> None:
 
 @pytest.fixture
 def cancelled(eventflow_isolated: None) -> None:
-    """Have the run named `work` cancelled when it runs."""
+    """Cancel the run named `work` when it is Running."""
     bus.subscribe(lambda event: event.run.cancel(), state="Running", name="work")
 
 
@@ -95,7 +87,7 @@ def cancelled(eventflow_isolated: None) -> None:
 def test_a_body_in_the_main_thread_that_swallows(
     decorate: Any, eventflow_events: list[Event]
 ) -> None:
-    """Its run is Crashed while it goes on; what it gives in the end is thrown away."""
+    """Its run is Crashed while it goes on; its late result is dropped."""
     hooks = Hooks()
 
     @decorate(**hooks.options())
@@ -106,11 +98,11 @@ def test_a_body_in_the_main_thread_that_swallows(
     with pytest.raises(CrashedRun, match=r"did not stop within 0\.2 s of its cancellation"):
         work()
     assert hooks.seen == ["Cancelling", "Crashed"]
-    assert path(eventflow_events) == CRASHED
+    assert state_names(eventflow_events) == CRASHED
 
 
 def test_a_body_is_interrupted_again_when_its_time_is_over(eventflow_events: list[Event]) -> None:
-    """One that swallows a single interrupt does not hold up its caller for ever."""
+    """A body that swallows a single interrupt does not block its caller for ever."""
 
     @flow(name="work")
     def work() -> None:
@@ -122,13 +114,13 @@ def test_a_body_is_interrupted_again_when_its_time_is_over(eventflow_events: lis
 
     with pytest.raises(CrashedRun):
         work()
-    assert path(eventflow_events) == CRASHED
+    assert state_names(eventflow_events) == CRASHED
 
 
 @pytest.mark.usefixtures("cancelled")
 @pytest.mark.parametrize("is_async", [False, True])
 @pytest.mark.parametrize("decorate", [flow, task])
-def test_a_body_that_puts_things_in_order_first(
+def test_a_body_that_cleans_up(
     is_async: bool, decorate: Any, eventflow_events: list[Event]
 ) -> None:
     """The run is Cancelling while the body cleans up, and Cancelled when it has."""
@@ -158,12 +150,12 @@ def test_a_body_that_puts_things_in_order_first(
     with temporary_settings({"EVENTFLOW_CANCEL_SECONDS": 30}), pytest.raises(CancelledRun):
         asyncio.run(definition()) if is_async else definition()
     assert hooks.seen == ["Cancelling"]
-    assert path(eventflow_events) == CANCELLED
+    assert state_names(eventflow_events) == CANCELLED
     assert not is_async or loops[0] is loops[1]
 
 
-def test_a_task_blocked_where_nothing_reaches_it(eventflow_events: list[Event]) -> None:
-    """A worker thread that stands in C code is given up, and who waits for it goes on."""
+def test_a_task_that_cannot_be_interrupted(eventflow_events: list[Event]) -> None:
+    """The run of a worker thread that blocks in C code is abandoned, and its waiter goes on."""
     hooks = Hooks()
     begun, go = threading.Event(), threading.Event()
 
@@ -186,13 +178,13 @@ def test_a_task_blocked_where_nothing_reaches_it(eventflow_events: list[Event]) 
         assert around() == "went on"
     finally:
         go.set()
-    assert path(eventflow_events) == CRASHED
+    assert state_names(eventflow_events) == CRASHED
 
 
-def test_a_flow_does_not_wait_for_ever_for_the_tasks_it_abandons(
+def test_a_flow_does_not_wait_for_ever_for_the_tasks_it_cancels(
     eventflow_events: list[Event],
 ) -> None:
-    """A flow that fails ends when its stuck task is given up."""
+    """A flow that fails ends when the run of its blocked task is abandoned."""
     begun, go = threading.Event(), threading.Event()
 
     @task(name="work")
@@ -211,14 +203,14 @@ def test_a_flow_does_not_wait_for_ever_for_the_tasks_it_abandons(
             around()
     finally:
         go.set()
-    assert path(eventflow_events) == CRASHED
-    assert path(eventflow_events, "around") == ["Pending", "Running", "Failed"]
+    assert state_names(eventflow_events) == CRASHED
+    assert state_names(eventflow_events, "around") == ["Pending", "Running", "Failed"]
 
 
 @pytest.mark.usefixtures("cancelled")
 @pytest.mark.parametrize("decorate", [flow, task])
 def test_an_async_body_that_swallows(decorate: Any, eventflow_events: list[Event]) -> None:
-    """Who awaits it goes on without it, and the loop with them."""
+    """Its caller goes on without it, and so does the event loop."""
     hooks = Hooks()
 
     @decorate(**hooks.options())
@@ -234,12 +226,12 @@ def test_an_async_body_that_swallows(decorate: Any, eventflow_events: list[Event
 
     assert asyncio.run(main()) == 0
     assert hooks.seen == ["Cancelling", "Crashed"]
-    assert path(eventflow_events) == CRASHED
+    assert state_names(eventflow_events) == CRASHED
 
 
 @pytest.mark.usefixtures("cancelled")
 def test_an_async_body_that_blocks_its_loop(eventflow_events: list[Event]) -> None:
-    """Its run is ended without the loop, which is not there to be had."""
+    """Its run is ended without the event loop, which does not respond."""
     hooks = Hooks()
 
     @flow(**hooks.options())
@@ -249,7 +241,7 @@ def test_an_async_body_that_blocks_its_loop(eventflow_events: list[Event]) -> No
 
     with pytest.raises(CrashedRun):
         asyncio.run(work())
-    assert path(eventflow_events) == CRASHED
+    assert state_names(eventflow_events) == CRASHED
 
 
 def test_a_submitted_async_task_that_swallows(eventflow_events: list[Event]) -> None:
@@ -269,14 +261,14 @@ def test_a_submitted_async_task_that_swallows(eventflow_events: list[Event]) -> 
         return "went on"
 
     assert asyncio.run(around()) == "went on"
-    assert path(eventflow_events) == CRASHED
+    assert state_names(eventflow_events) == CRASHED
 
 
 @pytest.mark.parametrize("is_async", [False, True])
-def test_children_are_given_up_before_their_parents(
+def test_children_are_abandoned_before_their_parents(
     is_async: bool, eventflow_events: list[Event]
 ) -> None:
-    """A run that is cancelled takes along the one whose body swallows, and waits for its end."""
+    """A cancelled run cancels the child whose body swallows, and waits for its end."""
     hooks = Hooks()
 
     @task(name="inner")
@@ -298,15 +290,15 @@ def test_children_are_given_up_before_their_parents(
 
     with pytest.raises(CancelledRun if is_async else CrashedRun):
         asyncio.run(awork()) if is_async else work()
-    assert path(eventflow_events, "inner") == CRASHED
-    # A sync body stands behind its child's; an async one has gone on without it, and ended.
-    assert path(eventflow_events) == (CANCELLED if is_async else CRASHED)
+    assert state_names(eventflow_events, "inner") == CRASHED
+    # A sync body is blocked by its child's; an async one has gone on without it, and ended.
+    assert state_names(eventflow_events) == (CANCELLED if is_async else CRASHED)
     last = [event for event in eventflow_events if isinstance(event, StateTransition)][-1]
-    assert (last.definition_name, last.to_state.name) == ("work", path(eventflow_events)[-1])
+    assert (last.definition_name, last.to_state.name) == ("work", state_names(eventflow_events)[-1])
 
 
-def test_nothing_more_begins_under_a_body_that_goes_on(eventflow_events: list[Event]) -> None:
-    """A task that is called after its flow's cancellation was taken up is cancelled, too."""
+def test_no_run_begins_in_a_body_that_goes_on(eventflow_events: list[Event]) -> None:
+    """A task that is called after its flow is Cancelling is cancelled, too."""
     hooks = Hooks()
     called: list[int] = []
 
@@ -322,12 +314,12 @@ def test_nothing_more_begins_under_a_body_that_goes_on(eventflow_events: list[Ev
     with temporary_settings({"EVENTFLOW_CANCEL_SECONDS": 30}), pytest.raises(CancelledRun):
         asyncio.run(work())
     assert not called
-    assert path(eventflow_events, "inner") == ["Pending", "Cancelling", "Cancelled"]
-    assert path(eventflow_events) == CANCELLED
+    assert state_names(eventflow_events, "inner") == ["Pending", "Cancelling", "Cancelled"]
+    assert state_names(eventflow_events) == CANCELLED
 
 
-def test_an_exit_out_of_a_body_that_was_given_up(eventflow_events: list[Event]) -> None:
-    """The run stays Crashed, and the exit goes on its way."""
+def test_an_exit_out_of_an_abandoned_body(eventflow_events: list[Event]) -> None:
+    """The run stays Crashed, and the exit is raised."""
     hooks = Hooks()
 
     def work() -> None:
@@ -345,11 +337,11 @@ def test_an_exit_out_of_a_body_that_was_given_up(eventflow_events: list[Event]) 
     hooks.crashed.clear()
     with pytest.raises(SystemExit):
         asyncio.run(flow(**hooks.options())(awork)())
-    assert path(eventflow_events) == CRASHED * 2
+    assert state_names(eventflow_events) == CRASHED * 2
 
 
 def test_generators_that_swallow(eventflow_events: list[Event]) -> None:
-    """A generator that stands in an item is given up like any other body."""
+    """A generator that blocks over an item is abandoned like any other body."""
     hooks = Hooks()
 
     @flow(**hooks.options())
@@ -371,14 +363,14 @@ def test_generators_that_swallow(eventflow_events: list[Event]) -> None:
     hooks.crashed.clear()
     with pytest.raises(CrashedRun):
         asyncio.run(main())
-    assert path(eventflow_events) == CRASHED * 2
+    assert state_names(eventflow_events) == CRASHED * 2
 
 
 @pytest.mark.usefixtures("cancelled")
 def test_a_coroutine_that_is_closed_after_its_run_was_taken_over(
     eventflow_events: list[Event],
 ) -> None:
-    """The run goes to its end without it."""
+    """The run is driven to its end without it."""
 
     hooks = Hooks()
 
@@ -390,13 +382,13 @@ def test_a_coroutine_that_is_closed_after_its_run_was_taken_over(
         running = work()
         running.send(None)
         while not hooks.cancelling.is_set():
-            with contextlib.suppress(asyncio.CancelledError):  # it takes this task for its own
+            with contextlib.suppress(asyncio.CancelledError):  # it cancels this task as its own
                 await asyncio.sleep(0.001)
         running.close()
 
     asyncio.run(main())
     for _ in range(3000):
-        if len(path(eventflow_events)) == 4:
+        if len(state_names(eventflow_events)) == 4:
             break
         time.sleep(0.001)
-    assert path(eventflow_events) == CANCELLED
+    assert state_names(eventflow_events) == CANCELLED
