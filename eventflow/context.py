@@ -1,4 +1,4 @@
-"""What is in force here: the run, the hook, the tags, and whether runs may begin."""
+"""The run, the hook and the tags in force, and whether runs may begin."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ __all__ = [
 
 
 class RunContext(NamedTuple):
-    """The run that is executing here, with the flow run around it."""
+    """The run in force, with the flow run around it."""
 
     run: Run
     flow_run: FlowRun | None
@@ -42,7 +42,7 @@ class RunContext(NamedTuple):
 
 
 class HookContext(Protocol):
-    """The delivery of the hook that is executing here."""
+    """The delivery of the hook in force."""
 
     @property
     def delivery_id(self) -> UUID:
@@ -55,7 +55,7 @@ class HookContext(Protocol):
         ...
 
     def transaction(self) -> AbstractContextManager[Any]:
-        """Give the journal's own transaction, committed with the acknowledgement of the hook."""
+        """Return the journal's own transaction, committed with the acknowledgement of the hook."""
         ...
 
 
@@ -65,7 +65,7 @@ current_tags: Final[ContextVar[frozenset[str]]] = ContextVar("eventflow_tags", d
 
 
 def get_run_context() -> RunContext:
-    """Give the context of the run that is executing here.
+    """Return the context of the run in force.
 
     Raises:
         MissingContextError: no flow or task is running here.
@@ -78,12 +78,12 @@ def get_run_context() -> RunContext:
 
 
 @contextmanager
-def tags(*new: str) -> Iterator[frozenset[str]]:
-    """Tag every run that begins within the block; gives all tags in force there."""
-    every = current_tags.get().union(new)
-    token = current_tags.set(every)
+def tags(*added: str) -> Iterator[frozenset[str]]:
+    """Tag every run that begins within the block; return all tags in force there."""
+    in_force = current_tags.get().union(added)
+    token = current_tags.set(in_force)
     try:
-        yield every
+        yield in_force
     finally:
         current_tags.reset(token)
 
@@ -93,14 +93,14 @@ reloading: Final[list[bool]] = []
 
 
 class LoadingStopped(BaseException):
-    """A file that is loaded again called a flow or a task, or takes too long; nothing ran."""
+    """A reloaded file called a flow or a task, which was not run, or took too long."""
 
 
 def refuse(name: str) -> None:
-    """Stop the loading of the file that calls a flow or a task; a hook may call both.
+    """Stop a reloaded file that calls a flow or a task; a hook may call both.
 
     Raises:
-        LoadingStopped: this is not within a hook.
+        LoadingStopped: no hook is in force.
     """
     if current_hook.get() is None:
         raise LoadingStopped(f"it calls {name}, which is not run a second time")
@@ -108,7 +108,7 @@ def refuse(name: str) -> None:
 
 @contextmanager
 def without_runs() -> Iterator[None]:
-    """Let nothing but hooks call a flow or a task within the block, in any thread."""
+    """Allow flows and tasks to be called by hooks only within the block, in all threads."""
     reloading.append(True)
     try:
         yield

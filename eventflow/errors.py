@@ -1,4 +1,4 @@
-"""Every error that eventflow raises, each built from data and saying what to do.
+"""Every error that eventflow raises; each message names the values and what to do.
 
 BaseException
 ├── SystemExit
@@ -78,14 +78,14 @@ __all__ = [
 
 
 class EventflowError(Exception):
-    """The root of every ordinary error of eventflow."""
+    """The base class of every ordinary error of eventflow."""
 
 
 class TerminationSignal(SystemExit):
     """The process was asked to end (SIGTERM).
 
-    A `SystemExit`, so that a program which lets it pass ends quietly with the status a shell
-    gives for the signal: 143 for SIGTERM.
+    A `SystemExit`, so that a program that does not catch it exits without a traceback, with the
+    status that a shell reports for the signal: 143 for SIGTERM.
     """
 
     def __init__(self, signum: int = 15) -> None:
@@ -117,7 +117,7 @@ class UnfinishedRun(RunError):
 
 
 class IllegalTransition(EventflowError):
-    """A run was told to enter a state that its present state does not lead to."""
+    """A run cannot enter that state from its present one."""
 
     def __init__(self, run: str, present: str, wanted: str, legal: Iterable[str]) -> None:
         super().__init__(
@@ -210,7 +210,7 @@ class MappingLengthMismatch(MappingError):
 
 
 class CacheKeyError(EventflowError):
-    """A `cache_key_fn` gave something that cannot be a key, or raised."""
+    """A `cache_key_fn` returned something that cannot be a key, or raised."""
 
     def __init__(self, name: str, reason: str) -> None:
         super().__init__(
@@ -236,7 +236,7 @@ class HookTimeout(EventflowError):
 
 
 class ConfigurationError(EventflowError):
-    """Something about the surroundings must be put right before eventflow can go on."""
+    """The configuration of the environment is wrong, and eventflow cannot go on."""
 
 
 class SettingError(ConfigurationError):
@@ -277,7 +277,7 @@ class BlockNotFoundError(BlockError, ValueError):
     def __init__(self, slug: str, name: str, existing: Sequence[str]) -> None:
         near = difflib.get_close_matches(name, existing, n=1)
         meant = f" Did you mean {near[0]!r}?" if near else ""
-        known = ", ".join(repr(one) for one in existing) or "none"
+        known = ", ".join(map(repr, existing)) or "none"
         super().__init__(
             f"There is no block {name!r} of type {slug!r}.{meant} "
             f"Saved blocks of that type: {known}."
@@ -294,7 +294,7 @@ class BlockTypeError(BlockError, TypeError):
 
 
 class BlockExistsError(BlockError, ValueError):
-    """A block of that name is there already."""
+    """A block of that name exists already."""
 
     def __init__(self, slug: str, name: str) -> None:
         super().__init__(

@@ -285,7 +285,7 @@ def transition_event(fact: Transition) -> StateTransition:
         "root_flow_run_id": run.root_flow_run_id,
         "from_state": None if from_state is None else from_state.detached(),
         "to_state": to_state.detached(),
-        "tags": run.labels,
+        "tags": run.tag_set,
         "run_count": fact.run_count,
         "sequence": fact.sequence,
     }

@@ -1,4 +1,4 @@
-"""Loggers that know their run: structlog in front, the standard library's `logging` behind."""
+"""Loggers bound to a run: structlog in front, the standard library's `logging` behind."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ _task_runs: Final = get_logger("task_runs")
 
 
 def flow_run_logger(flow_run: FlowRun, flow: Any = None, **context: Any) -> Logger:
-    """Give a logger that says which flow run speaks."""
+    """Return a logger that is bound to a flow run."""
     flow_name = flow_run.flow_name if flow is None else flow.name
 
     return _flow_runs.bind(
@@ -48,7 +48,7 @@ def flow_run_logger(flow_run: FlowRun, flow: Any = None, **context: Any) -> Logg
 
 
 def task_run_logger(task_run: TaskRun, task: Any = None, **context: Any) -> Logger:
-    """Give a logger that says which task run speaks."""
+    """Return a logger that is bound to a task run."""
     task_name = task_run.task_name if task is None else task.name
     flow_run_id = None if task_run.flow_run_id is None else str(task_run.flow_run_id)
 
@@ -62,7 +62,7 @@ def task_run_logger(task_run: TaskRun, task: Any = None, **context: Any) -> Logg
 
 
 def run_logger(run: Run) -> Logger:
-    """Give the logger of a run of either type."""
+    """Return the logger of a run of either type."""
     return task_run_logger(run) if isinstance(run, TaskRun) else flow_run_logger(_flow(run))
 
 
@@ -74,30 +74,30 @@ def _flow(run: Run) -> FlowRun:
 
 
 def get_run_logger(**context: Any) -> Logger:
-    """Give the logger of the run that is executing here, in bodies and in hooks.
+    """Return the logger of the run in force, in bodies and in hooks.
 
     Raises:
-        MissingContextError: no flow or task is running here.
+        MissingContextError: no flow or task is running running.
     """
-    here = current_run.get()
-    if here is None:
+    running = current_run.get()
+    if running is None:
         raise MissingContextError(
             "get_run_logger()", "Use logging.getLogger() outside of flows and tasks."
         )
-    logger = run_logger(here.run)
+    logger = run_logger(running.run)
 
     return logger.bind(**context) if context else logger
 
 
-# What `print` was before, once `take_prints` has been called.
+# The built-in `print`, once `take_prints` has replaced it.
 _print: Final[list[Callable[..., None]]] = []
 _printing: Final = threading.local()
 
 
 def take_prints() -> None:
-    """Have `print` ask from now on whether the run in force wants its prints logged.
+    """Replace `print` by one that logs where the run in force has `log_prints`.
 
-    Only bodies of runs with `log_prints` are concerned, and only prints without a `file=`.
+    It logs in bodies only, not in hooks, and only what is printed without a `file=`.
     """
     with _lock:
         if not _print:
@@ -107,26 +107,26 @@ def take_prints() -> None:
 
 @functools.wraps(print)
 def _print_or_log(*values: object, sep: str | None = None, **options: Any) -> None:
-    here = current_run.get()
+    running = current_run.get()
     if (
-        here is None
-        or not here.log_prints
+        running is None
+        or not running.log_prints
         or current_hook.get() is not None
         or options.get("file") is not None
         or getattr(_printing, "now", False)
     ):
         _print[0](*values, sep=sep, **options)
         return
-    # A handler may print, too.
+    # A handler may itself print.
     _printing.now = True
     try:
-        run_logger(here.run).info((" " if sep is None else sep).join(map(str, values)))
+        run_logger(running.run).info((" " if sep is None else sep).join(map(str, values)))
     finally:
         _printing.now = False
 
 
 class _Handler(logging.StreamHandler[Any]):
-    """Writes to the present stderr, unless the program has set up logging itself."""
+    """Writes to the present stderr, unless the program has configured logging itself."""
 
     def __init__(self) -> None:
         super().__init__(sys.stderr)
@@ -161,19 +161,19 @@ _LEVELS: Final = {
 _RUN_COLUMN: Final = 24
 
 TRACE: Final = "trace"
-"""The logger of `eventflow.tracing`, whose messages say all that a person wants to know."""
+"""The logger of `eventflow.tracing`, whose messages need no context for people."""
 
-_SAID: Final = frozenset(
+_NOT_SHOWN: Final = frozenset(
     {
         "timestamp", "level", "logger", "event", "exception", "stack",
         "flow_name", "flow_run_name", "flow_run_id", "task_name", "task_run_name", "task_run_id",
     }
 )  # fmt: skip
-"""What a line for people says in other words, or leaves to machines."""
+"""The keys that a line for people shows in another form, or not at all."""
 
 
 def _line(event: MutableMapping[str, Any], *, colours: bool) -> str:
-    """Write a line for people: time, level, run, message, and what the user has bound."""
+    """Format a line for people: time, level, run, message, and what the user has bound."""
 
     def styled(text: str, style: str) -> str:
         return f"{style}{text}{_PLAIN}" if colours else text
@@ -186,11 +186,11 @@ def _line(event: MutableMapping[str, Any], *, colours: bool) -> str:
     if run := _run_named_in(event):
         parts.append(styled(f"{run:<{_RUN_COLUMN}}", _CYAN))
     parts.append(str(event["event"]))
-    more = {} if event["logger"] == f"eventflow.{TRACE}" else event
+    context = {} if event["logger"] == f"eventflow.{TRACE}" else event
     parts += [
         f"{styled(f'{key}=', _DIM)}{value if isinstance(value, str) else repr(value)}"
-        for key, value in more.items()
-        if key not in _SAID
+        for key, value in context.items()
+        if key not in _NOT_SHOWN
     ]
     blocks = [event[key] for key in ("stack", "exception") if event.get(key)]
 
@@ -210,7 +210,7 @@ def _run_named_in(event: MutableMapping[str, Any]) -> str:
 
 
 def for_people() -> bool:
-    """Say whether logs are lines for people, and not JSON: by the setting, else by the output."""
+    """Return whether logs are lines for people, not JSON: by the setting, else by the output."""
     chosen = EVENTFLOW_LOG_FORMAT.value()
 
     return chosen == "console" or (chosen == "auto" and sys.stderr.isatty())
@@ -232,7 +232,7 @@ def _formatter() -> logging.Formatter:
             lambda _logger, _method, event: _line(event, colours=colours),
         ]
     else:
-        # Flat on purpose: a traceback is one string, as any collector of logs can take it.
+        # A traceback is one string, not nested JSON, so that any log collector can read it.
         steps += [
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             structlog.processors.JSONRenderer(default=str, ensure_ascii=False),
@@ -245,11 +245,11 @@ def configure() -> None:
     """Show what is logged under `eventflow` on stderr, as the settings say.
 
     Coloured lines on a terminal, JSON lines otherwise, or as EVENTFLOW_LOG_FORMAT says. Does
-    nothing where the program has set up logging itself. May be called again to take up changed
-    settings.
+    nothing where the program has configured logging itself. May be called again after the
+    settings have changed.
     """
     logger = logging.getLogger("eventflow")
-    for handler in [one for one in logger.handlers if isinstance(one, _Handler)]:
+    for handler in [old for old in logger.handlers if isinstance(old, _Handler)]:
         logger.removeHandler(handler)
     if not logger.handlers:
         logger.addHandler(_Handler())

@@ -1,4 +1,4 @@
-"""When a failed attempt is tried again, and after how long."""
+"""Retry policies: how often a failed attempt is tried again, and after which delays."""
 
 from __future__ import annotations
 
@@ -40,9 +40,9 @@ class RetryPolicy:
         return cls(count, _spread(delays(count) if callable(delays) else delays), jitter)
 
     def delay(self, attempt: int) -> float:
-        """Give the seconds to wait after the attempt of that number, counted from 1.
+        """Return the seconds to wait after the attempt of that number, counted from 1.
 
-        A list shorter than the retries goes on with its last entry. Jitter only ever lengthens
+        If there are fewer delays than retries, the last one is repeated. Jitter only ever lengthens
         a delay, by up to `jitter_factor` times itself.
         """
         if not self.delays:
@@ -55,9 +55,9 @@ class RetryPolicy:
 def _spread(delays: Any) -> tuple[float, ...]:
     if delays is None:
         return ()
-    # A string is looked at as one, not by its letters.
-    one = isinstance(delays, str) or not isinstance(delays, Iterable)
-    numbers = (delays,) if one else tuple(delays)
+    # A string is refused as a whole, not letter by letter.
+    is_single = isinstance(delays, str) or not isinstance(delays, Iterable)
+    numbers = (delays,) if is_single else tuple(delays)
 
     return tuple(_checked("retry_delay_seconds", number) for number in numbers)
 

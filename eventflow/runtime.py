@@ -1,4 +1,4 @@
-"""Facts about the run that is executing here, by attribute; None or empty outside a run."""
+"""Facts about the run and the hook in force, by attribute; None or empty without one."""
 
 from __future__ import annotations
 
@@ -136,15 +136,15 @@ class _HookFacts:
         return 0 if context is None else context.attempt
 
     def transaction(self) -> AbstractContextManager[Any]:
-        """Give a connection to the journal, for work that must happen exactly once.
+        """Return a connection to the journal, for work that must happen exactly once.
 
         A `sqlite3` or `psycopg` connection in a transaction: what the hook writes there is
         committed at the end of the block together with the acknowledgement of the hook, or neither
-        is. It must be the last that the hook does, and short: in SQLite everyone else waits. Do
-        not commit or roll back yourself.
+        is. It must be the last thing that the hook does, and short: SQLite blocks other writers
+        meanwhile. Do not commit or roll back yourself.
 
         Raises:
-            MissingContextError: no hook is running here.
+            MissingContextError: no hook is in force.
             JournalError: nothing is journalled (EVENTFLOW_DURABILITY is off), the journal cannot be
                 used, or the hook is acknowledged already.
         """

@@ -1,4 +1,4 @@
-"""What a run can be in: state types, states, their constructors and the legal transitions."""
+"""States: their types, their constructors and the legal transitions between them."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ R = TypeVar("R")
 
 
 class StateType(StrEnum):
-    """The nine kinds of state; every state is of one of them, whatever its name."""
+    """The nine types of state; every state has one of them, whatever its name."""
 
     SCHEDULED = "SCHEDULED"
     PENDING = "PENDING"
@@ -59,7 +59,7 @@ class StateType(StrEnum):
     PAUSED = "PAUSED"
     CANCELLING = "CANCELLING"
 
-    # Taken at every publish: Enum's own is a Python function, the string's is not, and is equal.
+    # Called at every publish: that of Enum is a Python function, that of str is not.
     __hash__ = str.__hash__
 
 
@@ -76,7 +76,7 @@ TERMINAL: Final = frozenset(
 
 
 class State(Deferred, Generic[R], frozen=True):
-    """One thing a run was, is or will be: a type, a name and when it began.
+    """A state of a run: a type, a name and when it was entered.
 
     `State(type=StateType.FAILED)` is enough; name, id and timestamp follow. `data` is the live
     result or exception; it stays in the process and is never serialised.
@@ -99,7 +99,7 @@ class State(Deferred, Generic[R], frozen=True):
         return f"{self.name}({self.message!r}{kind})" if self.message else f"{self.name}()"
 
     def result(self, raise_on_failure: bool = True) -> R:  # noqa: FBT001, FBT002 - as in Prefect
-        """Give the run's result.
+        """Return the run's result.
 
         With `raise_on_failure=False` an exception is returned instead of raised.
 
@@ -130,7 +130,7 @@ class State(Deferred, Generic[R], frozen=True):
         return error
 
     def detached(self) -> Self:
-        """Give this state without its live data: what an event may carry."""
+        """Return this state without its live data, as an event holds it."""
         if self.data is None:
             return self
         error = self.error
@@ -176,12 +176,12 @@ class State(Deferred, Generic[R], frozen=True):
 
     @property
     def is_paused(self) -> bool:
-        """Whether the run stands still until someone resumes it."""
+        """Whether the run is paused until it is resumed."""
         return self.type is StateType.PAUSED
 
     @property
     def is_cancelling(self) -> bool:
-        """Whether the run has been told to stop and is closing down."""
+        """Whether the run is being cancelled and has not ended."""
         return self.type is StateType.CANCELLING
 
     @property
@@ -193,7 +193,7 @@ class State(Deferred, Generic[R], frozen=True):
 if TYPE_CHECKING:
     AnyState = State[Any]
 else:
-    # Parametrising a generic model makes another class, which plain states are no instances of.
+    # `State[Any]` is another class at run time, of which plain states are no instances.
     AnyState = State
 
 _TITLES: Final = {kind: kind.value.capitalize() for kind in StateType}
@@ -220,12 +220,14 @@ def _made(
     error: ErrorInfo | None = None,
 ) -> AnyState:
     if type(name) is str and (message is None or type(message) is str):
-        return stated(kind, name, message, data, error, key=new_id(), timestamp=datetime.now(UTC))
+        return make_state(
+            kind, name, message, data, error, key=new_id(), timestamp=datetime.now(UTC)
+        )
 
     return State(type=kind, name=name, message=message, error=error, data=data)
 
 
-def stated(
+def make_state(
     kind: StateType,
     name: str,
     message: str | None,
@@ -251,18 +253,18 @@ def stated(
 
 def _ended(kind: StateType, name: str, message: str | None, data: Any) -> AnyState:
     error = ErrorInfo.of(data) if isinstance(data, BaseException) else None
-    told = printable(message) if isinstance(message, str) else message
+    text = printable(message) if isinstance(message, str) else message
 
-    return _made(kind, name, told, data, error)
+    return _made(kind, name, text, data, error)
 
 
 def Scheduled(*, name: str = "Scheduled", message: str | None = None) -> AnyState:
-    """The run waits for its time."""
+    """The run is waiting for its scheduled time."""
     return _made(StateType.SCHEDULED, name, message)
 
 
 def Late(*, message: str | None = None) -> AnyState:
-    """The run's time has passed and it has not begun."""
+    """The run's scheduled time has passed and it has not begun."""
     return Scheduled(name="Late", message=message)
 
 
@@ -292,7 +294,7 @@ def Retrying(*, message: str | None = None) -> AnyState:
 
 
 def Completed(*, name: str = "Completed", message: str | None = None, data: Any = None) -> AnyState:
-    """The run ended well; `data` is its result."""
+    """The run completed; `data` is its result."""
     return _made(COMPLETED, name, message, data)
 
 
@@ -322,7 +324,7 @@ def Crashed(*, name: str = "Crashed", message: str | None = None, data: Any = No
 
 
 def Cancelling(*, name: str = "Cancelling", message: str | None = None) -> AnyState:
-    """The run has been told to stop."""
+    """The run is being cancelled."""
     return _made(StateType.CANCELLING, name, message)
 
 
@@ -332,12 +334,12 @@ def Cancelled(*, name: str = "Cancelled", message: str | None = None) -> AnyStat
 
 
 def Paused(*, name: str = "Paused", message: str | None = None) -> AnyState:
-    """The run stands still until someone resumes it."""
+    """The run is paused until it is resumed."""
     return _made(StateType.PAUSED, name, message)
 
 
 def Suspended(*, message: str | None = None) -> AnyState:
-    """The run stands still and holds no process."""
+    """The run is paused, and no process executes it."""
     return Paused(name="Suspended", message=message)
 
 
@@ -345,12 +347,12 @@ KNOWN_NAMES: Final = frozenset(
     {*_TITLES.values(), "Late", "AwaitingRetry", "Retrying", "Cached"}
     | {"RolledBack", "TimedOut", "NotReady", "Suspended"}
 )
-"""The names that eventflow itself gives to states; a user's own may be any other."""
+"""The names of eventflow's own states; a user may choose any other."""
 
 
 def _legal() -> dict[StateType | None, frozenset[StateType]]:
     kind = StateType
-    # Whatever a run is doing, it can break, be broken off, or be told to stop.
+    # From every state a run can fail, crash or be cancelled.
     always = {kind.FAILED, kind.CRASHED, kind.CANCELLING}
     onward = {
         kind.SCHEDULED: {kind.PENDING, kind.RUNNING, kind.SCHEDULED, kind.PAUSED},
@@ -373,18 +375,18 @@ LEGAL: Final = MappingProxyType(_legal())
 
 
 def aggregate(states: Iterable[AnyState], data: Any = None) -> AnyState:
-    """Sum up several ended runs: all completed, any cancelled, else failed.
+    """Combine the states of several ended runs: all completed, any cancelled, else failed.
 
-    A failed sum carries the first failure's exception as its data.
+    A failed state has the first failure's exception as its data.
     """
     states = list(states)
-    done = sum(state.is_completed for state in states)
-    if done == len(states):
+    completed = sum(state.is_completed for state in states)
+    if completed == len(states):
         return Completed(message="All states completed.", data=data)
 
-    tally = f"{len(states) - done} of {len(states)} states did not complete."
+    summary = f"{len(states) - completed} of {len(states)} states did not complete."
     if any(state.is_cancelled or state.is_cancelling for state in states):
-        return Cancelled(message=tally)
+        return Cancelled(message=summary)
     first = next(state for state in states if not state.is_completed)
 
-    return Failed(message=tally, data=first.result(raise_on_failure=False))
+    return Failed(message=summary, data=first.result(raise_on_failure=False))

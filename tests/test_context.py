@@ -17,7 +17,7 @@ pytestmark = pytest.mark.usefixtures("eventflow_isolated")
 
 
 def test_outside_of_a_run() -> None:
-    """Outside of a run there is no context, and the error says so."""
+    """Outside of a run there is no context, and reading it is an error."""
     with pytest.raises(MissingContextError, match=r"get_run_context\(\) needs a run"):
         get_run_context()
 
@@ -45,10 +45,10 @@ def test_inside_of_a_run() -> None:
 
 
 def test_threads() -> None:
-    """A thread started by hand has no run, unless it is given the context."""
+    """A new thread has no run, unless it is started with the context."""
     seen: list[Any] = []
 
-    def look() -> None:
+    def note() -> None:
         try:
             seen.append(get_run_context().definition.name)
         except MissingContextError:
@@ -57,11 +57,11 @@ def test_threads() -> None:
     @flow
     def main() -> None:
         context = contextvars.copy_context()
-        for target in (look, lambda: context.run(look)):
+        for target in (note, lambda: context.run(note)):
             thread = threading.Thread(target=target)
             thread.start()
             thread.join()
-        asyncio.run(asyncio.to_thread(look))
+        asyncio.run(asyncio.to_thread(note))
 
     main()
     assert seen == [None, "main", "main"]

@@ -1,4 +1,4 @@
-"""Errors say what was wrong, with what value, and what to do; and they form one tree."""
+"""Errors: their messages, which name the values and what to do, and their tree."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ def test_the_tree(kind: type[BaseException]) -> None:
         assert issubclass(kind, EventflowError)
 
 
-def test_nothing_is_left_out() -> None:
+def test_every_error_is_exported() -> None:
     """Every exception of the module is in its `__all__`, which is sorted."""
-    found = {
+    defined = {
         name
         for name, value in vars(errors).items()
         if inspect.isclass(value) and issubclass(value, BaseException)
     }
-    assert sorted(found) == sorted(errors.__all__)
+    assert sorted(defined) == sorted(errors.__all__)
 
 
 def test_termination() -> None:
@@ -91,7 +91,7 @@ def test_messages(error: Exception, message: str) -> None:
     assert str(error) == message
 
 
-def test_plain_errors_travel() -> None:
+def test_plain_errors_can_be_pickled() -> None:
     """An error of a run can be pickled, as to another process."""
     for kind in (errors.FailedRun, errors.CrashedRun, errors.CancelledRun, errors.UnfinishedRun):
         again = pickle.loads(pickle.dumps(kind("why")))

@@ -328,7 +328,7 @@ def test_a_forked_process_waits_for_no_thread_of_its_parent(lock: str) -> None:
         from eventflow.eventbus import subscriptions
         from eventflow.interrupts import masks, scopes
         from eventflow.owners import locks
-        from eventflow.interrupts.portals import background as flow_portal
+        from eventflow.interrupts.portals import background_portal as flow_portal
 
         @task(cache_key_fn=lambda *_: "one")
         def once(): return 1

@@ -1,4 +1,4 @@
-"""Loggers that know their run: in bodies, hooks, tasks and threads, through plain `logging`."""
+"""Loggers of runs: in bodies, hooks, tasks and threads, through the standard `logging`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ import threading
 from typing import Any
 
 import pytest
-import structlog
 
 from eventflow import flow, flow_run_logger, get_run_logger, task, task_run_logger
 from eventflow.errors import MissingContextError
@@ -23,8 +22,8 @@ def every_level(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("DEBUG", "eventflow")
 
 
-def said(caplog: pytest.LogCaptureFixture) -> list[tuple[str, str | None]]:
-    """Give each message with the name of the definition that spoke."""
+def logged(caplog: pytest.LogCaptureFixture) -> list[tuple[str, str | None]]:
+    """Return each message with the name of the definition that logged it."""
     return [
         (record.message, getattr(record, "task_name", None) or getattr(record, "flow_name", None))
         for record in caplog.records
@@ -33,7 +32,7 @@ def said(caplog: pytest.LogCaptureFixture) -> list[tuple[str, str | None]]:
 
 
 def test_everywhere_in_a_run(caplog: pytest.LogCaptureFixture) -> None:
-    """Bodies, hooks, tasks, submitted tasks and threads with the context speak as their run."""
+    """Bodies, hooks, tasks, submitted tasks and threads with the context log as their run."""
 
     def hook(definition: Any, run: Any, state: Any) -> None:
         get_run_logger().info("hook")
@@ -62,7 +61,7 @@ def test_everywhere_in_a_run(caplog: pytest.LogCaptureFixture) -> None:
         thread.join()
 
     main()
-    assert said(caplog) == [
+    assert logged(caplog) == [
         ("flow", "main"),
         ("task one of 2", "inner"),
         ("hook", "inner"),
@@ -80,13 +79,13 @@ def test_everywhere_in_a_run(caplog: pytest.LogCaptureFixture) -> None:
 
 
 def test_outside_of_a_run() -> None:
-    """Outside of a run the error says what to use instead."""
+    """Outside of a run the error names what to use instead."""
     with pytest.raises(MissingContextError, match=r"Use logging\.getLogger\(\) outside"):
         get_run_logger()
 
 
 def test_loggers_of_given_runs(caplog: pytest.LogCaptureFixture) -> None:
-    """A logger can be made for a run at hand, with its definition or without."""
+    """A logger can be made for a given run, with its definition or without."""
     runs: list[Any] = []
 
     @task(on_completion=[lambda task, run, state: runs.append(run)])
@@ -105,7 +104,7 @@ def test_loggers_of_given_runs(caplog: pytest.LogCaptureFixture) -> None:
     flow_run_logger(of_flow, main).info("3")
     flow_run_logger(of_flow).info("4")
     run_logger(of_task).info("5")
-    assert said(caplog) == [
+    assert logged(caplog) == [
         *(("1", "inner"), ("2", "inner")),
         *(("3", "main"), ("4", "main")),
         ("5", "inner"),
@@ -115,71 +114,8 @@ def test_loggers_of_given_runs(caplog: pytest.LogCaptureFixture) -> None:
         run_logger("no run")  # type: ignore[arg-type]
 
 
-def test_reserved_keys(caplog: pytest.LogCaptureFixture) -> None:
-    """Keys that `logging` keeps for itself get a trailing underscore."""
-
-    @flow
-    def main() -> None:
-        get_run_logger().info("m", name="n", message="x", args=1, msg=2, asctime=3, module="mod")
-
-    main()
-    (record,) = (one for one in caplog.records if one.msg == "m")
-    assert record.name == "eventflow.flow_runs"
-    assert (record.name_, record.message_, record.args_) == ("n", "x", 1)  # type: ignore[attr-defined]
-    assert (record.msg_, record.asctime_, record.module_) == (2, 3, "mod")  # type: ignore[attr-defined]
-
-
-def test_exceptions(caplog: pytest.LogCaptureFixture) -> None:
-    """`exception` brings the traceback along, and per cent signs are just that."""
-
-    @flow
-    def main() -> None:
-        try:
-            raise ValueError("inner")
-        except ValueError:
-            get_run_logger().exception("100% broken")
-
-    main()
-    assert "100% broken" in caplog.text
-    assert "ValueError: inner" in caplog.text
-
-
-def test_levels_below_the_set_one_cost_nothing(caplog: pytest.LogCaptureFixture) -> None:
-    """What is below the level is dropped before it is formatted."""
-    caplog.set_level("ERROR", "eventflow")
-
-    class Loud:
-        def __str__(self) -> str:
-            raise AssertionError
-
-    @flow
-    def main() -> None:
-        get_run_logger().info("%s", Loud())
-
-    main()
-    assert said(caplog) == []
-
-
-def test_structlogs_own_configuration_is_left_alone() -> None:
-    """A program's structlog configuration is neither changed nor used."""
-    structlog.configure(processors=[lambda *given: str(1 / 0)])
-    before = structlog.get_config()
-    try:
-
-        @flow
-        def main() -> None:
-            get_run_logger().info("not touched")
-
-        main()
-        assert structlog.get_config() == before
-    finally:
-        structlog.reset_defaults()
-    main()
-    assert not structlog.is_configured()
-
-
 def test_async_runs_at_once(caplog: pytest.LogCaptureFixture) -> None:
-    """Runs that take turns on a loop each speak for themselves."""
+    """Each of several runs on a loop logs as itself."""
 
     @flow(flow_run_name="run-{number}")
     async def main(number: int) -> None:

@@ -26,14 +26,14 @@ from eventflow.retries import RetryPolicy, exponential_backoff
     ],
 )
 def test_delays_in_every_form(delays: Any, expected: list[float]) -> None:
-    """A number, a list whose last entry goes on, or a function of the count."""
+    """A number, a list whose last entry is repeated, or a function of the count."""
     policy = RetryPolicy.of(3, delays, None)
 
     assert [policy.delay(attempt) for attempt in (1, 2, 3)] == expected
 
 
 def test_no_retries_are_the_default() -> None:
-    """None everywhere means: not again."""
+    """Without options nothing is retried."""
     assert RetryPolicy.of(None, None, None) == RetryPolicy()
 
 
@@ -46,7 +46,7 @@ def test_jitter_only_lengthens(factor: float, delay: float) -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "error", "said"),
+    ("arguments", "error", "message"),
     [
         ((-1, None, None), ValueError, "retries must be 0 or more, but is -1"),
         (("3", None, None), TypeError, "retries must be a whole number, but is '3'"),
@@ -61,7 +61,7 @@ def test_jitter_only_lengthens(factor: float, delay: float) -> None:
         ((1, 1, "a"), TypeError, "retry_jitter_factor must be a number"),
     ],
 )
-def test_wrong_options_say_so(arguments: Any, error: type[Exception], said: str) -> None:
-    """The message has the option, the value and what is allowed."""
-    with pytest.raises(error, match=said):
+def test_wrong_options_are_refused(arguments: Any, error: type[Exception], message: str) -> None:
+    """The message names the option, the value and what is allowed."""
+    with pytest.raises(error, match=message):
         RetryPolicy.of(*arguments)

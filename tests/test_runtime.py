@@ -47,7 +47,7 @@ def test_inside_of_runs() -> None:
     def main(day: str = "monday") -> Any:
         return facts(runtime.flow_run, "flow_name"), inner.submit(3).result(), sub()
 
-    with temporary_settings({EVENTFLOW_API_URL: "http://here:1"}):
+    with temporary_settings({EVENTFLOW_API_URL: "http://host:1"}):
         of_flow, (of_task, around), of_sub = main()
     assert of_flow["name"] == "named"
     assert of_flow["flow_name"] == "main"
@@ -56,7 +56,7 @@ def test_inside_of_runs() -> None:
     assert of_flow["parent_flow_run_id"] is None
     assert of_flow["root_flow_run_id"] == of_flow["id"]
     assert of_flow["scheduled_start_time"] is not None
-    assert of_flow["ui_url"].startswith("http://here:1")
+    assert of_flow["ui_url"].startswith("http://host:1")
     assert of_flow["ui_url"].endswith(of_flow["id"])
     assert around == of_flow
     assert (of_task["task_name"], of_task["tags"], of_task["parameters"]) == (
@@ -72,17 +72,17 @@ def test_in_hooks() -> None:
     """A hook sees the run it is called for, its delivery, and the attempt."""
     seen: list[Any] = []
 
-    def look(definition: Any, run: Any, state: Any) -> None:
+    def note(definition: Any, run: Any, state: Any) -> None:
         seen.append((runtime.flow_run.id == str(run.id), runtime.hook.delivery_id))
         seen.append(runtime.hook.attempt)
         if runtime.hook.attempt == 1:
             raise ValueError
 
-    flow(hooks=[Hook(look, state="Completed", retries=1)])(lambda: 1)()
-    (ours, delivery), first, (again, same), second = seen
-    assert ours
-    assert again
-    assert delivery == same
+    flow(hooks=[Hook(note, state="Completed", retries=1)])(lambda: 1)()
+    (is_same_run, delivery), first, (is_same_run_again, same_delivery), second = seen
+    assert is_same_run
+    assert is_same_run_again
+    assert delivery == same_delivery
     assert isinstance(delivery, str)
     assert (first, second) == (1, 2)
 
@@ -98,7 +98,7 @@ def test_a_task_without_a_flow() -> None:
 
 
 def test_parameters_cannot_be_changed_from_a_body() -> None:
-    """A body that changes what it was told changes nothing."""
+    """A body gets a copy of its parameters."""
 
     @flow
     def main(number: int = 1) -> Any:
@@ -109,24 +109,24 @@ def test_parameters_cannot_be_changed_from_a_body() -> None:
 
 
 def test_a_transaction_of_the_journal_is_a_hooks_own() -> None:
-    """Elsewhere there is none; without a journal there is none either."""
+    """Without a hook in force there is none, nor without a journal."""
     with pytest.raises(MissingContextError, match=r"runtime\.hook\.transaction\(\)"):
         runtime.hook.transaction()
-    told: list[str] = []
+    results: list[str] = []
 
-    def asks(*_: Any) -> None:
+    def writes(*_: Any) -> None:
         with runtime.hook.transaction() as connection:
             connection.execute("CREATE TABLE mine (what TEXT)")
-            told.append("written")
+            results.append("written")
 
-    def asks_in_vain(*_: Any) -> None:
+    def is_refused(*_: Any) -> None:
         with pytest.raises(JournalError, match="EVENTFLOW_DURABILITY is off"):
             runtime.hook.transaction()
-        told.append("refused")
+        results.append("refused")
 
-    flow(on_completion=[asks])(lambda: 1)()
+    flow(on_completion=[writes])(lambda: 1)()
     with temporary_settings({EVENTFLOW_DURABILITY: "off"}), isolated():
-        flow(on_completion=[asks_in_vain])(lambda: 1)()
-    assert told == ["written", "refused"]
+        flow(on_completion=[is_refused])(lambda: 1)()
+    assert results == ["written", "refused"]
     with pytest.raises(MissingContextError):
         flow(runtime.hook.transaction)()

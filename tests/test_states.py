@@ -56,7 +56,7 @@ def test_a_type_is_enough_to_make_a_state() -> None:
 
 @pytest.mark.parametrize(("name", "kind"), CONSTRUCTORS.items())
 def test_each_constructor_gives_its_state(name: str, kind: StateType) -> None:
-    """A constructor bears the name of the state it makes, which is a known name."""
+    """A constructor has the name of the state it makes, which is a known name."""
     state = getattr(states, name)(message="why")
 
     assert (state.name, state.type, state.message) == (name, kind, "why")
@@ -64,10 +64,10 @@ def test_each_constructor_gives_its_state(name: str, kind: StateType) -> None:
 
 
 def test_a_state_is_of_exactly_one_kind() -> None:
-    """Of the nine `is_` properties one holds; `is_final` goes with the terminal types."""
+    """One of the nine `is_` properties is true; `is_final` is that of the terminal types."""
     for kind in StateType:
         state: AnyState = State(type=kind)
-        holds = [one for one in StateType if getattr(state, f"is_{one.value.lower()}")]
+        holds = [each for each in StateType if getattr(state, f"is_{each.value.lower()}")]
         assert holds == [kind]
         assert state.is_final is (kind in TERMINAL)
 
@@ -81,15 +81,15 @@ def test_a_state_never_changes_and_can_be_a_key() -> None:
     assert {state: 1}[state] == 1
 
 
-def test_a_state_says_what_it_is() -> None:
-    """The text has the name, the message, and the type where the name does not tell it."""
+def test_the_text_of_a_state() -> None:
+    """The text has the name, the message, and the type where it is not that of the name."""
     assert str(Completed()) == "Completed()"
     assert str(Failed(message="no")) == "Failed('no')"
     assert str(Failed(name="Odd", message="no")) == "Odd('no', type=FAILED)"
 
 
-def test_a_result_is_given_or_its_error_raised() -> None:
-    """Each kind of state that is no success raises an error of its own."""
+def test_a_result_is_returned_or_its_error_raised() -> None:
+    """Each type of state but COMPLETED raises an error of its own."""
     problem = ValueError("no")
 
     assert Completed(data=3).result() == 3
@@ -109,13 +109,13 @@ def test_a_result_is_given_or_its_error_raised() -> None:
 
 
 def test_the_cause_of_a_crash_is_kept() -> None:
-    """What ended the run is the cause of the error that stands for it."""
+    """What ended the run is the cause of the error that its result raises."""
     exit_ = SystemExit(3)
 
     assert Crashed(data=exit_).result(raise_on_failure=False).__cause__ is exit_
 
 
-def test_every_state_that_is_not_final_can_break_off() -> None:
+def test_every_state_that_is_not_final_can_be_ended() -> None:
     """FAILED, CRASHED and CANCELLING can be entered from each; nothing follows a terminal type."""
     broken = {StateType.FAILED, StateType.CRASHED, StateType.CANCELLING}
     for kind in StateType:
@@ -126,7 +126,7 @@ def test_every_state_that_is_not_final_can_break_off() -> None:
     assert LEGAL[None] == {StateType.PENDING, StateType.SCHEDULED}
 
 
-def test_several_states_are_summed_up() -> None:
+def test_several_states_are_combined() -> None:
     """All completed, any cancelled, else failed with the first failure's exception."""
     problem = ValueError("no")
 
@@ -139,8 +139,8 @@ def test_several_states_are_summed_up() -> None:
     assert failed.message == "2 of 3 states did not complete."
 
 
-def test_what_an_event_carries_of_a_state_is_not_alive() -> None:
-    """A detached state has no data; an exception is described instead."""
+def test_a_detached_state_has_no_live_data() -> None:
+    """It has a description of an exception instead."""
     crashed: AnyState = State(type=StateType.CRASHED, data=KeyError("k"))
     plain = Completed()
 
@@ -152,7 +152,7 @@ def test_what_an_event_carries_of_a_state_is_not_alive() -> None:
 
 @given(st.text(alphabet=st.characters(codec=None)))
 def test_no_text_of_an_exception_breaks_its_state(text: str) -> None:
-    """A message that no encoding can write, as from a file's name, ends up in JSON all the same."""
+    """A message that cannot be encoded, as from a file's name, can be written as JSON."""
     state = Failed(message=text, data=ValueError(text))
 
     assert State.model_validate_json(state.model_dump_json()) == state.detached()

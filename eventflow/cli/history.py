@@ -84,7 +84,7 @@ class Past:
         facts: dict[str, object] = {
             "number": row.id.int,
             "name": row.name,
-            "labels": frozenset(row.tags),
+            "tag_set": frozenset(row.tags),
             "parameters": _parameters(row.parameters),
             "parent_run_id": row.parent_run_id,
             "flow_run_id": row.flow_run_id,

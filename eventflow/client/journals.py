@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Final
 from uuid import UUID
 
-from eventflow.interrupts.cancellation import elsewhere
+from eventflow.interrupts.cancellation import register_canceller
 from eventflow.journal import open_journal
 from eventflow.journal.contract import Journal
 from eventflow.settings import EVENTFLOW_DURABILITY, EVENTFLOW_JOURNAL_URL
@@ -67,4 +67,4 @@ def ask_cancel(run_id: UUID) -> bool:
 
 
 # `eventflow.cancel` looks here for runs that are not of this process.
-elsewhere(ask_cancel)
+register_canceller(ask_cancel)

@@ -12,7 +12,7 @@ from eventflow.engine.effects import TakenOver, shielded
 from eventflow.engine.invocation import Invocation
 from eventflow.engine.lifecycle import Lifecycle, lifecycle_of, run_to_end, throw
 from eventflow.engine.takeover import take_over
-from eventflow.interrupts.scopes import InterruptMask, live, on_overdue, thread_mask
+from eventflow.interrupts.scopes import InterruptMask, active_scopes, on_grace_expired, thread_mask
 from eventflow.interrupts.signals import cause, guard
 from eventflow.runs.lazy_states import LazyState
 from eventflow.runs.run import Transition
@@ -29,7 +29,7 @@ __all__ = [
 ]
 
 
-on_overdue(take_over)
+on_grace_expired(take_over)
 
 
 class Activation:
@@ -47,12 +47,12 @@ class Activation:
         mask.enter_engine()
         self._restore_signals = guard() if run.parent_run_id is None else None
         self._token: Token[RunContext | None] = current_run.set(invocation.context)
-        live[run.number] = run.cancel_scope
+        active_scopes[run.number] = run.cancel_scope
 
     def __exit__(self, *raised: object) -> None:
         run = self._invocation.run
         if run.cancel_scope.closed:
-            live.pop(run.number, None)
+            active_scopes.pop(run.number, None)
         _reset(self._token)
         try:
             if self._restore_signals is not None:
@@ -79,13 +79,13 @@ class AsyncActivation:
             self._mask.enter_task(self._task)
             self._restore_signals = guard()
         self._token: Token[RunContext | None] = current_run.set(self._invocation.context)
-        live[run.number] = run.cancel_scope
+        active_scopes[run.number] = run.cancel_scope
 
     def __exit__(self, *raised: object) -> None:
         cancel_scope = self._invocation.run.cancel_scope
         cancel_scope.end_task()
         if cancel_scope.closed:
-            live.pop(self._invocation.run.number, None)
+            active_scopes.pop(self._invocation.run.number, None)
         _reset(self._token)
         try:
             if self._restore_signals is not None:

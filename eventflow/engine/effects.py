@@ -12,9 +12,9 @@ from contextvars import copy_context
 from typing import Any, Final, TypeVar
 
 from eventflow.engine.invocation import Invocation
-from eventflow.interrupts.portals import background, running_loop, watchdog
+from eventflow.interrupts.portals import background_portal, running_loop, timer_portal
 from eventflow.interrupts.scopes import CancelScope
-from eventflow.interrupts.signals import notice
+from eventflow.interrupts.signals import note_asyncio_interrupt
 from eventflow.runners import TaskScope
 from eventflow.runs.futures import Future, wait
 
@@ -61,7 +61,7 @@ def timed(invocation: Invocation, seconds: float | None) -> Iterator[None]:
     timer = cancel_scope.start_timer()
     loop = running_loop()
     if loop is None or not invocation.definition.is_async:
-        cancel_timer: Callable[[], object] = watchdog.call_later(
+        cancel_timer: Callable[[], object] = timer_portal.call_later(
             seconds, lambda: cancel_scope.expire(timer)
         )
     else:
@@ -146,8 +146,8 @@ def _abandonable(
                 body.close()
                 raise
             except BaseException as error:
-                notice()
-                if cancel_scope.overdue:
+                note_asyncio_interrupt()
+                if cancel_scope.given_up:
                     with contextlib.suppress(Exception):  # the run has ended already
                         body.close()
                     raise
@@ -282,7 +282,7 @@ class CallFunction(Effect):
         """Call it; run a coroutine that it returns on the background loop."""
         result = self.function(*self.args)
         if inspect.iscoroutine(result):
-            return background.run(result)
+            return background_portal.run(result)
 
         return result
 

@@ -72,7 +72,7 @@ class _Closed(BaseException):
 def throw(lifecycle: Lifecycle, error: BaseException) -> Transition | Effect:
     """Throw what the last request raised into a lifecycle; return the next request."""
     if not isinstance(error, Exception):
-        thread_mask().dealing = error
+        thread_mask().in_flight = error
 
     return lifecycle.throw(_Closed(error) if isinstance(error, GeneratorExit) else error)
 
@@ -203,7 +203,7 @@ def _state_after_error(
     """Return the state in which a run ends when something else than its body raised."""
     error = _unwrapped(error)
     cancel_scope = invocation.run.cancel_scope
-    cancelled_by_others = cancel_scope.take_back()
+    cancelled_by_others = cancel_scope.uncancel_task()
     if cancel_scope.reason is CANCELLATION:
         if cancelled_by_others if isinstance(error, _STOPPED) else not isinstance(error, Exception):
             deferred.append(error)
@@ -293,7 +293,7 @@ def _state_after_stop(cancel_scope: CancelScope, final: LazyState) -> LazyState:
         return BuiltState(Cancelled(message="The run was cancelled."))
     # A body that ended despite its timeout, or its interrupt, was in time.
     cancel_scope.take_timeout()
-    cancel_scope.take_back()
+    cancel_scope.uncancel_task()
 
     return final
 
@@ -312,7 +312,7 @@ def _state_after_body_error(invocation: Invocation, error: BaseException) -> Lif
     if not isinstance(error, _STOPPED):
         raise error
     # The cause is the timeout, unless the task was cancelled from elsewhere as well.
-    cancelled_by_others = cancel_scope.reason is TIMEOUT and cancel_scope.take_back()
+    cancelled_by_others = cancel_scope.reason is TIMEOUT and cancel_scope.uncancel_task()
     state = None if cancelled_by_others else _timed_out(invocation)
     if state is None:
         raise error
@@ -340,7 +340,7 @@ def _timed_out(invocation: Invocation) -> LazyState | None:
     cancel_scope = invocation.run.cancel_scope
     if not cancel_scope.take_timeout():
         return None
-    cancel_scope.take_back()
+    cancel_scope.uncancel_task()
     seconds = invocation.definition.timeout_seconds
     message = f"The body did not end within its timeout of {seconds:g} s."
 

@@ -14,7 +14,7 @@ from eventflow.engine.effects import shielded
 from eventflow.engine.invocation import Invocation
 from eventflow.errors import MissingContextError
 from eventflow.interrupts.portals import running_loop
-from eventflow.interrupts.scopes import live, thread_mask
+from eventflow.interrupts.scopes import active_scopes, thread_mask
 from eventflow.logs import run_logger
 from eventflow.runners import TaskRunner, TaskScope
 from eventflow.runners.loop import spawn
@@ -56,7 +56,7 @@ def _submit(invocation: Invocation, scope: TaskScope) -> Future[Any]:
     future: Future[Any] = Future(run)
     invocation.future = future
     scope.add(future)
-    live[run.number] = run.cancel_scope
+    active_scopes[run.number] = run.cancel_scope
     token = current_run.set(invocation.context)
     try:
         pending_hooks = _enter_pending(invocation, scope)

@@ -15,7 +15,7 @@ from eventflow.interrupts.scopes import (
     GRACE_SECONDS,
     CancelScope,
     Interrupted,
-    live,
+    active_scopes,
     thread_mask,
 )
 from eventflow.logs import run_logger
@@ -52,7 +52,7 @@ class Takeover:
         self._invocation = invocation
         self._descendants = [scope.takeover for scope in descendants if scope.takeover is not None]
         self._body_ended = threading.Event()
-        self.overdue = False
+        self.given_up = False
         self._outcome: Future[LazyState] = Future()
         self._outcome.set_running_or_notify_cancel()
 
@@ -75,7 +75,7 @@ class Takeover:
             )
         except BaseException as error:  # noqa: BLE001 - raised by the body's own driver
             self._outcome.set_exception(error)
-        live.pop(invocation.run.number, None)
+        active_scopes.pop(invocation.run.number, None)
         if invocation.future is not None:
             invocation.future.finish()
         while not self._body_ended.wait(REINTERRUPT_SECONDS):
@@ -97,7 +97,7 @@ class Takeover:
     def wait_for_body(self) -> bool:
         """Wait for the body until its time is over; return whether it has ended."""
         cancel_scope = self._invocation.run.cancel_scope
-        until = cancel_scope.asked + EVENTFLOW_CANCEL_SECONDS.value()
+        until = cancel_scope.cancelled_at + EVENTFLOW_CANCEL_SECONDS.value()
         ended = self._body_ended.wait(max(0.0, until - monotonic()))
         for takeover in self._descendants:
             takeover.wait()
@@ -105,7 +105,7 @@ class Takeover:
             # It may have waited for the descendants, which have been abandoned just now.
             ended = self._body_ended.wait(GRACE_SECONDS)
         if not ended:
-            self.overdue = True
+            self.given_up = True
             cancel_scope.reinterrupt()
 
         return ended

@@ -12,7 +12,7 @@ from typing import Any, Final, Literal, TypeAlias
 
 from eventflow.events import Event
 from eventflow.interrupts.portals import running_loop
-from eventflow.interrupts.scopes import Bell, wait
+from eventflow.interrupts.scopes import Wakeup, wait
 
 __all__ = ["EventStream", "Mailbox", "Overflow", "check_policy", "in_listener"]
 
@@ -118,7 +118,7 @@ class Mailbox:
         """Block a publisher in another thread until there is room again."""
         if running_loop() is not None or in_listener.get():
             return
-        room = Bell()
+        room = Wakeup()
         if self._add_waiter(room.set):
             while self._loop.is_running() and not wait(room, POLL_SECONDS):
                 pass

@@ -15,7 +15,7 @@ from typing import Any, Final, TypeAlias, cast
 from eventflow.eventbus.mailbox import Mailbox, Overflow, in_listener
 from eventflow.eventbus.subscriptions import Listener
 from eventflow.events import Event
-from eventflow.interrupts.portals import background, running_loop
+from eventflow.interrupts.portals import background_portal, running_loop
 from eventflow.primitives.callables import is_async, qualified_name
 from eventflow.primitives.forks import in_children
 
@@ -190,7 +190,7 @@ class QueuedReceiver:
             if self._mailbox is None:
                 if self._loop is None:
                     _on_background_loop.add(self)
-                loop = self._loop or background.loop
+                loop = self._loop or background_portal.loop
                 self._mailbox = Mailbox(loop, self._size, self._overflow)
                 self._start_task(loop, self._mailbox)
 
@@ -299,7 +299,7 @@ def _ends_task(error: BaseException) -> bool:
         return task is None or task.cancelling() > 0
     # An exit ends the user's own loop, as it does from any task; the background loop is shared.
     if isinstance(error, KeyboardInterrupt | SystemExit):
-        return not background.is_here
+        return not background_portal.is_here
 
     return isinstance(error, GeneratorExit)
 

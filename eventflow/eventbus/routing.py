@@ -185,7 +185,7 @@ class Router:
             cached = fact.run.routes = self._of_definition(fact.run.definition.origin)
         if not cached.declared and not self._topics:
             return NO_ROUTE
-        to_state, from_state = fact.entered, fact.left
+        to_state, from_state = fact.entered, fact.previous
         key: _Key = (to_state.name, to_state.type)
         if from_state is not None and self._from_states_watched:
             key += (from_state.name, from_state.type)

@@ -17,7 +17,7 @@ from eventflow.eventbus.bus import EventBus, current_bus
 from eventflow.events import HookDeadLettered, HookFailed, HookOutcome, HookSucceeded, fact
 from eventflow.hooks.declaration import Hook
 from eventflow.hooks.ledger import DEAD, DELIVERED, FAILED, RUNNING, DeliveryStatus, Ledger
-from eventflow.interrupts.portals import background, running_loop
+from eventflow.interrupts.portals import background_portal, running_loop
 from eventflow.interrupts.scopes import Interrupted
 from eventflow.logs import run_logger
 from eventflow.primitives.ids import delivery_id
@@ -128,7 +128,7 @@ class Delivery:
         reason = f"Given up: the process ended in each of {self.attempt} attempts."
         run_logger(self.run).error(f"Hook {self.hook.id}: {reason}", hook=self.hook.id)
         self._settle(DEAD, reason)
-        info = ErrorInfo.told("eventflow.GivenUp", reason)
+        info = ErrorInfo.of_texts("eventflow.GivenUp", reason)
         self._publish(HookDeadLettered, error=info)
 
     def _fail(self, error: BaseException, *, final: bool = False) -> bool:
@@ -193,7 +193,7 @@ class Delivery:
         """Call the hook's function from sync code; a coroutine that it returns is run as well."""
         result = self.call()
         if inspect.iscoroutine(result):
-            background.run(self.await_result(result))
+            background_portal.run(self.await_result(result))
 
     async def acall(self) -> None:
         """Call the hook's function on an event loop and await what it returns."""

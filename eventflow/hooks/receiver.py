@@ -18,7 +18,7 @@ from eventflow.events import Event, StateTransition
 from eventflow.hooks.declaration import Hook, HookFunction
 from eventflow.hooks.delivery import Delivery
 from eventflow.interrupts.masks import ENGINE, HOOK
-from eventflow.interrupts.portals import Outcome, background, in_thread, unpacked
+from eventflow.interrupts.portals import Outcome, background_portal, in_thread, unwrap
 from eventflow.interrupts.scopes import thread_mask
 from eventflow.retries import Delays
 from eventflow.runs.run import RunType, Transition
@@ -51,10 +51,10 @@ class HookReceiver:
         if isinstance(event, Transition):
             delivery = Delivery(self.hook, event.run, event.to_state, event.to_state.id)
             delivery.ledger = event.journal
-            delivery.ordinal = event.handed
+            delivery.ordinal = event.next_ordinal
             # The row of the first has recorded its beginning.
-            delivery.is_begun = event.handed == 0
-            event.handed += 1
+            delivery.is_begun = event.next_ordinal == 0
+            event.next_ordinal += 1
             return delivery
         # A user published a past transition again: hooks need the live run.
         run = event.run if isinstance(event, StateTransition) else None
@@ -127,7 +127,7 @@ def _attempt(delivery: Delivery, delay: float) -> None:
         delivery.begin()
         hook = delivery.hook
         if hook.is_async:
-            background.run(delivery.acall())
+            background_portal.run(delivery.acall())
         elif hook.timeout_seconds is None:
             delivery.call_blocking()
         else:
@@ -143,7 +143,7 @@ def _call_within(delivery: Delivery, seconds: float) -> None:
         outcome = future.result(seconds)
     except TimeoutError:
         raise HookTimeout(delivery.hook.id, seconds) from None
-    unpacked(outcome)
+    unwrap(outcome)
 
 
 async def _aattempt(delivery: Delivery, delay: float) -> None:
@@ -161,7 +161,7 @@ async def _aattempt(delivery: Delivery, delay: float) -> None:
         future = in_thread(delivery.call)
         try:
             async with delivery.limit():
-                result = unpacked(await asyncio.wrap_future(future))
+                result = unwrap(await asyncio.wrap_future(future))
         except HookTimeout:
             future.add_done_callback(_close_coroutine)
             raise

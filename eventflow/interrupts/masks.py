@@ -1,7 +1,7 @@
-"""The gate of a thread: where an interrupt, or a signal, may arrive, and what has to wait.
+"""The interrupt mask of a thread: where an interrupt or a signal may be raised, and where not.
 
-A thread has a gate that lets an interrupt in only while a body (for signals: or a hook) is being
-executed there, never while the engine is between a transition and its hooks.
+A thread is unmasked only while it executes a body (for signals: or a hook), never while the engine
+is between a transition and its hooks. What arrives while it is masked is raised afterwards.
 """
 
 from __future__ import annotations
@@ -20,35 +20,34 @@ from typing import Any, Final, Protocol
 from eventflow.primitives.forks import in_children
 
 __all__ = [
-    "WAKE",
-    "Bell",
+    "WAKE_SIGNAL",
     "Body",
     "InterruptMask",
     "Interrupted",
     "ThreadPhase",
-    "on_wake",
+    "Wakeup",
+    "on_wake_signal",
     "thread_mask",
     "wait",
 ]
 
-WAKE: Final = getattr(signal, "SIGURG", None)
+WAKE_SIGNAL: Final = getattr(signal, "SIGURG", None)
 """The signal that wakes the main thread from a blocking call; ignored by default everywhere."""
 
-
-LOOK_SECONDS: Final = 0.2
-"""How often the main thread looks up while it waits."""
+POLL_SECONDS: Final = 0.2
+"""How often the main thread interrupts a wait of its own to handle signals."""
 
 
 class Body(Protocol):
-    """The handle of a run whose body is on a thread's stack."""
+    """The cancel scope of a run whose body is on a thread's stack."""
 
     @property
     def reason(self) -> object | None:
-        """Why it is to stop, if it is."""
+        """Why the run is to stop; None if it is not."""
         ...
 
     def is_below(self, other: Any) -> bool:
-        """Say whether the other run is around this one."""
+        """Return whether the run is a descendant of the other one."""
         ...
 
 
@@ -70,11 +69,11 @@ HOOK: Final = ThreadPhase.HOOK
 LOOP: Final = ThreadPhase.LOOP
 
 
-class Bell:
-    """What a thread waits for, and others ring; being heard ends the ringing.
+class Wakeup:
+    """An event that one thread waits for and others set; a wait that it ends clears it.
 
-    Not `threading.Event`: its waiting is Python code, in which an interrupt may arrive between
-    any two lines and leave a RuntimeError of its lock behind instead of itself.
+    Not `threading.Event`, whose `wait` is Python code: an interrupt may be raised between any two
+    of its lines, and be replaced by a RuntimeError of its lock.
     """
 
     __slots__ = ("_lock",)
@@ -84,20 +83,20 @@ class Bell:
         self._lock.acquire()
 
     def set(self) -> None:
-        """Ring; also from a signal handler."""
-        with contextlib.suppress(RuntimeError):  # it is ringing already
+        """Set the event; may be called from a signal handler."""
+        with contextlib.suppress(RuntimeError):  # it is set already
             self._lock.release()
 
     def clear(self) -> None:
-        """Ring no more."""
+        """Clear the event."""
         self._lock.acquire(blocking=False)
 
     def wait(self, timeout: float | None = None) -> bool:
-        """Wait until it rings or so many seconds have passed; says which."""
+        """Wait until it is set or `timeout` seconds have passed; return whether it was set."""
         # Python cannot wait longer than that, which is 292 years.
-        most = threading.TIMEOUT_MAX
+        longest = threading.TIMEOUT_MAX
 
-        return self._lock.acquire(timeout=-1 if timeout is None else min(timeout, most))
+        return self._lock.acquire(timeout=-1 if timeout is None else min(timeout, longest))
 
 
 class Interrupted(BaseException):
@@ -105,21 +104,21 @@ class Interrupted(BaseException):
 
 
 class InterruptMask:
-    """What one thread is inside of, and what waits to be raised there."""
+    """What one thread executes, and the exceptions that wait to be raised there."""
 
     __slots__ = (
-        "_beneath",
-        "_knocked",
+        "_async_exc_pending",
         "_lock",
-        "_turned",
+        "_outer_phase",
+        "_polled_loop",
         "bodies",
-        "dealing",
         "deferred",
         "ident",
+        "in_flight",
         "phase",
         "signalled",
-        "sleeping",
         "tasks",
+        "waiting_for",
     )
 
     def __init__(self) -> None:
@@ -127,22 +126,23 @@ class InterruptMask:
         self.phase = NOTHING
         self.bodies: list[Body] = []
         self.deferred: BaseException | None = None
-        self.dealing: BaseException | None = None  # what a run is being ended by, from outside
-        self.sleeping: Bell | None = None
+        # What ends a run from outside, until the engine is left for a body or for the caller.
+        self.in_flight: BaseException | None = None
+        self.waiting_for: Wakeup | None = None
         self.tasks: dict[asyncio.Task[Any], BaseException | None] = {}
-        self._beneath = NOTHING
-        self._turned: asyncio.AbstractEventLoop | None = None
-        self._knocked = False
+        self._outer_phase = NOTHING
+        self._polled_loop: asyncio.AbstractEventLoop | None = None
+        self._async_exc_pending = False
         self.signalled = False
-        self.forget()
+        self.renew_lock()
 
-    def forget(self) -> None:
-        """Be where nobody knocks: in a forked child, a thread that did is not there any more."""
+    def renew_lock(self) -> None:
+        """Replace the lock: in a forked child, the thread that held it does not exist."""
         # Reentrant: a signal handler of the program's own, in this thread, may cancel a run.
         self._lock = threading.RLock()
 
-    def due(self) -> bool:
-        """Say whether a body on this thread's stack has been told to stop."""
+    def is_stop_requested(self) -> bool:
+        """Return whether a body on this thread's stack is to stop."""
         for cancel_scope in self.bodies:  # noqa: SIM110 - asked twice a run, where any() is slow
             if cancel_scope.reason is not None:
                 return True
@@ -150,72 +150,75 @@ class InterruptMask:
         return False
 
     def interrupt(self, cancel_scope: Body) -> None:
-        """Interrupt the bodies on this thread from that run's on; called from any thread."""
+        """Interrupt this thread if that run's body is on its stack; called from any thread."""
         with self._lock:
-            # The reason may have been dealt with while the caller was on its way here.
+            # Another thread may have removed the reason since the caller has read it.
             if cancel_scope.reason is None or cancel_scope not in self.bodies:
                 return
             if self.phase is LOOP:
                 self.cancel_tasks(None)
             elif self.phase is BODY:
-                self._raise_there()
-                if self.sleeping is not None:
-                    self.sleeping.set()
+                self._raise_interrupted()
+                if self.waiting_for is not None:
+                    self.waiting_for.set()
 
-    def _raise_there(self) -> None:
-        if self.ident == threading.main_thread().ident and WAKE is not None and _wakes(WAKE):
+    def _raise_interrupted(self) -> None:
+        is_main = self.ident == threading.main_thread().ident
+        if is_main and WAKE_SIGNAL is not None and _handles_wake(WAKE_SIGNAL):
             self.signalled = True
-            signal.pthread_kill(self.ident, WAKE)
+            signal.pthread_kill(self.ident, WAKE_SIGNAL)
         else:
-            self._knocked = True
-            _raise_in(self.ident)
+            self._async_exc_pending = True
+            _set_async_exc(self.ident)
 
-    def remind(self) -> bool:
-        """Send the signal again if its handler has not run yet; says whether that was so.
+    def resend_signal(self) -> bool:
+        """Send the signal again if its handler has not run yet; return whether it was sent.
 
         A signal that arrives just before a blocking call begins does not end that call.
         """
         with self._lock:
             missed = self.signalled and self.phase is BODY
-            if missed and WAKE is not None:
-                signal.pthread_kill(self.ident, WAKE)
+            if missed and WAKE_SIGNAL is not None:
+                signal.pthread_kill(self.ident, WAKE_SIGNAL)
 
             return missed
 
     def unmask(self, phase: ThreadPhase) -> None:
-        """Let in what may arrive here, and raise what has been waiting."""
+        """Allow what may be raised in this phase, and raise what was deferred."""
         self.phase = phase
-        if self.dealing is not None and phase is not HOOK:
-            self.dealing = None
-        # `stop` gives its reason before it knocks: whoever found the gate shut is seen here.
-        if phase is BODY and self.bodies and self.due():
+        if self.in_flight is not None and phase is not HOOK:
+            self.in_flight = None
+        # `stop` sets its reason before it interrupts: if the thread was masked, it is seen here.
+        if phase is BODY and self.bodies and self.is_stop_requested():
             raise Interrupted
         deferred, self.deferred = self.deferred, None
         if deferred is not None:
             raise deferred
 
     def mask(self) -> None:
-        """Let nothing in from here on; an interrupt on its way is called back.
+        """Allow no interrupt from here on, and discard a pending one.
 
-        Two can be: one that was raised before, and one whose sender was at the gate just then.
+        Two may be pending: one that was set before, and one whose sender held the lock just then.
         """
         self.phase = ENGINE
+        # Nested, not a loop: CPython raises asynchronous exceptions at a backward jump as well,
+        # and that of a loop is outside of its `try`.
         try:
-            self._call_back()
+            self._discard_async_exc()
         except Interrupted:
             try:
-                self._call_back()
+                self._discard_async_exc()
             except Interrupted:
-                self._call_back()
+                self._discard_async_exc()
 
-    def _call_back(self) -> None:
+    def _discard_async_exc(self) -> None:
         with self._lock:
-            if self._knocked:
-                self._knocked = False
-                # Nobody can say whether it has arrived. It is replaced, and awaited here: to clear
-                # it instead leaves CPython looking for it for ever, and a traced thread hanging.
+            if self._async_exc_pending:
+                self._async_exc_pending = False
+                # Whether it has been raised yet is not known: set another one, and wait for it.
+                # If it were cleared, CPython would go on checking for it, and a traced thread hang.
                 try:
-                    _raise_in(self.ident)
+                    _set_async_exc(self.ident)
                     while True:
                         pass
                 except Interrupted:
@@ -223,7 +226,7 @@ class InterruptMask:
 
     @contextlib.contextmanager
     def nested(self, cancel_scope: Body) -> Iterator[None]:
-        """Execute another run's work meanwhile; only bodies around that run are stopped in it."""
+        """Execute another run within the block; only bodies around that run are interrupted."""
         before, bodies = self.phase, self.bodies
         self.enter_engine()
         self.bodies = [body for body in bodies if cancel_scope.is_below(body)]
@@ -234,61 +237,61 @@ class InterruptMask:
             self.leave_engine(before)
 
     def enter_engine(self) -> None:
-        """Begin to execute the engine for a run, perhaps from within the body of another."""
+        """Begin to execute the engine, perhaps from within the body of another run."""
         if self.phase is BODY:
             self.mask()
         else:
             self.phase = ENGINE
 
     def leave_engine(self, before: ThreadPhase) -> None:
-        """Go back to where the engine was entered from, and raise what has been waiting.
+        """Return to the phase before the engine, and raise what was deferred.
 
         Raises:
-            Interrupted: the body around it is to stop.
+            Interrupted: the enclosing body is to stop.
             KeyboardInterrupt, TerminationSignal: a signal arrived meanwhile.
         """
         self.unmask(before)
 
     def defer(self, error: BaseException) -> None:
-        """Keep what a signal asks for until the engine is left; an exit outweighs an interrupt."""
+        """Raise an error when the engine is left; an exit takes precedence over an interrupt."""
         if not isinstance(self.deferred, SystemExit):
             self.deferred = error
 
     def enter_task(self, task: asyncio.Task[Any]) -> None:
-        """Begin to execute async runs in this task: it is cancelled where a body is interrupted."""
+        """Begin to execute async runs in this task, which is cancelled instead of interrupted."""
         if self.phase is not LOOP:
-            beneath = self.phase
+            outer_phase = self.phase
             self.enter_engine()
-            self._beneath = beneath
+            self._outer_phase = outer_phase
         self.tasks[task] = None
         self.phase = LOOP
         loop = task.get_loop()
-        if self._turned is not loop and self.ident == threading.main_thread().ident:
-            self._turned = loop
-            self._turn(loop)
-        if self.due():
+        if self._polled_loop is not loop and self.ident == threading.main_thread().ident:
+            self._polled_loop = loop
+            self._poll(loop)
+        if self.is_stop_requested():
             task.cancel()
 
-    def _turn(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Have the loop turn now and then: a signal may come just before it waits.
+    def _poll(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Wake the loop at intervals: a signal may arrive just before it begins to wait.
 
-        It goes on only while runs execute there, and begins at most that often.
+        Ends once no run executes there any more.
         """
-        if self._turned is not loop:
+        if self._polled_loop is not loop:
             return
         if self.tasks:
-            loop.call_later(LOOK_SECONDS, self._turn, loop, context=Context())
+            loop.call_later(POLL_SECONDS, self._poll, loop, context=Context())
         else:
-            self._turned = None
+            self._polled_loop = None
 
     def leave_task(self, task: asyncio.Task[Any]) -> None:
-        """End what `take_in` began; raises what `leave_engine` does."""
+        """End what `enter_task` began; raises what `leave_engine` does."""
         self.tasks.pop(task, None)
         if not self.tasks and self.phase is LOOP:
-            self.leave_engine(self._beneath)
+            self.leave_engine(self._outer_phase)
 
     def cancel_tasks(self, cause: BaseException | None) -> None:
-        """Cancel the tasks that execute async runs here, and remember what for."""
+        """Cancel the tasks that execute async runs in this thread, and keep the cause."""
         for task in tuple(self.tasks):
             if cause is not None:
                 self.tasks[task] = cause
@@ -296,7 +299,7 @@ class InterruptMask:
                 task.get_loop().call_soon_threadsafe(task.cancel)
 
 
-def _raise_in(ident: int) -> None:
+def _set_async_exc(ident: int) -> None:
     ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(ident), ctypes.py_object(Interrupted))
 
 
@@ -309,52 +312,55 @@ _local: Final = _Local()
 
 
 def thread_mask() -> InterruptMask:
-    """Give the gate of this thread."""
+    """Return the interrupt mask of this thread."""
     return _local.mask
 
 
-in_children(lambda: thread_mask().forget())
+in_children(lambda: thread_mask().renew_lock())
 
 
-def _wakes(signum: int) -> bool:
-    return signal.getsignal(signum) is on_wake
+def _handles_wake(signum: int) -> bool:
+    return signal.getsignal(signum) is on_wake_signal
 
 
-def on_wake(_signum: int, _frame: object) -> None:
+def on_wake_signal(_signum: int, _frame: object) -> None:
     """Handle the signal that wakes the main thread.
 
     Raises:
         Interrupted: a body of this thread is to stop.
     """
-    here = thread_mask()
-    here.signalled = False
-    if here.phase is BODY and here.due():
+    mask = thread_mask()
+    mask.signalled = False
+    if mask.phase is BODY and mask.is_stop_requested():
         raise Interrupted
 
 
-def wait(bell: Bell, timeout: float | None = None) -> bool:
-    """Wait for a bell; if a body of this thread is told to stop meanwhile, wake up."""
-    here = thread_mask()
-    here.sleeping = bell
-    try:
-        if here.phase is BODY and here.due():
-            raise Interrupted
-        if here.ident != threading.main_thread().ident:
-            return bell.wait(timeout)
-        return _look_up(bell, timeout)
-    finally:
-        here.sleeping = None
+def wait(wakeup: Wakeup, timeout: float | None = None) -> bool:
+    """Wait until it is set or `timeout` seconds have passed; return whether it was set.
 
-
-def _look_up(bell: Bell, timeout: float | None) -> bool:
-    """Wait in the main thread, where a signal may arrive just before a wait begins.
-
-    Python would handle it only when that wait ends.
+    It is also set by `interrupt`, so that a body that waits here can be stopped.
     """
-    until = None if timeout is None else monotonic() + timeout
+    mask = thread_mask()
+    mask.waiting_for = wakeup
+    try:
+        if mask.phase is BODY and mask.is_stop_requested():
+            raise Interrupted
+        if mask.ident != threading.main_thread().ident:
+            return wakeup.wait(timeout)
+        return _wait_in_main_thread(wakeup, timeout)
+    finally:
+        mask.waiting_for = None
+
+
+def _wait_in_main_thread(wakeup: Wakeup, timeout: float | None) -> bool:
+    """Wait at most `POLL_SECONDS` at a time.
+
+    A signal may arrive just before a wait begins, and Python handles it only when that wait ends.
+    """
+    deadline = None if timeout is None else monotonic() + timeout
     while True:
-        left = None if until is None else max(0.0, until - monotonic())
-        if bell.wait(LOOK_SECONDS if left is None else min(left, LOOK_SECONDS)):
+        remaining = None if deadline is None else max(0.0, deadline - monotonic())
+        if wakeup.wait(POLL_SECONDS if remaining is None else min(remaining, POLL_SECONDS)):
             return True
-        if left is not None and left <= LOOK_SECONDS:
+        if remaining is not None and remaining <= POLL_SECONDS:
             return False

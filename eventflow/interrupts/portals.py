@@ -1,4 +1,4 @@
-"""A background event loop, for coroutines and timers of code that has no loop of its own."""
+"""Event loops in background threads, for coroutines and timers of code without a loop."""
 
 from __future__ import annotations
 
@@ -11,34 +11,42 @@ from typing import Any, Final, TypeAlias, TypeVar
 
 from eventflow.primitives.forks import in_children
 
-__all__ = ["Outcome", "Portal", "background", "in_thread", "running_loop", "unpacked", "watchdog"]
+__all__ = [
+    "Outcome",
+    "Portal",
+    "background_portal",
+    "in_thread",
+    "running_loop",
+    "timer_portal",
+    "unwrap",
+]
 
 T = TypeVar("T")
 
 Outcome: TypeAlias = "tuple[T, None] | tuple[None, BaseException]"
-"""A result or what was raised. An exit or an interrupt travels in it past loops and futures."""
+"""A result, or what was raised: loops and futures do not act on an exit that is kept in it."""
 
 
 def running_loop() -> asyncio.AbstractEventLoop | None:
-    """Give the event loop that is running in this thread, if there is one."""
+    """Return the event loop that is running in this thread, if there is one."""
     try:
         return asyncio.get_running_loop()
     except RuntimeError:
         return None
 
 
-async def _outcome(awaitable: Awaitable[T]) -> Outcome[T]:
+async def _capture(awaitable: Awaitable[T]) -> Outcome[T]:
     try:
         return await awaitable, None
-    except BaseException as error:  # noqa: BLE001 - raised by whoever unpacks it
+    except BaseException as error:  # noqa: BLE001 - raised by `unwrap`
         return None, error
 
 
-def unpacked(outcome: Outcome[T]) -> T:
-    """Give the result of an outcome.
+def unwrap(outcome: Outcome[T]) -> T:
+    """Return the result of an outcome.
 
     Raises:
-        BaseException: what was raised instead.
+        BaseException: the outcome holds it instead.
     """
     result, error = outcome
     if error is not None:
@@ -56,7 +64,7 @@ def in_thread(call: Callable[[], T]) -> Future[Outcome[T]]:
     def work() -> None:
         try:
             future.set_result((context.run(call), None))
-        except BaseException as error:  # noqa: BLE001 - raised by whoever unpacks it
+        except BaseException as error:  # noqa: BLE001 - raised by `unwrap`
             future.set_result((None, error))
 
     threading.Thread(target=work, name="eventflow-call", daemon=True).start()
@@ -65,7 +73,7 @@ def in_thread(call: Callable[[], T]) -> Future[Outcome[T]]:
 
 
 class Portal:
-    """One event loop in one daemon thread, started when it is first asked for."""
+    """One event loop in one daemon thread, started when it is first used."""
 
     def __init__(self, name: str) -> None:
         self._name = name
@@ -92,22 +100,22 @@ class Portal:
 
     @property
     def is_here(self) -> bool:
-        """Whether this thread is the one of the loop."""
+        """Whether the calling thread runs the loop."""
         return self._loop is not None and running_loop() is self._loop
 
     def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
-        """Run a coroutine on the loop to its end, in this context; blocks.
+        """Run a coroutine on the loop, in this context, and block until it has ended.
 
-        The loop's own thread cannot wait for itself: called there, the coroutine gets a loop
-        and a thread of its own. If the waiting is interrupted, the coroutine is cancelled.
+        In the loop's own thread, which cannot wait for itself, the coroutine is run on another
+        loop in another thread. If the wait is interrupted, the coroutine is cancelled.
 
         Raises:
             BaseException: what the coroutine raised.
         """
         if self.is_here:
-            return unpacked(in_thread(lambda: asyncio.run(coroutine)).result())
+            return unwrap(in_thread(lambda: asyncio.run(coroutine)).result())
         future = copy_context().run(
-            asyncio.run_coroutine_threadsafe, _outcome(coroutine), self.loop
+            asyncio.run_coroutine_threadsafe, _capture(coroutine), self.loop
         )
         try:
             outcome: Outcome[T] = future.result()
@@ -115,41 +123,41 @@ class Portal:
             future.cancel()
             raise
 
-        return unpacked(outcome)
+        return unwrap(outcome)
 
     def call_later(self, seconds: float, callback: Callable[[], object]) -> Callable[[], None]:
-        """Have a function called on the loop after so many seconds; gives what calls that off."""
+        """Call a function on the loop after so many seconds; return what cancels that."""
         loop = self.loop
         handles: list[asyncio.TimerHandle] = []
-        called_off = threading.Event()
+        cancelled = threading.Event()
 
         def begin() -> None:
-            if not called_off.is_set():
+            if not cancelled.is_set():
                 handles.append(loop.call_later(seconds, callback))
 
-        def cancel() -> None:
+        def cancel_handles() -> None:
             for handle in handles:
                 handle.cancel()
 
-        def call_off() -> None:
-            called_off.set()
-            loop.call_soon_threadsafe(cancel)
+        def cancel() -> None:
+            cancelled.set()
+            loop.call_soon_threadsafe(cancel_handles)
 
         loop.call_soon_threadsafe(begin)
 
-        return call_off
+        return cancel
 
-    def forget(self) -> None:
-        """Drop a loop whose thread did not survive a fork."""
+    def reset(self) -> None:
+        """Drop the loop in a forked child, where its thread does not exist."""
         self._lock = threading.Lock()
         self._loop = None
 
 
-background: Final = Portal("eventflow-loop")
-"""Where async hooks of sync runs and async listeners without a loop of their own run."""
+background_portal: Final = Portal("eventflow-loop")
+"""Runs the async hooks of sync runs, and async listeners that have no loop of their own."""
 
-watchdog: Final = Portal("eventflow-watchdog")
-"""Where timers run; no user code does, so nothing makes them late."""
+timer_portal: Final = Portal("eventflow-watchdog")
+"""Runs timers. No user code runs there that could delay them."""
 
-in_children(background.forget)
-in_children(watchdog.forget)
+in_children(background_portal.reset)
+in_children(timer_portal.reset)

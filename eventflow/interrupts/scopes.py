@@ -1,4 +1,4 @@
-"""Stopping a run: cancellation and timeouts, brought to the thread or the task that executes it.
+"""Cancel scopes: stop a run, by cancellation or timeout, in the thread or task that executes it.
 
 A sync body is stopped by an exception raised in its thread, an async body by cancelling its task.
 """
@@ -17,38 +17,36 @@ from typing import Any, Final, TypeVar
 from eventflow.interrupts.masks import (
     BODY,
     ENGINE,
-    Bell,
     Interrupted,
     InterruptMask,
     ThreadPhase,
+    Wakeup,
     thread_mask,
     wait,
 )
-from eventflow.interrupts.portals import watchdog
+from eventflow.interrupts.portals import timer_portal
 from eventflow.primitives.forks import renewed
 
 __all__ = [
-    "Bell",
     "CancelScope",
     "InterruptMask",
     "Interrupted",
     "Reason",
     "ThreadPhase",
-    "live",
-    "on_overdue",
+    "Wakeup",
+    "active_scopes",
+    "on_grace_expired",
     "thread_mask",
     "wait",
 ]
 
 T = TypeVar("T")
 
-
-REMIND_SECONDS: Final = 0.02
-"""How long the main thread has to notice that one of its bodies is to stop."""
-
+RESEND_SECONDS: Final = 0.02
+"""How long the main thread has to handle the wake signal before it is sent again."""
 
 GRACE_SECONDS: Final = 0.5
-"""How long a body has to end after its cancellation before its run goes on without it."""
+"""How long a cancelled body has to end before its run is taken over."""
 
 
 class Reason(Enum):
@@ -75,7 +73,7 @@ def _is_current(task: asyncio.Task[Any]) -> bool:
 
 
 class CancelScope:
-    """The handle by which one run is stopped, whoever asks and wherever it executes."""
+    """The handle by which one run is stopped, from any thread."""
 
     __slots__ = (
         "_cancelled_before",
@@ -84,8 +82,8 @@ class CancelScope:
         "_mask",
         "_task",
         "_timer",
-        "asked",  # when its cancellation was; not set before
         "body",  # the coroutine of an async task; not set before
+        "cancelled_at",  # not set before
         "closed",
         "executing",
         "parent",
@@ -94,7 +92,7 @@ class CancelScope:
     )
 
     body: Any
-    asked: float
+    cancelled_at: float
 
     def __init__(self, parent: CancelScope | None) -> None:
         self.parent = parent
@@ -111,14 +109,14 @@ class CancelScope:
         self._cancelled_before = 0
 
     def stop(self, reason: Reason) -> bool:
-        """Stop the run; gives False if it has ended or is being cancelled already."""
+        """Stop the run; return False if it has ended or is being cancelled already."""
         with _lock:
             if self.closed or self.reason is CANCELLATION:
                 return False
             self.reason = reason
-            self.asked = monotonic()
+            self.cancelled_at = monotonic()
         if reason is CANCELLATION:
-            _escalate_later(self)  # first: a body that cancels itself is interrupted in here
+            _escalate_later(self)  # first: `_interrupt` raises in a body that cancels itself
         self._interrupt()
 
         return True
@@ -142,125 +140,127 @@ class CancelScope:
         return True
 
     def escalate(self) -> None:
-        """Have the run taken over if its body has not stopped."""
+        """Cancel the runs below, and have this one taken over, if its body has not ended."""
         if self.closed or self.takeover is not None:
             return
         invocation = self.executing
-        if invocation is None:  # a hook is running, which is waited for
+        if invocation is None:  # a hook is running: wait for its end
             _escalate_later(self)
             return
-        below = sorted((scope for scope in (*live.values(),) if scope.is_below(self)), key=_depth)
+        scopes = (*active_scopes.values(),)
+        below = sorted((scope for scope in scopes if scope.is_below(self)), key=_depth)
         for scope in reversed(below):
             scope.stop(CANCELLATION)
             scope.escalate()
-        for take_over in _on_overdue:
+        for take_over in _on_grace_expired:
             take_over(invocation, below)
 
     def reinterrupt(self) -> None:
-        """Interrupt a body again that has gone on for too long."""
+        """Interrupt again a body that has not ended."""
         self._interrupt()
 
     @property
-    def overdue(self) -> bool:
-        """Whether the body has gone on for too long."""
-        return self.takeover is not None and self.takeover.overdue
+    def given_up(self) -> bool:
+        """Whether the run has ended without its body, which had not ended in time."""
+        return self.takeover is not None and self.takeover.given_up
 
     def close(self) -> bool:
-        """Let nothing stop the run from here on; says whether its cancellation was asked for."""
+        """Accept no request to stop any more; return whether the run is cancelled."""
         with _lock:
             self.closed = True
-        self.take_back()
+        self.uncancel_task()
 
         return self.reason is CANCELLATION
 
     def _interrupt(self) -> None:
-        # Read once: the run may end, and clear them, while this is being done.
-        thread, loop = self._mask, self._loop
-        if thread is not None:
-            thread.interrupt(self)
-            if thread.signalled:
-                _remind_later(thread)
+        # Read once: the run may end, and clear them, at any time.
+        mask, loop = self._mask, self._loop
+        if mask is not None:
+            mask.interrupt(self)
+            if mask.signalled:
+                _resend_later(mask)
         if loop is not None:
             with contextlib.suppress(RuntimeError):  # the loop is closed, and the run with it
                 loop.call_soon_threadsafe(self._cancel_task)
 
     def _cancel_task(self) -> None:
-        gone_on = not self.closed or self.overdue
-        if self._task is not None and gone_on and self.reason is not None:
+        is_executing = not self.closed or self.given_up
+        if self._task is not None and is_executing and self.reason is not None:
             self._cancels += 1
             self._task.cancel()
-            body = getattr(self, "body", None) if self.overdue else None
+            body = getattr(self, "body", None) if self.given_up else None
             if inspect.iscoroutine(body):
-                with contextlib.suppress(Exception):  # it may refuse, and then goes on
+                with contextlib.suppress(Exception):  # it may ignore GeneratorExit
                     body.close()
 
     @property
     def stopped_above(self) -> bool:
         """Whether a run around this one is being stopped."""
-        above = self.parent
-        while above is not None:
-            if above.reason is not None:
+        scope = self.parent
+        while scope is not None:
+            if scope.reason is not None:
                 return True
-            above = above.parent
+            scope = scope.parent
 
         return False
 
     def is_below(self, other: CancelScope) -> bool:
-        """Say whether the other run is around this one."""
-        above = self.parent
-        while above is not None and above is not other:
-            above = above.parent
+        """Return whether the run is a descendant of the other one."""
+        scope = self.parent
+        while scope is not None and scope is not other:
+            scope = scope.parent
 
-        return above is not None
+        return scope is not None
 
-    def awaiting(self) -> list[CancelScope]:
-        """Give this run and those around it whose task is standing still in this very call.
+    def blocked_scopes(self) -> list[CancelScope]:
+        """Return this scope and those around it whose task is blocked by the present call.
 
-        A sync run that is called from an async body blocks the loop: its thread must be
-        interrupted, for the cancellation of the task could only come afterwards.
+        A sync run that is called from an async body blocks the loop, which cannot cancel the task
+        before it returns: the thread has to be interrupted.
         """
         task = self._task
         if task is None or not _is_current(task):
             return []
-        found: list[CancelScope] = []
-        above: CancelScope | None = self
-        while above is not None and above._task is task:  # noqa: SLF001 - its own kind
-            found.insert(0, above)
-            above = above.parent
+        scopes: list[CancelScope] = []
+        scope: CancelScope | None = self
+        while scope is not None and scope._task is task:  # noqa: SLF001 - its own kind
+            scopes.insert(0, scope)
+            scope = scope.parent
 
-        return found
+        return scopes
 
     def call(self, body: Callable[[], T]) -> T:
-        """Call a sync body where interrupts may reach it.
+        """Call a sync body, unmasked.
 
         Raises:
             Interrupted: the run, or one around it, was stopped.
         """
-        here = thread_mask()
-        bodies = [self] if self.parent is None else [*self.parent.awaiting(), self]
-        here.bodies += bodies
+        mask = thread_mask()
+        bodies = [self] if self.parent is None else [*self.parent.blocked_scopes(), self]
+        mask.bodies += bodies
         for cancel_scope in bodies:
-            cancel_scope._mask = here  # noqa: SLF001 - its own kind
+            cancel_scope._mask = mask  # noqa: SLF001 - its own kind
         try:
-            here.unmask(BODY)
+            mask.unmask(BODY)
             return body()
         finally:
-            # From here on nobody knocks; what was raised before may still arrive in any call.
-            here.phase = ENGINE
+            # From here on no interrupt is sent; one that was sent before may be raised in any call.
+            # Nested, not a loop, for the reason given in `InterruptMask.mask`.
+            mask.phase = ENGINE
             try:
-                here.mask()
+                mask.mask()
             except Interrupted:
                 try:
-                    here.mask()
+                    mask.mask()
                 except Interrupted:
-                    here.mask()
+                    mask.mask()
             for cancel_scope in bodies:
                 cancel_scope._mask = None  # noqa: SLF001 - its own kind
-                here.bodies.pop()
+                mask.bodies.pop()
 
     def sleep(self, seconds: float) -> None:
-        """Sleep between two attempts of a sync run, where interrupts may reach it."""
-        self.call(lambda: wait(Bell(), seconds))
+        """Sleep between two attempts of a sync run, unmasked."""
+        self.call(lambda: wait(Wakeup(), seconds))
 
     @property
     def loop(self) -> asyncio.AbstractEventLoop | None:
@@ -268,9 +268,9 @@ class CancelScope:
         return self._loop
 
     def begin_task(self, task: asyncio.Task[Any]) -> bool:
-        """Say that an async run is executed by this task from now on.
+        """Note which task executes an async run.
 
-        Says whether no run around it is executed on the same loop.
+        Return whether the run is the outermost one on its loop.
         """
         self._task, self._loop = task, task.get_loop()
         self._cancelled_before = task.cancelling() - self._cancels
@@ -278,22 +278,22 @@ class CancelScope:
         return self.parent is None or self.parent._loop is not self._loop  # noqa: SLF001 - its own kind
 
     def end_task(self) -> None:
-        """Say that the task has ended with the run."""
+        """Note that the task has left the run."""
         self._task = self._loop = None
 
-    def take_back(self) -> bool:
-        """Take back the cancellations of the task that have done their work.
+    def uncancel_task(self) -> bool:
+        """Undo the scope's own cancellations of the task, once they have been delivered.
 
-        Says whether somebody else has asked for the task's cancellation as well.
+        Return whether the task has been cancelled by others as well.
         """
         task = self._task
         if task is None or self.takeover is not None:
-            return False  # who took over is in another thread than the task
+            return False  # a takeover is executed in another thread than the task
 
         return self.uncancel(task)
 
     def uncancel(self, task: asyncio.Task[Any]) -> bool:
-        """Do what `take_back` does, in the task itself."""
+        """Do what `uncancel_task` does, within the task, also after a takeover."""
         while self._cancels:
             self._cancels -= 1
             task.uncancel()
@@ -301,18 +301,18 @@ class CancelScope:
         return task.cancelling() > self._cancelled_before
 
     def start_timer(self) -> object:
-        """Begin to bound a call of the body; gives what `expire` must be told."""
+        """Begin the timeout of a call of the body; return the timer to pass to `expire`."""
         self._timer = object()
 
         return self._timer
 
     def stop_timer(self) -> None:
-        """Say that the bounded call has ended: its timer may no longer stop the run."""
+        """End the timeout: its timer can no longer stop the run."""
         with _lock:
             self._timer = None
 
     def expire(self, timer: object) -> None:
-        """Stop the run because its time is over, if that timer is still running."""
+        """Stop the run because its timeout has passed, if that timer is still the present one."""
         with _lock:
             if self._timer is not timer or self.closed or self.reason is not None:
                 return
@@ -320,7 +320,7 @@ class CancelScope:
         self._interrupt()
 
     def take_timeout(self) -> bool:
-        """Say whether the time is over, and forget it: there may be another attempt."""
+        """Return whether the timeout has passed, and reset it for another attempt."""
         with _lock:
             if self.reason is not TIMEOUT:
                 return False
@@ -329,39 +329,39 @@ class CancelScope:
         return True
 
 
-def _remind_later(thread: InterruptMask) -> None:
-    def remind() -> None:
-        if thread.remind():
-            _remind_later(thread)
+def _resend_later(mask: InterruptMask) -> None:
+    def resend() -> None:
+        if mask.resend_signal():
+            _resend_later(mask)
 
-    watchdog.call_later(REMIND_SECONDS, remind)
+    timer_portal.call_later(RESEND_SECONDS, resend)
 
 
 def _escalate_later(cancel_scope: CancelScope) -> None:
-    watchdog.call_later(GRACE_SECONDS, cancel_scope.escalate)
+    timer_portal.call_later(GRACE_SECONDS, cancel_scope.escalate)
 
 
 def _depth(cancel_scope: CancelScope) -> int:
-    above, depth = cancel_scope.parent, 0
-    while above is not None:
-        above, depth = above.parent, depth + 1
+    scope, depth = cancel_scope.parent, 0
+    while scope is not None:
+        scope, depth = scope.parent, depth + 1
 
     return depth
 
 
-_on_overdue: Final[list[Callable[[Any, list[CancelScope]], None]]] = []
+_on_grace_expired: Final[list[Callable[[Any, list[CancelScope]], None]]] = []
 
 
-def on_overdue(take_over: Callable[[Any, list[CancelScope]], None]) -> None:
-    """Register what drives a run on whose body has not stopped within its grace.
+def on_grace_expired(take_over: Callable[[Any, list[CancelScope]], None]) -> None:
+    """Register what takes a run over whose body has not ended within `GRACE_SECONDS`.
 
     It is called with the invocation and with the scopes below it, which are taken over already.
     """
-    _on_overdue.append(take_over)
+    _on_grace_expired.append(take_over)
 
 
-live: Final[dict[int, CancelScope]] = {}
-"""The cancel_scopes of the runs that are being executed in this process, by the number of their id.
+active_scopes: Final[dict[int, CancelScope]] = {}
+"""The cancel scopes of the runs that this process executes, by the number of the run's id.
 
 The hash of a UUID is computed by Python code, that of a number is not.
 """

@@ -1,12 +1,12 @@
 """SIGINT and SIGTERM while runs execute: never between a transition and its hooks.
 
-A sync run has the signal raised in its body or hook, or once its engine has come to a pause. Async
-runs have the task of the outermost one cancelled, which the engine's own work is shielded from.
+In a sync run the signal's exception is raised in the body or hook, or once the engine is left.
+Async runs have the task of the outermost one cancelled, from which the engine is shielded.
 
-The same signal again, while the first is being dealt with, ends the process at once. It is being
-dealt with from its arrival until it has left the outermost run. A sync body that caught it and
-has left its `except` block has dealt with it: the next one is a first one again, an hour later
-or at once. An async body cannot be seen into: there, as in asyncio itself, the second ends it.
+The same signal again, while the exception of the first is in flight, ends the process at once. It
+is in flight from its arrival until it has left the outermost run. A sync body that has caught it
+and has left the `except` block has handled it, and the next signal is a first one again. For an
+async body that is not known: there, as in asyncio itself, the second signal ends the process.
 """
 
 from __future__ import annotations
@@ -22,131 +22,135 @@ from types import FrameType
 from typing import Any, Final
 
 from eventflow.errors import TerminationSignal
-from eventflow.interrupts.masks import WAKE, ThreadPhase, on_wake, thread_mask
+from eventflow.interrupts.masks import WAKE_SIGNAL, ThreadPhase, on_wake_signal, thread_mask
 from eventflow.interrupts.portals import running_loop
 
-__all__ = ["cause", "guard", "notice"]
+__all__ = ["cause", "guard", "note_asyncio_interrupt"]
 
 
-class _Watch:
-    """How many outermost runs the main thread executes, and the handlers taken over for them."""
+class _State:
+    """How many outermost runs the main thread executes, and the handlers replaced for them."""
 
-    __slots__ = ("arrived", "runs", "taken")
+    __slots__ = ("received", "replaced", "runs")
 
     def __init__(self) -> None:
         self.runs = 0
-        self.taken: list[tuple[int, Any, Any]] = []
-        self.arrived: dict[int, BaseException] = {}
+        self.replaced: list[tuple[int, Any, Any]] = []
+        self.received: dict[int, BaseException] = {}
 
 
-_watch: Final = _Watch()
+_state: Final = _State()
 
 
 def guard() -> Callable[[], None] | None:
-    """Take over SIGINT and SIGTERM for an outermost run, where the program left them alone.
+    """Handle SIGINT and SIGTERM for an outermost run, where they have their default handlers.
 
-    Gives what puts them back when the last such run has ended, or None outside the main thread,
-    where there is nothing to take. Handlers of the program's own are left in their place.
+    Return what restores those when the last such run has ended; None outside the main thread,
+    which handles no signals. Handlers of the program's own are not replaced.
     """
     if threading.current_thread() is not threading.main_thread():
         return None
-    if not _watch.runs:
-        _watch.taken = []
+    if not _state.runs:
+        _state.replaced = []
         # Not by the module `signal`, whose look-up of each handler in an enumeration costs more
         # than the rest of a run.
         for signum, ours, defaults in _HANDLERS:
             before = _signal.getsignal(signum)
             if before in defaults:
                 _signal.signal(signum, ours)
-                _watch.taken.append((signum, before, ours))
-    _watch.runs += 1
+                _state.replaced.append((signum, before, ours))
+    _state.runs += 1
 
-    return _put_back
+    return _restore
 
 
-def _put_back() -> None:
-    _watch.runs -= 1
-    if _watch.runs or threading.current_thread() is not threading.main_thread():
+def _restore() -> None:
+    _state.runs -= 1
+    if _state.runs or threading.current_thread() is not threading.main_thread():
         return
-    ending = bool(_watch.arrived) and _is_dealt_with(_watch.arrived.get(signal.SIGINT))
-    _watch.arrived.clear()
-    for signum, before, ours in _watch.taken:
+    interrupted = bool(_state.received) and _is_in_flight(_state.received.get(signal.SIGINT))
+    _state.received.clear()
+    for signum, before, ours in _state.replaced:
         if _signal.getsignal(signum) is ours:
-            last = ours is _on_again or (ending and before in _PLAIN)
-            _signal.signal(signum, _on_last if last else before)
+            is_last = ours is _on_second or (interrupted and before in _DEFAULTS)
+            _signal.signal(signum, _on_interrupt_at_exit if is_last else before)
 
 
 def _on_interrupt(signum: int, _frame: FrameType | None) -> None:
-    _arrived(signum, KeyboardInterrupt())
+    _on_signal(signum, KeyboardInterrupt())
 
 
 def _on_terminate(signum: int, _frame: FrameType | None) -> None:
-    _arrived(signum, TerminationSignal(signum))
+    _on_signal(signum, TerminationSignal(signum))
 
 
-def _on_last(signum: int, frame: FrameType | None) -> None:
-    """Handle Ctrl-C after one that has ended a run: in the midst of exiting, end at once."""
+def _on_interrupt_at_exit(signum: int, frame: FrameType | None) -> None:
+    """Handle Ctrl-C after one that has ended a run: end the process at once if it is exiting."""
     exiting = getattr(threading, "_SHUTTING_DOWN", False)
     if exiting or not threading.main_thread().is_alive():
-        _end(signum)
+        _end_process(signum)
     signal.default_int_handler(signum, frame)
 
 
-_PLAIN: Final = (signal.default_int_handler, _on_last)
+_DEFAULTS: Final = (signal.default_int_handler, _on_interrupt_at_exit)
 
-# SIGINT comes last: once its own handler is back, nothing is left to be done.
+# SIGINT comes last: once its own handler is restored, nothing else is left to do.
 _HANDLERS: Final = (
-    *(() if WAKE is None else ((WAKE, on_wake, (signal.SIG_DFL, signal.SIG_IGN)),)),
+    *(
+        ()
+        if WAKE_SIGNAL is None
+        else ((WAKE_SIGNAL, on_wake_signal, (signal.SIG_DFL, signal.SIG_IGN)),)
+    ),
     (signal.SIGTERM, _on_terminate, (signal.SIG_DFL,)),
-    (signal.SIGINT, _on_interrupt, _PLAIN),
+    (signal.SIGINT, _on_interrupt, _DEFAULTS),
 )
 
 
-def notice() -> None:
-    """See whether a cancellation is asyncio's answer to Ctrl-C: then the next one is the end."""
+def note_asyncio_interrupt() -> None:
+    """Have the next Ctrl-C end the process if asyncio has cancelled the task for a first one."""
     if threading.current_thread() is not threading.main_thread():
         return
     before = _signal.getsignal(signal.SIGINT)
     runner = getattr(before.func, "__self__", None) if type(before) is partial else None
-    # Its own count, which is private: without it the next one is asyncio's again, and no worse.
-    if _watch.runs and getattr(runner, "_interrupt_count", 0):
-        _signal.signal(signal.SIGINT, _on_again)
-        _watch.taken.append((signal.SIGINT, before, _on_again))
+    # asyncio's count is private; without it, asyncio handles the next Ctrl-C as well.
+    if _state.runs and getattr(runner, "_interrupt_count", 0):
+        _signal.signal(signal.SIGINT, _on_second)
+        _state.replaced.append((signal.SIGINT, before, _on_second))
 
 
-def _on_again(signum: int, _frame: FrameType | None) -> None:
-    _end(signum)
+def _on_second(signum: int, _frame: FrameType | None) -> None:
+    _end_process(signum)
 
 
-def _arrived(signum: int, error: BaseException) -> None:
-    here = thread_mask()
-    if _is_dealt_with(_watch.arrived.get(signum)):
-        _end(signum)
-    ending = any(map(_is_dealt_with, _watch.arrived.values()))
-    _watch.arrived[signum] = error
-    if here.phase is ThreadPhase.ENGINE or (ending and here.phase is ThreadPhase.HOOK):
-        here.defer(error)
-    elif here.phase is ThreadPhase.LOOP and here.tasks and running_loop() is not None:
-        here.cancel_tasks(error)
+def _on_signal(signum: int, error: BaseException) -> None:
+    mask = thread_mask()
+    if _is_in_flight(_state.received.get(signum)):
+        _end_process(signum)
+    is_ending = any(map(_is_in_flight, _state.received.values()))
+    _state.received[signum] = error
+    if mask.phase is ThreadPhase.ENGINE or (is_ending and mask.phase is ThreadPhase.HOOK):
+        mask.defer(error)
+    elif mask.phase is ThreadPhase.LOOP and mask.tasks and running_loop() is not None:
+        mask.cancel_tasks(error)
     else:
-        if here.phase is ThreadPhase.HOOK:
-            here.dealing = error  # kept until the other hooks have run
+        if mask.phase is ThreadPhase.HOOK:
+            mask.in_flight = error  # until the other hooks have run
         raise error
 
 
-def _is_dealt_with(error: BaseException | None) -> bool:
-    """Say whether what a signal has raised, or is going to, is still on its way."""
+def _is_in_flight(error: BaseException | None) -> bool:
+    """Return whether a signal's exception is deferred, or raised and not handled yet."""
     if error is None:
         return False
-    here = thread_mask()
-    if error is here.deferred or error in here.tasks.values():
+    mask = thread_mask()
+    if error is mask.deferred or error in mask.tasks.values():
         return True
 
-    return error in (*_chain(here.dealing), *_chain(sys.exception()))
+    return error in (*_chain(mask.in_flight), *_chain(sys.exception()))
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:
-    """Go through an exception and those that were being handled when it was raised."""
+    """Yield an exception and those that were being handled when it was raised."""
     seen: set[int] = set()
     while error is not None and id(error) not in seen:
         seen.add(id(error))
@@ -154,17 +158,17 @@ def _chain(error: BaseException | None) -> Iterator[BaseException]:
         error = error.__context__
 
 
-def _end(signum: int) -> None:
-    """End the process as the signal does where nobody handles it; the guardian goes on."""
+def _end_process(signum: int) -> None:
+    """End the process by the default action of the signal; the guardian takes its hooks over."""
     signal.signal(signum, signal.SIG_DFL)
     signal.raise_signal(signum)
 
 
 def cause(error: BaseException) -> BaseException:
-    """See through a cancellation of this task that stands for a signal."""
+    """Return the signal's exception if this cancellation stands for it, else the error itself."""
     if not isinstance(error, asyncio.CancelledError):
         return error
-    notice()
+    note_asyncio_interrupt()
     task = asyncio.current_task()
 
     return (thread_mask().tasks.get(task) if task is not None else None) or error

@@ -159,9 +159,9 @@ def encode_line(
 
 def encoder_of(run: Run, owner: str) -> RunEncoder:
     """Return the encoder of a run, which is made once and kept with the run."""
-    encoder: RunEncoder | None = run.journalled
+    encoder: RunEncoder | None = run.encoder
     if encoder is None:
-        encoder = run.journalled = RunEncoder(run, owner)
+        encoder = run.encoder = RunEncoder(run, owner)
 
     return encoder
 
@@ -189,7 +189,7 @@ _ancestors: Final = _Ancestors()
 
 def _previous_id(fact: Transition) -> str | None:
     """Return the id of the run's previous transition."""
-    previous = fact.left
+    previous = fact.previous
 
     return _hex(fact.follows) if previous is None else f"{previous.number:032x}"
 
@@ -198,7 +198,7 @@ def _definition_values(run: Run) -> Values:
     """Return the columns of a run's row that describe its definition, and its tags."""
     definition = run.definition
     version = getattr(definition, "version", None)
-    tags = "[]" if not run.labels else to_json([*map(printable, run.tags)]).decode()
+    tags = "[]" if not run.tag_set else to_json([*map(printable, run.tags)]).decode()
 
     return [
         printable(run.definition_name),

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 from typing import Final
 from uuid import UUID
 
-from eventflow.interrupts.scopes import Reason, live
+from eventflow.interrupts.scopes import Reason, active_scopes
 from eventflow.primitives.loggers import get_logger
 
 __all__ = ["Heartbeat"]
@@ -65,7 +65,7 @@ class Heartbeat:
         self._call(self._start_maintenance)
         last = time.monotonic()
         while not self._stopped.wait(self._poll_seconds):
-            if live:
+            if active_scopes:
                 self._call(self._cancel)
             if time.monotonic() - last >= self._interval:
                 last = time.monotonic()
@@ -78,7 +78,7 @@ class Heartbeat:
 
     def _cancel(self) -> None:
         for run_id in self._cancels():
-            scope = live.get(run_id.int)
+            scope = active_scopes.get(run_id.int)
             if scope is not None:
                 scope.stop(Reason.CANCELLED)
 

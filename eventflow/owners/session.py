@@ -18,7 +18,7 @@ from eventflow.events import ErrorInfo, Event, JournalFailed, JournalRecovered, 
 from eventflow.hooks.declaration import Hook
 from eventflow.hooks.importability import note_call
 from eventflow.hooks.ledger import OWED
-from eventflow.interrupts.scopes import live
+from eventflow.interrupts.scopes import active_scopes
 from eventflow.journal import open_journal
 from eventflow.journal.contract import DeliveryQuery, Fence, RunQuery, StaleOwnerError
 from eventflow.journal.format import owner_line
@@ -261,7 +261,7 @@ class OwnerSession:
                 return
             # To the old writer, where these lines are refused and counted as lost.
             self._flush_recorders()
-            self.given_up |= frozenset(live)
+            self.given_up |= frozenset(active_scopes)
             folder, guarding, writer = self._folder, self._guarding, self.writer
             self._become_owner()
         # The journal refuses the lines that are left.
@@ -364,7 +364,7 @@ class OwnerSession:
         """Reset the child, which becomes an owner of its own."""
         if child:
             atexit.unregister(self.close)
-            self.given_up = frozenset(live)
+            self.given_up = frozenset(active_scopes)
             for recorder in self._recorders:
                 recorder.discard_held()
             self._reset()

@@ -1,4 +1,4 @@
-"""Callables: what one is called, and whether calling it gives an awaitable."""
+"""Callables: their qualified names, and whether calling one returns an awaitable."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from typing import Final
 __all__ = ["MAIN", "MP_MAIN", "is_async", "qualified_name"]
 
 MAIN: Final = "__main__"
-"""The name of what a process was started with."""
+"""The name of the module that a process was started with."""
 
 MP_MAIN: Final = "__mp_main__"
 """The name under which multiprocessing, and recovery, load another process's `__main__`."""
 
 
 def is_async(function: object) -> bool:
-    """Say whether calling this gives an awaitable, also through partials and callable objects."""
+    """Return whether calling this returns an awaitable; looks through partials and objects."""
     while isinstance(function, partial):
         function = function.func
-    # A flow or a task is called by a plain function, whatever its own is, and says so itself.
+    # `__call__` of a flow or a task is a plain function; its attribute tells.
     if getattr(function, "is_async", None) is True:
         return True
 
@@ -37,7 +37,7 @@ def _is_coroutine_function(function: object) -> bool:
 
 
 def qualified_name(function: object) -> str:
-    """Name a callable as `module:qualname`, also through partials and callable objects."""
+    """Return the name of a callable as `module:qualname`; looks through partials and objects."""
     while isinstance(function, partial):
         function = function.func
     if not isinstance(getattr(function, "__qualname__", None), str):

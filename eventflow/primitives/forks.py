@@ -1,4 +1,4 @@
-"""Forks: what a forked child must not inherit, and what has to be prepared for one."""
+"""Forks: reset in a forked child what it must not inherit, and prepare objects for a fork."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def in_children(function: Callable[[], object]) -> None:
 
 
 def renewed(namespace: dict[str, Any], name: str, make: Callable[[], object]) -> None:
-    """Make a global variable anew in every child; `namespace` is `globals()`.
+    """Replace a global variable in every child; `namespace` is `globals()`.
 
     For locks: a thread of the parent may hold one, and does not exist in the child.
     """
@@ -38,7 +38,7 @@ class Forkable(Protocol):
 
 
 class _Local(threading.local):
-    """What this thread has prepared for its own fork: another thread may fork at the same time."""
+    """What this thread has prepared for its fork: another thread may fork at the same time."""
 
     def __init__(self) -> None:
         self.prepared: list[Forkable] = []

@@ -1,4 +1,4 @@
-"""Ids: UUIDs of version 7, which sort by the time they were made, and two-word names after them."""
+"""Ids: UUIDs of version 7, which sort by the time they were made, and two-word names for them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import uuid_utils
 __all__ = ["delivery_id", "delivery_number", "id_of", "new_id", "new_number", "two_words"]
 
 _new: Final = object.__new__
-# UUID refuses to be changed; the setters of its slots do not, and are faster than those of object.
+# UUID is immutable; the setters of its slots are not, and are faster than those of object.
 _set_int: Final = vars(UUID)["int"].__set__
 _set_is_safe: Final = vars(UUID)["is_safe"].__set__
 _uuid7: Final = uuid_utils.uuid7
@@ -27,14 +27,14 @@ def new_id() -> UUID:
 
 
 def new_number() -> int:
-    """Make an id that is not wanted as a UUID yet."""
+    """Make an id as a number, for a UUID that may be needed later."""
     number: int = _uuid7().int
 
     return number
 
 
 def id_of(number: int) -> UUID:
-    """Give the id that is this number."""
+    """Return the id with this number."""
     made = _new(UUID)
     _set_int(made, number)
     _set_is_safe(made, _unknown)
@@ -43,16 +43,16 @@ def id_of(number: int) -> UUID:
 
 
 def delivery_id(event_id: UUID, ordinal: int) -> UUID:
-    """Give the id of what an event owes its hook number `ordinal`: always the same.
+    """Return the id of an event's delivery to its hook number `ordinal`: always the same.
 
-    Version 8, which RFC 9562 leaves to the maker: the event's id with another version, and the
-    ordinal added in the last 16 bits, which differ at random from event to event.
+    Version 8, which RFC 9562 leaves to the application: the event's id with another version, and
+    the ordinal added to the last 16 bits, which are random for each event.
     """
     return id_of(delivery_number(event_id.int, ordinal))
 
 
 def delivery_number(event: int, ordinal: int) -> int:
-    """Give the same as `delivery_id`, from number to number."""
+    """Do what `delivery_id` does, with numbers."""
     number = event & _NO_VERSION | _VERSION_8
 
     return number & _NOT_LAST | (number + ordinal) & _LAST
@@ -87,7 +87,7 @@ moose mule narwhal newt ocelot octopus okapi orca oriole oryx osprey otter owl o
 
 
 def two_words(key: UUID) -> str:
-    """Name a run after its id: the same id always gives the same two words."""
+    """Return two words for an id, always the same for the same id."""
     bits = key.int
     adjective = _ADJECTIVES[bits % len(_ADJECTIVES)]
 

@@ -11,7 +11,7 @@ import structlog
 __all__ = ["CONTEXT", "Logger", "get_logger"]
 
 Logger = structlog.stdlib.BoundLogger
-"""What every logger here is."""
+"""The type of eventflow's loggers."""
 
 _RESERVED: Final = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime"}
 CONTEXT: Final = "_eventflow"
@@ -19,7 +19,7 @@ CONTEXT: Final = "_eventflow"
 
 
 def _to_logging(_logger: object, _method: str, event: MutableMapping[str, Any]) -> dict[str, Any]:
-    """Hand message and context to `logging`: the context as attributes of the record.
+    """Pass message and context to `logging`: the context as attributes of the record.
 
     A key that `logging` uses itself gets a trailing underscore.
     """
@@ -31,7 +31,7 @@ def _to_logging(_logger: object, _method: str, event: MutableMapping[str, Any]) 
 
 
 def get_logger(name: str) -> Logger:
-    """Give a logger under `eventflow.`, without touching structlog's own configuration."""
+    """Return a logger under `eventflow.`, without touching structlog's own configuration."""
     logger: Logger = structlog.wrap_logger(
         logging.getLogger(f"eventflow.{name}"),
         processors=[

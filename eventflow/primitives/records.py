@@ -1,4 +1,4 @@
-"""Frozen models, made of values known to be valid; and what one keeps of an exception."""
+"""Frozen models that are made of values known to be valid, and a description of an exception."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _building: Final = RLock()
 class Deferred(BaseModel, frozen=True, defer_build=True):
     """A frozen model whose schema is built when the first instance is validated or serialised.
 
-    Building one takes longer than importing all of eventflow, and most programs need none: a run's
+    Building a schema takes longer than importing all of eventflow, and most programs need none:
     states and events are made by `record`.
     """
 
@@ -34,12 +34,12 @@ class Deferred(BaseModel, frozen=True, defer_build=True):
     ) -> bool | None:
         """Build the schema, one thread at a time; see pydantic's own.
 
-        Before pydantic 2.14, two threads that both need it could take away each other's.
+        Before pydantic 2.14, two threads that build it at once could undo each other's work.
         """
         with _building:
             return super().model_rebuild(
                 force=force,
-                # Names are looked up where the caller is, and this method stands in between.
+                # Names are resolved in the frame of the caller, and this method adds one.
                 _parent_namespace_depth=_parent_namespace_depth + 1,
                 **options,
             )
@@ -48,9 +48,9 @@ class Deferred(BaseModel, frozen=True, defer_build=True):
 def record(kind: type[M], values: dict[str, Any], fields: set[str]) -> M:
     """Make an instance from the values of all its fields, in the order of the fields.
 
-    What pydantic's own `model_construct` does besides (defaults, aliases, copies) takes longer
-    than its validation; nobody needs it for values that eventflow made itself. `fields` names
-    them, and is shared by all records of the kind.
+    pydantic's own `model_construct` also handles defaults, aliases and copies, which takes longer
+    than validation and is not needed for eventflow's own values. `fields` names all of them, and
+    is shared by all records of the kind.
     """
     made = _new(kind)
     _set_values(made, values)
@@ -62,11 +62,11 @@ def record(kind: type[M], values: dict[str, Any], fields: set[str]) -> M:
 
 
 TRACEBACK_LIMIT: Final = 16_384
-"""How many characters of a traceback an ErrorInfo keeps, counted from its end."""
+"""How many characters an ErrorInfo keeps of the end of a traceback."""
 
 
 class ErrorInfo(Deferred, frozen=True):
-    """What is kept of an exception: plain data, no live object."""
+    """A description of an exception: plain data, no live object."""
 
     type: str
     message: str
@@ -79,12 +79,13 @@ class ErrorInfo(Deferred, frozen=True):
         text = "".join(traceback.format_exception(error))
         name = kind.__qualname__ if kind.__module__ == "builtins" else _qualified(kind)
 
-        return cls.told(name, printable(_text(error)), printable(text[-TRACEBACK_LIMIT:]))
+        return cls.of_texts(name, printable(_text(error)), printable(text[-TRACEBACK_LIMIT:]))
 
     @classmethod
-    def told(cls, kind: str, message: str, trace: str = "") -> Self:
-        """Give what is known to be printable."""
-        # Not validated, for it may be the end of all files or of the memory that is told here.
+    def of_texts(cls, kind: str, message: str, trace: str = "") -> Self:
+        """Make a description of texts that are known to be printable."""
+        # Without validation: it may describe that no file or no memory is left, and validation
+        # needs both.
         return record(cls, {"type": kind, "message": message, "traceback": trace}, _FIELDS)
 
     def __str__(self) -> str:
@@ -95,7 +96,7 @@ _FIELDS: Final = set(ErrorInfo.model_fields)
 
 
 def printable(text: str) -> str:
-    """Write what no encoding has, such as the undecodable bytes of a file's name, as escapes."""
+    """Escape what cannot be encoded, such as the undecodable bytes of a file's name."""
     if text.isascii():
         return text
 

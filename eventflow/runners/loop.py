@@ -1,4 +1,4 @@
-"""Submitted async tasks on an event loop: the flow's own, else the background one."""
+"""Run submitted async tasks on an event loop: the flow's own, else the background one."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Callable, Coroutine
 from contextvars import Context
 from typing import Any, Final
 
-from eventflow.interrupts.portals import background, running_loop
+from eventflow.interrupts.portals import background_portal, running_loop
 
 __all__ = ["spawn"]
 
@@ -19,12 +19,12 @@ def spawn(
     loop: asyncio.AbstractEventLoop | None,
     context: Context,
 ) -> asyncio.AbstractEventLoop:
-    """Have the loop run a coroutine as a task of its own; gives the loop."""
-    loop = loop or background.loop
+    """Run a coroutine on the loop as a task of its own; return the loop."""
+    loop = loop or background_portal.loop
 
     def begin() -> None:
         task = loop.create_task(make(), context=context)
-        # The loop itself holds its tasks weakly.
+        # The loop itself references its tasks weakly.
         _tasks.add(task)
         task.add_done_callback(_tasks.discard)
 

@@ -38,11 +38,11 @@ class ThreadPoolTaskRunner:
             raise ValueError(f"max_workers must be 1 or more, but is {max_workers}.")
         self.max_workers = max_workers or min(32, (os.cpu_count() or 1) + 4)
         self._workers = threading.local()
-        self.forget()
+        self.reset()
         _runners.add(self)
 
     def submit(self, work: Callable[[], object]) -> None:
-        """Have the work done by the next free thread."""
+        """Queue the work for the next free thread."""
         self._waiting.put(work)
         with self._lock:
             if self._busy == self.max_workers:
@@ -54,7 +54,7 @@ class ThreadPoolTaskRunner:
             self._work_on()
 
     def _work_on(self) -> None:
-        """Do what waits until nothing does: a busy pool is not asked for a thread for each."""
+        """Execute what is queued until the queue is empty."""
         while (work := self._next()) is not None:
             try:
                 work()
@@ -62,11 +62,11 @@ class ThreadPoolTaskRunner:
                 _logger.exception("Submitted work failed")
 
     def _next(self) -> Callable[[], object] | None:
-        """Give what waits longest; None says that this thread is not busy any more."""
+        """Return the oldest work; None if there is none, and this thread is not busy any more."""
         with contextlib.suppress(Empty):
             return self._waiting.get_nowait()
         with self._lock:
-            # Whoever put something there after the look above finds this thread still busy.
+            # Work may have been queued since, by a thread that found this one still busy.
             with contextlib.suppress(Empty):
                 return self._waiting.get_nowait()
             self._busy -= 1
@@ -77,20 +77,20 @@ class ThreadPoolTaskRunner:
         with self._lock:
             if self._pool is None:
                 self._pool = ThreadPoolExecutor(
-                    self.max_workers, "eventflow-worker", initializer=self._enrol
+                    self.max_workers, "eventflow-worker", initializer=self._mark_worker
                 )
 
             return self._pool
 
-    def _enrol(self) -> None:
-        self._workers.enrolled = True
+    def _mark_worker(self) -> None:
+        self._workers.is_worker = True
 
     def is_worker(self) -> bool:
         """Whether the calling thread is one of this runner's own."""
-        return getattr(self._workers, "enrolled", False)
+        return getattr(self._workers, "is_worker", False)
 
-    def forget(self) -> None:
-        """Have no threads and nothing to do: in a forked child, those were the parent's."""
+    def reset(self) -> None:
+        """Begin without threads and work: in a forked child, those are the parent's."""
         self._lock = threading.Lock()
         self._pool = None
         self._waiting = SimpleQueue()
@@ -106,7 +106,7 @@ default: Final = ThreadPoolTaskRunner()
 
 def _after_fork() -> None:
     for runner in _runners:
-        runner.forget()
+        runner.reset()
 
 
 in_children(_after_fork)

@@ -1,4 +1,4 @@
-"""What `submit` and `map` give back, and the marks that their arguments may carry."""
+"""The futures that `submit` and `map` return, and how their arguments may be marked."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from uuid import UUID
 
 from eventflow.errors import DeadlockError
 from eventflow.interrupts.portals import running_loop
-from eventflow.interrupts.scopes import Bell
+from eventflow.interrupts.scopes import Wakeup
 from eventflow.interrupts.scopes import wait as block_until
 from eventflow.primitives.forks import renewed
 from eventflow.runs.run import TaskRun
@@ -40,36 +40,36 @@ _logger: Final = logging.getLogger("eventflow.futures")
 
 @dataclass(frozen=True, slots=True)
 class unmapped(Generic[T]):  # noqa: N801 - used like a function, as in Prefect
-    """Marks an argument of `map` that every task run gets whole."""
+    """Marks an argument of `map` that is passed whole to every task run."""
 
     value: T
 
 
 @dataclass(frozen=True, slots=True)
 class allow_failure(Generic[T]):  # noqa: N801 - used like a function, as in Prefect
-    """Marks an argument whose upstream may fail: the task run then gets its exception."""
+    """Marks an argument whose upstream may fail: the task run is then passed its exception."""
 
     value: T
 
 
 class Helper(Protocol):
-    """How a worker that waits for a task run may execute it itself."""
+    """Executes a task run in the thread of a worker that waits for it."""
 
     def is_possible(self) -> bool:
-        """Whether the calling thread may do so."""
+        """Whether the calling thread may execute it."""
         ...
 
     def upstream(self) -> list[Future[Any]]:
-        """Give what the task run waits for."""
+        """Return the futures that the task run waits for."""
         ...
 
     def help(self) -> None:
-        """Execute the task run now, unless somebody else has begun to."""
+        """Execute the task run now, unless another thread has begun to."""
         ...
 
 
 class Future(Generic[T]):
-    """The result, some day, of a submitted task run.
+    """The result of a submitted task run, which may not have ended yet.
 
     Blocking methods serve sync code; in async code write `await future`.
     """
@@ -98,15 +98,15 @@ class Future(Generic[T]):
         return self._ended
 
     def needs(self, loop: asyncio.AbstractEventLoop | None) -> bool:
-        """Whether that event loop must keep turning for this future to end."""
+        """Whether that event loop must go on running for this future to end."""
         return not self._ended and loop is not None and self._loop is loop
 
     def cancel(self) -> bool:
-        """Ask for the task run's cancellation; gives False if it has ended or was asked already."""
+        """Request its cancellation; return False if it has ended or is being cancelled already."""
         return self.run.cancel()
 
     def add_done_callback(self, callback: Callable[[Future[T]], object]) -> None:
-        """Have a function called with this future once it has ended, at once if it has.
+        """Call a function with this future once it has ended, at once if it has.
 
         It is called in the thread that ends the future; what it raises is logged.
         """
@@ -119,13 +119,13 @@ class Future(Generic[T]):
         self._call(callback)
 
     def remove_done_callback(self, callback: Callable[[Future[T]], object]) -> None:
-        """Forget a function that was to be called, if it has not been."""
+        """Remove a function that has not been called yet."""
         with _lock:
             if self._callbacks is not None and callback in self._callbacks:
                 self._callbacks.remove(callback)
 
     def finish(self) -> None:
-        """Say that the task run has ended; the runner does this, once."""
+        """Mark the task run as ended; the runner does this, once."""
         with _lock:
             self._ended = True
             callbacks, self._callbacks = self._callbacks, None
@@ -140,33 +140,35 @@ class Future(Generic[T]):
             _logger.exception("A done callback of the task run %r failed", self.run.name)
 
     def produced_on(self, loop: asyncio.AbstractEventLoop | None) -> None:
-        """Say which event loop must keep turning for this future to end."""
+        """Set the event loop that must go on running for this future to end."""
         self._loop = loop
 
     def offer(self, helper: Helper) -> None:
-        """Let a waiting worker execute this task run itself instead of standing idle."""
+        """Allow a worker that waits for this task run to execute it."""
         self._helper = helper
 
     def help(self) -> None:
-        """Execute the task run here and now, if this thread is a worker that could do so.
+        """Execute the task run now, if this thread is a worker that may do so.
 
-        What it waits for comes first, one by one: a long chain must not become a deep recursion.
+        Its upstream is executed first, in a loop: a long chain must not become a deep recursion.
         """
         if self._helper is None or not self._helper.is_possible():
             return
-        line: dict[Future[Any], Helper] = {}
-        left: list[Future[Any]] = [self]
-        while left:
-            future = left.pop()
+        helpers: dict[Future[Any], Helper] = {}
+        to_visit: list[Future[Any]] = [self]
+        while to_visit:
+            future = to_visit.pop()
             helper = future._helper  # noqa: SLF001 - its own kind
-            if helper is not None and future not in line:
-                line[future] = helper
-                left += helper.upstream()
-        for helper in reversed(line.values()):
+            if helper is not None and future not in helpers:
+                helpers[future] = helper
+                to_visit += helper.upstream()
+        for helper in reversed(helpers.values()):
             helper.help()
 
     def wait(self, timeout: float | None = None) -> bool:
-        """Block until the task run has ended or `timeout` seconds have passed; says which.
+        """Block until the task run has ended or `timeout` seconds have passed.
+
+        Return whether it has ended.
 
         Raises:
             DeadlockError: this thread's event loop has to produce the result.
@@ -177,25 +179,25 @@ class Future(Generic[T]):
             raise DeadlockError(f"the task run {self.run.name!r}")
         if timeout is None:
             self.help()
-        ended = Bell()
-        ring = _Ring(ended)
-        until = _deadline(timeout)
-        self.add_done_callback(ring)
+        wakeup = Wakeup()
+        wake = _Wake(wakeup)
+        deadline = _deadline(timeout)
+        self.add_done_callback(wake)
         try:
             while not self._ended:
-                left = _left(until)
-                if left == 0:
+                remaining = _remaining(deadline)
+                if remaining == 0:
                     break
-                block_until(ended, left)
-                # Also set to wake a body that is to stop, perhaps not the one that waits here.
-                ended.clear()
+                block_until(wakeup, remaining)
+                # It is also set to interrupt a body of this thread, perhaps one around this one.
+                wakeup.clear()
         finally:
-            self.remove_done_callback(ring)
+            self.remove_done_callback(wake)
 
         return self._ended
 
     def result(self, timeout: float | None = None, raise_on_failure: bool = True) -> T:  # noqa: FBT001, FBT002 - as in Prefect
-        """Block until the task run has ended and give its result.
+        """Block until the task run has ended and return its result.
 
         With `raise_on_failure=False` an exception is returned instead of raised.
 
@@ -225,7 +227,7 @@ class Future(Generic[T]):
             if running_loop() is loop:
                 _set(waiter)
             else:
-                with suppress(RuntimeError):  # nobody waits on a loop that is closed
+                with suppress(RuntimeError):  # the loop is closed, and nothing waits there
                     loop.call_soon_threadsafe(_set, waiter)
 
         self.add_done_callback(wake)
@@ -248,16 +250,16 @@ class Future(Generic[T]):
         return f"Future(run={self.run.name!r}, state={self.state.name})"
 
 
-class _Ring:
-    """Sets an event when it is called back."""
+class _Wake:
+    """A done callback that wakes a thread."""
 
-    __slots__ = ("_event",)
+    __slots__ = ("_wakeup",)
 
-    def __init__(self, event: Bell) -> None:
-        self._event = event
+    def __init__(self, wakeup: Wakeup) -> None:
+        self._wakeup = wakeup
 
     def __call__(self, _: object) -> None:
-        self._event.set()
+        self._wakeup.set()
 
 
 def _set(waiter: asyncio.Future[None]) -> None:
@@ -269,14 +271,14 @@ class FutureList(list[Future[T]]):
     """The futures of one `map`, in the order of its arguments."""
 
     def wait(self, timeout: float | None = None) -> bool:
-        """Block until all have ended or `timeout` seconds have passed; says which."""
+        """Block until all have ended or `timeout` seconds have passed; return whether they have."""
         return not wait(self, timeout).not_done
 
     def result(self, timeout: float | None = None, raise_on_failure: bool = True) -> list[T]:  # noqa: FBT001, FBT002 - as in Prefect
-        """Block until all have ended and give their results; raises as `Future.result` does."""
-        until = _deadline(timeout)
+        """Block until all have ended and return their results; raises as `Future.result` does."""
+        deadline = _deadline(timeout)
 
-        return [future.result(_left(until), raise_on_failure) for future in self]
+        return [future.result(_remaining(deadline), raise_on_failure) for future in self]
 
     async def _results(self) -> list[T]:
         return [await future for future in self]
@@ -290,12 +292,12 @@ def _deadline(timeout: float | None) -> float | None:
     return None if timeout is None else time.monotonic() + timeout
 
 
-def _left(until: float | None) -> float | None:
-    return None if until is None else max(0.0, until - time.monotonic())
+def _remaining(deadline: float | None) -> float | None:
+    return None if deadline is None else max(0.0, deadline - time.monotonic())
 
 
 class DoneAndNotDone(NamedTuple, Generic[T]):
-    """What `wait` gives: the futures that have ended, and those that have not."""
+    """What `wait` returns: the futures that have ended, and those that have not."""
 
     done: set[Future[T]]
     not_done: set[Future[T]]
@@ -304,9 +306,9 @@ class DoneAndNotDone(NamedTuple, Generic[T]):
 def wait(futures: Iterable[Future[T]], timeout: float | None = None) -> DoneAndNotDone[T]:
     """Block until all futures have ended or `timeout` seconds have passed."""
     futures = list(futures)
-    until = _deadline(timeout)
+    deadline = _deadline(timeout)
     for future in futures:
-        if not future.wait(_left(until)):
+        if not future.wait(_remaining(deadline)):
             break
     done = {future for future in futures if future.done()}
 
@@ -314,7 +316,7 @@ def wait(futures: Iterable[Future[T]], timeout: float | None = None) -> DoneAndN
 
 
 class as_completed(Generic[T]):  # noqa: N801 - used like a function, as in Prefect
-    """Gives futures in the order in which they end, to `for` and to `async for` alike.
+    """Yields futures in the order in which they end, in `for` and in `async for`.
 
     Raises:
         TimeoutError: while iterating, when `timeout` seconds have passed since the start.
@@ -327,51 +329,51 @@ class as_completed(Generic[T]):  # noqa: N801 - used like a function, as in Pref
 
     def __iter__(self) -> Iterator[Future[T]]:
         loop = running_loop()
-        stuck = next((future for future in self._futures if future.needs(loop)), None)
-        if stuck is not None:
-            raise DeadlockError(f"the task run {stuck.run.name!r}")
+        blocked = next((future for future in self._futures if future.needs(loop)), None)
+        if blocked is not None:
+            raise DeadlockError(f"the task run {blocked.run.name!r}")
 
         return self._ended_first()
 
     def _ended_first(self) -> Iterator[Future[T]]:
-        arrived: deque[Future[T]] = deque()
-        bell = Bell()
-        until = _deadline(self._timeout)
+        ended: deque[Future[T]] = deque()
+        wakeup = Wakeup()
+        deadline = _deadline(self._timeout)
 
-        def arrive(future: Future[T]) -> None:
-            arrived.append(future)
-            bell.set()
+        def note_end(future: Future[T]) -> None:
+            ended.append(future)
+            wakeup.set()
 
         for future in self._futures:
-            future.add_done_callback(arrive)
-        helped = iter(self._futures if self._timeout is None else ())
+            future.add_done_callback(note_end)
+        to_help = iter(self._futures if self._timeout is None else ())
         for count in range(len(self._futures)):
-            while not arrived:
-                idle = next(helped, None)
-                if idle is not None:
-                    idle.help()
-                elif _left(until) == 0:
-                    raise self._late(count)
+            while not ended:
+                helped = next(to_help, None)
+                if helped is not None:
+                    helped.help()
+                elif _remaining(deadline) == 0:
+                    raise self._timed_out(count)
                 else:
-                    block_until(bell, _left(until))
-                    bell.clear()
-            yield arrived.popleft()
+                    block_until(wakeup, _remaining(deadline))
+                    wakeup.clear()
+            yield ended.popleft()
 
     async def __aiter__(self) -> AsyncIterator[Future[T]]:
-        arrived: asyncio.Queue[Future[T]] = asyncio.Queue()
+        ended: asyncio.Queue[Future[T]] = asyncio.Queue()
         loop = asyncio.get_running_loop()
-        until = _deadline(self._timeout)
+        deadline = _deadline(self._timeout)
         for future in self._futures:
             future.add_done_callback(
-                lambda ended: loop.call_soon_threadsafe(arrived.put_nowait, ended)
+                lambda future: loop.call_soon_threadsafe(ended.put_nowait, future)
             )
         for count in range(len(self._futures)):
             try:
-                yield await asyncio.wait_for(arrived.get(), _left(until))
+                yield await asyncio.wait_for(ended.get(), _remaining(deadline))
             except TimeoutError:
-                raise self._late(count) from None
+                raise self._timed_out(count) from None
 
-    def _late(self, count: int) -> TimeoutError:
+    def _timed_out(self, count: int) -> TimeoutError:
         return TimeoutError(
             f"{len(self._futures) - count} of {len(self._futures)} task runs "
             f"did not end within {self._timeout} s."

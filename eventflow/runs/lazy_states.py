@@ -1,4 +1,4 @@
-"""States as runs enter them: noted at once, and built in full only when somebody reads one."""
+"""States as runs enter them: noted at once, and built in full only when they are read."""
 
 from __future__ import annotations
 
@@ -10,25 +10,25 @@ from typing import Any, Final
 from eventflow.primitives.forks import renewed
 from eventflow.primitives.ids import id_of, new_number
 from eventflow.primitives.records import ErrorInfo
-from eventflow.states import COMPLETED, FAILED, AnyState, StateType, stated
+from eventflow.states import COMPLETED, FAILED, AnyState, StateType, make_state
 
 __all__ = ["BuiltState", "LazyState"]
 
 _moment: Final = datetime.fromtimestamp
 
-# Reentrant: a finalizer may look at a run while another state is being made.
-_making = threading.RLock()
-renewed(globals(), "_making", threading.RLock)
+# Reentrant: a finalizer may read a run's state while another one is being built.
+_building = threading.RLock()
+renewed(globals(), "_building", threading.RLock)
 
 
 class LazyState:
     """The facts of a state that a run enters, and when it did so, in nanoseconds since 1970.
 
-    Its id is drawn when it is first asked for: most runs are over before anyone asks. States that
-    are asked for get their ids in the order in which they were entered.
+    Its id is drawn when it is first read: most runs have ended before that. States whose ids are
+    read in the order in which they were entered have ids in that order.
     """
 
-    __slots__ = ("_made", "_number", "at", "data", "error", "message", "name", "type")
+    __slots__ = ("_number", "_state", "at", "data", "error", "message", "name", "type")
 
     def __init__(
         self, kind: StateType, name: str, message: str | None = None, data: Any = None
@@ -40,7 +40,7 @@ class LazyState:
         self.error: ErrorInfo | None = None
         self.at = time_ns()
         self._number = 0
-        self._made: AnyState | None = None
+        self._state: AnyState | None = None
 
     @property
     def number(self) -> int:
@@ -48,7 +48,7 @@ class LazyState:
         return self._number or self._draw()
 
     def _draw(self) -> int:
-        with _making:
+        with _building:
             if not self._number:
                 self._number = new_number()
 
@@ -57,18 +57,18 @@ class LazyState:
     @property
     def state(self) -> AnyState:
         """The state itself, always the same."""
-        return self._made or self._make()
+        return self._state or self._build()
 
-    def _make(self) -> AnyState:
+    def _build(self) -> AnyState:
         # Exact: half a microsecond is more than what a float this large may be wrong by.
         at = _moment(self.at // 1000 / 1e6, UTC)
         key = id_of(self._number or self._draw())
-        made = stated(self.type, self.name, self.message, self.data, key=key, timestamp=at)
-        with _making:
-            if self._made is None:
-                self._made = made
+        state = make_state(self.type, self.name, self.message, self.data, key=key, timestamp=at)
+        with _building:
+            if self._state is None:
+                self._state = state
 
-        return self._made
+        return self._state
 
     @property
     def timestamp(self) -> datetime:
@@ -86,7 +86,7 @@ class LazyState:
         return self.type is FAILED
 
     def result(self) -> Any:
-        """Give the run's result, or raise as the state does."""
+        """Return the run's result, or raise as the state does."""
         return self.data if self.type is COMPLETED else self.state.result()
 
 
@@ -102,7 +102,7 @@ class BuiltState(LazyState):
         self.data = state.data
         self.error = state.error
         self._number = state.id.int
-        self._made = state
+        self._state = state
 
     def __getattr__(self, name: str) -> int:
         """Compute `at` when the journal asks for it, if there is one."""

@@ -21,52 +21,51 @@ RunType: TypeAlias = Literal["flow", "task"]
 """What kind of definition a run executes."""
 
 Moment: TypeAlias = LazyState | datetime | None
-"""When something was: as a run of another process tells it, or when a state was entered."""
+"""When a state was entered: its time in a restored run, else the state, which holds it."""
 
 
 class Transition:
-    """The fact that a run entered a state: all that an event of it is made from.
+    """The fact that a run entered a state: all that its event is built from.
 
-    `entered` and `left` are what there is of the two states before anyone looks. `journal` is what
-    keeps account of the hooks that are owed it; `handed` counts to how many of them it has been
-    handed.
+    `previous` and `entered` are the two states. `journal` records the deliveries of the hooks that
+    the transition is owed to; `next_ordinal` is the ordinal of the next one to be delivered.
     """
 
     __slots__ = (
         "_follows",
         "entered",
-        "handed",
         "journal",
-        "left",
+        "next_ordinal",
+        "previous",
         "run",
         "run_count",
         "sequence",
     )
 
-    def __init__(self, run: Run, left: LazyState | None, entered: LazyState) -> None:
+    def __init__(self, run: Run, previous: LazyState | None, entered: LazyState) -> None:
         self.run = run
-        self.left = left
+        self.previous = previous
         self.entered = entered
         self.sequence = run.transitions
         self.run_count = run.run_count
         self.journal: Any = None
-        self.handed = 0
+        self.next_ordinal = 0
         self._follows: UUID | None = None
 
     @classmethod
     def past(cls, run: Run, follows: UUID | None) -> Self:
-        """Give the transition into the present state of a restored run."""
+        """Return the transition into the present state of a restored run."""
         assert run.entered is not None  # noqa: S101 - it was restored in one
-        made = cls(run, None, run.entered)
-        made.sequence = run.transitions - 1
-        made._follows = follows
+        transition = cls(run, None, run.entered)
+        transition.sequence = run.transitions - 1
+        transition._follows = follows
 
-        return made
+        return transition
 
     @property
     def from_state(self) -> AnyState | None:
-        """The state that was left; None for the first transition."""
-        return None if self.left is None else self.left.state
+        """The state before; None for the first transition."""
+        return None if self.previous is None else self.previous.state
 
     @property
     def to_state(self) -> AnyState:
@@ -75,8 +74,8 @@ class Transition:
 
     @property
     def follows(self) -> UUID | None:
-        """The id of the run's transition before."""
-        return self._follows if self.left is None else id_of(self.left.number)
+        """The id of the run's previous transition."""
+        return self._follows if self.previous is None else id_of(self.previous.number)
 
     @property
     def number(self) -> int:
@@ -106,7 +105,7 @@ class Transition:
     @property
     def tags(self) -> frozenset[str]:
         """The tags of the run."""
-        return self.run.labels
+        return self.run.tag_set
 
 
 def _time(moment: Moment) -> datetime | None:
@@ -114,7 +113,7 @@ def _time(moment: Moment) -> datetime | None:
 
 
 class Run:
-    """One execution. Only the engine changes it, and only by having it enter a state."""
+    """One execution. Only the engine changes it, by having it enter a state."""
 
     __slots__ = (
         "__weakref__",
@@ -127,17 +126,17 @@ class Run:
         "created_at",
         "definition",
         "definition_name",
+        "encoder",
         "ended_at",
         "entered",
         "flow_run_id",
-        "journalled",
-        "labels",
         "number",
         "parent_run_id",
         "root_flow_run_id",
         "routes",
         "run_count",
         "started_at",
+        "tag_set",
         "transitions",
     )
 
@@ -148,21 +147,23 @@ class Run:
         definition: Any,
         name: str,
         parameters: Callable[[], Mapping[str, Any]],
-        labels: frozenset[str],
-        above: Run | None,
+        tag_set: frozenset[str],
+        parent: Run | None,
     ) -> None:
         self.number = new_number()
         self._id: UUID | None = None
         self.definition = definition
         self.definition_name = name
-        self.labels = labels
-        self.parent_run_id = None if above is None else above.id
-        self.flow_run_id: UUID | None = None if above is None else above.flow_run_id
-        self.root_flow_run_id: UUID | None = None if above is None else above.root_flow_run_id
-        self.cancel_scope: CancelScope = CancelScope(None if above is None else above.cancel_scope)
+        self.tag_set = tag_set
+        self.parent_run_id = None if parent is None else parent.id
+        self.flow_run_id: UUID | None = None if parent is None else parent.flow_run_id
+        self.root_flow_run_id: UUID | None = None if parent is None else parent.root_flow_run_id
+        self.cancel_scope: CancelScope = CancelScope(
+            None if parent is None else parent.cancel_scope
+        )
         self.entered: LazyState | None = None
-        self.routes: Any = None  # what the bus remembers of whom this run's transitions go to
-        self.journalled: Any = None  # its encoder in the journal
+        self.routes: Any = None  # the routes of its transitions, once the bus has compiled them
+        self.encoder: Any = None  # encodes its transitions for the journal
         self.transitions: int = 0
         self.run_count: int = 0
         self.created_at: Moment = None
@@ -177,7 +178,7 @@ class Run:
     def restored(
         cls, definition: Any, name: str, state: AnyState, facts: Mapping[str, object]
     ) -> Self:
-        """Give a run of another process as it stood in a state that it had entered.
+        """Return a run of another process as it was in a state that it had entered.
 
         `name` is the definition's; `facts` are the run's attributes by name.
         """
@@ -185,13 +186,13 @@ class Run:
         run.entered = BuiltState(state)
         for attribute, value in facts.items():
             setattr(run, attribute, value)
-        run._id = None  # that of the run which was made to hold these facts
+        run._id = None  # a flow run has computed it from another number
         run.cancel_scope.closed = run.ended_at is not None
 
         return run
 
     def enter(self, entered: LazyState | AnyState) -> Transition:
-        """Enter a state; what comes out is the fact to publish.
+        """Enter a state; return the transition to publish.
 
         Raises:
             IllegalTransition: the present state does not lead there.
@@ -235,7 +236,7 @@ class Run:
     def id(self) -> UUID:
         """The id, a UUID of version 7."""
         if self._id is None:
-            # Whoever comes twice makes two that are equal.
+            # Two threads may make two ids, which are equal.
             self._id = id_of(self.number)
 
         return self._id
@@ -260,16 +261,16 @@ class Run:
     @property
     def tags(self) -> list[str]:
         """The tags of the definition and of the `tags(...)` blocks around the call, sorted."""
-        return sorted(self.labels)
+        return sorted(self.tag_set)
 
     @property
     def parameters(self) -> Mapping[str, Any]:
         """What the body is called with, by parameter name; empty if it could not be bound."""
-        given = self._parameters
-        if callable(given):
-            given = self._parameters = given()
+        parameters = self._parameters
+        if callable(parameters):
+            parameters = self._parameters = parameters()
 
-        return given
+        return parameters
 
     @parameters.setter
     def parameters(self, parameters: Mapping[str, Any] | Callable[[], Mapping[str, Any]]) -> None:
@@ -318,7 +319,7 @@ class Run:
         return timedelta(seconds=self.seconds)
 
     def cancel(self) -> bool:
-        """Ask for the run's cancellation; gives False if it has ended or was asked already."""
+        """Request the run's cancellation; return False if it has ended or is being cancelled."""
         return self.cancel_scope.stop(Reason.CANCELLED)
 
     def __repr__(self) -> str:
@@ -328,7 +329,7 @@ class Run:
 class FlowRun(Run):
     """One execution of a flow."""
 
-    __slots__ = ("parent_flow_run_id", "scope")
+    __slots__ = ("parent_flow_run_id",)
 
     run_type = "flow"
 
@@ -337,10 +338,10 @@ class FlowRun(Run):
         definition: Any,
         name: str,
         parameters: Callable[[], Mapping[str, Any]],
-        labels: frozenset[str],
-        above: Run | None,
+        tag_set: frozenset[str],
+        parent: Run | None,
     ) -> None:
-        super().__init__(definition, name, parameters, labels, above)
+        super().__init__(definition, name, parameters, tag_set, parent)
         self.parent_flow_run_id = self.flow_run_id
         self.flow_run_id = self.id
         self.root_flow_run_id = self.root_flow_run_id or self.id

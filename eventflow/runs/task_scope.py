@@ -1,4 +1,4 @@
-"""Where submitted tasks execute, and the scope that a flow run does not outlive."""
+"""Task scopes: the task runs that a flow run has submitted, and waits for before it ends."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ __all__ = ["TaskRunner", "TaskScope"]
 
 @runtime_checkable
 class TaskRunner(Protocol):
-    """Executes sync work somewhere else than in the calling thread."""
+    """Executes sync work in other threads than the calling one."""
 
     def submit(self, work: Callable[[], object]) -> None:
-        """Have the work done soon; it never raises."""
+        """Execute the work soon; it never raises."""
         ...
 
     def is_worker(self) -> bool:
@@ -43,7 +43,7 @@ class TaskScope:
         self._lock = threading.Lock()
 
     def add(self, future: Future[Any]) -> None:
-        """Take in a task run that is being submitted.
+        """Add a task run that is being submitted.
 
         Raises:
             MissingContextError: the flow run is ending or has ended.
@@ -55,9 +55,9 @@ class TaskScope:
                     "The flow run around it is ending; submit tasks before its body returns.",
                 )
             self._open[future] = None
-        future.add_done_callback(self._leave)
+        future.add_done_callback(self._discard)
 
-    def _leave(self, future: Future[Any]) -> None:
+    def _discard(self, future: Future[Any]) -> None:
         self._open.pop(future, None)
 
     @property
@@ -66,20 +66,20 @@ class TaskScope:
         return not self._open
 
     def close(self) -> bool:
-        """Take in no more task runs; says whether all that were taken in have ended."""
+        """Accept no more task runs; return whether all that were added have ended."""
         with self._lock:
             self.closed = True
 
             return not self._open
 
     def reopen(self) -> None:
-        """Take in task runs again: there may be another attempt."""
+        """Accept task runs again, for another attempt."""
         self.closed = False
 
     def cancel(self) -> None:
-        """Ask for the cancellation of every task run that has not ended.
+        """Request the cancellation of every task run that has not ended.
 
-        The newest comes first: a worker that gets free by it must find none that may begin.
+        The newest is cancelled first: a worker that becomes free then begins none of them.
         """
         for future in reversed(tuple(self._open)):
             future.cancel()

@@ -69,7 +69,7 @@ FROM_OVERRIDE = "temporary_settings"
 FROM_ENVIRONMENT = "the environment"
 FROM_DEFAULT = "the default"
 
-# Userinfo and password parameters of a URL: what must not be read in an error or on a page.
+# Userinfo and password parameters of a URL, which must not appear in an error or on a page.
 CREDENTIALS = re.compile(r"(?<=://).+(?=@)|(?<=password=)[^&\s]+", re.IGNORECASE)
 
 
@@ -86,28 +86,28 @@ class Setting(Generic[T]):
     in_file: bool = True
 
     def value(self) -> T:
-        """Give the value in force now.
+        """Return the value in force now.
 
         Raises:
-            SettingError: the value that was found is not one the setting can have.
+            SettingError: the setting cannot have that value.
             ConfigurationError: the config file cannot be read.
         """
-        raw, source = self._found()
+        raw, source = self._raw()
         return self.default() if source == FROM_DEFAULT else self._parsed(raw, source)
 
     def source(self) -> str:
-        """Say where the value in force comes from.
+        """Return where the value in force comes from.
 
         Raises:
             ConfigurationError: the config file cannot be read.
         """
-        return self._found()[1]
+        return self._raw()[1]
 
     def shown(self) -> str:
-        """Give the value in force as text for people, with every secret in it masked.
+        """Return the value in force as text for people, with every secret in it masked.
 
         Raises:
-            SettingError: the value that was found is not one the setting can have.
+            SettingError: the setting cannot have that value.
             ConfigurationError: the config file cannot be read.
         """
         return str(self._masked(self.value()))
@@ -115,7 +115,7 @@ class Setting(Generic[T]):
     def __repr__(self) -> str:
         return f"<Setting {self.name}>"
 
-    def _found(self) -> tuple[object, str]:
+    def _raw(self) -> tuple[object, str]:
         for layer in reversed(_layers):
             if self.name in layer:
                 raw = layer[self.name]
@@ -125,12 +125,12 @@ class Setting(Generic[T]):
         if given.strip():
             return given, FROM_ENVIRONMENT
 
-        return self._found_in_file() if self.in_file else (None, FROM_DEFAULT)
+        return self._raw_in_file() if self.in_file else (None, FROM_DEFAULT)
 
-    def _found_in_file(self) -> tuple[object, str]:
+    def _raw_in_file(self) -> tuple[object, str]:
         path = _config_path(EVENTFLOW_HOME.value())
-        filed = _config(path)
-        return (filed[self.name], path) if self.name in filed else (None, FROM_DEFAULT)
+        config = _config(path)
+        return (config[self.name], path) if self.name in config else (None, FROM_DEFAULT)
 
     def _parsed(self, raw: object, source: str) -> T:
         if not isinstance(raw, str | int | float | os.PathLike):
@@ -166,14 +166,14 @@ def temporary_settings(values: Mapping[Any, object]) -> Iterator[None]:
         yield
 
     finally:
-        # By identity: an equal layer of another thread must stay where it is.
-        _layers[:] = [one for one in _layers if one is not layer]
+        # By identity: another thread may have put an equal layer in force.
+        _layers[:] = [other for other in _layers if other is not layer]
 
 
 def home() -> Path:
-    """Give the folder that holds everything eventflow keeps, made (mode 0700) if need be.
+    """Return the folder that holds everything eventflow keeps; make it (mode 0700) if need be.
 
-    A folder that is there already keeps the mode it has.
+    A folder that exists keeps its mode.
 
     Raises:
         HomeError: the folder cannot be made, is not a folder, or cannot be written to.
@@ -198,7 +198,7 @@ _layers: list[Mapping[str, object]] = []
 
 
 def _checked(key: Setting[Any] | str, raw: object) -> tuple[str, object]:
-    name = key.name if isinstance(key, Setting) else _spelled_out(key)
+    name = key.name if isinstance(key, Setting) else _full_name(key)
     setting = SETTINGS.get(name)
     if setting is None:
         raise SettingError(
@@ -211,7 +211,7 @@ def _checked(key: Setting[Any] | str, raw: object) -> tuple[str, object]:
     return name, raw
 
 
-def _spelled_out(key: str) -> str:
+def _full_name(key: str) -> str:
     name = key.strip().upper()
     return name if name.startswith(PREFIX) else PREFIX + name
 
@@ -250,19 +250,19 @@ def _read_config(path: str, stamp: tuple[int, ...]) -> Mapping[str, object]:  # 
     except (OSError, ValueError) as error:
         raise ConfigurationError(_unreadable(path, error)) from error
 
-    found: dict[str, object] = {}
+    config: dict[str, object] = {}
     for key, raw in document.items():
-        name = _spelled_out(key)
-        if name in found:
+        name = _full_name(key)
+        if name in config:
             raise ConfigurationError(f"The config file {path!r} sets {name} twice; keep one.")
 
         if name in SETTINGS and SETTINGS[name].in_file:
-            found[name] = raw
+            config[name] = raw
 
         else:
             _warn_of_key(path, key, name)
 
-    return found
+    return config
 
 
 def _unreadable(path: str, error: Exception) -> str:
@@ -366,8 +366,8 @@ EVENTFLOW_SECRET_KEY: Setting[str | None] = Setting(
     secret=True,
 )
 
-# Gathered, not listed: a new setting cannot be forgotten here.
+# Collected, not listed, so that a new setting cannot be forgotten.
 SETTINGS: Mapping[str, Setting[Any]] = {
-    one.name: one for one in tuple(globals().values()) if isinstance(one, Setting)
+    value.name: value for value in tuple(globals().values()) if isinstance(value, Setting)
 }
-"""Every setting by its name, in the order in which people should meet them."""
+"""Every setting by its name, in the order in which they are listed."""

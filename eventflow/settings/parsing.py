@@ -1,4 +1,4 @@
-"""From the text of a setting to its value: what each kind of setting may be."""
+"""Parse the texts of settings: one function for each kind of value."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def choice(*options: Choice) -> Callable[[str], Choice]:
 
 
 def flag(text: str) -> bool:
-    """Read a yes or a no."""
+    """Read a boolean."""
     if text.casefold() in {"true", "1", "yes", "on"}:
         return True
 
@@ -50,7 +50,7 @@ def flag(text: str) -> bool:
 
 
 def folder(text: str) -> Path:
-    """Read the path of a folder, made absolute; `~` is the user's own.
+    """Read the path of a folder, made absolute; `~` is the user's home.
 
     Raises:
         HomeError: the user of a `~user` is not known.
@@ -80,7 +80,7 @@ def journal_url(text: str) -> str:
 
 
 def positive(text: str) -> float:
-    """Read a number that is more than nothing."""
+    """Read a number greater than 0."""
     number = float(text)
     if not 0 < number < float("inf"):
         raise ValueError
@@ -89,7 +89,7 @@ def positive(text: str) -> float:
 
 
 def whole(text: str) -> int:
-    """Read a whole number that is more than nothing."""
+    """Read a whole number greater than 0."""
     number = int(text)
     if number <= 0:
         raise ValueError
@@ -98,18 +98,18 @@ def whole(text: str) -> int:
 
 
 def web_url(text: str) -> str:
-    """Read the address of a page, without its last slash."""
+    """Read a URL of the web, without a trailing slash."""
     parts = urlsplit(text)
-    rests = parts.query or parts.fragment or any(character.isspace() for character in text)
-    # Reading the port checks it: urlsplit itself takes anything.
-    if parts.scheme not in {"http", "https"} or not parts.hostname or parts.port == 0 or rests:
+    surplus = parts.query or parts.fragment or any(character.isspace() for character in text)
+    # `urlsplit` checks nothing; reading the port validates it.
+    if parts.scheme not in {"http", "https"} or not parts.hostname or parts.port == 0 or surplus:
         raise ValueError
 
     return text.rstrip("/")
 
 
 def fernet_key(text: str) -> str | None:
-    """Read a key of 32 bytes."""
+    """Read a Fernet key: 32 bytes in base64."""
     if len(base64.b64decode(text, altchars=b"-_", validate=True)) != 32:  # noqa: PLR2004 - by Fernet's definition
         raise ValueError
 

@@ -11,7 +11,7 @@ from eventflow import task
 from eventflow.context import current_run
 from eventflow.engine.drivers import Activation, AsyncActivation
 from eventflow.engine.invocation import Invocation
-from eventflow.interrupts.scopes import ThreadPhase, live, thread_mask
+from eventflow.interrupts.scopes import ThreadPhase, active_scopes, thread_mask
 from eventflow.states import Completed, Pending
 from eventflow.testing import Isolated
 
@@ -28,12 +28,12 @@ def test_an_activation_of_a_thread(eventflow_isolated: Isolated) -> None:
         assert context is not None
         assert context.run is invocation.run
         assert thread_mask().phase is ThreadPhase.ENGINE
-        assert live[invocation.run.number] is invocation.run.cancel_scope
+        assert active_scopes[invocation.run.number] is invocation.run.cancel_scope
         assert signal.getsignal(signal.SIGINT) is not handler
     assert current_run.get() is None
     assert thread_mask().phase is ThreadPhase.NOTHING
     assert signal.getsignal(signal.SIGINT) is handler
-    live.pop(invocation.run.number)
+    active_scopes.pop(invocation.run.number)
 
 
 def test_an_unfinished_run_can_still_be_stopped(eventflow_isolated: Isolated) -> None:
@@ -41,10 +41,10 @@ def test_an_unfinished_run_can_still_be_stopped(eventflow_isolated: Isolated) ->
     invocation = an_invocation()
     with Activation(invocation):
         invocation.run.enter(Pending())
-    assert invocation.run.number in live
+    assert invocation.run.number in active_scopes
     with Activation(invocation):
         invocation.run.enter(Completed())
-    assert invocation.run.number not in live
+    assert invocation.run.number not in active_scopes
 
 
 def test_an_activation_in_which_something_is_raised(eventflow_isolated: Isolated) -> None:
@@ -54,7 +54,7 @@ def test_an_activation_in_which_something_is_raised(eventflow_isolated: Isolated
         raise KeyError
     assert current_run.get() is None
     assert thread_mask().phase is ThreadPhase.NOTHING
-    live.pop(invocation.run.number)
+    active_scopes.pop(invocation.run.number)
 
 
 def test_an_activation_of_a_task(eventflow_isolated: Isolated) -> None:
@@ -71,7 +71,7 @@ def test_an_activation_of_a_task(eventflow_isolated: Isolated) -> None:
             invocation.run.enter(Pending())
             invocation.run.enter(Completed())
         assert current_run.get() is None
-        assert invocation.run.number not in live
+        assert invocation.run.number not in active_scopes
         assert invocation.run.cancel_scope.loop is None
 
     asyncio.run(main())

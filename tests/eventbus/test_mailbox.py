@@ -192,12 +192,12 @@ def test_a_publisher_does_not_wait_for_a_loop_that_stands_still() -> None:
     assert mailbox.put(FACTS[1])
     mailbox.wait_for_room()
 
-    async def elsewhere() -> None:
+    async def register_canceller() -> None:
         room = mailbox.room()
         assert room is not None
         await room
 
-    asyncio.run(elsewhere())
+    asyncio.run(register_canceller())
     assert len(mailbox) == 2
     loop.close()
     mailbox.put(FACTS[2])

@@ -12,7 +12,7 @@ import pytest
 
 from eventflow import Event, EventBus, bus, task
 from eventflow.events import ListenerFailed
-from eventflow.interrupts.portals import background
+from eventflow.interrupts.portals import background_portal
 from eventflow.testing import Isolated
 
 
@@ -414,4 +414,4 @@ assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 """)
 
     assert (done.returncode, done.stderr) == (0, "")
-    assert background.loop.is_running()
+    assert background_portal.loop.is_running()

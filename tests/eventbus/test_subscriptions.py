@@ -3,37 +3,12 @@
 from __future__ import annotations
 
 import threading
-from functools import partial
-from typing import Any
-from unittest.mock import AsyncMock, Mock
 
-from eventflow import Event, EventBus, flow, task
+from eventflow import Event, EventBus
 from eventflow.eventbus import subscriptions
 from eventflow.eventbus.filters import Filter
 from eventflow.eventbus.receivers import InlineReceiver
 from eventflow.eventbus.subscriptions import Subscription
-from eventflow.primitives.callables import is_async, qualified_name
-
-
-class AsyncCaller:
-    async def __call__(self, event: Event) -> None: ...
-
-
-async def afunction(event: Event) -> None: ...
-
-
-def test_what_is_async_is_seen_through_wrappers() -> None:
-    """Partials, objects, mocks and definitions; what cannot be called is not."""
-
-    @flow
-    async def aflow() -> None: ...
-
-    @task
-    def plain() -> None: ...
-
-    wanted: list[Any] = [afunction, partial(afunction), AsyncCaller(), AsyncMock(), aflow]
-    assert all(map(is_async, wanted))
-    assert not any(map(is_async, [print, plain, Mock(), partial(print), 3, None]))
 
 
 def test_a_subscription_counts_deliveries() -> None:
@@ -74,13 +49,6 @@ def test_a_subscription_without_a_bus_can_end() -> None:
     subscription.cancel()
 
     assert not subscription.accepts(Event())
-
-
-def test_names_of_callables() -> None:
-    """Module and qualified name, or those of the type."""
-    assert qualified_name(partial(partial(afunction))) == f"{__name__}:afunction"
-    assert qualified_name(AsyncCaller()) == f"{__name__}:AsyncCaller"
-    assert qualified_name(len) == "builtins:len"
 
 
 def test_a_signal_handler_may_cancel_whatever_it_interrupts() -> None:

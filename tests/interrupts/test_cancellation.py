@@ -11,7 +11,7 @@ import pytest
 from eventflow import bus, cancel, flow
 from eventflow.errors import CancelledRun
 from eventflow.events import Event
-from eventflow.interrupts.cancellation import elsewhere
+from eventflow.interrupts.cancellation import register_canceller
 
 pytestmark = pytest.mark.usefixtures("eventflow_isolated")
 
@@ -36,8 +36,8 @@ def test_cancelling_by_id(eventflow_events: list[Event]) -> None:
     assert hooks == ["Cancelling"]
 
 
-def test_runs_that_are_not_here() -> None:
-    """A run that has ended, or that nobody knows, is not cancelled."""
+def test_a_run_that_is_not_active_is_not_cancelled() -> None:
+    """Neither one that has ended, nor an id that nobody knows."""
     runs: list[Any] = []
     flow(on_completion=[lambda flow, run, state: runs.append(run)])(lambda: 1)()
 
@@ -47,32 +47,32 @@ def test_runs_that_are_not_here() -> None:
         cancel("no id")
 
 
-def test_what_is_no_id() -> None:
-    """Something of another type is refused, and said."""
+def test_an_id_of_another_type_is_refused() -> None:
+    """The error names what was passed."""
     with pytest.raises(TypeError, match="A run's id is a UUID or a string, but got 7"):
         cancel(7)  # type: ignore[arg-type]
 
 
-def test_runs_of_other_processes_are_asked_for_elsewhere() -> None:
-    """Who knows of them is asked for those alone that are not executed here."""
-    asked: list[UUID] = []
+def test_runs_of_other_processes_are_cancelled_by_registered_cancellers() -> None:
+    """A canceller is called for those runs alone that are not executed in this process."""
+    requested: list[UUID] = []
     answers: list[bool] = []
     known = uuid4()
 
-    def ask(run_id: UUID) -> bool:
-        asked.append(run_id)
+    def request(run_id: UUID) -> bool:
+        requested.append(run_id)
         return run_id == known
 
     bus.subscribe(lambda event: answers.append(cancel(event.run_id)), state="Running")
-    end = elsewhere(ask)
+    unregister = register_canceller(request)
     try:
         assert cancel(str(known))
         assert not cancel(uuid4())
         assert flow(lambda: 1)(return_state=True).is_cancelled
     finally:
-        end()
-        end()
+        unregister()
+        unregister()
     assert answers == [True]
-    assert asked[0] == known
-    assert len(asked) == 2
+    assert requested[0] == known
+    assert len(requested) == 2
     assert not cancel(known)

@@ -1,4 +1,4 @@
-"""What one thread lets in, and when. How runs are stopped with it is shown in test_control."""
+"""Interrupt masks: what may be raised in a thread, and when; how a thread waits."""
 
 from __future__ import annotations
 
@@ -8,92 +8,92 @@ from typing import Any
 
 import pytest
 
-from eventflow.interrupts.masks import Bell, InterruptMask, ThreadPhase, thread_mask, wait
+from eventflow.interrupts.masks import InterruptMask, ThreadPhase, Wakeup, thread_mask, wait
 
 
-def test_each_thread_has_a_gate_of_its_own() -> None:
-    """It is the same each time it is asked for, and another one elsewhere."""
-    found: list[InterruptMask] = []
-    thread = threading.Thread(target=lambda: found.append(thread_mask()))
+def test_each_thread_has_a_mask_of_its_own() -> None:
+    """A thread always gets the same mask, and another thread gets another one."""
+    masks: list[InterruptMask] = []
+    thread = threading.Thread(target=lambda: masks.append(thread_mask()))
     thread.start()
     thread.join()
     assert thread_mask() is thread_mask()
-    assert found[0] is not thread_mask()
-    assert found[0].ident == thread.ident
+    assert masks[0] is not thread_mask()
+    assert masks[0].ident == thread.ident
 
 
 def test_what_is_deferred_is_raised_when_the_engine_is_left() -> None:
-    """Not before, only once, and an exit outweighs an interrupt."""
-    here = InterruptMask()
-    here.enter_engine()
-    here.defer(KeyboardInterrupt())
-    here.defer(SystemExit(3))
-    here.defer(KeyboardInterrupt())
+    """Not before, only once, and an exit takes precedence over an interrupt."""
+    mask = InterruptMask()
+    mask.enter_engine()
+    mask.defer(KeyboardInterrupt())
+    mask.defer(SystemExit(3))
+    mask.defer(KeyboardInterrupt())
     with pytest.raises(SystemExit):
-        here.leave_engine(ThreadPhase.NOTHING)
-    here.enter_engine()
-    here.leave_engine(ThreadPhase.NOTHING)
-    assert here.phase is ThreadPhase.NOTHING
+        mask.leave_engine(ThreadPhase.NOTHING)
+    mask.enter_engine()
+    mask.leave_engine(ThreadPhase.NOTHING)
+    assert mask.phase is ThreadPhase.NOTHING
 
 
-def test_nobody_is_reminded_who_was_not_sent_a_signal() -> None:
-    """A reminder is only for a signal whose handler has not run, in a body."""
-    here = InterruptMask()
-    assert not here.remind()
-    here.signalled = True
-    here.enter_engine()
-    assert not here.remind()
+def test_no_signal_is_sent_again_that_was_not_sent() -> None:
+    """It is sent again only to a body, and only if its handler has not run."""
+    mask = InterruptMask()
+    assert not mask.resend_signal()
+    mask.signalled = True
+    mask.enter_engine()
+    assert not mask.resend_signal()
 
 
-def test_a_wait_ends_with_its_bell_or_its_time() -> None:
-    """It says which; what was rung before is heard too, once."""
-    bell = Bell()
-    assert not wait(bell, 0.001)
-    bell.set()
-    bell.set()
-    assert wait(bell)
-    assert not wait(bell, 0)
-    bell.set()
-    bell.clear()
-    assert not wait(bell, 0.001)
-    assert thread_mask().sleeping is None
+def test_a_wait_ends_when_it_is_woken_or_its_time_is_over() -> None:
+    """It returns which; a wakeup that was set before ends one wait."""
+    wakeup = Wakeup()
+    assert not wait(wakeup, 0.001)
+    wakeup.set()
+    wakeup.set()
+    assert wait(wakeup)
+    assert not wait(wakeup, 0)
+    wakeup.set()
+    wakeup.clear()
+    assert not wait(wakeup, 0.001)
+    assert thread_mask().waiting_for is None
 
 
-def test_a_wait_in_another_thread_ends_with_its_bell() -> None:
-    """However long it may take: a timeout may be longer than Python can wait."""
-    heard: list[bool] = []
-    bell = Bell()
-    thread = threading.Thread(target=lambda: heard.append(wait(bell, 1e300)))
+def test_a_wait_in_another_thread_is_woken() -> None:
+    """Its timeout may be longer than Python can wait."""
+    results: list[bool] = []
+    wakeup = Wakeup()
+    thread = threading.Thread(target=lambda: results.append(wait(wakeup, 1e300)))
     thread.start()
-    bell.set()
+    wakeup.set()
     thread.join(30)
-    assert heard == [True]
+    assert results == [True]
 
 
-def test_a_loop_turns_while_runs_execute_there_and_no_longer() -> None:
-    """What came just before the loop began to wait is seen; afterwards it is left alone."""
-    here = InterruptMask()
+def test_a_loop_is_polled_while_runs_execute_there() -> None:
+    """A signal that arrives just before the loop waits is handled; without runs it may sleep."""
+    mask = InterruptMask()
 
     async def main() -> tuple[int, int]:
         task = asyncio.current_task()
         assert task is not None
         loop = asyncio.get_running_loop()
-        turns: list[float] = []
-        later = loop.call_later
+        polls: list[float] = []
+        call_later = loop.call_later
 
         def counted(seconds: float, *args: Any, **kwargs: Any) -> asyncio.TimerHandle:
-            turns.append(seconds)
-            return later(0, *args, **kwargs)
+            polls.append(seconds)
+            return call_later(0, *args, **kwargs)
 
         loop.call_later = counted  # type: ignore[method-assign,assignment]
-        here.enter_task(task)
+        mask.enter_task(task)
         for _ in range(50):
             await asyncio.sleep(0)
-        during = len(turns)
-        here.leave_task(task)
+        during = len(polls)
+        mask.leave_task(task)
         for _ in range(50):
             await asyncio.sleep(0)
-        return during, len(turns) - during
+        return during, len(polls) - during
 
     during, after = asyncio.run(main())
     assert during > 1

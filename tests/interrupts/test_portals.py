@@ -1,4 +1,4 @@
-"""The background loop: what runs there, what comes back, and what cannot end it."""
+"""Portals: coroutines and timers on a loop in another thread, and what ends neither."""
 
 from __future__ import annotations
 
@@ -7,45 +7,46 @@ import os
 import subprocess
 import sys
 import threading
+from concurrent.futures import Future
 from contextvars import ContextVar
 
 import pytest
 
-from eventflow.interrupts.portals import Portal, background, in_thread, running_loop, unpacked
+from eventflow.interrupts.portals import Portal, background_portal, in_thread, running_loop, unwrap
 
-here: ContextVar[str] = ContextVar("here", default="nowhere")
+variable: ContextVar[str] = ContextVar("variable", default="default")
 
 
 async def name_of_thread() -> str:
     return threading.current_thread().name
 
 
-async def place() -> str:
-    return here.get()
+async def value_in_context() -> str:
+    return variable.get()
 
 
 def test_a_coroutine_runs_on_the_loop() -> None:
-    """One thread for all, in the context of who asks."""
+    """All run in one thread, each in the context of its caller."""
     portal = Portal("one")
-    here.set("test")
+    variable.set("test")
 
     assert not portal.is_here
     assert portal.run(name_of_thread()) == portal.run(name_of_thread()) == "one"
-    assert portal.run(place()) == "test"
+    assert portal.run(value_in_context()) == "test"
     assert running_loop() is None
 
 
-def test_many_who_ask_first_get_one_loop() -> None:
-    """The loop is started once, however many threads find that there is none."""
+def test_threads_that_start_a_portal_at_once_share_a_loop() -> None:
+    """The loop is started once, however many threads need it first."""
     portal = Portal("first")
     barrier = threading.Barrier(8)
     loops: list[object] = []
 
-    def ask() -> None:
+    def start() -> None:
         barrier.wait()
         loops.append(portal.loop)
 
-    threads = [threading.Thread(target=ask) for _ in range(8)]
+    threads = [threading.Thread(target=start) for _ in range(8)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -55,40 +56,38 @@ def test_many_who_ask_first_get_one_loop() -> None:
 
 
 @pytest.mark.parametrize("kind", [ValueError, SystemExit, KeyboardInterrupt])
-def test_what_is_raised_comes_back_and_the_loop_lives_on(kind: type[BaseException]) -> None:
-    """Not even an exit ends the loop that everybody shares."""
+def test_what_is_raised_reaches_the_caller_and_the_loop_goes_on(kind: type[BaseException]) -> None:
+    """Not even an exit ends the shared loop."""
 
     async def fail() -> None:
         raise kind("no")
 
     with pytest.raises(kind):
-        background.run(fail())
-    assert background.run(place())
+        background_portal.run(fail())
+    assert background_portal.run(value_in_context())
 
 
 def test_the_loops_own_thread_gets_another_loop() -> None:
-    """It cannot wait for itself; results, errors and the context are as ever."""
+    """It cannot wait for itself; results, errors and the context are the same."""
 
     async def outer() -> tuple[str, str]:
-        here.set("inner")
-        assert background.is_here
-        return background.run(name_of_thread()), background.run(place())
+        variable.set("inner")
+        assert background_portal.is_here
+        return background_portal.run(name_of_thread()), background_portal.run(value_in_context())
 
     async def failing() -> None:
         async def fail() -> None:
             raise ValueError("no")
 
-        background.run(fail())
+        background_portal.run(fail())
 
-    assert background.run(outer()) == ("eventflow-call", "inner")
+    assert background_portal.run(outer()) == ("eventflow-call", "inner")
     with pytest.raises(ValueError, match="no"):
-        background.run(failing())
+        background_portal.run(failing())
 
 
 def test_an_interrupted_wait_cancels_the_coroutine(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Ctrl-C while waiting leaves nothing running."""
-    from concurrent.futures import Future
-
+    """After Ctrl-C in a wait nothing goes on."""
     began, ended = threading.Event(), threading.Event()
 
     async def hang() -> None:
@@ -104,49 +103,49 @@ def test_an_interrupted_wait_cancels_the_coroutine(monkeypatch: pytest.MonkeyPat
 
     monkeypatch.setattr(Future, "result", result)
     with pytest.raises(KeyboardInterrupt):
-        background.run(hang())
+        background_portal.run(hang())
 
     assert ended.wait(10)
 
 
-def test_a_thread_of_ones_own_gives_an_outcome() -> None:
-    """Results and errors alike."""
-    assert unpacked(in_thread(lambda: 3).result()) == 3
+def test_a_call_in_a_thread_gives_an_outcome() -> None:
+    """The outcome holds a result or an error."""
+    assert unwrap(in_thread(lambda: 3).result()) == 3
     with pytest.raises(StopIteration):
-        unpacked(in_thread(lambda: next(iter([]))).result())
+        unwrap(in_thread(lambda: next(iter([]))).result())
 
 
-def test_a_timer_fires_or_is_called_off() -> None:
-    """What is called off in time does not happen."""
+def test_a_timer_fires_or_is_cancelled() -> None:
+    """A timer that is cancelled in time does not fire."""
     portal = Portal("timers")
     fired = threading.Event()
     never: list[int] = []
     portal.call_later(3600, lambda: never.append(1))()
-    call_off = portal.call_later(0, fired.set)
+    cancel = portal.call_later(0, fired.set)
 
     assert fired.wait(10)
-    call_off()
+    cancel()
 
-    async def block_then_time() -> None:
-        # Called off before the loop has come to set it.
+    async def cancel_at_once() -> None:
+        # Cancelled before the loop has set it.
         portal.call_later(0, lambda: never.append(2))()
 
-    portal.run(block_then_time())
+    portal.run(cancel_at_once())
     portal.run(asyncio.sleep(0))
     assert not never
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 def test_a_forked_child_starts_a_loop_of_its_own() -> None:
-    """The thread of the loop does not survive a fork; the next who asks starts another."""
+    """The thread of the loop does not survive a fork; the next call starts another one."""
     program = """
 import os, sys
-from eventflow.interrupts.portals import background
+from eventflow.interrupts.portals import background_portal
 async def three(): return 3
-assert background.run(three()) == 3
+assert background_portal.run(three()) == 3
 child = os.fork()
 if child == 0:
-    os._exit(background.run(three()))
+    os._exit(background_portal.run(three()))
 sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 """
     done = subprocess.run([sys.executable, "-c", program], timeout=60, check=False)

@@ -1,4 +1,4 @@
-"""A forked child finds locks free that its parent holds, and what is prepared for a fork."""
+"""Forks: locks are replaced in a child, and objects are prepared for a fork."""
 
 from __future__ import annotations
 
@@ -14,28 +14,28 @@ from tests.forked import in_a_fork
 
 
 def test_a_child_has_a_lock_of_its_own() -> None:
-    """The parent's is held by another thread all the while, and stays the parent's."""
-    space: dict[str, threading.Lock] = {"lock": threading.Lock()}
-    renewed(space, "lock", threading.Lock)
-    mine, held, done = space["lock"], threading.Event(), threading.Event()
+    """Another thread holds the parent's meanwhile, which the parent keeps."""
+    namespace: dict[str, threading.Lock] = {"lock": threading.Lock()}
+    renewed(namespace, "lock", threading.Lock)
+    parents_lock, held, done = namespace["lock"], threading.Event(), threading.Event()
 
     def hold() -> None:
-        with mine:
+        with parents_lock:
             held.set()
             done.wait(60)
 
     holder = threading.Thread(target=hold)
     holder.start()
     held.wait(60)
-    assert in_a_fork(lambda: space["lock"].acquire(blocking=False))
-    assert space["lock"] is mine
-    assert mine.locked()
+    assert in_a_fork(lambda: namespace["lock"].acquire(blocking=False))
+    assert namespace["lock"] is parents_lock
+    assert parents_lock.locked()
     done.set()
     holder.join()
 
 
 def test_what_is_called_in_a_child_is_called_there_only() -> None:
-    """The parent does not hear of it."""
+    """It is not called in the parent."""
     called: list[int] = []
     in_children(lambda: called.append(os.getpid()))
     assert in_a_fork(lambda: called == [os.getpid()])
@@ -43,46 +43,46 @@ def test_what_is_called_in_a_child_is_called_there_only() -> None:
 
 
 class Prepared:
-    """Keeps which thread prepared it, and which goes on; may hold one up."""
+    """Records which threads call it; `before_fork` may block one of them."""
 
     def __init__(self) -> None:
-        self.told: list[tuple[str, object]] = []
-        self.slow = ""
+        self.calls: list[tuple[str, object]] = []
+        self.blocked_thread = ""
         self.reached = threading.Event()
-        self.go_on = threading.Event()
+        self.may_go_on = threading.Event()
 
     def before_fork(self) -> None:
-        """Be prepared, slowly if it is that thread."""
+        """Record the call; block if it is from that thread."""
         name = threading.current_thread().name
-        if name == self.slow:
+        if name == self.blocked_thread:
             self.reached.set()
-            self.go_on.wait()
-        self.told.append((name, "before"))
+            self.may_go_on.wait()
+        self.calls.append((name, "before"))
 
     def after_fork(self, *, child: bool) -> None:
-        """Go on."""
-        self.told.append((threading.current_thread().name, child))
+        """Record the call."""
+        self.calls.append((threading.current_thread().name, child))
 
 
 def test_two_threads_fork_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each goes on with all that it prepared, and with nothing of the other's."""
+    """Each resumes all that it has prepared, and nothing that the other has."""
     monkeypatch.setattr(forks, "_watched", WeakValueDictionary())
     first, second = Prepared(), Prepared()
-    second.slow = "slow"
-    for one in (first, second):
-        forks.watch(one)
+    second.blocked_thread = "blocked"
+    forks.watch(first)
+    forks.watch(second)
 
     def fork(*, child: bool) -> None:
         forks._before()
         forks._after(child=child)
 
-    thread = threading.Thread(target=fork, kwargs={"child": True}, name="slow")
+    thread = threading.Thread(target=fork, kwargs={"child": True}, name="blocked")
     thread.start()
     second.reached.wait()
     fork(child=False)
-    second.go_on.set()
+    second.may_go_on.set()
     thread.join()
-    me = threading.current_thread().name
-    mine = [(me, "before"), (me, False)]
-    assert first.told == [("slow", "before"), *mine, ("slow", True)]
-    assert second.told == [*mine, ("slow", "before"), ("slow", True)]
+    name = threading.current_thread().name
+    ours = [(name, "before"), (name, False)]
+    assert first.calls == [("blocked", "before"), *ours, ("blocked", True)]
+    assert second.calls == [*ours, ("blocked", "before"), ("blocked", True)]

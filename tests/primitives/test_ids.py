@@ -13,7 +13,7 @@ from eventflow.primitives.ids import delivery_id, delivery_number, new_id, two_w
 
 
 def test_an_id_is_an_ordinary_uuid() -> None:
-    """It is of version 7, and equal to what its text, its pickle and its copy give back."""
+    """It is of version 7, and equal to those made from its text, its pickle and its copy."""
     made = new_id()
     assert type(made) is UUID
     assert (made.version, made.variant) == (7, "specified in RFC 4122")
@@ -29,18 +29,18 @@ def test_ids_differ_and_sort_by_the_time_they_were_made() -> None:
 
 
 @given(st.uuids(version=4), st.integers(0, 0xFFFF), st.integers(0, 0xFFFF))
-def test_a_delivery_is_named_by_its_event_and_its_place(event: UUID, one: int, other: int) -> None:
-    """Always the same, and different for any other place."""
-    made = delivery_id(event, one)
+def test_a_delivery_id_follows_from_event_and_ordinal(event: UUID, first: int, second: int) -> None:
+    """Always the same, and another one for any other ordinal."""
+    made = delivery_id(event, first)
     assert (made.version, made.variant) == (8, new_id().variant)
-    assert made.int == delivery_number(event.int, one)
-    assert made == delivery_id(UUID(str(event)), one) == UUID(str(made))
-    assert (made == delivery_id(event, other)) == (one == other)
+    assert made.int == delivery_number(event.int, first)
+    assert made == delivery_id(UUID(str(event)), first) == UUID(str(made))
+    assert (made == delivery_id(event, second)) == (first == second)
     assert made != event
 
 
 def test_deliveries_of_many_events_differ() -> None:
-    """Of events that were made in the same moment, with several hooks each."""
+    """Those of events that were made at the same moment, with several hooks each."""
     made = [delivery_id(new_id(), place) for _ in range(5_000) for place in range(4)]
     assert len(set(made)) == len(made)
 

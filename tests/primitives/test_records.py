@@ -31,7 +31,7 @@ FIELDS = {"x", "y"}
 
 
 def test_a_record_is_what_validation_would_have_made() -> None:
-    """It is equal to a validated one, and has its JSON, its copies and its repr."""
+    """It is equal to a validated one, and so are its JSON, its copies and its repr."""
     made, validated = record(Point, {"x": 1, "y": 2}, FIELDS), Point(x=1, y=2)
     assert made == validated
     assert made.model_dump_json() == validated.model_dump_json()
@@ -42,14 +42,14 @@ def test_a_record_is_what_validation_would_have_made() -> None:
 
 
 def test_a_record_is_frozen() -> None:
-    """It cannot be changed, like any of its kind."""
+    """It cannot be changed, like every frozen model."""
     made = record(Point, {"x": 1, "y": 2}, FIELDS)
     with pytest.raises(ValidationError, match="frozen"):
         made.x = 5  # type: ignore[misc]
 
 
 def test_copies_do_not_change_what_records_share() -> None:
-    """A copy with one field more set leaves the shared set of fields as it was."""
+    """A copy with another field set does not change the shared set of fields."""
     made = record(Point, {"x": 1, "y": 2}, FIELDS)
     made.model_copy(update={"z": 3})
     assert {"x", "y"} == FIELDS
@@ -86,8 +86,8 @@ print(sorted({"importlib.metadata", "email"} & sys.modules.keys()))
 
 @pytest.mark.parametrize("program", ["import eventflow", HELLO], ids=["import", "hello"])
 def test_a_program_that_reads_no_event_builds_no_schema(program: str, tmp_path: Path) -> None:
-    """Nor does it load what pydantic loads to build one: it looks for plugins in metadata."""
-    assert ran(program + BUILT, tmp_path) == "[]\n[]\n"
+    """Nor does it import what pydantic imports to build one, to search metadata for plugins."""
+    assert output_of(program + BUILT, tmp_path) == "[]\n[]\n"
 
 
 CONNECTED = """
@@ -100,12 +100,12 @@ sys.addaudithook(lambda event, _: event == "sqlite3.connect" and connected.appen
 
 
 def test_a_program_opens_its_journal_once(tmp_path: Path) -> None:
-    """Closing the file writes all of it anew; it is done when leave has been taken, not before."""
-    assert ran(CONNECTED + HELLO, tmp_path) == "['sqlite3.connect']\n"
+    """Closing the file rewrites it, which happens once, at the exit."""
+    assert output_of(CONNECTED + HELLO, tmp_path) == "['sqlite3.connect']\n"
 
 
-def ran(program: str, home: Path) -> str:
-    """Run a program in a fresh interpreter, with a home of its own; gives what it printed."""
+def output_of(program: str, home: Path) -> str:
+    """Run a program in a fresh interpreter, with a home of its own; return its output."""
     ended = subprocess.run(
         [sys.executable, "-c", program],
         cwd=Path(__file__).parents[2],
@@ -119,16 +119,16 @@ def ran(program: str, home: Path) -> str:
     return ended.stdout
 
 
-TROUBLE = """
+FAILURES = """
 from queue import SimpleQueue
 
 from eventflow import bus, flow
 from eventflow.events import HookDeadLettered, HookFailed, JournalFailed, ListenerFailed
 
 expected = {HookDeadLettered, HookFailed, JournalFailed, ListenerFailed}
-told = SimpleQueue()
+published = SimpleQueue()
 for kind in expected:
-    bus.subscribe(told.put, event_type=kind)
+    bus.subscribe(published.put, event_type=kind)
 
 @bus.subscribe(run_type="flow")
 def wrong(event):
@@ -142,16 +142,16 @@ def etl():
     raise OSError("no more files")
 
 etl(return_state=True)
-found = set()
-while found != expected:
-    found.add(type(told.get(timeout=60)))
+kinds = set()
+while kinds != expected:
+    kinds.add(type(published.get(timeout=60)))
 """
 
 
-def test_what_tells_of_trouble_builds_no_schema(tmp_path: Path) -> None:
-    """Building one opens files, which may be just what is not possible any more."""
+def test_events_of_failures_build_no_schema(tmp_path: Path) -> None:
+    """Building one opens files, which may be what has failed."""
     (tmp_path / "journal.db").mkdir()
-    assert ran(TROUBLE + BUILT, tmp_path) == "[]\n[]\n"
+    assert output_of(FAILURES + BUILT, tmp_path) == "[]\n[]\n"
 
 
 def test_threads_that_need_a_schema_at_the_same_time_all_get_it() -> None:
@@ -162,7 +162,7 @@ def test_threads_that_need_a_schema_at_the_same_time_all_get_it() -> None:
     for _ in range(10):
 
         class Kind(Deferred, frozen=True):
-            """Something that no one has needed yet."""
+            """A model whose schema is not built yet."""
 
             x: int
             error: ErrorInfo
@@ -174,14 +174,14 @@ def test_threads_that_need_a_schema_at_the_same_time_all_get_it() -> None:
             return json.loads(made.model_dump_json())
 
         with ThreadPoolExecutor(threads) as pool:
-            found = list(pool.map(use, range(threads)))
+            results = list(pool.map(use, range(threads)))
 
         error = {"type": "E", "message": "", "traceback": ""}
-        assert found == [{"x": x, "error": error} for x in range(threads)]
+        assert results == [{"x": x, "error": error} for x in range(threads)]
 
 
-def test_names_are_looked_up_where_a_schema_is_asked_for() -> None:
-    """A model that names what is defined later, in a function, can be completed there."""
+def test_names_are_resolved_where_a_schema_is_built() -> None:
+    """A model that refers to a later definition in a function can be completed there."""
 
     class Whole(Deferred):
         part: Part
@@ -194,7 +194,7 @@ def test_names_are_looked_up_where_a_schema_is_asked_for() -> None:
 
 
 def test_an_event_of_a_users_own_is_built_where_it_is_defined() -> None:
-    """What is wrong with it is said there; eventflow's own wait until they are needed."""
+    """Its errors are raised there; eventflow's own events are built when they are needed."""
     with pytest.raises(PydanticSchemaGenerationError):
 
         class Wrong(Event):
@@ -204,7 +204,7 @@ def test_an_event_of_a_users_own_is_built_where_it_is_defined() -> None:
 
 
 def test_an_error_is_described_by_plain_data() -> None:
-    """Type, message and the traceback's end are kept."""
+    """Its type, its message and the end of its traceback are kept."""
 
     class Odd(Exception):
         def __str__(self) -> str:
@@ -223,8 +223,8 @@ def test_an_error_is_described_by_plain_data() -> None:
     assert ErrorInfo.of(Odd()).message == "<its text is not available: RuntimeError>"
 
 
-def test_what_no_encoding_has_is_escaped() -> None:
-    """Undecodable bytes, as of a file's name, become escapes; all else stays as it is."""
+def test_what_cannot_be_encoded_is_escaped() -> None:
+    """Undecodable bytes, as of a file's name, become escapes; other text is not changed."""
     assert printable("plain") == "plain"
     assert printable("caf\u00e9") == "caf\u00e9"
     assert printable("bad \udcff name") == "bad \\udcff name"

@@ -1,4 +1,4 @@
-"""Coroutines on a given loop, or on the background one."""
+"""Coroutines are run on a given loop, or on the background one."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import asyncio
 import threading
 from contextvars import copy_context
 
-from eventflow.interrupts.portals import background
+from eventflow.interrupts.portals import background_portal
 from eventflow.runners.loop import spawn
 
 
@@ -18,13 +18,13 @@ def test_on_a_given_loop() -> None:
         loop = asyncio.get_running_loop()
         ended = asyncio.Event()
 
-        async def look() -> None:
+        async def note_loop() -> None:
             seen.append(asyncio.get_running_loop())
             if len(seen) == 2:
                 ended.set()
 
-        assert spawn(look, loop, copy_context()) is loop
-        await asyncio.to_thread(spawn, look, loop, copy_context())
+        assert spawn(note_loop, loop, copy_context()) is loop
+        await asyncio.to_thread(spawn, note_loop, loop, copy_context())
         await ended.wait()
         assert seen == [loop, loop]
 
@@ -38,5 +38,5 @@ def test_on_the_background_loop() -> None:
     async def work() -> None:
         done.set()
 
-    assert spawn(work, None, copy_context()) is background.loop
+    assert spawn(work, None, copy_context()) is background_portal.loop
     assert done.wait(10)

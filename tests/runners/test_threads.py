@@ -1,4 +1,4 @@
-"""The pool of threads: bounded, shared, started when needed, and of use to the very end."""
+"""The pool of threads: bounded, started when needed, and usable while the interpreter ends."""
 
 from __future__ import annotations
 
@@ -39,39 +39,39 @@ def test_the_pool_is_bounded_and_in_order() -> None:
     assert isinstance(runner, TaskRunner)
 
 
-class Narrow:
-    """A lock that lets a worker in only when it may go on."""
+class HeldLock:
+    """A lock that a worker cannot take before the test allows it."""
 
     def __init__(self) -> None:
         self.lock = threading.Lock()
-        self.arrived, self.go_on = threading.Event(), threading.Event()
+        self.requested, self.may_take = threading.Event(), threading.Event()
 
     def __enter__(self) -> None:
         if threading.current_thread() is not threading.main_thread():
-            self.arrived.set()
-            assert self.go_on.wait(60)
+            self.requested.set()
+            assert self.may_take.wait(60)
         self.lock.acquire()
 
     def __exit__(self, *raised: object) -> None:
         self.lock.release()
 
 
-def test_what_comes_while_the_last_worker_leaves_is_done() -> None:
-    """It found nothing to do and is about to say so; what is submitted then is not forgotten."""
+def test_work_that_is_submitted_while_the_last_worker_leaves_is_done() -> None:
+    """The worker has found the queue empty, and checks it once more under the lock."""
     runner = ThreadPoolTaskRunner(1)
-    narrow = Narrow()
-    runner._lock = narrow  # type: ignore[assignment]
+    held_lock = HeldLock()
+    runner._lock = held_lock  # type: ignore[assignment]
     first, second = threading.Event(), threading.Event()
     runner.submit(first.set)
     assert first.wait(60)
-    assert narrow.arrived.wait(60)
+    assert held_lock.requested.wait(60)
     runner.submit(second.set)
-    narrow.go_on.set()
+    held_lock.may_take.set()
     assert second.wait(60)
 
 
-def test_a_crowd_is_done_by_few_threads() -> None:
-    """All of it, once each, and a pool that stood idle begins again."""
+def test_much_work_is_done_by_few_threads() -> None:
+    """All of it, once each; a pool that was idle begins again."""
     runner = ThreadPoolTaskRunner(3)
     for _ in range(2):
         done = threading.Semaphore(0)
@@ -88,8 +88,8 @@ def test_a_crowd_is_done_by_few_threads() -> None:
         assert sorted(seen) == list(range(500))
 
 
-def test_work_that_fails_is_logged_and_holds_up_nobody(caplog: pytest.LogCaptureFixture) -> None:
-    """The thread goes on to the next, whatever was raised."""
+def test_work_that_fails_is_logged_and_stops_no_thread(caplog: pytest.LogCaptureFixture) -> None:
+    """The thread goes on with the next work, whatever was raised."""
     runner = ThreadPoolTaskRunner(1)
     done = threading.Event()
 
@@ -107,13 +107,13 @@ def test_a_default_size() -> None:
     assert 5 <= ThreadPoolTaskRunner().max_workers <= 32
 
 
-def test_a_forgotten_pool() -> None:
-    """A runner that lost its threads to a fork starts new ones."""
+def test_a_reset_pool() -> None:
+    """A runner whose threads did not survive a fork starts new ones."""
     runner = ThreadPoolTaskRunner(1)
     done = threading.Event()
     runner.submit(done.set)
     assert done.wait(10)
-    runner.forget()
+    runner.reset()
     again = threading.Event()
     runner.submit(again.set)
     assert again.wait(10)

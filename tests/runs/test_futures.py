@@ -15,15 +15,15 @@ from eventflow.runs.futures import Future, FutureList
 pytestmark = pytest.mark.usefixtures("eventflow_isolated")
 
 
-class Gated:
-    """A task that ends when it is let through."""
+class Blocked:
+    """A task that waits for an event before it ends."""
 
     def __init__(self) -> None:
-        self.go = threading.Event()
-        self.task = task(name="gated")(self._wait)
+        self.may_end = threading.Event()
+        self.task = task(name="blocked")(self._wait)
 
     def _wait(self, number: int = 0) -> int:
-        self.go.wait(10)
+        self.may_end.wait(10)
         return number
 
 
@@ -44,12 +44,12 @@ def fail() -> None:
 
 
 @task
-async def stand_still() -> None:
+async def never_end() -> None:
     await asyncio.sleep(3600)
 
 
 def test_results_and_failures() -> None:
-    """A result raises what the task raised, or gives it back."""
+    """A result raises what the task raised, or returns it."""
 
     @flow
     def main() -> None:
@@ -65,12 +65,12 @@ def test_results_and_failures() -> None:
 
 
 def test_timeouts() -> None:
-    """A bounded wait says what did not end; the task goes on."""
-    gated = Gated()
+    """A wait with a timeout names what has not ended; the task goes on."""
+    blocked = Blocked()
 
     @flow
     def main() -> None:
-        future = gated.task.submit(7)
+        future = blocked.task.submit(7)
         assert not future.wait(0.01)
         assert not future.wait(0)
         with pytest.raises(TimeoutError, match=r"did not end within 0\.01 s; it is"):
@@ -82,35 +82,35 @@ def test_timeouts() -> None:
         assert not FutureList([future]).wait(0.01)
         with pytest.raises(TimeoutError, match=r"1 of 1 task runs did not end within 0\.01 s"):
             list(as_completed([future], timeout=0.01))
-        gated.go.set()
+        blocked.may_end.set()
         assert future.result(10) == 7
         assert wait([future]).not_done == set()
         assert future.wait(0)
-        # Waiting again and again leaves nothing behind.
+        # Repeated waits leave no callbacks.
         assert future._callbacks is None
 
     main()
 
 
 def test_waiting_leaves_no_callbacks() -> None:
-    """A wait that ran out of time takes its callback back."""
-    gated = Gated()
+    """A wait whose timeout has passed removes its callback."""
+    blocked = Blocked()
 
     @flow
     def main() -> None:
-        future = gated.task.submit()
+        future = blocked.task.submit()
         before = len(future._callbacks or ())
         for _ in range(3):
             future.wait(0.001)
         assert len(future._callbacks or ()) == before
-        gated.go.set()
+        blocked.may_end.set()
 
     main()
 
 
 def test_callbacks(caplog: pytest.LogCaptureFixture) -> None:
-    """Callbacks get the ended future, at once if it has ended; what they raise is logged."""
-    gated = Gated()
+    """Callbacks are called with the ended future, at once if it has ended; errors are logged."""
+    blocked = Blocked()
     called: list[Future[Any]] = []
 
     def broken(future: Future[Any]) -> None:
@@ -118,13 +118,13 @@ def test_callbacks(caplog: pytest.LogCaptureFixture) -> None:
 
     @flow
     def main() -> None:
-        future = gated.task.submit()
+        future = blocked.task.submit()
         future.add_done_callback(broken)
         future.add_done_callback(called.append)
         future.add_done_callback(called.append)
         future.remove_done_callback(called.append)
         assert called == []
-        gated.go.set()
+        blocked.may_end.set()
         future.wait()
         wait([double.submit(1)])
         future.add_done_callback(called.append)
@@ -136,41 +136,41 @@ def test_callbacks(caplog: pytest.LogCaptureFixture) -> None:
 
 
 def test_as_completed() -> None:
-    """Futures come in the order in which they end, to sync and to async code."""
-    first, second = Gated(), Gated()
+    """Futures are yielded in the order in which they end, in sync and in async code."""
+    first, second = Blocked(), Blocked()
 
     @flow
     def main() -> list[int]:
         futures = [first.task.submit(1), second.task.submit(2)]
         order: list[int] = []
-        second.go.set()
+        second.may_end.set()
         for future in as_completed(futures):
             order.append(future.result())
-            first.go.set()
+            first.may_end.set()
         return order
 
     @flow
     async def amain() -> list[int]:
         futures = [first.task.submit(1), second.task.submit(2)]
         order: list[int] = []
-        second.go.set()
+        second.may_end.set()
         async for future in as_completed(futures):
             order.append(await future)
-            first.go.set()
+            first.may_end.set()
         return order
 
     assert main() == [2, 1]
-    first.go.clear()
-    second.go.clear()
+    first.may_end.clear()
+    second.may_end.clear()
     assert asyncio.run(amain()) == [2, 1]
 
 
 def test_as_completed_out_of_time() -> None:
-    """An async wait for the next future is bounded, too."""
+    """An async wait for the next future has the timeout, too."""
 
     @flow
     async def main() -> None:
-        future = stand_still.submit()
+        future = never_end.submit()
         both: list[Future[Any]] = [future, adouble.submit(1)]
         with pytest.raises(TimeoutError, match="1 of 2 task runs"):
             async for _ in as_completed(both, timeout=0.05):
@@ -224,11 +224,11 @@ def test_awaiting() -> None:
 
 
 def test_a_cancelled_wait_leaves_no_callback() -> None:
-    """A task that is cancelled while it awaits a future takes its callback back."""
+    """A task that is cancelled while it awaits a future removes its callback."""
 
     @flow
     async def main() -> None:
-        future = stand_still.submit()
+        future = never_end.submit()
         before = len(future._callbacks or ())
         waiting = asyncio.ensure_future(future.ended())
         await asyncio.sleep(0)
@@ -244,12 +244,12 @@ def test_a_cancelled_wait_leaves_no_callback() -> None:
 
 def test_awaiting_a_result_of_another_thread() -> None:
     """A future that ends in a worker wakes the loop that awaits it."""
-    gated = Gated()
+    blocked = Blocked()
 
     @flow
     async def main() -> int:
-        future = gated.task.submit(3)
-        asyncio.get_running_loop().call_later(0.01, gated.go.set)
+        future = blocked.task.submit(3)
+        asyncio.get_running_loop().call_later(0.01, blocked.may_end.set)
         return await future
 
     assert asyncio.run(main()) == 3

@@ -18,23 +18,27 @@ from eventflow.testing import Isolated
 DEFINITION = SimpleNamespace(name="it")
 
 
-def made(kind: type[Run] = TaskRun, above: Run | None = None, **parameters: Any) -> Run:
-    return kind(DEFINITION, "it", lambda: parameters, frozenset({"b", "a"}), above)
+def made(kind: type[Run] = TaskRun, parent: Run | None = None, **parameters: Any) -> Run:
+    return kind(DEFINITION, "it", lambda: parameters, frozenset({"b", "a"}), parent)
 
 
-def test_entering_a_state_gives_the_fact() -> None:
-    """Each fact knows where it came from, and counts without a gap."""
+def test_entering_a_state_returns_the_transition() -> None:
+    """Each transition has the id of the previous one, and a number without a gap."""
     run = made()
     first, second = Pending(), Running()
-    facts = [run.enter(first), run.enter(second), run.enter(Completed())]
+    transitions = [run.enter(first), run.enter(second), run.enter(Completed())]
 
-    assert [fact.sequence for fact in facts] == [0, 1, 2]
-    assert [fact.follows for fact in facts] == [None, first.id, second.id]
-    assert [fact.run_count for fact in facts] == [0, 1, 1]
-    fact = facts[1]
-    assert (fact.run, fact.from_state, fact.to_state) == (run, first, second)
-    assert (fact.definition, fact.definition_name, fact.run_type) == (DEFINITION, "it", "task")
-    assert (fact.run_id, sorted(fact.tags)) == (run.id, ["a", "b"])
+    assert [transition.sequence for transition in transitions] == [0, 1, 2]
+    assert [transition.follows for transition in transitions] == [None, first.id, second.id]
+    assert [transition.run_count for transition in transitions] == [0, 1, 1]
+    transition = transitions[1]
+    assert (transition.run, transition.from_state, transition.to_state) == (run, first, second)
+    assert (transition.definition, transition.definition_name, transition.run_type) == (
+        DEFINITION,
+        "it",
+        "task",
+    )
+    assert (transition.run_id, sorted(transition.tags)) == (run.id, ["a", "b"])
 
 
 def test_an_illegal_transition_changes_nothing() -> None:
@@ -83,7 +87,7 @@ def test_a_run_that_is_not_ready_has_ended() -> None:
 
 
 def test_runs_know_the_runs_around_them() -> None:
-    """Flow runs are their own flow run and root; what is below gets both from above."""
+    """A flow run without a parent is its own root; its descendants inherit flow run and root."""
     outer = made(FlowRun)
     inner = made(FlowRun, outer)
     leaf = made(TaskRun, inner)
@@ -113,18 +117,18 @@ def test_a_run_has_a_name_of_its_own() -> None:
     assert "file" in repr(run)
 
 
-def test_parameters_are_bound_when_they_are_looked_at() -> None:
-    """Binding costs nothing until then, and happens once."""
-    times: list[int] = []
+def test_parameters_are_bound_when_they_are_read() -> None:
+    """They are bound once, and not before."""
+    calls: list[int] = []
 
     def bind() -> dict[str, int]:
-        times.append(1)
+        calls.append(1)
         return {"x": 1}
 
     run = TaskRun(DEFINITION, "it", bind, frozenset(), None)
-    assert not times
+    assert not calls
     assert run.parameters == run.parameters == {"x": 1}
-    assert len(times) == 1
+    assert len(calls) == 1
     run.parameters = {"x": 2}
     assert run.parameters == {"x": 2}
     assert made().tags == ["a", "b"]
@@ -140,7 +144,7 @@ def test_state_shortcuts() -> None:
     assert not run.cancel()
 
 
-def test_the_state_of_a_real_run_is_seen_by_its_hooks(eventflow_isolated: Isolated) -> None:
+def test_hooks_see_the_terminal_state_of_their_run(eventflow_isolated: Isolated) -> None:
     """End and duration are known before the terminal hooks run."""
     seen: list[tuple[Any, ...]] = []
 
@@ -159,21 +163,21 @@ def test_the_state_of_a_real_run_is_seen_by_its_hooks(eventflow_isolated: Isolat
     assert [(ended, name) for ended, _, name in seen] == [(True, "Completed")] * 2
 
 
-def test_a_run_that_nobody_looks_at_makes_no_states(
+def test_a_run_that_is_not_read_builds_no_states(
     eventflow_isolated: Isolated, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Without subscribers and journal, a completed call leaves its states as drafts."""
-    made: list[object] = []
+    """Without subscribers and journal, a completed call leaves its states lazy."""
+    built: list[object] = []
     monkeypatch.setattr(
-        "eventflow.runs.lazy_states.stated", lambda *args, **kwargs: made.append(args)
+        "eventflow.runs.lazy_states.make_state", lambda *args, **kwargs: built.append(args)
     )
     with temporary_settings({"EVENTFLOW_DURABILITY": "off"}):
         assert task(lambda: 7)() == 7
-    assert made == []
+    assert built == []
 
 
 def test_a_restored_run_has_the_id_that_it_had() -> None:
-    """Of a flow run too, which knows its own id from the first on: the facts are another's."""
+    """So has a flow run, which reads its own id before the facts are set."""
     key = new_id()
     facts = {"number": key.int, "flow_run_id": key}
     run = FlowRun.restored(DEFINITION, "it", Running(), facts)

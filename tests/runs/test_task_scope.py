@@ -1,4 +1,4 @@
-"""The scope of a flow run: what was submitted and has not ended."""
+"""Task scopes: the submitted task runs of a flow run that have not ended."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from eventflow.runs.futures import Future
 pytestmark = pytest.mark.usefixtures("eventflow_isolated")
 
 
-def a_future() -> Future[Any]:
+def make_future() -> Future[Any]:
     @flow
     def main() -> Any:
         return task(lambda: get_run_context().run)()
@@ -24,9 +24,9 @@ def a_future() -> Future[Any]:
     return Future(main())
 
 
-def test_a_scope_knows_what_is_open() -> None:
+def test_a_scope_is_empty_without_open_task_runs() -> None:
     """A future is in the scope from its submission to its end."""
-    scope, future = TaskScope(default, None), a_future()
+    scope, future = TaskScope(default, None), make_future()
     seen = [scope.empty]
     scope.add(future)
     seen += [scope.empty, scope.close()]
@@ -36,13 +36,13 @@ def test_a_scope_knows_what_is_open() -> None:
     scope.join()
 
 
-def test_a_closed_scope_takes_nothing_in() -> None:
-    """Nothing is added to a scope that is closed, until it is reopened."""
+def test_a_closed_scope_refuses_task_runs() -> None:
+    """None is added until the scope is reopened."""
     scope = TaskScope(default, None)
     scope.close()
     with pytest.raises(MissingContextError, match=r"\.submit\(\) needs a run"):
-        scope.add(a_future())
+        scope.add(make_future())
     assert scope.empty
     scope.reopen()
-    scope.add(a_future())
+    scope.add(make_future())
     assert not scope.empty

@@ -1,4 +1,4 @@
-"""From text to the values of settings: what each kind takes, and what it refuses."""
+"""Parsing settings: what each kind of value accepts, and what it refuses."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ GOOD: list[tuple[Callable[[str], Any], str, Any]] = [
     *((parsing.flag, text, True) for text in ("true", "1", "Yes", "ON")),
     *((parsing.flag, text, False) for text in ("false", "0", "No", "OFF")),
     (parsing.folder, "/srv/../home", Path("/home")),
-    (parsing.folder, "here", Path.cwd() / "here"),
+    (parsing.folder, "folder", Path.cwd() / "folder"),
     (parsing.journal_url, "SQLITE:///srv/J.db", "sqlite:///srv/J.db"),
     (parsing.journal_url, "postgresql://U@host/DB", "postgresql://U@host/DB"),
     (parsing.journal_url, "Memory://", "memory://"),
@@ -47,20 +47,20 @@ BAD: list[tuple[Callable[[str], Any], str]] = [
 
 
 @pytest.mark.parametrize(("parse", "text", "value"), GOOD)
-def test_what_is_right_is_read(parse: Callable[[str], Any], text: str, value: object) -> None:
-    """In its one form, whatever the way it was written."""
+def test_a_right_text_is_read(parse: Callable[[str], Any], text: str, value: object) -> None:
+    """However it is written, its value has one form."""
     assert parse(text) == value
 
 
 @pytest.mark.parametrize(("parse", "text"), BAD)
-def test_what_is_wrong_is_refused(parse: Callable[[str], Any], text: str) -> None:
-    """With a ValueError, from which whoever asked makes one that names the setting."""
+def test_a_wrong_text_is_refused(parse: Callable[[str], Any], text: str) -> None:
+    """With a ValueError, which the setting replaces by one with its name."""
     with pytest.raises(ValueError):  # noqa: PT011 - what it says is for nobody
         parse(text)
 
 
-def test_a_home_may_be_meant(monkeypatch: pytest.MonkeyPatch) -> None:
-    """That of the user; that of a user whom nobody knows is an error of its own."""
+def test_a_tilde_is_a_home(monkeypatch: pytest.MonkeyPatch) -> None:
+    """That of the user; the home of an unknown user is an error of its own."""
     monkeypatch.setenv("HOME", "/home/me")
     assert parsing.folder("~/flows") == Path("/home/me/flows")
     with pytest.raises(HomeError, match="there is no such user"):
@@ -68,8 +68,8 @@ def test_a_home_may_be_meant(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @given(st.text())
-def test_no_text_is_more_than_wrong(text: str) -> None:
-    """Whatever it is, it is a value or a ValueError; what was read reads back as it is."""
+def test_any_text_has_a_value_or_is_refused(text: str) -> None:
+    """It is a value or a ValueError; the text of a value has the same value."""
     for parse in {parse for parse, _, _ in GOOD} - {parsing.folder}:
         try:
             value = parse(text)

@@ -1,4 +1,4 @@
-"""What a setting is worth, where its value comes from, and what is said when it is wrong."""
+"""Settings: their values, where those come from, and the errors of wrong ones."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ KEY = "QUJDREVGR0hJSktMTU5PUFFSU1RVVldYWVowMTIzNDU="
 
 @pytest.fixture(autouse=True)
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Give each test a home of its own, and no setting from outside."""
+    """Set up a home for each test, without settings from outside."""
     for name in SETTINGS:
         monkeypatch.delenv(name, raising=False)
 
@@ -47,7 +47,7 @@ def configure(folder: Path, text: str) -> None:
 
 
 def test_each_setting_has_its_default(folder: Path) -> None:
-    """Nothing has to be set."""
+    """None has to be set."""
     assert {name: setting.value() for name, setting in SETTINGS.items()} == {
         "EVENTFLOW_HOME": folder,
         "EVENTFLOW_JOURNAL_URL": f"sqlite:///{folder}/journal.db",
@@ -67,15 +67,15 @@ def test_each_setting_has_its_default(folder: Path) -> None:
 def test_the_default_home_is_in_the_users_home(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """Without EVENTFLOW_HOME, ~/.eventflow it is."""
+    """Without EVENTFLOW_HOME it is ~/.eventflow."""
     monkeypatch.delenv("EVENTFLOW_HOME")
     monkeypatch.setenv("HOME", str(tmp_path))
     assert EVENTFLOW_HOME.value() == tmp_path / ".eventflow"
     assert EVENTFLOW_HOME.source() == "the default"
 
 
-def test_each_place_goes_before_the_next(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """temporary_settings beat the environment, which beats the file, which beats the default."""
+def test_the_order_of_sources(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """temporary_settings, then the environment, then the file, then the default."""
     assert EVENTFLOW_LOG_LEVEL.source() == "the default"
     configure(folder, 'log_level = "debug"')
     assert EVENTFLOW_LOG_LEVEL.value() == "DEBUG"
@@ -114,12 +114,12 @@ def test_the_file_is_read_again_when_it_changes(folder: Path) -> None:
 
 
 def test_an_unknown_key_of_the_file_is_a_warning_that_names_the_nearest(folder: Path) -> None:
-    """A slip of the pen is told, once, and stops nothing."""
+    """A misspelt key is reported once, and stops nothing."""
     configure(folder, 'log_lvel = "DEBUG"\nzzz = 1\nlog_format = "json"')
-    with pytest.warns(UserWarning, match="is ignored") as told:
+    with pytest.warns(UserWarning, match="is ignored") as warned:
         assert EVENTFLOW_LOG_FORMAT.value() == "json"
 
-    first, second = (str(one.message) for one in told)
+    first, second = (str(warning.message) for warning in warned)
     assert "'log_lvel' is ignored" in first
     assert "did you mean 'EVENTFLOW_LOG_LEVEL'?" in first
     assert "'zzz' is ignored: there is no such setting" in second
@@ -130,7 +130,7 @@ def test_an_unknown_key_of_the_file_is_a_warning_that_names_the_nearest(folder: 
 
 
 def test_the_home_cannot_be_set_in_the_file_that_it_holds(folder: Path) -> None:
-    """That key is ignored with a warning that says where to set it."""
+    """That key is ignored with a warning that names where to set it."""
     configure(folder, 'home = "/elsewhere"')
     with pytest.warns(UserWarning, match="set it in the environment"):
         EVENTFLOW_GUARDIAN.value()
@@ -139,16 +139,16 @@ def test_the_home_cannot_be_set_in_the_file_that_it_holds(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ("log_level = ", "cannot be read"),
         ("guardian = 1\nGUARDIAN = 0", "EVENTFLOW_GUARDIAN twice"),
     ],
 )
-def test_a_broken_file_is_an_error_that_names_it(folder: Path, text: str, said: str) -> None:
-    """Neither a syntax error nor a contradiction is passed over."""
+def test_a_broken_file_is_an_error_that_names_it(folder: Path, text: str, message: str) -> None:
+    """Neither a syntax error nor a contradiction is ignored."""
     configure(folder, text)
-    with pytest.raises(ConfigurationError, match=said) as caught:
+    with pytest.raises(ConfigurationError, match=message) as caught:
         EVENTFLOW_GUARDIAN.value()
 
     assert str(folder / "config.toml") in str(caught.value)
@@ -157,7 +157,7 @@ def test_a_broken_file_is_an_error_that_names_it(folder: Path, text: str, said: 
 def test_a_file_that_cannot_be_reached_is_an_error(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A folder in its place cannot be read, a name too long cannot even be looked up."""
+    """A folder in its place cannot be read, and a name may be too long."""
     (folder / "config.toml").mkdir()
     with pytest.raises(ConfigurationError, match="cannot be read"):
         EVENTFLOW_GUARDIAN.value()
@@ -170,7 +170,7 @@ def test_a_file_that_cannot_be_reached_is_an_error(
 def test_a_home_that_is_a_file_holds_no_config_file(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Reading a setting does not fail for it."""
+    """Reading a setting does not fail because of it."""
     configure(folder, "")
     monkeypatch.setenv("EVENTFLOW_HOME", str(folder / "config.toml"))
     assert EVENTFLOW_GUARDIAN.value() is True
@@ -196,8 +196,8 @@ def test_a_home_that_is_a_file_holds_no_config_file(
         (EVENTFLOW_HOME, "/srv/x/../flows", Path("/srv/flows")),
     ],
 )
-def test_a_good_value_is_taken(setting: Setting[object], text: object, value: object) -> None:
-    """Values are read as a person would mean them."""
+def test_a_good_value_is_accepted(setting: Setting[object], text: object, value: object) -> None:
+    """Values may be written in several ways."""
     with temporary_settings({setting: text}):
         assert setting.value() == value
 
@@ -222,7 +222,7 @@ def test_a_good_value_is_taken(setting: Setting[object], text: object, value: ob
         (EVENTFLOW_JOURNAL_URL, "memory://x"),
     ],
 )
-def test_a_bad_value_is_an_error_that_says_all(setting: Setting[object], text: object) -> None:
+def test_a_bad_value_is_an_error_that_names_it(setting: Setting[object], text: object) -> None:
     """The error names the setting, the value, what is allowed, and the source."""
     with pytest.raises(SettingError) as caught, temporary_settings({setting: text}):
         pass
@@ -234,7 +234,7 @@ def test_a_bad_value_is_an_error_that_says_all(setting: Setting[object], text: o
 def test_a_bad_variable_is_an_error_that_names_the_environment(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """The source tells where to look."""
+    """The source of the value is part of the message."""
     monkeypatch.setenv("EVENTFLOW_DURABILITY", "forever")
     with pytest.raises(SettingError, match=r"'forever' \(from the environment\), but it must be"):
         EVENTFLOW_DURABILITY.value()
@@ -242,7 +242,7 @@ def test_a_bad_variable_is_an_error_that_names_the_environment(
 
 @pytest.mark.parametrize("key", ["hunter2", "aHVudGVyMg==", "ab cd"])
 def test_a_bad_secret_key_is_not_quoted(key: str) -> None:
-    """The error masks the value; it may be a real key, mistyped."""
+    """The error masks the value, which may be a misspelt key."""
     with pytest.raises(SettingError) as caught, temporary_settings({EVENTFLOW_SECRET_KEY: key}):
         pass
 
@@ -252,7 +252,7 @@ def test_a_bad_secret_key_is_not_quoted(key: str) -> None:
 
 
 def test_shown_masks_what_is_secret() -> None:
-    """A key is masked whole, a URL where its credentials are, and no setting shows its value."""
+    """All of a key is masked, the credentials of a URL, and the value in the text of a setting."""
     assert EVENTFLOW_SECRET_KEY.shown() == "None"
     with temporary_settings(
         {EVENTFLOW_SECRET_KEY: KEY, "journal_url": "postgresql://u:p@/w@db/x?password=q&a=b"}
@@ -265,7 +265,7 @@ def test_shown_masks_what_is_secret() -> None:
 
 
 def test_a_bad_url_is_quoted_without_its_password() -> None:
-    """Errors end up in logs."""
+    """Errors are logged."""
     bad = {EVENTFLOW_JOURNAL_URL: "postgres://me:hunter2@db/x"}
     with pytest.raises(SettingError) as caught, temporary_settings(bad):
         pass
@@ -274,7 +274,7 @@ def test_a_bad_url_is_quoted_without_its_password() -> None:
 
 
 def test_temporary_settings_nest_and_restore() -> None:
-    """The innermost wins, None gives the default, and an error restores as well."""
+    """The innermost is in force, None means the default, and an error restores as well."""
     with temporary_settings({"EVENTFLOW_GUARDIAN": False, "log_level": "DEBUG"}):
         with pytest.raises(KeyError), temporary_settings({EVENTFLOW_GUARDIAN: None}):
             assert EVENTFLOW_GUARDIAN.value() is True
@@ -287,7 +287,7 @@ def test_temporary_settings_nest_and_restore() -> None:
 
 
 def test_blocks_of_temporary_settings_may_end_in_any_order() -> None:
-    """An equal block that ends early does not take another one's place."""
+    """An equal block that ends first does not end the other one."""
     first, second, third = (
         temporary_settings({EVENTFLOW_LOG_LEVEL: level}) for level in ("DEBUG", "ERROR", "DEBUG")
     )
@@ -303,7 +303,7 @@ def test_blocks_of_temporary_settings_may_end_in_any_order() -> None:
 
 
 def test_an_unknown_name_is_an_error_that_names_the_nearest() -> None:
-    """A test that sets nothing at all would be worse."""
+    """Otherwise a test with a misspelt name would set nothing."""
     with (
         pytest.raises(SettingError, match="did you mean 'EVENTFLOW_DURABILITY'"),
         temporary_settings({"EVENTFLOW_DURABILTY": "off"}),
@@ -312,7 +312,7 @@ def test_an_unknown_name_is_an_error_that_names_the_nearest() -> None:
 
 
 def test_the_home_is_made_for_its_owner_only(folder: Path) -> None:
-    """Mode 0700, the folders above it included in the making."""
+    """It has mode 0700; folders above it are made as well."""
     with temporary_settings({EVENTFLOW_HOME: folder / "deep" / "er"}):
         assert home() == folder / "deep" / "er"
         assert home() == folder / "deep" / "er"
@@ -320,8 +320,8 @@ def test_the_home_is_made_for_its_owner_only(folder: Path) -> None:
     assert stat.S_IMODE((folder / "deep" / "er").stat().st_mode) == 0o700
 
 
-def test_a_home_that_is_there_keeps_its_mode(folder: Path) -> None:
-    """Nobody's /tmp is taken from the others."""
+def test_a_home_that_exists_keeps_its_mode(folder: Path) -> None:
+    """A shared folder such as /tmp stays shared."""
     folder.chmod(0o755)
     home()
     assert stat.S_IMODE(folder.stat().st_mode) == 0o755
@@ -330,7 +330,7 @@ def test_a_home_that_is_there_keeps_its_mode(folder: Path) -> None:
 def test_a_home_that_cannot_be_used_is_an_error(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A file in its place, a place where nothing can be made, a folder without permission."""
+    """A file in its place, a folder that cannot be made, a folder without permission."""
     (folder / "file").touch()
     for path, why in (
         (folder / "file", "it is a file"),
@@ -347,7 +347,7 @@ def test_a_home_that_cannot_be_used_is_an_error(
 
 
 def test_settings_lists_every_setting() -> None:
-    """What a page or a command shows is complete, and each says what it means."""
+    """It is complete, and each has a meaning."""
     named = {name for name in settings.__all__ if name.startswith("EVENTFLOW_")}
     assert set(SETTINGS) == named
     assert next(iter(SETTINGS)) == "EVENTFLOW_HOME"
@@ -355,7 +355,7 @@ def test_settings_lists_every_setting() -> None:
 
 
 def test_importing_the_settings_reads_no_file() -> None:
-    """tomllib comes in only when there is a file for it."""
+    """tomllib is imported only when there is a file to read."""
     # Compared, because a start-up file of site-packages (coverage has one) may import it first.
     code = (
         "import sys; before = 'tomllib' in sys.modules; import eventflow.settings as s; "
