@@ -6,14 +6,16 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 
 import pytest
 
 from eventflow import settings
+from eventflow.eventbus import current_bus
 from eventflow.primitives.records import printable
 from eventflow.settings import SETTINGS
+from eventflow.wiring import detach
 from tests.covering import harden
 
 pytest_plugins = ["tests.journal.fixtures"]
@@ -41,15 +43,19 @@ def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.Tes
 
 
 @pytest.fixture(autouse=True)
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Give each test a home of its own, which is not made yet, no guardian, and no proxy."""
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """Give each test a home of its own, which is not made yet, no guardian, and no proxy.
+
+    The journal of the default bus is closed after a test that used it.
+    """
     for name in (*SETTINGS, "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"):
         monkeypatch.delenv(name, raising=False)
         monkeypatch.delenv(name.lower(), raising=False)
 
     monkeypatch.setenv("EVENTFLOW_HOME", str(tmp_path / "home"))
     monkeypatch.setenv("EVENTFLOW_GUARDIAN", "false")
-    return tmp_path / "home"
+    yield tmp_path / "home"
+    detach(current_bus())
 
 
 @pytest.fixture
