@@ -1,6 +1,6 @@
 """Run every example as its reader would: as a script, in a home of its own.
 
-A script that is meant to end in failure says so in a comment line: `# exit status: 1`.
+A script that is meant to fail declares it in a comment line: `# exit status: 1`.
 """
 
 import os
@@ -13,7 +13,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
 EXIT_STATUS = re.compile(r"^# exit status: (\d+)$", re.MULTILINE)
-SECONDS_AT_MOST = 120
+TIMEOUT_SECONDS = 120
 
 
 def expected_status(script: Path) -> int:
@@ -23,15 +23,15 @@ def expected_status(script: Path) -> int:
 
 
 def run(script: Path, home: str) -> tuple[int | str, str]:
-    """Run one script; return its exit status and all that it said."""
+    """Run one script; return its exit status and its output."""
     environment = os.environ | {"HOME": home, "EVENTFLOW_HOME": f"{home}/eventflow"}
-    # An example deletes things with whatever `gcloud` it finds: this one only writes that down.
+    # An example deletes things with the `gcloud` on the PATH: this one only records its arguments.
     environment |= {
         "PATH": f"{ROOT / 'tests' / 'examples'}{os.pathsep}{os.environ['PATH']}",
         "GCLOUD_RECORD": f"{home}/gcloud.txt",
     }
 
-    # A file, not a pipe: a process that a script leaves behind would hold a pipe open.
+    # A file, not a pipe: a process that outlives the script would hold a pipe open.
     with tempfile.TemporaryFile("w+", errors="replace") as output:
         try:
             status: int | str = subprocess.run(
@@ -41,34 +41,34 @@ def run(script: Path, home: str) -> tuple[int | str, str]:
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
-                timeout=SECONDS_AT_MOST,
+                timeout=TIMEOUT_SECONDS,
                 check=False,
             ).returncode
         except subprocess.TimeoutExpired:
-            status = f"none within {SECONDS_AT_MOST} s"
+            status = f"none within {TIMEOUT_SECONDS} s"
 
         output.seek(0)
         return status, output.read()
 
 
 def passes(script: Path) -> bool:
-    """Run one script and report; tell whether it ended as it declares."""
+    """Run one script and print the verdict; return whether it ended as it declares."""
     expected = expected_status(script)
     start = time.monotonic()
 
-    # What a guardian still writes while the home goes away is nobody's loss.
+    # A guardian may still write to the home while it is removed.
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as home:
         status, output = run(script, home)
 
     took = time.monotonic() - start
-    good = status == expected
-    verdict = "ok" if good else "FAILED"
+    passed = status == expected
+    verdict = "ok" if passed else "FAILED"
     print(f"{verdict:6} {took:6.1f} s  exit {status}, {expected} expected  {script.name}")
 
-    if not good:
+    if not passed:
         print(output)
 
-    return good
+    return passed
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""Print a command that the README tells its reader to paste.
+"""Print a command that the README shows for pasting.
 
 Such a command is a fenced block with a comment just before it:
 
@@ -20,12 +20,12 @@ COMMAND = re.compile(
 
 
 def main() -> None:
-    """Print the command named on the command line, or say which ones there are."""
+    """Print the command named on the command line, or list those that there are."""
     parser = argparse.ArgumentParser(description="Print a command that the README shows.")
     parser.add_argument("name", help="the name in the comment before the block")
     name = parser.parse_args().name
 
-    commands = [(found["name"], found["text"]) for found in COMMAND.finditer(README.read_text())]
+    commands = [(match["name"], match["text"]) for match in COMMAND.finditer(README.read_text())]
     matching = [text for known, text in commands if known == name]
 
     if len(matching) != 1:

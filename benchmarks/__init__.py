@@ -1,1 +1,1 @@
-"""The laboratory: what eventflow costs, as ratios to hand-written floors of the same run."""
+"""Benchmarks: what eventflow costs, as ratios to hand-written floors of the same run."""

@@ -26,7 +26,7 @@ from benchmarks.check import NotCountableError, check, record
 from benchmarks.measure import Reading
 from benchmarks.page import NoMarkers, replaced
 from benchmarks.peers.environments import default_folder
-from benchmarks.peers.run import Wanted, held
+from benchmarks.peers.run import Request, compare_peers
 from benchmarks.peers.works import UnknownPeer
 from benchmarks.plot import NothingToDraw
 from benchmarks.report import (
@@ -53,7 +53,7 @@ WORK = (
     growing,
     large,
 )
-"""The modules that enter workloads into the catalogue when they are imported."""
+"""The modules that register workloads when they are imported."""
 
 PAGE: Final = Path(__file__).with_name("README.md")
 PART: Final = "floors"
@@ -61,13 +61,14 @@ CHART: Final = "floors.svg"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Measure what is asked for and print a line for each; gives the exit code."""
+    """Run what the arguments ask for; returns the exit code."""
     options = _parser().parse_args(arguments)
     if options.peers:
         return _peers(options)
     if options.list:
-        for one in every():
-            print(f"{one.name:26} {one.about}{'' if one.usual else ' (only by name)'}")
+        for workload in every():
+            note = "" if workload.usual else " (only by name)"
+            print(f"{workload.name:26} {workload.about}{note}")
         return 0
     if options.check or options.record:
         return _guard(anew=options.record)
@@ -122,14 +123,14 @@ def _guard(*, anew: bool) -> int:
     except NotCountableError as error:
         print(error, file=sys.stderr)
         return 2
-    for one in regressions:
-        print(one, file=sys.stderr)
+    for regression in regressions:
+        print(regression, file=sys.stderr)
 
     return 1 if regressions else 0
 
 
 def _peers(options: argparse.Namespace) -> int:
-    wanted = Wanted(
+    request = Request(
         names=tuple(options.names),
         folder=options.peers_dir or default_folder(),
         rounds=options.rounds,
@@ -138,7 +139,7 @@ def _peers(options: argparse.Namespace) -> int:
         page=PAGE if options.readme else None,
     )
     try:
-        return 0 if held(wanted) else 1
+        return 0 if compare_peers(request) else 1
     except (UnknownPeer, NoMarkers, NothingToDraw) as error:
         print(error, file=sys.stderr)
         return 2
@@ -207,6 +208,6 @@ def _positive(text: str) -> int:
 
 
 if __name__ == "__main__":
-    # Ended like by Ctrl-C: whatever was started for the measuring ends as well.
+    # SIGTERM as Ctrl-C, so that the processes started by a measurement end with it.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     sys.exit(main())

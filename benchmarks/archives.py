@@ -1,7 +1,7 @@
 """Journals of very many events, written by bare `executemany` into the real tables.
 
-What is in them looks like weeks of work: flows of a hundred runs each, one run in a thousand
-Failed, a delivered hook for each flow; and last of all one flow with a tenth of all runs.
+They hold what weeks of work leave: flows of a hundred runs each, one run in a thousand Failed, a
+delivered hook for each flow, and a last flow with a tenth of all runs.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ _WIDTHS: Final = {
 
 
 class _Run(NamedTuple):
-    """A run that was: when in microseconds, and under which."""
+    """A run in the archive: its time in microseconds, and its parent."""
 
     number: int
     at: int
@@ -48,7 +48,7 @@ class _Run(NamedTuple):
 
     @property
     def id(self) -> str:
-        """Like a UUIDv7: milliseconds first; with a part that differs in its last digits."""
+        """An id like a UUIDv7: milliseconds first, and digits that differ last."""
         return f"{self.at // 1000:012x}7{self.number:011x}{self.number * 2654435761 % 2**32:08x}"
 
     @property
@@ -57,12 +57,12 @@ class _Run(NamedTuple):
         return ("FAILED", "Failed") if self.number % FAILED == FAILED // 2 else STATES[-1]
 
     def state_id(self, sequence: int) -> str:
-        """Give the id of the state that it entered then."""
+        """Return the id of the state at this place of the sequence."""
         return f"{self.id[:23]}{sequence}{self.id[24:]}"
 
 
 def build(folder: Path, events: int) -> Path:
-    """Write a journal of so many events, three for each run; gives its file."""
+    """Write a journal of so many events, three for each run; returns its file."""
     file = folder / FILE
     journal = SqliteJournal(file)
     now = datetime.now(UTC)
@@ -75,10 +75,10 @@ def build(folder: Path, events: int) -> Path:
         connection.execute("PRAGMA journal_mode = OFF")
         connection.execute("PRAGMA synchronous = OFF")
         everything = _runs(runs, now)
-        while some := list(islice(everything, CHUNK)):
-            _put(connection, "runs", [_run_row(one) for one in some])
-            _put(connection, "events", [row for one in some for row in _event_rows(one)])
-            _put(connection, "deliveries", [_delivery(one) for one in some if one.parent is None])
+        while chunk := list(islice(everything, CHUNK)):
+            _put(connection, "runs", [_run_row(run) for run in chunk])
+            _put(connection, "events", [row for run in chunk for row in _event_rows(run)])
+            _put(connection, "deliveries", [_delivery(run) for run in chunk if run.parent is None])
         connection.commit()
 
     return file

@@ -1,4 +1,4 @@
-"""The list of what can be measured: each workload with its name, its targets and how it is run."""
+"""The catalogue of workloads: each with its name, its target, and how it is run."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from eventflow.testing import isolated
 from eventflow.wiring import recorder
 
 __all__ = [
-    "BOOKS",
+    "MODES",
     "OFF",
     "ON",
     "POWER",
-    "Books",
+    "JournalMode",
     "Plan",
     "Target",
     "Unit",
@@ -32,7 +32,7 @@ __all__ = [
     "chosen",
     "drained",
     "every",
-    "kept",
+    "journalled",
     "paired",
     "workload",
 ]
@@ -43,15 +43,15 @@ Unit: TypeAlias = Literal["x", "MB", "KB"]
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """A value that a workload may not exceed, and the issue that sets it."""
+    """A value that a workload may not exceed, and the reason for it."""
 
     limit: float
-    issue: int
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """How much is to be measured, and how; no number of rounds stands for the workload's own.
+    """How much to measure, and how; without `rounds`, each workload has its own number.
 
     `crowd` bounds how many subscriptions, listeners, concurrent tasks or processes there are;
     `events` is how many a large journal holds; `by` compares two sides in so many rounds.
@@ -64,11 +64,11 @@ class Plan:
     by: Callable[[Pair, int], Reading] = measure
 
 
-class Books(NamedTuple):
-    """What is recorded of the runs of a workload, and how a turn is cut for that.
+class JournalMode(NamedTuple):
+    """The durability of the runs of a workload, and how many of them one turn makes.
 
-    `loops` is how many runs are made until all of them are in the journal, which writes groups;
-    None where nothing is recorded, and a turn lasts as long as the clock needs.
+    `loops` is None without a journal: then a turn lasts as long as the clock needs. With one, a
+    turn ends when all its runs are in the journal, which commits groups.
     """
 
     durability: Durability
@@ -76,22 +76,22 @@ class Books(NamedTuple):
     rounds: int
 
 
-OFF: Final = Books("off", None, ROUNDS)
-ON: Final = Books("process", 500, 21)
-POWER: Final = Books("power", 100, 7)
-BOOKS: Final = {"off": OFF, "on": ON, "power": POWER}
+OFF: Final = JournalMode("off", None, ROUNDS)
+ON: Final = JournalMode("process", 500, 21)
+POWER: Final = JournalMode("power", 100, 7)
+MODES: Final = {"off": OFF, "on": ON, "power": POWER}
 """By the last part of a workload's name."""
 
 
 @dataclass(frozen=True, slots=True)
 class Workload:
-    """Something to measure; `usual` says whether it is, where no name is given."""
+    """A piece of work to measure; `usual` if it is measured where no name is given."""
 
     name: str
     about: str
     floor: str
     unit: Unit
-    targets: tuple[Target, ...]
+    target: Target | None
     usual: bool
     run: Callable[[Plan], Reading]
 
@@ -111,87 +111,91 @@ _workloads: Final[dict[str, Workload]] = {}
 def workload(
     name: str,
     about: str,
-    *targets: Target,
+    *,
     floor: str,
+    target: Target | None = None,
     unit: Unit = "x",
     usual: bool = True,
 ) -> Callable[[Callable[[Plan], Reading]], Callable[[Plan], Reading]]:
-    """Enter a function that measures on its own account."""
+    """Register a function that does the measuring itself."""
 
-    def enter(run: Callable[[Plan], Reading]) -> Callable[[Plan], Reading]:
-        _workloads[name] = Workload(name, about, floor, unit, targets, usual, run)
+    def register(run: Callable[[Plan], Reading]) -> Callable[[Plan], Reading]:
+        _workloads[name] = Workload(name, about, floor, unit, target, usual, run)
         return run
 
-    return enter
+    return register
 
 
 def paired(
     name: str,
     about: str,
-    *targets: Target,
+    *,
     floor: str = "floor",
+    target: Target | None = None,
     rounds: int | None = None,
-    books: Books = OFF,
+    mode: JournalMode = OFF,
     usual: bool = True,
 ) -> Callable[[Callable[[Plan], Iterator[Pair]]], Callable[[Plan], Iterator[Pair]]]:
-    """Enter a generator that sets two sides up, yields them, and clears up.
+    """Register a generator that sets up two sides, yields them, and cleans up.
 
-    It runs with a bus and a home of its own. With a journal our side's time includes that all of
-    it is in the journal, and hooks are guarded.
+    It runs with a bus and a home of its own. With a journal, our side's time ends when all of it is
+    in the journal, and hooks are guarded.
     """
 
-    def enter(sides: Callable[[Plan], Iterator[Pair]]) -> Callable[[Plan], Iterator[Pair]]:
+    def register(sides: Callable[[Plan], Iterator[Pair]]) -> Callable[[Plan], Iterator[Pair]]:
         prepared = contextmanager(sides)
 
         def run(plan: Plan) -> Reading:
-            with isolated(), kept(books), prepared(plan) as pair:
-                cut = pair._replace(ours=drained(pair.ours), loops=pair.loops or books.loops)
-                return plan.by(cut, plan.rounds or rounds or books.rounds)
+            with isolated(), journalled(mode), prepared(plan) as pair:
+                turned = pair._replace(ours=drained(pair.ours), loops=pair.loops or mode.loops)
+                return plan.by(turned, plan.rounds or rounds or mode.rounds)
 
-        workload(name, about, *targets, floor=floor, usual=usual)(run)
+        workload(name, about, floor=floor, target=target, usual=usual)(run)
         return sides
 
-    return enter
+    return register
 
 
 @contextmanager
-def kept(books: Books) -> Iterator[None]:
-    """Have the runs of a block recorded like that, and their hooks guarded if they are at all."""
-    guarded = books.durability != "off"
-    with temporary_settings({EVENTFLOW_DURABILITY: books.durability, EVENTFLOW_GUARDIAN: guarded}):
+def journalled(mode: JournalMode) -> Iterator[None]:
+    """Put the settings of a mode in force for a block; hooks are guarded if there is a journal."""
+    guarded = mode.durability != "off"
+    with temporary_settings({EVENTFLOW_DURABILITY: mode.durability, EVENTFLOW_GUARDIAN: guarded}):
         yield
 
 
 def drained(side: Side) -> Side:
-    """Make a side that ends when all that it left is in the journal, if there is one."""
+    """Make a side that ends when all its lines are in the journal, if there is one."""
 
     def turn(loops: int) -> None:
         side(loops)
-        account = recorder()
-        assert account is None or account.flush()
+        own = recorder()
+        assert own is None or own.flush()
 
     return turn
 
 
 def every() -> list[Workload]:
-    """Give all workloads, in the order in which they were entered."""
+    """Return all workloads, in the order of their registration."""
     return list(_workloads.values())
 
 
 def chosen(names: Iterable[str]) -> list[Workload]:
-    """Give the workloads of these names, or groups of names; without any all usual ones.
+    """Return the workloads of these names, or groups of names; without any all usual ones.
 
     Raises:
         UnknownName: a name stands for none.
     """
-    wanted = list(names)
-    for name in wanted:
-        if not any(_stands_for(name, one.name) for one in every()):
+    given = list(names)
+    for name in given:
+        if not any(_stands_for(name, workload.name) for workload in every()):
             raise UnknownName(name, _workloads)
-    if not wanted:
-        return [one for one in every() if one.usual]
+    if not given:
+        return [workload for workload in every() if workload.usual]
 
-    return [one for one in every() if any(_stands_for(name, one.name) for name in wanted)]
+    return [
+        workload for workload in every() if any(_stands_for(name, workload.name) for name in given)
+    ]
 
 
 def _stands_for(given: str, name: str) -> bool:

@@ -1,7 +1,7 @@
-"""Guarding the ratios: what they are now, in executed instructions, against what was recorded.
+"""A regression check: the ratios of executed instructions, compared with the recorded ones.
 
-Neither times nor processor times serve: beside other work on the same machine their ratios move by
-more than what is looked for. Numbers of instructions do not move, but need valgrind.
+Wall-clock and processor times are no use: other work on the machine moves their ratios by more than
+a regression would. Counts of instructions do not move, but need valgrind.
 """
 
 from __future__ import annotations
@@ -42,10 +42,10 @@ WATCHED: Final = (
     *("publish.own.1", "publish.own.10", "publish.state.1", "publish.async.1"),
     *("subscriptions.name.1000", "subscriptions.glob.1000"),
 )
-"""What stands for all: few, and small enough for valgrind. The imports are counted as well."""
+"""The workloads that are checked: few, and small enough for valgrind; so are the imports."""
 
 Count: TypeAlias = Callable[[Sequence[str]], dict[str, float]]
-"""Gives the ratios of workloads, and that of the imports."""
+"""Returns the ratios of workloads, and that of the imports."""
 
 
 class NotCountableError(Exception):
@@ -61,14 +61,14 @@ def count(names: Sequence[str]) -> dict[str, float]:
     if shutil.which("valgrind") is None:
         raise NotCountableError("Counting instructions needs valgrind, which is not installed.")
     with TemporaryDirectory(prefix="eventflow-") as folder:
-        # Once as it is: whatever has to be compiled must not count.
+        # Once without valgrind: what Python compiles to bytecode must not count.
         _run([sys.executable, "-m", "benchmarks.counted"], folder)
         tool = ("valgrind", "-q", "--tool=callgrind", f"--dump-before={MARK}")
         out = Path(folder) / "counts"
-        here = f"--callgrind-out-file={out}"
-        _run([*tool, here, sys.executable, "-m", "benchmarks.counted", *names], folder)
-        parts = sorted(out.parent.glob("counts.*"), key=lambda one: int(one.suffix[1:]))
-        counts = [_total(one) for one in parts]
+        output = f"--callgrind-out-file={out}"
+        _run([*tool, output, sys.executable, "-m", "benchmarks.counted", *names], folder)
+        parts = sorted(out.parent.glob("counts.*"), key=lambda part: int(part.suffix[1:]))
+        counts = [_total(part) for part in parts]
 
     return _ratios(names, counts)
 
@@ -82,18 +82,18 @@ def _run(command: Sequence[str], home: str) -> None:
 
 
 def _total(part: Path) -> int:
-    found = re.search(r"^(?:summary|totals): (\d+)", part.read_text(), re.MULTILINE)
-    if found is None:
+    total = re.search(r"^(?:summary|totals): (\d+)", part.read_text(), re.MULTILINE)
+    if total is None:
         raise NotCountableError(f"{part.name} holds no total of instructions.")
 
-    return int(found[1])
+    return int(total[1])
 
 
 def _ratios(names: Sequence[str], counts: Sequence[int]) -> dict[str, float]:
     """Make ratios of the numbers of instructions before each mark."""
     if len(counts) != 3 * (1 + len(names)):
         raise NotCountableError(f"{len(counts)} parts were counted, for {len(names)} workloads.")
-    # The first of each three is what led there.
+    # Of each three parts the first is the setup.
     floors, ours = counts[1::3], counts[2::3]
     ratios = {IMPORT: 1 + ours[0] / floors[0]}
     for name, numerator, denominator in zip(names, ours[1:], floors[1:], strict=True):
@@ -115,7 +115,7 @@ def _all_recorded(file: Path) -> dict[str, dict[str, float]]:
 
 
 def record(counted: Count = count, file: Path = RATIOS) -> dict[str, float]:
-    """Write down the ratios of now, for this version of Python, beside those of others.
+    """Record the present ratios, for this version of Python, beside those of others.
 
     Raises:
         NotCountableError: they cannot be counted.
@@ -128,9 +128,9 @@ def record(counted: Count = count, file: Path = RATIOS) -> dict[str, float]:
 
 
 def check(counted: Count = count, file: Path = RATIOS) -> list[str]:
-    """Compare the ratios of now with the recorded ones; gives a line for each regression.
+    """Compare the present ratios with the recorded ones; returns a line for each regression.
 
-    What seems to have regressed is counted again before it is believed.
+    What seems to have regressed is counted a second time.
 
     Raises:
         NotCountableError: they cannot be counted, or are not recorded for this Python.

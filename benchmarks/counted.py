@@ -1,7 +1,7 @@
-"""Workloads under valgrind, as a program: what each side executes lies between two marks.
+"""A program to run workloads under valgrind: the work of each side lies between two marks.
 
-Valgrind writes down how many instructions were executed since the last one at each call of `mark`,
-a function that nothing else calls. The arguments are names of workloads.
+At each call of `mark`, a function that nothing else calls, valgrind writes the number of
+instructions executed since the last call. The arguments are names of workloads.
 """
 
 from __future__ import annotations
@@ -18,25 +18,25 @@ MARK: Final = "getloadavg"
 """The function of the C library that `mark` calls."""
 
 IMPORT: Final = "import"
-"""The name of what is counted first: the import of eventflow, against that of its dependencies."""
+"""The name of the first count: the import of eventflow, against that of its dependencies."""
 
 DEPENDENCIES: Final = ("anyio", "blinker", "pydantic", "structlog")
 
 LOOPS: Final = 20
-"""How often each side does its piece of work."""
+"""How many times each side does its piece of work."""
 
 mark = os.getloadavg
 
 
 def main(names: Sequence[str]) -> None:
-    """Do what is to be counted: mark, floor, mark, ours, mark; the imports first."""
+    """Run the imports and then the workloads, each as mark, floor, mark, ours, mark."""
     mark()
     for name in DEPENDENCIES:
         import_module(name)
     mark()
     import_module("eventflow")
     mark()
-    # Only now: it imports eventflow.
+    # Imported this late because it imports eventflow.
     import_module("benchmarks.counting").run(names, LOOPS, mark)
 
 

@@ -1,4 +1,4 @@
-"""Running both sides of workloads between marks, where not time but instructions are counted."""
+"""Running both sides of workloads between marks, to count their instructions."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ WORK = (calls, flowruns, submitted, publishing, subscriptions, journalling)
 """The modules of the workloads that can be counted."""
 
 CROWD = 100
-"""How large crowds are at most: valgrind is slow."""
+"""The largest crowd: valgrind is slow."""
 
 
 def run(names: Sequence[str], loops: int, mark: Callable[[], object]) -> None:
-    """Have the two sides of each workload do their work so often, with a mark around each."""
+    """Run both sides of each workload `loops` times, with a mark before and after each."""
 
     def counted(pair: Pair, rounds: int) -> Reading:
         for side in (pair.floor, pair.ours):

@@ -1,6 +1,6 @@
-"""The hand-written minimum: what anyone pays who builds the same states and events by pydantic.
+"""The hand-written minimum: the same states and events, built by pydantic.
 
-The models have the fields of eventflow's own, as plain and frozen as they can be written. The
+The models have the fields of eventflow's own, and are as plain as frozen models can be. The
 floor of a run is three states, three events, one callback and one call of the function.
 """
 
@@ -79,18 +79,20 @@ class FloorOwnEvent(BaseModel):
 _NO_TAGS: frozenset[str] = frozenset()
 
 
-def _enter(run_id: UUID, left: FloorState | None, entered: FloorState, sequence: int) -> FloorEvent:
+def _enter(
+    run_id: UUID, previous: FloorState | None, entered: FloorState, sequence: int
+) -> FloorEvent:
     return FloorEvent(
         id=entered.id,
         occurred=entered.timestamp,
-        follows=None if left is None else left.id,
+        follows=None if previous is None else previous.id,
         run_id=run_id,
         run_name="calm-otter",
         definition_name="work",
         flow_run_id=None,
         parent_run_id=None,
         root_flow_run_id=None,
-        from_state=left,
+        from_state=previous,
         to_state=entered,
         tags=_NO_TAGS,
         run_count=min(sequence, 1),
@@ -131,7 +133,7 @@ async def arun(
 
 
 def enter(listeners: Sequence[Callable[[Any], object]]) -> None:
-    """Do by hand what it takes to make a run, have it enter a state, and tell listeners."""
+    """Do by hand what making a run, entering a state and publishing it does."""
     pending = FloorState(type=StateType.PENDING, name="Pending")
     event = _enter(uuid7(), None, pending, 0)
     for listener in listeners:
@@ -139,7 +141,7 @@ def enter(listeners: Sequence[Callable[[Any], object]]) -> None:
 
 
 def publish(number: int, listeners: Sequence[Callable[[Any], object]]) -> None:
-    """Do by hand what publishing an event of one's own to listeners does."""
+    """Do by hand what publishing a user event to listeners does."""
     event = FloorOwnEvent(number=number)
     for listener in listeners:
         listener(event)

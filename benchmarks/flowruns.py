@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from benchmarks import floors
 from benchmarks.calls import hook, work
-from benchmarks.catalogue import BOOKS, Plan, paired
+from benchmarks.catalogue import MODES, Plan, paired
 from benchmarks.measure import Pair, again
 from eventflow import flow, task
 
@@ -67,12 +67,12 @@ FLOWS: Final[dict[str, tuple[str, str, Callable[[Plan], Iterator[Pair]]]]] = {
 }
 
 for _kind, (_about, _floor, _sides) in FLOWS.items():
-    for _journal, _books in BOOKS.items():
+    for _journal, mode in MODES.items():
         paired(
             f"flow.{_kind}.{_journal}",
             f"flow call, {_about}, journal {_journal}",
             floor=_floor,
-            books=_books,
+            mode=mode,
             rounds=15 if _kind == "1000" else None,
             usual=_journal != "power" or _kind == "empty",
         )(_sides)

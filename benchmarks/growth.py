@@ -1,4 +1,4 @@
-"""One flow that runs very many tasks, as a program: prints by how much memory and time grew."""
+"""A program that runs very many tasks in one flow, and prints how memory and time grew."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from time import perf_counter_ns
 from typing import Final, NamedTuple
 
 from benchmarks.calls import hook, work
-from benchmarks.catalogue import BOOKS, Books, drained, kept
+from benchmarks.catalogue import MODES, JournalMode, drained, journalled
 from eventflow import flow, task
 from eventflow.testing import isolated
 
 __all__ = ["WAYS", "Growth", "grown"]
 
 SETTLED: Final = 10_000
-"""How many task runs come before the first look: by then every cache and pool is filled."""
+"""How many task runs are made before the first sample: by then caches and pools are full."""
 
 CHUNK: Final = 1_000
 """How many task runs are timed together."""
@@ -36,23 +36,23 @@ WAYS: Final[dict[str, Callable[[int], object]]] = {
 
 
 class Growth(NamedTuple):
-    """What became more: MB of memory, and the time of a run, in the last tenth over the first."""
+    """The growth: MB of memory, and the time of a run in the last tenth over the first."""
 
     memory: float
     time: float
 
 
-def grown(way: str, books: Books, task_runs: int) -> Growth:
-    """Give the growth between the run with the number SETTLED and the last one of so many."""
-    one = WAYS[way]
+def grown(way: str, mode: JournalMode, task_runs: int) -> Growth:
+    """Return the growth between the run number SETTLED and the last one."""
+    run = WAYS[way]
     settled = min(SETTLED, task_runs // 10)
     chunk = max(1, min(CHUNK, (task_runs - settled) // 20))
 
     def some(count: int) -> None:
         for number in range(count):
-            one(number)
+            run(number)
 
-    # The writer is waited for: its work counts where it comes from.
+    # Each turn waits for the writer, so that its work counts in the turn that caused it.
     turn = drained(some)
 
     @flow
@@ -67,12 +67,12 @@ def grown(way: str, books: Books, task_runs: int) -> Growth:
         tenth = max(1, len(times) // 10)
         return Growth((resident() - before) / 1e6, median(times[-tenth:]) / median(times[:tenth]))
 
-    with isolated(), kept(books):
+    with isolated(), journalled(mode):
         return many()
 
 
 def resident() -> int:
-    """Give the bytes of memory that this process holds; not on Linux, the most it ever held."""
+    """Return the resident memory of this process in bytes; outside Linux, its peak."""
     gc.collect()
     if STATM.exists():
         return int(STATM.read_text().split()[1]) * resource.getpagesize()
@@ -82,4 +82,4 @@ def resident() -> int:
 
 
 if __name__ == "__main__":
-    print(json.dumps(grown(sys.argv[1], BOOKS[sys.argv[2]], int(sys.argv[3]))))
+    print(json.dumps(grown(sys.argv[1], MODES[sys.argv[2]], int(sys.argv[3]))))

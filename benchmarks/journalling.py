@@ -1,4 +1,4 @@
-"""What the journal costs: runs with it and without, lines on their way, a hook's commit."""
+"""The cost of the journal: runs with it and without, lines through the spool, a hook's commit."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typing import Any, Final
 from unittest.mock import Mock
 
 from benchmarks.calls import hook, work
-from benchmarks.catalogue import OFF, ON, POWER, Books, Plan, Target, kept, paired
+from benchmarks.catalogue import OFF, ON, POWER, JournalMode, Plan, Target, journalled, paired
 from benchmarks.measure import Pair, Side, again
 from eventflow import EventBus, flow, task, use_bus
 from eventflow.journal.format import decode
@@ -26,20 +26,16 @@ from eventflow.journal.writer import Writer
 from eventflow.settings import Durability
 from eventflow.wiring import detach
 
-THROUGHPUT: Final = (Target(2.0, issue=3), Target(1.67, issue=4))
-"""60 % as many events a second: 1.67 times the time for the same events."""
-
-COMMIT: Final = Target(1.5, issue=3)
-
-MANY: Final = Target(0.05, issue=4)
-"""20 times as many commits a second."""
+THROUGHPUT: Final = Target(1.67, "60 % of the events a second")
+COMMIT: Final = Target(1.5, "half a commit for all but the commit")
+MANY: Final = Target(0.05, "20 times as many commits a second")
 
 LINES: Final = 2_000
-"""How many lines there are to commit, one after the other and from the beginning again."""
+"""How many different lines are committed, over and over again."""
 
 PUBLISHERS: Final = 64
 COMMITS: Final = 256
-"""How many commits a turn has."""
+"""How many commits one turn makes."""
 
 RUNS: Final = 4_000
 COLUMNS: Final = {"runs": len(RunRow._fields) + 1, "events": len(EventRow._fields)}
@@ -50,9 +46,9 @@ COLUMNS: Final = {"runs": len(RunRow._fields) + 1, "events": len(EventRow._field
 
 @contextmanager
 def _without(body: Callable[[], object]) -> Iterator[Side]:
-    """Give a side that makes calls on a bus of its own, of which nothing is recorded."""
-    with use_bus(EventBus()) as own, kept(OFF):
-        # The settings count that are in force at the first run on a bus.
+    """Yield a side that makes calls on a bus of its own, without a journal."""
+    with use_bus(EventBus()) as own, journalled(OFF):
+        # The settings in force at the first run on a bus are the ones that count.
         body()
 
     def side(loops: int) -> None:
@@ -67,44 +63,44 @@ def _without(body: Callable[[], object]) -> Iterator[Side]:
 
 
 def _task(_plan: Plan) -> Iterator[Pair]:
-    """Call a task with no hook: nobody waits for a commit before the end."""
+    """Call a task without a hook: nothing waits for a commit."""
     called = partial(task(work), 1)
     with _without(called) as bare:
         yield Pair(again(called), bare)
 
 
 def _flow(_plan: Plan) -> Iterator[Pair]:
-    """Call a flow whose hook runs whatever happens; with `power` the disk is waited for."""
+    """Call a flow whose hook is guarded; with `power` the hook waits for the disk."""
     with _without(partial(flow(work), 1)) as bare:
         yield Pair(again(flow(on_completion=[hook])(work), 1), bare)
 
 
-def _enter(name: str, books: Books, *targets: Target) -> None:
+def _register(name: str, mode: JournalMode, target: Target | None = None) -> None:
     what, sides, floor = {
         "task": ("task run, drained", _task, "journal off"),
         "flow": ("flow run, one guarded hook", _flow, "no hook, journal off"),
     }[name]
-    journal = "power" if books is POWER else "on"
+    journal = "power" if mode is POWER else "on"
     paired(
         f"journal.{name}.{journal}",
         f"{what}, journal {journal}",
-        *targets,
         floor=floor,
-        books=books,
+        target=target,
+        mode=mode,
     )(sides)
 
 
-_enter("task", ON, Target(2.0, issue=3))
-_enter("task", POWER)
-_enter("flow", ON, Target(10.0, issue=3))
-_enter("flow", POWER)
+_register("task", ON, Target(2.0, "the journal doubles a run"))
+_register("task", POWER)
+_register("flow", ON, Target(10.0, "a guarded hook costs as much as nine runs"))
+_register("flow", POWER)
 
 
 # -- lines ----------------------------------------------------------------------------------------
 
 
 def _written(runs: int, *, hooked: bool) -> list[bytes]:
-    """Give the lines of so many task runs; with a hook, of the transitions owed to it."""
+    """Return the lines of so many task runs; with a hook, those that hold its deliveries."""
     with use_bus(EventBus()) as own:
         lines: list[bytes] = []
         sink = Mock(owner="owner", begun=True, waits=False, given_up=frozenset())
@@ -116,7 +112,7 @@ def _written(runs: int, *, hooked: bool) -> list[bytes]:
             called(1)
         recorder.flush_held()
 
-    return [one for one in lines if not hooked or b'"deliveries"' in one]
+    return [line for line in lines if not hooked or b'"deliveries"' in line]
 
 
 @contextmanager
@@ -126,21 +122,21 @@ def _folder() -> Iterator[Path]:
 
 
 def _journal(folder: Path, durability: Durability = "process") -> SqliteJournal:
-    """Begin a journal, with its tables."""
+    """Make a journal, with its tables."""
     journal = SqliteJournal(folder / "journal.db", durability)
     journal.statistics()
 
     return journal
 
 
-def _no_trouble(error: Exception | None, lost: int) -> None:
+def _fail(error: Exception | None, lost: int) -> None:
     raise AssertionError((error, lost))
 
 
 def _through_the_spool(lines: Sequence[bytes]) -> Side:
     def side(loops: int) -> None:
         with _folder() as folder:
-            writer = Writer(_journal(folder), _no_trouble, spool=Spool(folder))
+            writer = Writer(_journal(folder), _fail, spool=Spool(folder))
             for line in lines:
                 writer.append(line)
                 writer.notify()
@@ -192,12 +188,12 @@ def _bare(folder: Path, synchronous: str) -> sqlite3.Connection:
 @paired(
     "journal.events",
     f"events of {RUNS} runs, put and drained",
-    *THROUGHPUT,
     floor="executemany, 1 transaction",
+    target=THROUGHPUT,
     rounds=11,
 )
 def events(plan: Plan) -> Iterator[Pair]:
-    """Write what task runs leave, each side into a file of its own."""
+    """Write the lines of task runs, each side into a file of its own."""
     lines = _written(min(RUNS, plan.task_runs), hooked=False)
     yield Pair(_through_the_spool(lines), _many(lines), 1)
 
@@ -206,12 +202,12 @@ def events(plan: Plan) -> Iterator[Pair]:
 
 
 def _commits(durability: Durability, synchronous: str, plan: Plan) -> Iterator[Pair]:
-    """Compare what is paid before a hook begins to an insert of one row, with its commit."""
+    """Compare the commit before a hook is called with the insert and commit of one row."""
     lines = cycle(_written(min(LINES, plan.task_runs), hooked=True))
     with ExitStack() as stack:
         ours, theirs = (stack.enter_context(_folder()) for _ in range(2))
         spool = Spool(ours) if durability == "process" else None
-        writer = Writer(_journal(ours, durability), _no_trouble, spool=spool)
+        writer = Writer(_journal(ours, durability), _fail, spool=spool)
         stack.callback(writer.close)
         connection = _bare(theirs, synchronous)
         stack.callback(connection.close)
@@ -230,31 +226,41 @@ def _commits(durability: Durability, synchronous: str, plan: Plan) -> Iterator[P
         yield Pair(durable, bare)
 
 
-@paired("journal.commit.on", "a hook's delivery made durable", COMMIT, floor="one-row commit")
+@paired(
+    "journal.commit.on",
+    "a hook's delivery made durable",
+    floor="one-row commit",
+    target=COMMIT,
+)
 def commit(plan: Plan) -> Iterator[Pair]:
-    """Survive the death of the process."""
+    """Commit so that it survives the death of the process."""
     yield from _commits("process", "NORMAL", plan)
 
 
-@paired("journal.commit.power", "the same, against a loss of power", COMMIT, floor="one-row commit")
+@paired(
+    "journal.commit.power",
+    "the same, against a loss of power",
+    floor="one-row commit",
+    target=COMMIT,
+)
 def commit_with_power(plan: Plan) -> Iterator[Pair]:
-    """Survive a loss of power: both flush the disk."""
+    """Commit so that it survives a loss of power: both sides flush the disk."""
     yield from _commits("power", "FULL", plan)
 
 
 @paired(
     "journal.publishers",
     f"{COMMITS} commits, power, {PUBLISHERS} publishers at once",
-    MANY,
     floor="one after the other",
+    target=MANY,
     rounds=7,
 )
 def publishers(plan: Plan) -> Iterator[Pair]:
-    """Have many threads wait for the disk together: one commit serves them all."""
+    """Commit from many threads at the same time: one flush of the disk serves them all."""
     count = min(PUBLISHERS, plan.crowd)
     with _folder() as folder, ThreadPoolExecutor(count) as pool:
         lines = cycle(_written(min(LINES, plan.task_runs), hooked=True))
-        writer = Writer(_journal(folder, "power"), _no_trouble)
+        writer = Writer(_journal(folder, "power"), _fail)
 
         def publish() -> None:
             writer.append(next(lines))

@@ -1,4 +1,4 @@
-"""A journal of ten million events against a small one: what is done in it must not take longer."""
+"""A journal of ten million events against a small one: no operation may take longer in it."""
 
 from __future__ import annotations
 
@@ -44,12 +44,12 @@ RECENT: Final = timedelta(minutes=15)
 
 
 def _tail(journal: Journal) -> object:
-    """Begin at the end, and look for what came."""
+    """Read from the end of the journal."""
     return Archive(journal).events_after(journal.cursor(), CHUNK)
 
 
 def _tail_since(journal: Journal) -> object:
-    """Begin a while ago."""
+    """Read from some minutes before the end."""
     return Archive(journal).events_after(journal.cursor(datetime.now(UTC) - RECENT), CHUNK)
 
 
@@ -70,7 +70,7 @@ QUESTIONS: Final[dict[str, tuple[str, Callable[[Journal], object]]]] = {
     "tail": ("tail", _tail),
     "tail.since": ("tail --since 15m", _tail_since),
 }
-"""What is asked of an open journal by the commands of those names."""
+"""The queries of the commands of those names."""
 
 
 @cache
@@ -87,13 +87,13 @@ def _file(events: int) -> Path:
 
 
 def asked(question: Callable[[Journal], object], file: Path) -> Iterator[Side]:
-    """Give a side that asks an open journal."""
+    """Yield a side that queries an open journal."""
     with closing(SqliteJournal(file)) as journal:
         yield again(question, journal)
 
 
 def started(file: Path) -> Iterator[Side]:
-    """Give a side that has a process begin in a journal: its first run, and its leave."""
+    """Yield a side that registers an owner with its first run, and ends it."""
     called = flow(work)
 
     def side(loops: int) -> None:
@@ -101,16 +101,16 @@ def started(file: Path) -> Iterator[Side]:
             for _ in range(loops):
                 with use_bus(EventBus()) as own:
                     called(1)
-                    account = recorder()
-                    assert account is not None
-                    assert account.flush()
+                    journalled_by = recorder()
+                    assert journalled_by is not None
+                    assert journalled_by.flush()
                     detach(own)
 
     yield side
 
 
 def recovered(file: Path) -> Iterator[Side]:
-    """Give a side that looks for what dead processes left, where there is nothing."""
+    """Yield a side that recovers dead owners, of which there are none."""
 
     def side(loops: int) -> None:
         with at(file):
@@ -121,10 +121,10 @@ def recovered(file: Path) -> Iterator[Side]:
 
 
 def claimed(file: Path) -> Iterator[Side]:
-    """Give a side that takes over what a dead owner left, of which there is nothing."""
+    """Yield a side that claims the runs and deliveries of a dead owner, of which there are none."""
     with closing(SqliteJournal(file)) as journal:
-        (gone,) = (one for one in journal.owners() if one.id == OWNER)
-        fence = journal.register(gone._replace(id=uuid4().hex))
+        (dead,) = (owner for owner in journal.owners() if owner.id == OWNER)
+        fence = journal.register(dead._replace(id=uuid4().hex))
 
         def claim() -> None:
             assert not journal.claim(fence)
@@ -135,7 +135,7 @@ def claimed(file: Path) -> Iterator[Side]:
 
 @contextmanager
 def at(file: Path) -> Iterator[None]:
-    """Have a journal in force, and nothing deleted from it."""
+    """Put a journal in force, from which nothing is pruned."""
     with temporary_settings(
         {
             EVENTFLOW_DURABILITY: "process",
@@ -153,7 +153,7 @@ def _compared(sides: Callable[[Path], Iterator[Side]], plan: Plan) -> Iterator[P
         yield Pair(ours, floor)
 
 
-def _enter(name: str, about: str, sides: Callable[[Path], Iterator[Side]]) -> None:
+def _register(name: str, about: str, sides: Callable[[Path], Iterator[Side]]) -> None:
     paired(
         f"large.{name}",
         f"{about}, 10,000,000 events",
@@ -163,8 +163,8 @@ def _enter(name: str, about: str, sides: Callable[[Path], Iterator[Side]]) -> No
     )(partial(_compared, sides))
 
 
-_enter("start", "first run of a process and its leave", started)
-_enter("recover", "recover, nothing left to do", recovered)
-_enter("claim", "taking over, nothing left", claimed)
+_register("start", "first run of a process and its leave", started)
+_register("recover", "recover, nothing left to do", recovered)
+_register("claim", "taking over, nothing left", claimed)
 for _name, (_about, _question) in QUESTIONS.items():
-    _enter(_name, _about, partial(asked, _question))
+    _register(_name, _about, partial(asked, _question))

@@ -15,14 +15,14 @@ from typing import Any, Final, NamedTuple, TypeAlias
 __all__ = ["ROUNDS", "SLICE", "Pair", "Reading", "Side", "again", "measure", "on_loop"]
 
 Side: TypeAlias = Callable[[int], object]
-"""Does its piece of work so many times."""
+"""Does a piece of work so many times."""
 
 ROUNDS: Final = 41
-"""How often both sides are measured, unless it is said otherwise."""
+"""How often both sides are measured by default."""
 
 SLICE: Final = 10_000_000
-"""How many nanoseconds the floor's turn lasts at least: short, so that both sides of one round
-meet the same machine, and long enough for the clock."""
+"""How many nanoseconds a turn of the floor lasts at least: long enough for the clock, and short, so
+that the machine is in the same state for both sides of a round."""
 
 
 class Pair(NamedTuple):
@@ -35,7 +35,7 @@ class Pair(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """What was measured: one value a round, and the seconds of each side for one piece of work."""
+    """The result: one value a round, and the seconds that each side takes for one piece of work."""
 
     values: tuple[float, ...]
     ours: float | None = None
@@ -106,8 +106,8 @@ def _seconds(times: Sequence[int], loops: int) -> float:
 
 @contextmanager
 def _settled_heap() -> Iterator[None]:
-    # The collector stays on: what allocations cost belongs to the work. What was there before
-    # does not, so it is put out of the collector's sight.
+    # The garbage collector stays on: allocations are part of the work. Objects that existed before
+    # are not, so the collector does not visit them.
     gc.collect()
     gc.freeze()
     try:

@@ -1,4 +1,4 @@
-"""The generated parts of a page: what stands between two markers is replaced, the rest is left."""
+"""The generated parts of a page: the text between two markers is replaced, and nothing else."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class NoMarkers(Exception):
 
 
 def replaced(page: str, part: str, text: str) -> str:
-    """Give the page with this text in the part of that name.
+    """Return the page with this text between the markers of a part.
 
     Raises:
         NoMarkers: there is not one such part.

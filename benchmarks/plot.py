@@ -1,4 +1,4 @@
-"""A bar chart as SVG, on a log scale: panels of bars, legible on light and on dark ground."""
+"""A bar chart as SVG, on a log scale: panels of bars, legible in light and in dark mode."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ STYLE: Final = """
 
 @dataclass(frozen=True, slots=True)
 class Bar:
-    """One bar: its label, its length in seconds, and what is said behind it."""
+    """One bar: its label, its length in seconds, and the note behind it."""
 
     label: str
     seconds: float
@@ -46,7 +46,7 @@ class Bar:
 
 @dataclass(frozen=True, slots=True)
 class Panel:
-    """Bars that stand for the same work."""
+    """Bars of the same work."""
 
     title: str
     bars: Sequence[Bar]
@@ -67,14 +67,14 @@ class _Scale:
         return cls(first, max(math.ceil(math.log10(max(values))), first + 1))
 
     def x(self, seconds: float) -> float:
-        """Where a value stands; the shortest bar still can be seen."""
+        """Return the position of a value; the shortest bar is still visible."""
         share = (math.log10(seconds) - self.first) / (self.last - self.first)
 
         return LEFT + max(share * (WIDTH - LEFT - RIGHT), 2)
 
 
 class NothingToDraw(Exception):
-    """A log scale has no place for what is asked for."""
+    """There is no bar, or one of no length, which a log scale cannot show."""
 
     def __init__(self) -> None:
         super().__init__("A chart needs at least one bar, and each longer than nothing.")
@@ -131,12 +131,12 @@ def _panel(panel: Panel, scale: _Scale, top: int) -> list[str]:
         end = scale.x(bar.seconds)
         kind = "ours" if bar.ours else "peer"
         middle = y + THICK / 2 + 4.5
-        said = f"{duration(bar.seconds)}{f' · {bar.note}' if bar.note else ''}"
+        label = f"{duration(bar.seconds)}{f' · {bar.note}' if bar.note else ''}"
         strong = " strong" if bar.ours else ""
         parts += [
             _text(LEFT - 10, middle, bar.label, f"text{strong}", anchor="end"),
-            _bar(kind, y, end - LEFT, f"{bar.label}: {said}"),
-            _text(end + 8, middle, said, f"text{strong}"),
+            _bar(kind, y, end - LEFT, f"{bar.label}: {label}"),
+            _text(end + 8, middle, label, f"text{strong}"),
         ]
 
     return parts
@@ -149,10 +149,10 @@ def _opening(title: str, height: int) -> str:
     )
 
 
-def _bar(kind: str, y: int, length: float, said: str) -> str:
+def _bar(kind: str, y: int, length: float, label: str) -> str:
     return (
         f'<rect class="{kind}" x="{LEFT}" y="{y}" width="{length:.1f}" height="{THICK}" rx="2">'
-        f"<title>{escape(said)}</title></rect>"
+        f"<title>{escape(label)}</title></rect>"
     )
 
 
@@ -160,8 +160,8 @@ def _text(
     x: float, y: float, text: str, kind: str, *, size: int = 13, anchor: str = "start"
 ) -> str:
     place = f'x="{x:.1f}" y="{y:.1f}" font-size="{size}" text-anchor="{anchor}"'
-    # Text stands on the lines of the grid: beneath it, the same as a rim of the ground around it.
-    # By `paint-order` it would be one, which not every reader of SVG knows: there it is all rim.
+    # An outline in the background colour keeps text legible on the lines of the grid. It is a text
+    # of its own, as not every viewer of SVG supports `paint-order`.
     rim = "rim strong" if "strong" in kind else "rim"
 
     return (
@@ -175,7 +175,7 @@ def _attribute(text: str) -> str:
 
 
 def duration(seconds: float) -> str:
-    """Say how long something takes, in three digits and the unit that fits.
+    """Format a duration, in three digits and the unit that fits.
 
     >>> duration(0.0000381)
     '38.1 µs'

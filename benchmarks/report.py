@@ -1,4 +1,4 @@
-"""What is shown of the readings: tables for people, a document for programs, and the chart."""
+"""Reports of the readings: tables for people, a JSON document for programs, and the chart."""
 
 from __future__ import annotations
 
@@ -38,26 +38,26 @@ PACKAGES: Final = (
 
 HEAD: Final = (
     f"{'name':26} {'work':48} {'floor':32} {'measured':>9}  {'quartiles':>13}  "
-    f"{'ours':>9} {'floor':>9}  targets"
+    f"{'ours':>9} {'floor':>9}  target"
 )
 
 
 def verdict(target: Target, value: float) -> str:
-    """Say whether a target was reached."""
+    """Return whether a target was reached."""
     reached = "ok" if value <= target.limit else "miss"
 
-    return f"<= {target.limit:g} (issue {target.issue}) {reached}"
+    return f"<= {target.limit:g} ({target.reason}) {reached}"
 
 
 def line(workload: Workload, reading: Reading) -> str:
-    """Give one row of the table."""
+    """Return one row of the table."""
     low, high = reading.spread
-    targets = "; ".join(verdict(target, reading.value) for target in workload.targets)
+    target = "" if workload.target is None else verdict(workload.target, reading.value)
 
     return (
         f"{workload.name:26} {workload.about:48} {workload.floor:32} "
         f"{f'{reading.value:.2f} {workload.unit}':>9}  {f'{low:.2f} - {high:.2f}':>13}  "
-        f"{_micros(reading.ours)} {_micros(reading.floor)}  {targets}"
+        f"{_micros(reading.ours)} {_micros(reading.floor)}  {target}"
     ).rstrip()
 
 
@@ -66,7 +66,7 @@ def _micros(seconds: float | None) -> str:
 
 
 def document(results: Iterable[tuple[Workload, Reading]]) -> dict[str, Any]:
-    """Give everything that was measured, and on what, as plain data."""
+    """Return all readings, with the machine and the versions, as plain data."""
     return {
         **surroundings(),
         "results": [_plain(workload, reading) for workload, reading in results],
@@ -74,7 +74,7 @@ def document(results: Iterable[tuple[Workload, Reading]]) -> dict[str, Any]:
 
 
 def surroundings() -> dict[str, Any]:
-    """Say when and on what something was measured."""
+    """Return the date, the machine and the versions of a measurement."""
     return {
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "machine": {
@@ -88,7 +88,7 @@ def surroundings() -> dict[str, Any]:
 
 
 def summary(measured: Mapping[str, Any]) -> str:
-    """Say in one line when and on what it was measured."""
+    """Describe the date and the machine of a measurement in one line."""
     machine = measured["machine"]
 
     return (
@@ -98,7 +98,7 @@ def summary(measured: Mapping[str, Any]) -> str:
 
 
 def provenance(measured: Mapping[str, Any]) -> str:
-    """Say on what and with which versions it was measured."""
+    """Describe the machine and the versions of a measurement."""
     versions = ", ".join(
         f"{package} {version}" for package, version in measured["versions"].items()
     )
@@ -107,7 +107,7 @@ def provenance(measured: Mapping[str, Any]) -> str:
 
 
 def markdown(results: Iterable[tuple[Workload, Reading]]) -> str:
-    """Give the table for a page."""
+    """Return the table as Markdown."""
     head = ("name", "work", "floor", "measured", "quartiles", "one piece of work", "target", "")
     lines = [f"| {' | '.join(head)} |", "|---|---|---|--:|--:|--:|--:|---|"]
     lines += [f"| {' | '.join(_cells(*result))} |" for result in results]
@@ -117,18 +117,21 @@ def markdown(results: Iterable[tuple[Workload, Reading]]) -> str:
 
 def _cells(workload: Workload, reading: Reading) -> Sequence[str]:
     low, high = reading.spread
-    least = min((one.limit for one in workload.targets), default=None)
 
     return (
         *(f"`{workload.name}`", workload.about, workload.floor),
         *(_amount(workload, reading.value), f"{low:.2f} to {high:.2f}"),
         "" if reading.ours is None else duration(reading.ours),
-        *(("", "") if least is None else _judged(workload, reading.value, least)),
+        *_judged(workload, reading.value),
     )
 
 
-def _judged(workload: Workload, value: float, least: float) -> tuple[str, str]:
-    return f"≤ {_amount(workload, least, 'g')}", "reached" if value <= least else "missed"
+def _judged(workload: Workload, value: float) -> tuple[str, str]:
+    if workload.target is None:
+        return "", ""
+    limit = workload.target.limit
+
+    return f"≤ {_amount(workload, limit, 'g')}", "reached" if value <= limit else "missed"
 
 
 def _amount(workload: Workload, value: float, form: str = ".2f") -> str:
@@ -136,7 +139,7 @@ def _amount(workload: Workload, value: float, form: str = ".2f") -> str:
 
 
 def drawn(results: Iterable[tuple[Workload, Reading]], under: str) -> str:
-    """Draw the chart: a panel for each group of workloads, with what they are to their floors.
+    """Draw the chart: a panel for each group of workloads, with their ratios to their floors.
 
     Raises:
         NothingToDraw: nothing that takes time was measured.
@@ -146,11 +149,11 @@ def drawn(results: Iterable[tuple[Workload, Reading]], under: str) -> str:
         Panel(
             group,
             [
-                Bar(one.name, reading.ours or 0.0, f"{reading.value:.2f} ×", ours=True)
-                for one, reading in some
+                Bar(workload.name, reading.ours or 0.0, f"{reading.value:.2f} ×", ours=True)
+                for workload, reading in group_results
             ],
         )
-        for group, some in groupby(timed, lambda result: result[0].name.partition(".")[0])
+        for group, group_results in groupby(timed, lambda result: result[0].name.partition(".")[0])
     ]
 
     return chart("What eventflow takes: shorter is better", under, panels)
@@ -166,8 +169,12 @@ def _plain(workload: Workload, reading: Reading) -> dict[str, Any]:
         "spread": reading.spread,
         "values": reading.values,
         "seconds": {"ours": reading.ours, "floor": reading.floor},
-        "targets": [
-            {"limit": one.limit, "issue": one.issue, "reached": reading.value <= one.limit}
-            for one in workload.targets
-        ],
+        "target": _reached(workload.target, reading.value),
     }
+
+
+def _reached(target: Target | None, value: float) -> dict[str, Any] | None:
+    if target is None:
+        return None
+
+    return {"limit": target.limit, "reason": target.reason, "reached": value <= target.limit}

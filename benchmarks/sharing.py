@@ -1,7 +1,7 @@
-"""A process that runs tasks when it is told to, as a program: one of several on one journal.
+"""A program that runs tasks on demand, as one of several processes on one journal.
 
-Each line that it reads is a number of task runs; it makes them in one flow, waits until all of it
-is in the journal, and says so. The hooks are guarded.
+Each line on stdin is a number of task runs: they are made in one flow, and `done` is printed once
+all of it is in the journal. The hooks are guarded.
 """
 
 from __future__ import annotations

@@ -23,12 +23,12 @@ from benchmarks.calls import (
     work,
 )
 from benchmarks.catalogue import (
-    BOOKS,
+    MODES,
     POWER,
-    Books,
+    JournalMode,
     Plan,
     Target,
-    kept,
+    journalled,
     paired,
     workload,
 )
@@ -44,16 +44,15 @@ IN_POOL: Final = 500
 AT_ONCE: Final = 10_000
 
 TARGETS: Final = {
-    "submit.sync.1.off": (Target(1.5, issue=4),),
-    # 60 % of the throughput.
-    "submit.async.1.off": (Target(1.67, issue=4),),
+    "submit.sync.1.off": Target(1.5, "half a bare submission for run and future"),
+    "submit.async.1.off": Target(1.67, "60 % of the tasks a second"),
 }
 USUAL: Final = frozenset(
     f"submit.{kind}.{which}" for kind in ("sync", "async") for which in ("0.off", "1.off", "1.on")
 )
 
 
-def _sync(count: int, books: Books, _plan: Plan) -> Iterator[Pair]:
+def _sync(count: int, mode: JournalMode, _plan: Plan) -> Iterator[Pair]:
     """Submit sync tasks and wait for all their results."""
     called = task(on_completion=hooks(count))(work)
 
@@ -68,11 +67,11 @@ def _sync(count: int, books: Books, _plan: Plan) -> Iterator[Pair]:
             for future in [pool.submit(floors.run, work, 1, hook) for _ in range(loops)]:
                 future.result()
 
-        yield Pair(ours, floor, books.loops or IN_POOL)
+        yield Pair(ours, floor, mode.loops or IN_POOL)
 
 
 def all_at_once(count: int) -> tuple[Callable[[int], Any], Callable[[int], Any]]:
-    """Give a flow that submits so many async tasks with hooks, and the same by hand."""
+    """Return a flow that submits async tasks with so many hooks, and the same by hand."""
     called = task(on_completion=ahooks(count))(awork)
 
     @flow(validate_parameters=False)
@@ -82,49 +81,49 @@ def all_at_once(count: int) -> tuple[Callable[[int], Any], Callable[[int], Any]]
 
     async def floor(loops: int) -> None:
         work = [asyncio.create_task(floors.arun(awork, 1, ahook)) for _ in range(loops)]
-        for one in work:
-            await one
+        for each in work:
+            await each
 
     return ours, floor
 
 
-def _async(count: int, books: Books, plan: Plan) -> Iterator[Pair]:
+def _async(count: int, mode: JournalMode, plan: Plan) -> Iterator[Pair]:
     """Submit async tasks on the flow's own loop, all before the first begins."""
     ours, floor = all_at_once(count)
-    loops = POWER.loops if books is POWER else min(AT_ONCE, plan.crowd)
+    loops = POWER.loops if mode is POWER else min(AT_ONCE, plan.crowd)
     with asyncio.Runner() as runner:
         loop = runner.get_loop()
         yield Pair(on_loop(loop, ours), on_loop(loop, floor), loops)
 
 
-def _enter(
+def _register(
     kind: str,
-    sides: Callable[[int, Books, Plan], Iterator[Pair]],
+    sides: Callable[[int, JournalMode, Plan], Iterator[Pair]],
     about: str,
     floor: str,
     rounds: int,
 ) -> None:
-    for journal, count in product(BOOKS, HOOKS):
+    for journal, count in product(MODES, HOOKS):
         name = f"submit.{kind}.{count}.{journal}"
         paired(
             name,
             f"{about}, {hooks_in_words(count)}, journal {journal}",
-            *TARGETS.get(name, ()),
             floor=floor,
+            target=TARGETS.get(name),
             rounds=rounds,
-            books=BOOKS[journal],
+            mode=MODES[journal],
             usual=name in USUAL,
-        )(partial(sides, count, BOOKS[journal]))
+        )(partial(sides, count, MODES[journal]))
 
 
-_enter("sync", _sync, "sync task in the pool", "bare submit + floor", 15)
-_enter("async", _async, "10,000 async tasks at once", "asyncio tasks + floor", 5)
+_register("sync", _sync, "sync task in the pool", "bare submit + floor", 15)
+_register("async", _async, "10,000 async tasks at once", "asyncio tasks + floor", 5)
 
 
-def _memory(books: Books, plan: Plan) -> Reading:
-    """Let so many submitted tasks wait in their bodies, and see what each holds."""
+def _memory(mode: JournalMode, plan: Plan) -> Reading:
+    """Measure the memory of each of many submitted tasks that wait in their bodies."""
     count = min(AT_ONCE, plan.crowd)
-    with isolated(), kept(books):
+    with isolated(), journalled(mode):
         asyncio.run(_held_by_tasks(10))
         held = asyncio.run(_held_by_tasks(count))
 
@@ -135,10 +134,10 @@ for _journal in ("off", "on"):
     workload(
         f"submit.memory.{_journal}",
         f"memory of one of 10,000 waiting tasks, journal {_journal}",
-        Target(6.0, issue=4),
         floor="(absolute)",
+        target=Target(6.0, "a million tasks wait in 6 GB"),
         unit="KB",
-    )(partial(_memory, BOOKS[_journal]))
+    )(partial(_memory, MODES[_journal]))
 
 
 async def _held_by_tasks(count: int) -> int:
@@ -169,7 +168,7 @@ async def _held_by_tasks(count: int) -> int:
 
 
 async def _traced(work: Callable[[], Coroutine[Any, Any, None]]) -> int:
-    """Give how many bytes are held after the work that were not before."""
+    """Return how many more bytes are allocated after the work than before."""
     gc.collect()
     tracemalloc.start()
     try:

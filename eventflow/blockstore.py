@@ -1,4 +1,4 @@
-"""Where saved blocks live: a small protocol, and SQLite as the embedded implementation."""
+"""The store of saved blocks: a protocol, and its implementation on SQLite."""
 
 from __future__ import annotations
 
@@ -40,16 +40,16 @@ CREATE TABLE block (
 )
 """
 COLUMNS = "id, slug, name, origin, data, secrets, created, updated"
-# How long SQLite waits by itself, and how long a call goes on trying.
+# How long SQLite waits for a lock, and how long a call is retried in all.
 BUSY_SECONDS = 5.0
-PATIENCE_SECONDS = 30.0
+RETRY_SECONDS = 30.0
 # SQLITE_BUSY and SQLITE_LOCKED.
 BUSY_CODES = frozenset({5, 6})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BlockToSave:
-    """What is known of a block before it is stored.
+    """A block before it is stored.
 
     `data` is plain JSON with every secret masked; `secrets` holds those secrets, encrypted, or
     is None; `origin` is the class as `module:qualname`.
@@ -64,7 +64,7 @@ class BlockToSave:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoredBlock(BlockToSave):
-    """A block as the store holds it; the times are in UTC."""
+    """A block in the store; the times are in UTC."""
 
     id: UUID
     created: datetime
@@ -84,7 +84,7 @@ class BlockStore(Protocol):
         ...
 
     def get(self, slug: str, name: str) -> StoredBlock:
-        """Give the block of that type and name.
+        """Return the block of that type and name.
 
         Raises:
             BlockNotFoundError: there is none.
@@ -93,7 +93,7 @@ class BlockStore(Protocol):
         ...
 
     def every(self, slug: str | None = None) -> list[StoredBlock]:
-        """Give all blocks, or all of one type, ordered by type and name.
+        """Return all blocks, or all of one type, ordered by type and name.
 
         Raises:
             StoreError: the store cannot be read.
@@ -111,7 +111,7 @@ class BlockStore(Protocol):
 
 
 def open_store() -> BlockStore:
-    """Give the store of the home in force.
+    """Return the store of the home in force.
 
     Raises:
         HomeError: the home cannot be used.
@@ -132,31 +132,29 @@ class SqliteBlockStore:
             BlockExistsError: the name is taken, and `overwrite` is false.
             StoreError: the store cannot be written.
         """
-        return self._patiently(lambda connection: _put(connection, block, overwrite=overwrite))
+        return self._retry(lambda connection: _put(connection, block, overwrite=overwrite))
 
     def get(self, slug: str, name: str) -> StoredBlock:
-        """Give the block of that type and name.
+        """Return the block of that type and name.
 
         Raises:
             BlockNotFoundError: there is none.
             StoreError: the store cannot be read.
         """
-        found = self._patiently(lambda connection: _get(connection, slug, name))
-        if found is None:
+        stored = self._retry(lambda connection: _get(connection, slug, name))
+        if stored is None:
             raise BlockNotFoundError(slug, name, [block.name for block in self.every(slug)])
 
-        return found
+        return stored
 
     def every(self, slug: str | None = None) -> list[StoredBlock]:
-        """Give all blocks, or all of one type, ordered by type and name.
+        """Return all blocks, or all of one type, ordered by type and name.
 
         Raises:
             StoreError: the store cannot be read.
         """
         query = f"SELECT {COLUMNS} FROM block WHERE slug = ? OR ? IS NULL ORDER BY slug, name"  # noqa: S608 - constants only
-        rows = self._patiently(
-            lambda connection: connection.execute(query, (slug, slug)).fetchall()
-        )
+        rows = self._retry(lambda connection: connection.execute(query, (slug, slug)).fetchall())
         return [_stored(row) for row in rows]
 
     def remove(self, block_id: UUID) -> None:
@@ -168,14 +166,16 @@ class SqliteBlockStore:
         """
         statement = "DELETE FROM block WHERE id = ?"
         parameters = (str(block_id),)
-        if not self._patiently(lambda one: one.execute(statement, parameters).rowcount):
-            raise BlockNotFoundError("any", str(block_id), [str(one.id) for one in self.every()])
+        if not self._retry(lambda opened: opened.execute(statement, parameters).rowcount):
+            raise BlockNotFoundError(
+                "any", str(block_id), [str(block.id) for block in self.every()]
+            )
 
-    def _patiently(self, work: Callable[[sqlite3.Connection], T]) -> T:
-        """Do `work` on a connection, again and again while other processes hold the file."""
+    def _retry(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        """Call `work` with a connection, again and again while other processes lock the file."""
         import sqlite3  # noqa: PLC0415 - slow to import, and most programs save no block
 
-        deadline = time.monotonic() + PATIENCE_SECONDS
+        deadline = time.monotonic() + RETRY_SECONDS
         while True:
             try:
                 with self._connection() as connection:
@@ -224,9 +224,7 @@ class SqliteBlockStore:
     def _explained(self, error: sqlite3.Error) -> StoreError:
         if _is_busy(error):
             advice = "End the process that holds it."
-            return StoreError(
-                self.path, f"another process kept it for {PATIENCE_SECONDS:g} s", advice
-            )
+            return StoreError(self.path, f"another process kept it for {RETRY_SECONDS:g} s", advice)
 
         if type(error).__name__ == "OperationalError":
             advice = "Check that its folder is writable and that the disk is not full."
@@ -247,7 +245,7 @@ def _is_busy(error: sqlite3.Error) -> bool:
 
 @contextmanager
 def _transaction(connection: sqlite3.Connection) -> Iterator[None]:
-    # IMMEDIATE: a read that turns into a write cannot wait, it fails at once.
+    # IMMEDIATE: a read lock that is upgraded to a write lock cannot wait, it fails at once.
     connection.execute("BEGIN IMMEDIATE")
     try:
         yield

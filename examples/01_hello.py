@@ -11,7 +11,7 @@ def greet(name: str) -> str:
 
 @flow
 def hello(names: list[str]) -> int:
-    """Greet everybody; gives how many there are."""
+    """Greet everybody; returns how many there are."""
     for name in names:
         print(greet(name))
 

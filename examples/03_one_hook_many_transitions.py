@@ -12,13 +12,13 @@ def divide(a: int, b: int) -> float:
 
 @divide.on("AwaitingRetry", StateType.FAILED, StateType.CRASHED)
 def watch(task: Task[..., float], run: TaskRun, state: AnyState) -> None:
-    """Tell of everything that is not going well."""
+    """Print what goes wrong."""
     print(f"{run.task_name}{tuple(run.parameters.values())} is {state.name}: {state.message}")
 
 
 @flow
 def sums() -> list[float]:
-    """Do some sums, and leave out the ones that cannot be done."""
+    """Divide, and leave out what cannot be divided."""
     states = [divide(1, b, return_state=True) for b in (2, 0, 4)]
 
     return [state.result() for state in states if state.is_completed]

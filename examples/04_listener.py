@@ -5,7 +5,7 @@ from eventflow import StateTransition, bus, flow, task
 
 @bus.subscribe(run_type="task", state=["Completed", "Failed"])
 def measure(event: StateTransition) -> None:
-    """Say how long an attempt took; the event knows, nothing has to be timed by hand."""
+    """Print how long an attempt took: the event has the duration."""
     print(f"{event.definition_name} {event.to_state.name} in {event.duration:.6f} s")
 
 

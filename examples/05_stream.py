@@ -19,7 +19,7 @@ async def walk() -> int:
 
 
 async def main() -> None:
-    """Start the walk, and watch it until it has ended."""
+    """Start the flow, and read its events until it has ended."""
     async with bus.stream() as events:
         walking = asyncio.create_task(walk())
         async for event in events:

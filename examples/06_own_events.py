@@ -1,4 +1,4 @@
-"""Publish facts of your own on the same bus, each linked to the event that led to it."""
+"""Publish events of your own on the same bus, each linked to the event that it follows."""
 
 from eventflow import Event, StateTransition, bus, task
 
@@ -17,7 +17,7 @@ def collect(invoice: int) -> None:
 
 @bus.subscribe(definition=collect, state="Completed")
 def book(event: StateTransition) -> None:
-    """Turn a transition into a fact of the business."""
+    """Publish a business event for a transition."""
     run = event.run
     assert run is not None, "a transition brings its live run along, within the process"
     bus.publish(InvoicePaid(invoice=run.parameters["invoice"]), follows=event)

@@ -21,7 +21,7 @@ async def fan_out(count: int) -> list[int]:
 
 @flow
 async def race() -> int:
-    """Take whatever answer comes first."""
+    """Return the first answer."""
     async for first in as_completed(ping.map(range(10))):
         return await first
 

@@ -9,7 +9,7 @@ from eventflow.testing import capture_events, isolated
 
 @task(retries=1)
 def flaky(failures: list[Exception]) -> str:
-    """Fail as often as it is told to."""
+    """Raise the failures, one a call, and then return."""
     if failures:
         raise failures.pop()
 
@@ -18,21 +18,22 @@ def flaky(failures: list[Exception]) -> str:
 
 @flow
 def job(failures: int) -> str:
-    """Do the flaky thing."""
+    """Call the flaky task."""
     return flaky([OSError("no luck")] * failures)
 
 
-def test_a_failure_is_tried_again() -> None:
-    """One failure is survived: the task is seen to take the long road."""
+def test_a_failure_is_retried() -> None:
+    """After one failure the task is retried, and completes."""
     with isolated(), capture_events() as events:
         assert job(failures=1) == "done"
 
-    road = [one for one in events if isinstance(one, StateTransition) and one.run_type == "task"]
-    names = [event.to_state.name for event in road]
+    transitions = [event for event in events if isinstance(event, StateTransition)]
+    of_task = [event for event in transitions if event.run_type == "task"]
+    names = [event.to_state.name for event in of_task]
     assert names == ["Pending", "Running", "AwaitingRetry", "Retrying", "Completed"]
-    assert all(later.follows == event.id for event, later in pairwise(road))
+    assert all(later.follows == event.id for event, later in pairwise(of_task))
     print(" -> ".join(names))
 
 
 if __name__ == "__main__":
-    test_a_failure_is_tried_again()
+    test_a_failure_is_retried()

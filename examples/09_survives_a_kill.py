@@ -15,13 +15,13 @@ NOTE = Path(tempfile.gettempdir(), f"eventflow-note-{os.getuid()}.txt")
 
 
 def clean_up(flow: Flow[..., None], flow_run: FlowRun, state: AnyState) -> None:
-    """Leave a note, in whatever process this is."""
+    """Write a note, from whichever process calls the hook."""
     NOTE.write_text(f"{flow_run.name} is {state.name}, says another process")
 
 
 @flow(on_crashed=[clean_up])
 def train() -> None:
-    """Die."""
+    """Kill this process."""
     os.kill(os.getpid(), signal.SIGKILL)  # as the kernel does when memory runs out
 
 

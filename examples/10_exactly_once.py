@@ -10,7 +10,7 @@ attempts: list[int] = []
 
 
 def book(flow: Flow[..., int], flow_run: FlowRun, state: AnyState) -> None:
-    """Write one row, and fail after it the first time."""
+    """Insert a row, and fail after it on the first attempt."""
     attempts.append(runtime.hook.attempt)
     with runtime.hook.transaction() as connection:
         connection.execute("CREATE TABLE IF NOT EXISTS bookings (run TEXT, attempt INT)")

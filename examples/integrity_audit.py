@@ -28,8 +28,8 @@ from eventflow.states import AnyState
 
 
 @dataclass
-class Found:
-    """What an audit found, in one distribution or in all of them."""
+class Report:
+    """The result of an audit, of one distribution or of all of them."""
 
     distributions: int = 0
     files: int = 0
@@ -39,8 +39,8 @@ class Found:
     missing: list[str] = field(default_factory=list)
     changed: list[str] = field(default_factory=list)
 
-    def add(self, other: Found) -> None:
-        """Count in what another audit found."""
+    def add(self, other: Report) -> None:
+        """Add the figures of another report."""
         for name, theirs in vars(other).items():
             setattr(self, name, getattr(self, name) + theirs)
 
@@ -55,24 +55,24 @@ class Found:
 class Damaged(Exception):
     """Files are missing or changed."""
 
-    def __init__(self, found: Found) -> None:
-        super().__init__(found)
-        self.found = found
+    def __init__(self, report: Report) -> None:
+        super().__init__(report)
+        self.report = report
 
     def __str__(self) -> str:
-        found = self.found
-        lines = [f"missing  {path}" for path in found.missing]
-        lines += [f"changed  {path}" for path in found.changed]
+        report = self.report
+        lines = [f"missing  {path}" for path in report.missing]
+        lines += [f"changed  {path}" for path in report.changed]
 
-        return "\n".join([f"{len(found.missing)} missing, {len(found.changed)} changed:", *lines])
+        return "\n".join([f"{len(report.missing)} missing, {len(report.changed)} changed:", *lines])
 
 
 def check(path: Path, stated_hash: str, stated_size: str) -> int:
-    """Hold a file against its line in RECORD; gives its size in bytes.
+    """Compare a file with its line in RECORD; returns its size in bytes.
 
     Raises:
         OSError: it cannot be read.
-        ValueError: it is not what was installed.
+        ValueError: its size or hash is another one.
     """
     algorithm, _, stated = stated_hash.partition("=")
     with path.open("rb") as file:
@@ -86,15 +86,15 @@ def check(path: Path, stated_hash: str, stated_size: str) -> int:
     return size
 
 
-def may_come_back(task: Task[..., Found], run: TaskRun, state: AnyState) -> bool:
-    """Look again where files have vanished: an upgrade that is under way puts them back."""
+def may_come_back(task: Task[..., Report], run: TaskRun, state: AnyState) -> bool:
+    """Retry where files are missing: an upgrade that is under way puts them back."""
     error = state.result(raise_on_failure=False)
 
-    return isinstance(error, Damaged) and bool(error.found.missing)
+    return isinstance(error, Damaged) and bool(error.report.missing)
 
 
-def tell_damage(task: Task[..., Found], run: TaskRun, state: AnyState) -> None:
-    """Say what is wrong as soon as it is known, long before the audit ends."""
+def report_damage(task: Task[..., Report], run: TaskRun, state: AnyState) -> None:
+    """Log the damage as soon as it is known, long before the audit ends."""
     get_run_logger().error(f"{run.name}: {state.result(raise_on_failure=False)}")
 
 
@@ -103,9 +103,9 @@ def tell_damage(task: Task[..., Found], run: TaskRun, state: AnyState) -> None:
     retries=2,
     retry_delay_seconds=[0.1, 0.5],
     retry_condition_fn=may_come_back,
-    on_failure=[tell_damage],
+    on_failure=[report_damage],
 )
-def audit(distribution: Distribution, places: Semaphore) -> Found:
+def audit(distribution: Distribution, places: Semaphore) -> Report:
     """Verify every file of one distribution.
 
     Raises:
@@ -114,55 +114,56 @@ def audit(distribution: Distribution, places: Semaphore) -> Found:
     # Not `distribution.files`: from Python 3.12 on it leaves out what is missing.
     record = distribution.read_text("RECORD")
     if record is None:
-        return Found(distributions=1, not_verifiable=[distribution.name])
+        return Report(distributions=1, not_verifiable=[distribution.name])
 
     with places:
-        found = verify(distribution, csv.reader(record.splitlines()))
+        report = verify(distribution, csv.reader(record.splitlines()))
 
-    if found.missing or found.changed:
-        raise Damaged(found)
+    if report.missing or report.changed:
+        raise Damaged(report)
 
-    return found
+    return report
 
 
-def verify(distribution: Distribution, record: Iterable[list[str]]) -> Found:
-    """Hold every file of a distribution against the lines of its RECORD."""
-    found = Found(distributions=1)
+def verify(distribution: Distribution, record: Iterable[list[str]]) -> Report:
+    """Compare every file of a distribution with the lines of its RECORD."""
+    report = Report(distributions=1)
     for name, stated_hash, stated_size in filter(None, record):
         path = Path(str(distribution.locate_file(name)))
         if not stated_hash:  # RECORD itself, and what Python has compiled since
-            found.without_hash += 1
+            report.without_hash += 1
             continue
 
-        found.files += 1
+        report.files += 1
         try:
-            found.bytes += check(path, stated_hash, stated_size)
+            report.bytes += check(path, stated_hash, stated_size)
         except (FileNotFoundError, NotADirectoryError):
-            found.missing.append(str(path))
+            report.missing.append(str(path))
         except (OSError, ValueError) as error:
-            found.changed.append(f"{path}: {error}")
+            report.changed.append(f"{path}: {error}")
 
-    return found
+    return report
 
 
 @audit.on("AwaitingRetry", "Failed", "Crashed")
-def watch(task: Task[..., Found], run: TaskRun, state: AnyState) -> None:
-    """Follow the runs that need a second look, or never got to their end."""
+def watch(task: Task[..., Report], run: TaskRun, state: AnyState) -> None:
+    """Log the runs that are retried, or that failed or crashed."""
     get_run_logger().warning(f"{run.name} is {state.name} after attempt {run.run_count}")
 
 
 def installed(paths: list[Path], only: str) -> list[Distribution]:
-    """Give the distributions in these folders, each once, whose name fits the pattern.
+    """Return the distributions in these folders, each once, whose name matches the pattern.
 
     Raises:
         ValueError: there is none.
     """
     folders = list(dict.fromkeys(os.path.realpath(path) for path in paths))
-    fitting = [one for one in distributions(path=folders) if fnmatch(one.name or "", only)]
-    if not fitting:
+    every = distributions(path=folders)
+    chosen = [distribution for distribution in every if fnmatch(distribution.name or "", only)]
+    if not chosen:
         raise ValueError(f"No distribution is named like {only!r} in {', '.join(folders)}.")
 
-    return fitting
+    return chosen
 
 
 @flow
@@ -170,12 +171,12 @@ def integrity_audit(
     paths: list[DirectoryPath] | None = None,
     only: str = "*",
     workers: PositiveInt = 4,
-) -> Found:
+) -> Report:
     """Verify every file of every installed distribution.
 
     Args:
         paths: the folders to look in, such as a site-packages; by default this environment's.
-        only: a pattern that the names of distributions must fit.
+        only: a pattern that the names of distributions must match.
         workers: how many distributions are read at the same time.
 
     Raises:
@@ -186,12 +187,12 @@ def integrity_audit(
     runs = audit.map(chosen, unmapped(Semaphore(workers)))
     wait(runs)
 
-    total = Found()
+    total = Report()
     for run in runs:
         try:
             total.add(run.result())
         except Damaged as damaged:
-            total.add(damaged.found)
+            total.add(damaged.report)
 
     seconds = time.perf_counter() - began
     print(f"{total} in {seconds:.1f} s, {total.bytes / 1e6 / seconds:,.0f} MB/s")

@@ -1,4 +1,4 @@
-"""One contract for every block store, and what the embedded one does when its file is bad."""
+"""The contract of every block store, and the errors of the one on SQLite."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ IMPLEMENTATIONS: list[MakeStore] = [lambda folder: SqliteBlockStore(folder / "bl
 
 @pytest.fixture(params=IMPLEMENTATIONS, ids=["sqlite"])
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> BlockStore:
-    """Give an empty store, of each implementation in turn."""
+    """Return an empty store, of each implementation in turn."""
     make: MakeStore = request.param
     return make(tmp_path)
 
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
-    """Say where the SQLite store keeps its file."""
+    """Return the file of the SQLite store."""
     return tmp_path / "blocks.db"
 
 
@@ -41,7 +41,7 @@ def block(name: str = "one", slug: str = "string", value: object = 1) -> BlockTo
 
 
 def test_what_is_put_can_be_got(store: BlockStore) -> None:
-    """Every field comes back as it was given."""
+    """Every field is restored."""
     put = store.put(block())
     assert store.get("string", "one") == put
     assert (put.data, put.secrets, put.origin) == ({"value": 1}, b"\x00s", "m:C")
@@ -84,29 +84,29 @@ def test_every_gives_all_or_those_of_a_type(store: BlockStore) -> None:
     for name, slug in (("b", "string"), ("a", "string"), ("z", "json")):
         store.put(block(name, slug))
 
-    assert [(one.slug, one.name) for one in store.every()] == [
+    assert [(stored.slug, stored.name) for stored in store.every()] == [
         ("json", "z"),
         ("string", "a"),
         ("string", "b"),
     ]
-    assert [one.name for one in store.every("string")] == ["a", "b"]
+    assert [stored.name for stored in store.every("string")] == ["a", "b"]
     assert store.every("none") == []
 
 
 def test_remove_takes_one_block_away(store: BlockStore) -> None:
-    """And the second time there is nothing to remove."""
-    gone, stays = store.put(block("a")), store.put(block("b"))
-    store.remove(gone.id)
-    assert store.every() == [stays]
-    with pytest.raises(BlockNotFoundError, match=str(gone.id)):
-        store.remove(gone.id)
+    """A second removal is an error."""
+    removed, other = store.put(block("a")), store.put(block("b"))
+    store.remove(removed.id)
+    assert store.every() == [other]
+    with pytest.raises(BlockNotFoundError, match=str(removed.id)):
+        store.remove(removed.id)
 
-    with pytest.raises(BlockNotFoundError, match=str(stays.id)):
+    with pytest.raises(BlockNotFoundError, match=str(other.id)):
         store.remove(uuid7())
 
 
 def test_threads_may_share_a_store(store: BlockStore) -> None:
-    """Of many that put one name at once, one succeeds; other names all do."""
+    """Of many that put the same name at once, one succeeds; those of other names all do."""
     barrier = threading.Barrier(8)
 
     def put(number: int) -> bool:
@@ -132,7 +132,7 @@ def test_the_store_is_a_file_for_its_owner_only(folder: Path) -> None:
     with closing(sqlite3.connect(folder / "blocks.db")) as reader:
         reader.execute("SELECT * FROM block").fetchall()
         files = sorted(folder.iterdir())
-        assert {stat.S_IMODE(one.stat().st_mode) for one in files} == {0o600}
+        assert {stat.S_IMODE(file.stat().st_mode) for file in files} == {0o600}
 
     assert len(files) == 3
     assert stat.S_IMODE(folder.stat().st_mode) == 0o700
@@ -159,7 +159,7 @@ def test_a_folder_in_place_of_the_file_is_an_error(path: Path) -> None:
 
 
 def test_a_corrupt_file_is_an_error_that_says_what_to_do(path: Path) -> None:
-    """And the file is left alone."""
+    """And the file is not changed."""
     path.write_bytes(b"not a database, " * 100)
     with pytest.raises(StoreError, match="restore it from a backup, or move it away"):
         SqliteBlockStore(path).every()
@@ -168,7 +168,7 @@ def test_a_corrupt_file_is_an_error_that_says_what_to_do(path: Path) -> None:
 
 
 def test_a_newer_schema_is_refused(path: Path) -> None:
-    """An older eventflow does not touch what it does not understand."""
+    """An older eventflow does not change a newer schema."""
     SqliteBlockStore(path).put(block())
     with closing(sqlite3.connect(path)) as connection:
         connection.execute("PRAGMA user_version = 7")
@@ -178,7 +178,7 @@ def test_a_newer_schema_is_refused(path: Path) -> None:
 
 
 def test_a_failed_write_leaves_nothing_behind(path: Path) -> None:
-    """The transaction is rolled back and the next writer is free to go."""
+    """The transaction is rolled back, and the next writer succeeds."""
     store = SqliteBlockStore(path)
     with pytest.raises(TypeError):
         store.put(block(value=object()))
@@ -190,9 +190,9 @@ def test_a_failed_write_leaves_nothing_behind(path: Path) -> None:
 def test_a_file_held_for_too_long_is_an_error_that_says_so(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """'database is locked' is never what the user reads."""
+    """Never as 'database is locked'."""
     monkeypatch.setattr(module, "BUSY_SECONDS", 0.01)
-    monkeypatch.setattr(module, "PATIENCE_SECONDS", 0.1)
+    monkeypatch.setattr(module, "RETRY_SECONDS", 0.1)
     store = SqliteBlockStore(path)
     store.put(block())
     with closing(sqlite3.connect(path, isolation_level=None)) as holder:
@@ -204,7 +204,7 @@ def test_a_file_held_for_too_long_is_an_error_that_says_so(
 
 
 def test_a_file_held_for_a_while_is_waited_for(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """SQLite gives up at once here, and the store tries again."""
+    """SQLite fails at once here, and the store retries."""
     monkeypatch.setattr(module, "BUSY_SECONDS", 0)
     store = SqliteBlockStore(path)
     store.put(block())
@@ -213,13 +213,13 @@ def test_a_file_held_for_a_while_is_waited_for(path: Path, monkeypatch: pytest.M
         monkeypatch.setattr("time.sleep", lambda _: holder.rollback())
         store.put(block("two"))
 
-    assert [one.name for one in store.every()] == ["one", "two"]
+    assert [stored.name for stored in store.every()] == ["one", "two"]
 
 
 def test_processes_that_make_the_store_at_once_all_succeed(
     together: Callable[[str, int], list[str]], folder: Path
 ) -> None:
-    """The first opening of a new file is the hardest to get right between processes."""
+    """Also while several of them make the file."""
     code = (
         "for i in range(20):\n"
         "    String('x').save(f'p{number}-{i}')\n"

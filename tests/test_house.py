@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
@@ -16,6 +17,10 @@ ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "eventflow"
 MODULES = sorted(PACKAGE.rglob("*.py"))
 LINES_AT_MOST = 400
+TEST_LINES_AT_MOST = 500
+ROOMS_AT_MOST = 12
+TESTS = sorted((ROOT / "tests").rglob("*.py"))
+FOLDERS = sorted({module.parent for module in MODULES})
 
 every_module = pytest.mark.parametrize(
     "module", MODULES, ids=lambda path: path.relative_to(ROOT).as_posix()
@@ -155,6 +160,45 @@ def test_a_module_begins_by_saying_what_it_is_for(module: Path) -> None:
 def test_a_module_can_be_read_in_one_sitting(module: Path) -> None:
     lines = module.read_text().count("\n")
     assert lines <= LINES_AT_MOST
+
+
+@pytest.mark.parametrize("module", TESTS, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_a_file_of_tests_has_a_bound(module: Path) -> None:
+    lines = module.read_text().count("\n")
+    assert lines <= TEST_LINES_AT_MOST
+
+
+def rooms(folder: Path) -> list[str]:
+    """Return the modules and folders within a folder of the package."""
+    modules = [path.stem for path in folder.glob("*.py") if path.stem != "__init__"]
+
+    return modules + [path.name for path in FOLDERS if path.parent == folder]
+
+
+@pytest.mark.parametrize("folder", FOLDERS, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_a_folder_can_be_seen_at_a_glance(folder: Path) -> None:
+    if folder != PACKAGE:
+        assert len(rooms(folder)) <= ROOMS_AT_MOST
+
+
+def test_the_package_has_few_rooms() -> None:
+    assert len(rooms(PACKAGE)) <= 32
+
+
+@pytest.mark.parametrize("folder", FOLDERS, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_a_folder_of_several_rooms_has_layers(folder: Path) -> None:
+    """`lint-imports` keeps them, and asks that every room of the folder has its place."""
+    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"][
+        "contracts"
+    ]
+    layered = {
+        container
+        for contract in contracts
+        if contract["type"] == "layers" and contract["exhaustive"]
+        for container in contract["containers"]
+    }
+    name = ".".join(folder.relative_to(ROOT).parts)
+    assert len(rooms(folder)) <= 3 or name in layered
 
 
 @every_module

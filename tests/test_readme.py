@@ -13,11 +13,11 @@ from sybil.parsers.markdown import CodeBlockParser
 
 ROOT = Path(__file__).parent.parent
 README = ROOT / "README.md"
-SECONDS_AT_MOST = 60
+TIMEOUT_SECONDS = 60
 
-# A fence opens every other time; what opens it names the language.
+# Every other fence opens a block, and names its language.
 FENCE = re.compile(r"^\s*(?:```|~~~)(.*)$", re.MULTILINE)
-# Blocks in these are read, or pasted into a shell; `.ci/run` pastes the marked ones.
+# Blocks in these are not run here; `.ci/run` pastes the marked ones into a shell.
 NOT_PYTHON = {"bash", "console", "json", "mermaid", "text", "toml"}
 
 
@@ -36,22 +36,22 @@ def test_a_block_runs_as_pasted(block: Example, tmp_path: Path) -> None:
     script.write_text(str(block.parsed))
     home = {"HOME": str(tmp_path), "EVENTFLOW_HOME": str(tmp_path / "eventflow")}
 
-    # A file, not a pipe: a process that the block leaves behind would hold a pipe open.
+    # A file, not a pipe: a process that outlives the block would hold a pipe open.
     with (tmp_path / "output").open("w") as output:
-        ended = subprocess.run(
+        process = subprocess.run(
             [sys.executable, "-W", "error", str(script)],
             cwd=tmp_path,
             env=os.environ | home,
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
-            timeout=SECONDS_AT_MOST,
+            timeout=TIMEOUT_SECONDS,
             check=False,
         )
 
-    assert ended.returncode == 0, (tmp_path / "output").read_text()
+    assert process.returncode == 0, (tmp_path / "output").read_text()
 
 
-def test_no_block_is_passed_over() -> None:
+def test_every_block_is_run() -> None:
     assert languages().count("python") == len(blocks()) > 0
     assert set(languages()) <= NOT_PYTHON | {"python"}

@@ -1,1 +1,1 @@
-"""eventflow beside its peers: the same work on each side, measured in turn in one run."""
+"""Comparison with other systems: the same work on each side, measured in turn in one run."""

@@ -19,15 +19,15 @@ REQUIREMENTS: Final = Path(__file__).parent / "requirements"
 
 
 class NoEnvironment(Exception):
-    """An environment could not be made; says what pip, or whatever failed, said last."""
+    """An environment could not be made; the message ends with the output of what failed."""
 
-    def __init__(self, package: str, said: str) -> None:
-        end = said.strip()[-1_000:]
+    def __init__(self, package: str, output: str) -> None:
+        end = output.strip()[-1_000:]
         super().__init__(f"No environment could be made for {package}:\n{end}")
 
 
 def default_folder() -> Path:
-    """Give the folder among the user's caches where the environments are kept."""
+    """Return the folder among the user's caches where the environments are kept."""
     caches = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
 
     return Path(caches) / "eventflow-benchmarks"
@@ -35,14 +35,14 @@ def default_folder() -> Path:
 
 @dataclass(frozen=True, slots=True)
 class Environments:
-    """The environments in one folder; a change of what is pinned makes a new one."""
+    """The environments in one folder; other pins make another environment."""
 
     folder: Path
 
     def python_of(self, side: Side) -> Path:
-        """Give the interpreter for a side, after making its environment if there is none yet.
+        """Return the interpreter for a side, after making its environment if there is none yet.
 
-        Our own sides run in the environment of the measuring itself.
+        Our own sides run in the environment of this process.
 
         Raises:
             NoEnvironment: it could not be made.
@@ -61,7 +61,7 @@ class Environments:
 
 
 def _mark(requirements: Path) -> str:
-    """Tell apart what is pinned, and for which Python."""
+    """Return a mark of the pins and of the Python version."""
     pinned = requirements.read_text() + sys.version
 
     return sha256(pinned.encode()).hexdigest()[:12]

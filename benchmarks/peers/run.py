@@ -1,4 +1,4 @@
-"""`python -m benchmarks --peers`: the contest from the names that are given to what is written."""
+"""`python -m benchmarks --peers`: the comparison, from the names given to the files written."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ from pathlib import Path
 from typing import Any, Final
 
 from benchmarks.page import replaced
-from benchmarks.peers.contest import Field, Outcome, compared
+from benchmarks.peers.comparison import Outcome, RunningSides, compared
 from benchmarks.peers.environments import Environments
 from benchmarks.peers.tables import drawn, markdown, plain, rows
 from benchmarks.peers.works import chosen
 from benchmarks.report import provenance, summary, surroundings
 
-__all__ = ["Wanted", "held"]
+__all__ = ["Request", "compare_peers"]
 
 CHART: Final = "peers.svg"
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
-    """What is to be compared, how often, where the environments are, and what is to be written."""
+class Request:
+    """What to compare, how often, where the environments are, and which files to write."""
 
     names: tuple[str, ...]
     folder: Path
@@ -31,37 +31,37 @@ class Wanted:
     page: Path | None = None
 
 
-def held(wanted: Wanted) -> bool:
-    """Hold the contest and write what is wanted; says whether every side could do its work.
+def compare_peers(request: Request) -> bool:
+    """Compare the peers and write the files; returns whether every side could do its work.
 
     Raises:
         UnknownPeer: there is no peer and no work of a given name.
         NoMarkers: the page has no part for the figures.
     """
-    works = chosen(wanted.names)
+    works = chosen(request.names)
     outcomes = []
-    with Field(Environments(wanted.folder)) as field:
-        for outcome in compared(works, field, wanted.rounds):
+    with RunningSides(Environments(request.folder)) as sides:
+        for outcome in compared(works, sides, request.rounds):
             outcomes.append(outcome)
             print(*rows(outcome), sep="\n", flush=True)
     measured = surroundings()
-    measured["versions"] |= field.versions
-    _write(wanted, outcomes, measured)
+    measured["versions"] |= sides.versions
+    _write(request, outcomes, measured)
 
     return not any(outcome.failures for outcome in outcomes)
 
 
-def _write(wanted: Wanted, outcomes: list[Outcome], measured: dict[str, Any]) -> None:
-    if wanted.json is not None:
+def _write(request: Request, outcomes: list[Outcome], measured: dict[str, Any]) -> None:
+    if request.json is not None:
         data = {**measured, "peers": [plain(outcome) for outcome in outcomes]}
-        wanted.json.write_text(json.dumps(data, indent=2) + "\n")
+        request.json.write_text(json.dumps(data, indent=2) + "\n")
     under = f"{summary(measured)}. Log scale; median of all rounds; × = times eventflow's first bar"
-    if wanted.plot is not None:
-        wanted.plot.write_text(drawn(outcomes, under))
-    if wanted.page is not None:
-        text = replaced(wanted.page.read_text(), "peers", _part(outcomes, measured))
-        wanted.page.with_name(CHART).write_text(drawn(outcomes, under))
-        wanted.page.write_text(text)
+    if request.plot is not None:
+        request.plot.write_text(drawn(outcomes, under))
+    if request.page is not None:
+        text = replaced(request.page.read_text(), "peers", _part(outcomes, measured))
+        request.page.with_name(CHART).write_text(drawn(outcomes, under))
+        request.page.write_text(text)
 
 
 def _part(outcomes: list[Outcome], measured: dict[str, Any]) -> str:

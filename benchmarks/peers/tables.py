@@ -1,12 +1,12 @@
-"""What is shown of the contest: rows for a terminal, Markdown, plain data, and the chart."""
+"""Reports of the comparison: rows for a terminal, Markdown, plain data, and the chart."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
-from benchmarks.peers.contest import Outcome
-from benchmarks.peers.works import SIDES
+from benchmarks.peers.comparison import Outcome
+from benchmarks.peers.works import SIDES, Target
 from benchmarks.plot import Bar, Panel, chart, duration
 
 __all__ = ["drawn", "markdown", "plain", "rows"]
@@ -15,16 +15,16 @@ HEAD: Final = ("side", "one piece of work", "times eventflow", "quartiles")
 
 
 def rows(outcome: Outcome) -> Iterator[str]:
-    """Give the lines for a terminal: the work, its sides, and what was to be reached."""
+    """Yield the lines for a terminal: the work, its sides, and its targets."""
     yield f"{outcome.work.name}: {outcome.work.about}"
     for label, piece, ratio, spread in _table(outcome):
         yield f"  {label:30} {piece:>9} {ratio:>10}  {spread}".rstrip()
-    for wanted, measured, verdict in _verdicts(outcome):
-        yield f"  {wanted}: {measured}, {verdict}"
+    for target, measured, verdict in _verdicts(outcome):
+        yield f"  {target}: {measured}, {verdict}"
 
 
 def markdown(outcomes: Sequence[Outcome]) -> str:
-    """Give a table of all works, and one of what was to be reached."""
+    """Return a table of all works, and one of their targets."""
     lines = [f"| work | {' | '.join(HEAD)} |", "|---|---|--:|--:|--:|"]
     for outcome in outcomes:
         for number, cells in enumerate(_table(outcome)):
@@ -40,7 +40,7 @@ def markdown(outcomes: Sequence[Outcome]) -> str:
 
 
 def _table(outcome: Outcome) -> Iterator[tuple[str, str, str, str]]:
-    """Give the cells of each side; the others are compared to the first of our own."""
+    """Yield the cells of each side; the others are compared with our first."""
     first = outcome.work.sides[0]
     for name in outcome.work.sides:
         label = outcome.work.label(name)
@@ -57,15 +57,15 @@ def _table(outcome: Outcome) -> Iterator[tuple[str, str, str, str]]:
 
 
 def _verdicts(outcome: Outcome) -> Iterator[tuple[str, str, str]]:
-    for one in outcome.work.targets:
-        reading = outcome.ratio(one.ours, one.peer)
-        peer, ours = outcome.work.label(one.peer), outcome.work.label(one.ours)
-        wanted = f"{peer} ≥ {one.least:g} × {ours}"
+    for target in outcome.work.targets:
+        reading = outcome.ratio(target.ours, target.peer)
+        peer, ours = outcome.work.label(target.peer), outcome.work.label(target.ours)
+        text = f"{peer} ≥ {target.least:g} × {ours}"
         if reading is None:
-            yield wanted, "", "not measured"
+            yield text, "", "not measured"
         else:
-            reached = "reached" if reading.value >= one.least else "missed"
-            yield wanted, _times(reading.value), reached
+            reached = "reached" if reading.value >= target.least else "missed"
+            yield text, _times(reading.value), reached
 
 
 def _times(ratio: float) -> str:
@@ -73,23 +73,26 @@ def _times(ratio: float) -> str:
 
 
 def plain(outcome: Outcome) -> dict[str, Any]:
-    """Give everything that was measured of a work, as plain data."""
+    """Return everything that was measured of a work, as plain data."""
     return {
         "name": outcome.work.name,
         "about": outcome.work.about,
         "nanoseconds": dict(outcome.times),
         "failures": dict(outcome.failures),
-        "targets": [
-            {
-                "ours": one.ours,
-                "peer": one.peer,
-                "least": one.least,
-                "ratio": reading.value if (reading := outcome.ratio(one.ours, one.peer)) else None,
-                "spread": reading.spread if reading else None,
-                "reached": bool(reading and reading.value >= one.least),
-            }
-            for one in outcome.work.targets
-        ],
+        "targets": [_plain_target(outcome, target) for target in outcome.work.targets],
+    }
+
+
+def _plain_target(outcome: Outcome, target: Target) -> dict[str, Any]:
+    reading = outcome.ratio(target.ours, target.peer)
+
+    return {
+        "ours": target.ours,
+        "peer": target.peer,
+        "least": target.least,
+        "ratio": reading.value if reading else None,
+        "spread": reading.spread if reading else None,
+        "reached": bool(reading and reading.value >= target.least),
     }
 
 

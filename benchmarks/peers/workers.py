@@ -1,4 +1,4 @@
-"""Processes that work when told and are stopped in between, so that no side disturbs another."""
+"""Worker processes, stopped between their turns so that no side disturbs another."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ GRACE_SECONDS: Final = 5.0
 
 
 class PeerFailed(Exception):
-    """A side did not do its work; says what it said."""
+    """A side did not do its work; the message has its last output."""
 
 
 class Group:
     """The processes of one side: its worker, its server, and what those start.
 
-    They stand still except for its turns, and have to catch up in those with what they put off.
+    They are stopped except for its turns; work that they put off falls into their own next turn.
     """
 
     def __init__(self, environment: Mapping[str, str], home: Path) -> None:
@@ -37,14 +37,13 @@ class Group:
         self._processes: list[subprocess.Popen[str]] = []
 
     def start(self, command: Sequence[str]) -> subprocess.Popen[str]:
-        """Start a process that belongs to the group, in its home; what it says goes to the log."""
+        """Start a process that belongs to the group, in its home; its stderr goes to the log."""
         with self.log.open("a") as log:
             process = subprocess.Popen(
                 command,
                 cwd=self.home,
                 env=self.environment,
-                # Not a session of its own: then the kernel would let it stand still for ever,
-                # should this process die.
+                # Not a new session: its processes would stay stopped for ever if this one died.
                 process_group=self._processes[0].pid if self._processes else 0,
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
@@ -57,16 +56,16 @@ class Group:
 
     @property
     def log(self) -> Path:
-        """Where the processes say what goes wrong."""
-        return self.home / "said.log"
+        """The file that their stderr goes to."""
+        return self.home / "stderr.log"
 
-    def said(self) -> str:
-        """Give the end of what they said."""
+    def log_tail(self) -> str:
+        """Return the end of the log."""
         return self.log.read_text(errors="replace")[-2_000:] if self.log.exists() else ""
 
     @contextmanager
-    def awake(self) -> Iterator[None]:
-        """Let the processes go on for a block."""
+    def resumed(self) -> Iterator[None]:
+        """Continue the processes for a block."""
         self._signal(signal.SIGCONT)
         try:
             yield
@@ -95,26 +94,26 @@ class Group:
 
 
 class Worker:
-    """The measuring end of the pipe: see `serving` for the other one."""
+    """The measuring end of the pipe; `serving` is the other one."""
 
     def __init__(self, group: Group, command: Sequence[str]) -> None:
         """Start the worker.
 
         Raises:
-            PeerFailed: it did not come to its first word.
+            PeerFailed: it ended before its first answer.
         """
         self._group = group
         self._process = group.start(command)
         self._answer()
 
     def turn(self, work: str, count: int) -> int:
-        """Have a work done so many times; gives the nanoseconds.
+        """Have a work done so many times; returns the nanoseconds.
 
         Raises:
             PeerFailed: the work raised, or the process ended or hung.
         """
         assert self._process.stdin is not None
-        with suppress(BrokenPipeError):  # why it ended is told below
+        with suppress(BrokenPipeError):  # the reason is raised below
             self._process.stdin.write(json.dumps({"work": work, "count": count}) + "\n")
             self._process.stdin.flush()
         answer = self._answer()
@@ -132,6 +131,6 @@ class Worker:
         finally:
             alarm.cancel()
         if not line:
-            raise PeerFailed(f"The worker ended, or was ended. It said: {self._group.said()}")
+            raise PeerFailed(f"The worker ended, or was ended. Its log: {self._group.log_tail()}")
 
         return json.loads(line)

@@ -1,4 +1,4 @@
-"""What is compared: the sides, the pieces of work, who does which, and what is to be reached."""
+"""The sides, the pieces of work, which side does which, and the targets."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ __all__ = ["SIDES", "WORKS", "Side", "Target", "UnknownPeer", "Work", "chosen"]
 
 @dataclass(frozen=True, slots=True)
 class Side:
-    """One contestant: what it is called, what is installed for it, and its environment variables.
+    """A system under comparison: its names, its package, and its environment variables.
 
-    `{home}` in a variable stands for a folder of its own that lives as long as the measuring.
+    `{home}` in a variable is replaced by a folder of its own, which is deleted afterwards.
     """
 
     name: str
@@ -35,7 +35,7 @@ class Side:
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """How many times as long the peer has to take as one of our own sides."""
+    """How many times as long the peer has to take as a side of our own."""
 
     ours: str
     peer: str
@@ -53,7 +53,7 @@ class Work:
     rounds: int = 15
 
     def label(self, side: str) -> str:
-        """Say what a side is called in this work: ours by its plain name where it is alone."""
+        """Return the label of a side in this work: plainly `eventflow` where it is our only one."""
         ours = [name for name in self.sides if SIDES[name].ours]
 
         return "eventflow" if ours == [side] else SIDES[side].label
@@ -164,10 +164,10 @@ class UnknownPeer(Exception):
 
 
 def chosen(names: Iterable[str]) -> list[Work]:
-    """Give the works of these names, with the peers of these names; without any, all of both.
+    """Return the works of these names, with the peers of these names; without any, all of both.
 
     A group such as `publish` stands for its works, a package for every way to use it. A work
-    that none of the peers does is left out; our own sides are always there.
+    that none of the peers does is omitted; our own sides are always included.
 
     Raises:
         UnknownPeer: a name stands for neither.
@@ -175,17 +175,17 @@ def chosen(names: Iterable[str]) -> list[Work]:
     works: list[Work] = []
     peers: set[str] = set()
     for name in names:
-        found = [work for work in WORKS if f"{work.name}.".startswith(f"{name}.")]
-        meant = {one.name for one in SIDES.values() if name in (one.name, one.package)}
-        if not found and (not meant or SIDES[min(meant)].ours):
+        named_works = [work for work in WORKS if f"{work.name}.".startswith(f"{name}.")]
+        named_peers = {side.name for side in SIDES.values() if name in (side.name, side.package)}
+        if not named_works and (not named_peers or SIDES[min(named_peers)].ours):
             raise UnknownPeer(name)
-        works += found
-        peers |= meant
+        works += named_works
+        peers |= named_peers
 
     return [
-        kept
+        narrowed
         for work in WORKS
-        if (not works or work in works) and (kept := _among(work, peers)) is not None
+        if (not works or work in works) and (narrowed := _among(work, peers)) is not None
     ]
 
 

@@ -1,4 +1,4 @@
-"""Blocks: named, typed, saved configuration, and the services that notify people."""
+"""Blocks: typed configuration saved under a name, and notification services."""
 
 from __future__ import annotations
 

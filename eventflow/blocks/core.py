@@ -37,10 +37,10 @@ class Block(BaseModel):
     """The base of every block: subclass it with typed fields, `SecretStr` for what is secret.
 
     A subclass is known by its slug: its class name in lower case with dashes (`MyService` is
-    `my-service`), or what it sets as `_block_type_slug`. `load`, `save` and `delete` do their
-    work at once, in about a millisecond, and what they return may be awaited too, so that
-    `String.load("x")` and `await String.load("x")` both give the block. `aload`, `asave` and
-    `adelete` do it in a worker thread.
+    `my-service`), or what it sets as `_block_type_slug`. `load`, `save` and `delete` block
+    for about a millisecond, and what they return is awaitable, so that `String.load("x")` and
+    `await String.load("x")` both give the block. `aload`, `asave` and `adelete` run in a worker
+    thread.
     """
 
     # Validation errors must not quote their input: it may be a secret.
@@ -55,7 +55,7 @@ class Block(BaseModel):
 
     @classmethod
     def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
-        """Make the new type known to `Block.load`; an abstract one is not."""
+        """Register the new type for `Block.load`, unless it is abstract."""
         super().__pydantic_init_subclass__(**kwargs)
         if not inspect.isabstract(cls):
             _register(cls)
@@ -66,34 +66,34 @@ class Block(BaseModel):
 
     @classmethod
     def get_block_type_slug(cls) -> str:
-        """Give the name of this type of block, as it stands before the slash."""
+        """Return the slug of this type: the part of a reference before the slash."""
         # A subclass does not inherit the slug: it is another type.
         own: str | None = vars(cls).get("_block_type_slug")
         return own or WORD_BOUNDARY.sub("-", cls.__name__).strip("-").lower()
 
     @classmethod
     def load(cls, name: str) -> Self:
-        """Give the block saved as `name`, or as `"type-slug/name"`.
+        """Return the block saved as `name`, or as `"type-slug/name"`.
 
         Raises:
             BlockNotFoundError: no block of that type is saved under that name.
-            BlockTypeError: the type is not known here, or is another one than this class.
-            BlockError: the name is malformed, or the content does not fit the class.
+            BlockTypeError: no imported class has that type, or it is another one than this class.
+            BlockError: the name is malformed, or the content is invalid for the class.
             StoreError: the store cannot be read.
         """
         slug, name = cls._split(name)
-        found = cls if slug == cls.get_block_type_slug() else _types.get(slug)
-        if found is None:
+        block_type = cls if slug == cls.get_block_type_slug() else _types.get(slug)
+        if block_type is None:
             raise _unknown(slug, name)
 
-        if not issubclass(found, cls):
+        if not issubclass(block_type, cls):
             raise BlockTypeError(cls.get_block_type_slug(), slug)
 
-        return found._restored(open_store().get(slug, name))  # noqa: SLF001 - its own subclass
+        return block_type._restored(open_store().get(slug, name))  # noqa: SLF001 - its own subclass
 
     @classmethod
     async def aload(cls, name: str) -> Self:
-        """Give the block saved as `name`, without holding up the event loop; see `load`."""
+        """Return the block saved as `name`, without holding up the event loop; see `load`."""
         return await to_thread.run_sync(cls.load, name)
 
     def save(self, name: str, overwrite: bool = False) -> BlockId:  # noqa: FBT001, FBT002 - as in Prefect
@@ -193,10 +193,10 @@ def _register(block_type: type[Block]) -> None:
     _types[slug] = block_type
 
 
-def _is_same(one: type[Block], other: type[Block]) -> bool:
-    """Tell whether two classes are one definition, loaded again or run as a script."""
-    modules = {one.__module__, other.__module__}
-    return one.__qualname__ == other.__qualname__ and (
+def _is_same(former: type[Block], new: type[Block]) -> bool:
+    """Return whether two classes are the same definition, reloaded or run as a script."""
+    modules = {former.__module__, new.__module__}
+    return former.__qualname__ == new.__qualname__ and (
         len(modules) == 1 or bool(modules & MAIN_MODULES)
     )
 
@@ -221,5 +221,7 @@ def _check_name(name: str) -> None:
 
 
 def _problems(error: ValidationError) -> str:
-    found = error.errors(include_url=False, include_context=False, include_input=False)
-    return "; ".join(f"{'.'.join(map(str, one['loc'])) or 'it'}: {one['msg']}" for one in found)
+    details = error.errors(include_url=False, include_context=False, include_input=False)
+    return "; ".join(
+        f"{'.'.join(map(str, each['loc'])) or 'it'}: {each['msg']}" for each in details
+    )

@@ -1,4 +1,4 @@
-"""Blocks that tell people something: Slack through its webhook, and all others through apprise."""
+"""Notification blocks: Slack through its webhook, and many other services through apprise."""
 
 from __future__ import annotations
 
@@ -26,17 +26,17 @@ if TYPE_CHECKING:
 
 __all__ = ["NotificationBlock", "Notify", "Sending", "SlackWebhook"]
 
-# What the outer wait grants beyond the timeout, so that the inner one speaks first.
+# How much longer the outer wait is than the timeout, so that the inner error comes first.
 GRACE_SECONDS = 0.5
 BODY_READ = 20_000
 BODY_SHOWN = 200
-TALKATIVE = ("apprise", "httpx", "urllib3.connectionpool")
+LOGGERS_OF_URLS = ("apprise", "httpx", "urllib3.connectionpool")
 
 log = logging.getLogger("eventflow.blocks")
 
 
 class Sending:
-    """A notification on its way; await it, or `wait` for it, to learn whether it arrived."""
+    """A notification being sent; `wait` for it or await it to learn whether it arrived."""
 
     def __init__(self, service: str, future: Future[None], timeout_seconds: float) -> None:
         self._service = service
@@ -47,10 +47,10 @@ class Sending:
         return to_thread.run_sync(self.wait, abandon_on_cancel=True).__await__()
 
     def wait(self) -> None:
-        """Block until the service has taken the notification.
+        """Block until the service has accepted the notification.
 
         Raises:
-            NotificationError: it has not, or not in time.
+            NotificationError: it was not accepted, or not in time.
         """
         try:
             self._future.result(self._timeout_seconds + GRACE_SECONDS)
@@ -69,10 +69,10 @@ class NotificationBlock(Block):
 
     @abstractmethod
     def post(self, body: str, subject: str | None = None) -> None:
-        """Hand the notification to the service, blocking; called in a thread of its own.
+        """Send the notification to the service, blocking; called in a thread of its own.
 
         Raises:
-            NotificationError: the service does not take it.
+            NotificationError: the service does not accept it.
         """
 
     def notify(self, body: str, subject: str | None = None) -> Sending:
@@ -83,7 +83,7 @@ class NotificationBlock(Block):
         awaited. If the await is forgotten it is sent all the same, and a failure is only logged.
 
         Raises:
-            NotificationError: the service does not take it, or not within `timeout_seconds`.
+            NotificationError: the service does not accept it, or not within `timeout_seconds`.
             MissingExtraError: the package it needs is not installed.
         """
         in_loop = _loop_is_running()
@@ -97,7 +97,7 @@ class NotificationBlock(Block):
         """Send a notification without holding up the event loop; see `notify`.
 
         Raises:
-            NotificationError: the service does not take it, or not within `timeout_seconds`.
+            NotificationError: the service does not accept it, or not within `timeout_seconds`.
             MissingExtraError: the package it needs is not installed.
         """
         await self._start(body, subject, unwatched=False)
@@ -110,24 +110,24 @@ class NotificationBlock(Block):
                 with _quiet():
                     self.post(body, subject)
 
-            except BaseException as error:  # noqa: BLE001 - handed over to who waits
+            except BaseException as error:  # noqa: BLE001 - raised where it is awaited
                 if unwatched:
-                    # The words of a foreign error may hold a secret.
-                    said = error if isinstance(error, EventflowError) else type(error).__name__
-                    log.warning("%s failed: %s", type(self).__name__, said)
+                    # The message of a third party's error may hold a secret.
+                    reason = error if isinstance(error, EventflowError) else type(error).__name__
+                    log.warning("%s failed: %s", type(self).__name__, reason)
 
                 future.set_exception(error)
 
             else:
                 future.set_result(None)
 
-        # Not a daemon: a program that ends right away must still send what it was told to.
+        # Not a daemon: a program that ends right away still has to send it.
         threading.Thread(target=run, name=f"notify-{self.get_block_type_slug()}").start()
         return Sending(type(self).__name__, future, self.timeout_seconds)
 
 
 class SlackWebhook(NotificationBlock):
-    """Notifies a Slack channel through an incoming webhook, or anything that speaks like one."""
+    """Notifies a Slack channel, or any service with a compatible webhook."""
 
     url: SecretStr
 
@@ -160,7 +160,7 @@ class SlackWebhook(NotificationBlock):
             raise NotificationError(type(self).__name__, cut)
 
     def _answer_to(self, payload: dict[str, str], watch: _Watch) -> str | None:
-        """Give why the webhook refused the payload, or None when it did not."""
+        """Return why the webhook refused the payload, or None when it did not."""
         try:
             import httpx  # noqa: PLC0415 - optional, and slow to import
 
@@ -182,7 +182,7 @@ class SlackWebhook(NotificationBlock):
             return f"{type(error).__name__}: {error}"
 
     def _redacted(self, text: str) -> str:
-        # Servers like to quote the path, and the path of a webhook is its password.
+        # Error pages often quote the path, which is the secret of a webhook.
         _, _, address = self.url.get_secret_value().partition("://")
         for secret in (address, *re.split(r"[/?&=@:]", address)):
             if len(secret) > 3:  # noqa: PLR2004 - shorter parts are words, not secrets
@@ -194,8 +194,8 @@ class SlackWebhook(NotificationBlock):
 class Notify(NotificationBlock):
     """Notifies through any of the services that apprise knows, each given as an apprise URL.
 
-    `timeout_seconds` bounds how long `notify` waits for all of them together; what is still on
-    its way by then may arrive yet.
+    `timeout_seconds` bounds how long `notify` waits for all of them together; a notification that
+    is still being sent by then may arrive later.
     """
 
     timeout_seconds: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 30.0
@@ -208,8 +208,8 @@ class Notify(NotificationBlock):
         """Notify every service, one after another, blocking.
 
         Raises:
-            NotificationError: a URL is not understood, or a service does not take it; the
-                others have been notified all the same.
+            NotificationError: a URL is not understood, or a service does not accept it; the
+                others have been notified nevertheless.
             MissingExtraError: apprise is not installed.
         """
         refusals = [
@@ -223,7 +223,7 @@ class Notify(NotificationBlock):
 
 
 def _notify_by_apprise(url: str, body: str, subject: str | None) -> str | None:
-    """Give why the notification failed, or None when it did not."""
+    """Return why the notification failed, or None when it did not."""
     try:
         from apprise import Apprise, AppriseAsset  # noqa: PLC0415 - optional, and slow to import
 
@@ -259,11 +259,11 @@ def _refusal(response: httpx.Response) -> str:
 
 
 class _Watch:
-    """Cuts a connection when its time is up.
+    """Shuts connections down when their time is up.
 
-    httpx's timeouts bound each read and not the whole: a server that drips bytes would keep it
-    for ever. An event loop could be cancelled, but it cannot resolve a host name while the
-    interpreter ends, which is just when a notification may still be on its way.
+    httpx's timeouts bound each read and not the whole: a server that drips bytes would block it for
+    ever. An event loop could be cancelled, but it cannot resolve a host name while the interpreter
+    shuts down, and notifications are sent then as well.
     """
 
     def __init__(self, seconds: float) -> None:
@@ -273,7 +273,7 @@ class _Watch:
         self._timer.daemon = True
 
     def __enter__(self) -> Self:
-        # No thread can be started while the interpreter ends; httpx's own timeouts remain.
+        # No thread can be started while the interpreter shuts down; httpx's timeouts still apply.
         with suppress(RuntimeError):
             self._timer.start()
 
@@ -283,17 +283,17 @@ class _Watch:
         self._timer.cancel()
 
     def trace(self, event: str, info: Mapping[str, Any]) -> None:
-        """Note each socket that httpx opens or wraps in TLS."""
+        """Record each socket that httpx opens or wraps in TLS."""
         if event.endswith(("connect_tcp.complete", "start_tls.complete")):
             self._sockets.append(info["return_value"].get_extra_info("socket"))
 
     def _cut(self) -> None:
         self.is_over = True
-        for one in self._sockets:
-            # The plain method: SSLSocket's own takes the TLS object from under the reader. A
-            # socket that was wrapped since, or is closed, is no longer valid.
+        for each in self._sockets:
+            # The method of the plain socket: that of SSLSocket would remove the TLS object while it
+            # is being read. A socket that was wrapped or closed since is no longer valid.
             with suppress(OSError):
-                socket.socket.shutdown(one, socket.SHUT_RDWR)
+                socket.socket.shutdown(each, socket.SHUT_RDWR)
 
 
 def _late(seconds: float) -> str:
@@ -314,9 +314,9 @@ _sending: ContextVar[bool] = ContextVar("sending", default=False)
 
 
 class _Discretion(logging.Filter):
-    """Drops what third parties log while they send: they quote the secret URL.
+    """Drops the log records of third parties while they send, since they quote the secret URL.
 
-    A context variable tells, and not the thread: apprise carries it into threads of its own.
+    It checks a context variable and not the thread: apprise copies it into threads of its own.
     """
 
     def filter(self, record: logging.LogRecord) -> bool:  # noqa: ARG002 - the base's signature
@@ -328,8 +328,8 @@ _discretion = _Discretion()
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    # The filter stays: taking it away again could let a record of another thread slip past.
-    for name in TALKATIVE:
+    # The filter is never removed, so that no record of another thread gets past it.
+    for name in LOGGERS_OF_URLS:
         logging.getLogger(name).addFilter(_discretion)
 
     token = _sending.set(True)

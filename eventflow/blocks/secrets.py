@@ -1,4 +1,4 @@
-"""Keeping secrets: finding them in a block, encrypting them at rest, putting them back."""
+"""Secrets of blocks: extracting them, encrypting them at rest, and restoring them."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Sealed:
 
 
 def seal(block: BaseModel) -> Sealed:
-    """Take a block apart into plain JSON and encrypted secrets.
+    """Split a block into plain JSON and encrypted secrets.
 
     Raises:
         BlockError: a value cannot be written as JSON, or the key in force is no key.
@@ -52,21 +52,21 @@ def seal(block: BaseModel) -> Sealed:
     try:
         # round_trip leaves out computed fields, which no constructor would take back.
         data = block.model_dump(mode="json", by_alias=True, round_trip=True)
-        found = list(_secrets_in(block.model_dump(by_alias=True, round_trip=True), data))
+        secrets = list(_secrets_in(block.model_dump(by_alias=True, round_trip=True), data))
 
     except (PydanticSerializationError, UnicodeDecodeError) as error:
         kind = type(block).__name__
         raise BlockError(f"A {kind} block cannot be saved as JSON: {error}.") from None
 
-    for place, _ in found:
-        # A serializer of the user's may have revealed it in the JSON dump.
+    for place, _ in secrets:
+        # A custom serializer may have written the secret into the JSON dump.
         _put_back(data, place, MASK)
 
-    return Sealed(data=data, secrets=_encrypt(json.dumps(found).encode()) if found else None)
+    return Sealed(data=data, secrets=_encrypt(json.dumps(secrets).encode()) if secrets else None)
 
 
 def unseal(sealed: Sealed, what: str) -> dict[str, Any]:
-    """Give the content with every secret in its place; `what` names the block in errors.
+    """Return the content with its secrets restored; `what` names the block in errors.
 
     Raises:
         BlockError: the secrets cannot be decrypted with the key in force.
@@ -81,17 +81,17 @@ def unseal(sealed: Sealed, what: str) -> dict[str, Any]:
 
 
 def _secrets_in(value: object, dumped: object, place: Place = ()) -> Iterator[tuple[Place, Any]]:
-    """Walk a model's Python and JSON dumps side by side, and give each secret with its place."""
+    """Walk a model's Python and JSON dumps in parallel, and yield each secret with its place."""
     if isinstance(value, SecretStr | SecretBytes | Secret):
         yield place, to_jsonable_python(value.get_secret_value())
 
     elif isinstance(value, Mapping) and isinstance(dumped, Mapping) and len(value) == len(dumped):
-        for one, (key, shown) in zip(value.values(), dumped.items(), strict=True):
-            yield from _secrets_in(one, shown, (*place, key))
+        for item, (key, shown) in zip(value.values(), dumped.items(), strict=True):
+            yield from _secrets_in(item, shown, (*place, key))
 
     elif _is_plural(value) and _is_plural(dumped) and len(value) == len(dumped):
-        for index, (one, shown) in enumerate(zip(value, dumped, strict=True)):
-            yield from _secrets_in(one, shown, (*place, index))
+        for index, (item, shown) in enumerate(zip(value, dumped, strict=True)):
+            yield from _secrets_in(item, shown, (*place, index))
 
     elif isinstance(value, Mapping) or _is_plural(value):
         _refuse_hidden_secrets(value, place)
@@ -111,8 +111,8 @@ def _refuse_hidden_secrets(value: object, place: Place) -> None:
 
 
 def _put_back(data: Any, place: Sequence[str | int], secret: object) -> None:
-    *way, last = place
-    for step in way:
+    *parents, last = place
+    for step in parents:
         data = data[step]
 
     data[last] = secret
@@ -182,7 +182,7 @@ def _key(*, create: bool) -> _Key:
 
 
 def _create_key_file(path: Path) -> None:
-    """Make the key file whole and at once: of several processes, one wins, the rest use its key."""
+    """Make the key file atomically: of several processes, the first one's key is used by all."""
     from cryptography.fernet import Fernet  # noqa: PLC0415 - optional, and slow to import
 
     draft = path.with_name(f".{path.name}.{new_id()}")

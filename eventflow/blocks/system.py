@@ -1,4 +1,4 @@
-"""The plain blocks: one value, a string, a secret, or anything that JSON can say."""
+"""Blocks of one value: a string, a secret, or any JSON value."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["JSON", "Secret", "String"]
 
 
 class String(Block):
-    """A string that is no secret."""
+    """A string, stored in plain text."""
 
     value: str
 
@@ -29,12 +29,12 @@ class Secret(Block):
         BaseModel.__init__(self, value=value, **fields)
 
     def get(self) -> str:
-        """Give the secret in the clear."""
+        """Return the secret in plain text."""
         return self.value.get_secret_value()
 
 
 class JSON(Block):
-    """Anything that JSON can say: objects, lists, strings, numbers, booleans and null."""
+    """Any JSON value: an object, list, string, number, boolean or null."""
 
     value: JsonValue
 

@@ -1,4 +1,4 @@
-"""The command line: `eventflow`, with its optional packages asked for in words."""
+"""The command line: `eventflow`, with an error where its optional packages are missing."""
 
 from __future__ import annotations
 
@@ -18,5 +18,5 @@ def main() -> None:
             print(MissingExtraError("The command line", package, "cli"), file=sys.stderr)
             sys.exit(2)
 
-    # Imported now and not above: the commands stand on packages that may not be installed.
+    # Imported this late because the commands import packages that may not be installed.
     import_module("eventflow.cli.app").app(prog_name="eventflow")

@@ -1,4 +1,4 @@
-"""The root of the command line: its commands, its version, and how errors are told."""
+"""The root of the command line: its commands, its version, and how errors are shown."""
 
 from __future__ import annotations
 
@@ -25,17 +25,17 @@ __all__ = ["app"]
 INTERRUPTED = 130
 
 
-class Unready(click.ClickException):
-    """Something about the surroundings has to be put right first."""
+class Misconfigured(click.ClickException):
+    """The configuration has to be corrected first."""
 
     exit_code = 2
 
 
 class Root(click.Group):
-    """Tells what eventflow refuses, and an interrupt, the same way for every command."""
+    """Shows errors of eventflow, and an interrupt, in the same way for every command."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - as click calls it
-        """Give the commands in the order in which people should meet them."""
+        """Return the commands in the order of their registration."""
         return list(self.commands)
 
     def invoke(self, ctx: click.Context) -> Any:
@@ -43,7 +43,7 @@ class Root(click.Group):
         try:
             return super().invoke(ctx)
         except ConfigurationError as error:
-            raise Unready(str(error)) from error
+            raise Misconfigured(str(error)) from error
         except EventflowError as error:
             raise click.ClickException(str(error)) from error
         except KeyboardInterrupt:
@@ -56,7 +56,7 @@ class Root(click.Group):
 def app() -> None:
     """Run flows, see what happens to them and their hooks, and keep the blocks they use."""
     for stream in (sys.stdout, sys.stderr):
-        # What a terminal cannot show must not end a run.
+        # A character that a terminal cannot encode must not end a run.
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
 

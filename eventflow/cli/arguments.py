@@ -1,4 +1,4 @@
-"""A flow's parameters as `--name value`: reading them, converting them, and explaining them."""
+"""A flow's parameters as `--name value`: parsing, conversion and help."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _WRONG_JSON: Final = object()
 
 
 class Parameter(NamedTuple):
-    """One parameter of a flow, as the command line sees it."""
+    """One parameter of a flow, as an option of the command line."""
 
     name: str
     kind: Any
@@ -38,7 +38,7 @@ class Parameter(NamedTuple):
 
     @property
     def has_default(self) -> bool:
-        """Whether the flow has a value for it where none is given."""
+        """Whether the flow has a default for it."""
         return self.default is not inspect.Parameter.empty
 
     @property
@@ -48,7 +48,7 @@ class Parameter(NamedTuple):
 
     @property
     def usage(self) -> str:
-        """How it is written: `--limit VALUE`, `--dry-run/--no-dry-run`."""
+        """Its usage: `--limit VALUE`, `--dry-run/--no-dry-run`."""
         if self.kind is _REST:
             return "--NAME VALUE ..."
         if self.is_flag:
@@ -58,7 +58,7 @@ class Parameter(NamedTuple):
 
     @property
     def meaning(self) -> str:
-        """Its type, and whether it may be left out."""
+        """Its type, and its default if it has one."""
         if self.kind in {_REST, _SEVERAL}:
             return f"{self.type}, any number"
 
@@ -66,14 +66,18 @@ class Parameter(NamedTuple):
 
 
 def parameters_of(flow: Flow[..., Any]) -> dict[str, Parameter]:
-    """Give the parameters of a flow by name, in their order."""
+    """Return the parameters of a flow by name, in their order."""
     hints = _hints(flow)
 
     return {
         name: Parameter(
-            name, one.kind, _type_of(one.annotation), one.default, _is_flag(hints.get(name))
+            name,
+            parameter.kind,
+            _type_of(parameter.annotation),
+            parameter.default,
+            _is_flag(hints.get(name)),
         )
-        for name, one in flow.parameters.signature.parameters.items()
+        for name, parameter in flow.parameters.signature.parameters.items()
     }
 
 
@@ -100,14 +104,14 @@ def _is_flag(hint: Any) -> bool:
 
 
 class Refused(click.ClickException):
-    """The arguments do not fit; tells the parameters that there are."""
+    """The arguments are not accepted; the message lists the parameters of the flow."""
 
     exit_code = 2
 
     def __init__(self, message: str, flow: Flow[..., Any]) -> None:
-        every = parameters_of(flow).values()
-        width = max((len(one.usage) for one in every), default=0)
-        lines = [f"  {one.usage:<{width}}  {one.meaning}" for one in every]
+        parameters = parameters_of(flow).values()
+        width = max((len(parameter.usage) for parameter in parameters), default=0)
+        lines = [f"  {parameter.usage:<{width}}  {parameter.meaning}" for parameter in parameters]
         known = "\n".join([f"Parameters of {flow.name}:", *lines]) if lines else ""
         super().__init__(f"{message}\n{known or f'{flow.name} takes no parameters.'}")
 
@@ -118,15 +122,16 @@ def call_arguments(
     """Turn what follows the target on the command line into the arguments of a call.
 
     Raises:
-        click.ClickException: a parameter is unknown, missing, or has a value that does not fit.
+        click.ClickException: a parameter is unknown or missing, or its value is invalid.
     """
     known = parameters_of(flow)
     given = _Reader(flow, known).read(tokens)
-    missing = [one for one in known.values() if one.required and one.name not in given]
+    required = [parameter for parameter in known.values() if parameter.required]
+    missing = [parameter for parameter in required if parameter.name not in given]
     if missing:
-        named = ", ".join(f"{one.option} ({one.type})" for one in missing)
-        raise Refused(f"Missing parameter{'s' * (len(missing) > 1)}: {named}.", flow)
-    values = {name: one.default for name, one in known.items() if one.has_default}
+        options = ", ".join(f"{parameter.option} ({parameter.type})" for parameter in missing)
+        raise Refused(f"Missing parameter{'s' * (len(missing) > 1)}: {options}.", flow)
+    values = {name: parameter.default for name, parameter in known.items() if parameter.has_default}
     values |= {name: _converted(flow, known[name], texts) for name, texts in given.items()}
 
     return flow.parameters.call_with(values)
@@ -137,49 +142,54 @@ class _Reader:
 
     def __init__(self, flow: Flow[..., Any], known: Mapping[str, Parameter]) -> None:
         self._flow = flow
-        self._named = {one.option: one for one in known.values() if one.kind is not _REST}
-        self._denied = {f"--no-{o[2:]}": one for o, one in self._named.items() if one.is_flag}
-        self._rest = next((one for one in known.values() if one.kind is _REST), None)
+        parameters = known.values()
+        self._options = {each.option: each for each in parameters if each.kind is not _REST}
+        self._negations = {
+            f"--no-{option[2:]}": parameter
+            for option, parameter in self._options.items()
+            if parameter.is_flag
+        }
+        self._rest = next((each for each in parameters if each.kind is _REST), None)
 
     def read(self, tokens: Sequence[str]) -> dict[str, Any]:
-        """Give the texts for every parameter that was named."""
-        found: dict[str, Any] = {}
+        """Return the texts given for each parameter."""
+        texts: dict[str, Any] = {}
         following = iter(tokens)
         for token in following:
             if not token.startswith("--"):
                 advice = "parameters are given by name: --name value"
                 raise Refused(f"Unexpected argument {token!r}; {advice}.", self._flow)
-            self._take(token, following, found)
+            self._take(token, following, texts)
 
-        return found
+        return texts
 
-    def _take(self, token: str, following: Iterator[str], found: dict[str, Any]) -> None:
+    def _take(self, token: str, following: Iterator[str], texts: dict[str, Any]) -> None:
         written, equals, value = token.partition("=")
         option = written.replace("_", "-")
-        one = self._named.get(option)
-        if one is None:
-            if option in self._denied and not equals:
-                found[self._denied[option].name] = ["false"]
+        parameter = self._options.get(option)
+        if parameter is None:
+            if option in self._negations and not equals:
+                texts[self._negations[option].name] = ["false"]
                 return
-            self._take_rest(written, value if equals else None, following, found)
+            self._take_rest(written, value if equals else None, following, texts)
             return
-        if not equals and not one.is_flag:
+        if not equals and not parameter.is_flag:
             value = self._next(option, following)
         elif not equals:
             value = "true"
-        former = [] if one.is_flag else found.setdefault(one.name, [])
-        found[one.name] = [*former, value]
+        former = [] if parameter.is_flag else texts.setdefault(parameter.name, [])
+        texts[parameter.name] = [*former, value]
 
     def _take_rest(
-        self, option: str, value: str | None, following: Iterator[str], found: dict[str, Any]
+        self, option: str, value: str | None, following: Iterator[str], texts: dict[str, Any]
     ) -> None:
         if self._rest is None:
-            near = difflib.get_close_matches(option, [*self._named, *self._denied], n=1)
+            near = difflib.get_close_matches(option, [*self._options, *self._negations], n=1)
             meant = f" Did you mean {near[0]}?" if near else ""
             raise Refused(f"{self._flow.name} has no parameter {option}.{meant}", self._flow)
         name = option[2:].replace("-", "_")
         value = self._next(option, following) if value is None else value
-        found.setdefault(self._rest.name, {})[name] = value
+        texts.setdefault(self._rest.name, {})[name] = value
 
     def _next(self, option: str, following: Iterator[str]) -> str:
         value = next(following, None)
@@ -190,35 +200,35 @@ class _Reader:
         return value
 
 
-def _converted(flow: Flow[..., Any], one: Parameter, given: Any) -> Any:
-    """Give the first reading of the texts that fits the parameter's type.
+def _converted(flow: Flow[..., Any], parameter: Parameter, given: Any) -> Any:
+    """Return the first reading of the texts that is valid for the parameter's type.
 
-    The conversion itself is left to the flow, as for any call, unless it does not validate.
+    The flow converts the reading itself, as for any call, unless it does not validate parameters.
     """
     problems: list[str] = []
-    for reading in [given] if one.kind is _REST else _readings(one, given):
+    for reading in [given] if parameter.kind is _REST else _readings(parameter, given):
         try:
-            checked = flow.parameters.validate({one.name: reading})[one.name]
+            checked = flow.parameters.validate({parameter.name: reading})[parameter.name]
         except ParameterTypeError as error:
-            # Whoever wrote JSON wants to know what is wrong within it.
-            place = 0 if isinstance(reading, dict) else len(problems)
-            problems.insert(place, error.problems[one.name])
+            # If JSON was given, the error within it is the one to show.
+            index = 0 if isinstance(reading, dict) else len(problems)
+            problems.insert(index, error.problems[parameter.name])
         else:
             return reading if flow.validate_parameters else checked
 
-    raise Refused(f"{one.option} ({one.type}): {problems[0]}.", flow)
+    raise Refused(f"{parameter.option} ({parameter.type}): {problems[0]}.", flow)
 
 
-def _readings(one: Parameter, texts: list[str]) -> Iterator[Any]:
-    """Give what the texts may mean: themselves, JSON, or the items of a list."""
+def _readings(parameter: Parameter, texts: list[str]) -> Iterator[Any]:
+    """Yield the possible meanings of the texts: themselves, JSON, or the items of a list."""
     items = [_from_json(text) for text in texts]
-    if len(texts) == 1 and one.kind is not _SEVERAL:
+    if len(texts) == 1 and parameter.kind is not _SEVERAL:
         yield texts[0]
         if items[0] is not _WRONG_JSON:
             yield items[0]
-    yield tuple(texts) if one.kind is _SEVERAL else texts
+    yield tuple(texts) if parameter.kind is _SEVERAL else texts
     if _WRONG_JSON not in items:
-        yield tuple(items) if one.kind is _SEVERAL else items
+        yield tuple(items) if parameter.kind is _SEVERAL else items
 
 
 def _from_json(text: str) -> Any:
@@ -229,17 +239,17 @@ def _from_json(text: str) -> Any:
 
 
 def help_text(flow: Flow[..., Any], target: str) -> str:
-    """Explain a flow and its parameters."""
-    every = list(parameters_of(flow).values())
-    usages = [one.usage if one.required else f"[{one.usage}]" for one in every]
+    """Return the help of a flow: its usage, description and parameters."""
+    parameters = list(parameters_of(flow).values())
+    usages = [each.usage if each.required else f"[{each.usage}]" for each in parameters]
     formatter = click.HelpFormatter()
     formatter.write_usage("eventflow run", " ".join([target, *usages]))
     if flow.description:
         formatter.write_paragraph()
         with formatter.indentation():
             formatter.write_text(flow.description)
-    if every:
+    if parameters:
         with formatter.section("Parameters"):
-            formatter.write_dl([(one.usage, one.meaning) for one in every])
+            formatter.write_dl([(each.usage, each.meaning) for each in parameters])
 
     return formatter.getvalue().rstrip()

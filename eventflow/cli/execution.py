@@ -1,4 +1,4 @@
-"""Calling a flow from outside, however it is written, and the exit code that it ends with."""
+"""Calling a flow of any kind, sync or async, and the exit code for its end."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ TERMINATED: Final = 143
 def execute(
     flow: Flow[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]
 ) -> BaseException | None:
-    """Run a flow to its end; gives what ended it, if it was not its own return.
+    """Run a flow to its end; returns the exception that it raised, if any.
 
-    The run itself is known to whoever listens on the bus.
+    The run itself is not returned: a listener on the bus has it.
     """
     try:
         _call(flow, args, kwargs)
-    except BaseException as error:  # noqa: BLE001 - the exit code tells what it was
+    except BaseException as error:  # noqa: BLE001 - the exit code depends on it
         return error
 
     return None
@@ -54,7 +54,7 @@ async def _exhaust(items: AsyncIterator[Any]) -> None:
 
 
 def exit_code(state: AnyState, ended_by: BaseException | None) -> int:
-    """Give the exit code for how a run ended."""
+    """Return the exit code for how a run ended."""
     if isinstance(ended_by, KeyboardInterrupt):
         return INTERRUPTED
     if isinstance(ended_by, TerminationSignal):

@@ -1,4 +1,4 @@
-"""Runs of the past, brought back from the journal so that a hook can be given them."""
+"""Past runs, restored from the journal so that a hook can be called with them."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ from eventflow.runs.lazy_states import BuiltState
 from eventflow.runs.run import FlowRun, Run, TaskRun, Transition
 from eventflow.states import AnyState, StateType
 
-__all__ = ["Past"]
+__all__ = ["History"]
 
-REMEMBERED: Final = 4_096
-"""How many runs are kept as they stood at their last event."""
+CACHED: Final = 4_096
+"""How many runs are cached as they were at their last event."""
 
 
-class Past:
-    """Brings back the runs of a journal, with their flows and tasks where these can be imported."""
+class History:
+    """Restores the runs of a journal, with their flows and tasks where these can be imported."""
 
     def __init__(self, archive: Archive) -> None:
         self._archive = archive
@@ -36,7 +36,7 @@ class Past:
         self._definitions: dict[tuple[str, str], Any] = {}
 
     def transition(self, event: RunTransition) -> Transition:
-        """Make of a past event the fact that it was, about a run as it stood then."""
+        """Restore the transition of a past event, with the run as it was then."""
         run = self._run(event)
         before = None if event.from_state is None else BuiltState(event.from_state)
         run.transitions = event.sequence
@@ -47,40 +47,40 @@ class Past:
         row = self._row(event.run_id)
         if event.to_state.is_final or (row.ended is not None and row.state_id == event.id):
             run.ended_at = event.occurred
-            run._seconds = row.seconds  # noqa: SLF001 - nobody else may say how long it took
-        fact = Transition(run, before, entered)
+            run._seconds = row.seconds  # noqa: SLF001 - only the engine sets it otherwise
+        restored = Transition(run, before, entered)
         run.transitions += 1
 
-        return fact
+        return restored
 
     def context(self, run: Run) -> RunContext:
-        """Give what is in force where the run's hooks are called."""
+        """Return the context that the run's hooks are called in."""
         return RunContext(run, run if isinstance(run, FlowRun) else self._flow_run(run), None)
 
     def _row(self, run_id: UUID) -> RunRow:
         row = self._archive.row(run_id)
-        assert row is not None  # noqa: S101 - there is no event of a run that is not known
+        assert row is not None  # noqa: S101 - a journal has no event without its run
 
         return row
 
     def _run(self, event: RunTransition) -> Run:
-        known = self._runs.get(event.run_id)
-        if known is None:
+        run = self._runs.get(event.run_id)
+        if run is None:
             row = self._row(event.run_id)
-            known = self._runs[event.run_id] = self._brought_back(row, event.to_state)
-            if len(self._runs) > REMEMBERED:
+            run = self._runs[event.run_id] = self._restored(row, event.to_state)
+            if len(self._runs) > CACHED:
                 self._runs.popitem(last=False)
 
-        return known
+        return run
 
     def _flow_run(self, run: Run) -> FlowRun | None:
         row = None if run.flow_run_id is None else self._archive.row(run.flow_run_id)
-        found = None if row is None else self._brought_back(row, state_of(row))
+        parent = None if row is None else self._restored(row, state_of(row))
 
-        return found if isinstance(found, FlowRun) else None
+        return parent if isinstance(parent, FlowRun) else None
 
-    def _brought_back(self, row: RunRow, state: AnyState) -> Run:
-        above = None if row.parent_run_id is None else self._archive.row(row.parent_run_id)
+    def _restored(self, row: RunRow, state: AnyState) -> Run:
+        parent = None if row.parent_run_id is None else self._archive.row(row.parent_run_id)
         facts: dict[str, object] = {
             "number": row.id.int,
             "name": row.name,
@@ -95,13 +95,13 @@ class Past:
             return self._closed(
                 TaskRun.restored(self._definition(row), row.definition, state, facts)
             )
-        facts["parent_flow_run_id"] = None if above is None else above.flow_run_id
+        facts["parent_flow_run_id"] = None if parent is None else parent.flow_run_id
 
         return self._closed(FlowRun.restored(self._definition(row), row.definition, state, facts))
 
     @staticmethod
     def _closed(run: Run) -> Run:
-        # Whatever a hook tries: what has happened cannot be cancelled.
+        # A hook cannot cancel a run that has ended.
         run.cancel_scope.closed = True
 
         return run
@@ -111,8 +111,8 @@ class Past:
     def _definition(self, row: RunRow) -> Any:
         key = row.reference, row.definition
         if key not in self._definitions:
-            found = _found(row)
-            self._definitions[key] = stand_in(row) if found is None else found
+            definition = _imported(row)
+            self._definitions[key] = stand_in(row) if definition is None else definition
 
         return self._definitions[key]
 
@@ -126,20 +126,20 @@ def _parameters(text: str | None) -> Mapping[str, Any]:
     return values if isinstance(values, dict) else {}
 
 
-def _found(row: RunRow) -> Definition[Any, Any] | None:
-    """Give the flow or task that a run was of, if it can be had without running a program."""
+def _imported(row: RunRow) -> Definition[Any, Any] | None:
+    """Return the flow or task of a run, if it can be imported without running a script."""
     at = parse_reference(row.reference)
-    module = _loaded(at)
-    found = None if module is None or not at.is_exact else resolve(module, at.path)
-    fits = isinstance(found, Definition) and found.run_type == row.run_type
+    module = _module(at)
+    value = None if module is None or not at.is_exact else resolve(module, at.path)
+    matches = isinstance(value, Definition) and value.run_type == row.run_type
 
-    return found if fits else None
+    return value if matches else None
 
 
-def _loaded(at: ParsedReference) -> Any:
+def _module(at: ParsedReference) -> Any:
     if at.file is not None:
-        every = list(sys.modules.values())
-        return next((one for one in every if getattr(one, "__file__", None) == at.file), None)
+        modules = list(sys.modules.values())
+        return next((each for each in modules if getattr(each, "__file__", None) == at.file), None)
     if at.module == MAIN:
         return None
     if at.module not in sys.modules:

@@ -1,4 +1,4 @@
-"""Finding the journal and a run in it, and what to say where there is none."""
+"""Looking up the journal, and the run or delivery that a command names."""
 
 from __future__ import annotations
 
@@ -21,91 +21,91 @@ from eventflow.settings import EVENTFLOW_JOURNAL_URL
 __all__ = [
     "NotFoundError",
     "dead_owners",
-    "delivery_named",
-    "no_journal",
-    "reading",
-    "run_named",
-    "short",
-    "the_archive",
+    "find_delivery",
+    "find_run",
+    "no_journal_message",
+    "optional_archive",
+    "required_archive",
+    "short_id",
 ]
 
 SHORT: Final = 8
-"""How many of an id's last digits are shown: its first ones are those of its time."""
+"""How many of the last digits of an id are shown: its first ones only encode the time."""
 
 FEWEST: Final = 4
-"""With how few digits an id may be named."""
+"""The smallest number of digits that an id may be given by."""
 
-SHOWN: Final = 5
-"""How many are listed where several could be meant."""
+LISTED: Final = 5
+"""How many matches are listed where there are several."""
 
 WHOLE: Final = 32
 _DIGITS: Final = re.compile(r"[0-9a-f]+")
 
 
 class NotFoundError(click.ClickException):
-    """What was named is not there, or could be one of several."""
+    """No run, delivery or journal matches, or several do."""
 
     exit_code = 2
 
 
-def short(key: UUID) -> str:
-    """Shorten an id to what is shown, and may be given back."""
+def short_id(key: UUID) -> str:
+    """Return the part of an id that is shown, and by which it can be given."""
     return key.hex[-SHORT:]
 
 
-def no_journal() -> str:
-    """Say that nothing was recorded yet, and where that would be."""
+def no_journal_message() -> str:
+    """Return the message for a journal that does not exist yet."""
     return f"Nothing has been recorded yet: there is no journal at {journal_file()}."
 
 
 @contextmanager
-def reading() -> Iterator[Archive | None]:
-    """Open the journal in force for a block; None if there is none, which is said on stderr."""
+def optional_archive() -> Iterator[Archive | None]:
+    """Open the journal in force for a block; yields None if there is none, with a message."""
     with opened_journal() as journal:
         if journal is None:
-            click.echo(no_journal(), err=True)
+            click.echo(no_journal_message(), err=True)
         yield None if journal is None else Archive(journal)
 
 
 @contextmanager
-def the_archive() -> Iterator[Archive]:
-    """Open the journal in force, to find in it what the user has named.
+def required_archive() -> Iterator[Archive]:
+    """Open the journal in force for a block.
 
     Raises:
-        NotFoundError: there is none.
+        NotFoundError: there is no journal.
     """
     with opened_journal() as journal:
         if journal is None:
-            raise NotFoundError(no_journal())
+            raise NotFoundError(no_journal_message())
         yield Archive(journal)
 
 
 def dead_owners(journal: Journal) -> set[str]:
-    """Give the processes that are gone and have not been recovered yet."""
+    """Return the ids of the owners that are dead and have not been recovered yet."""
     folder = owners_folder(EVENTFLOW_JOURNAL_URL.value())
-    here = [] if folder is None or not folder.is_dir() else dead(folder)
+    local = [] if folder is None or not folder.is_dir() else dead(folder)
 
-    return {one.id for one in here} | {one.id for one in journal.owners(lapsed=True)}
+    return {owner.id for owner in local} | {owner.id for owner in journal.owners(lapsed=True)}
 
 
-def run_named(archive: Archive, text: str) -> RunRecord:
-    """Give the run that is meant by an id, the beginning or end of one, or a name.
+def find_run(archive: Archive, text: str) -> RunRecord:
+    """Return the run with this name or id, or with an id that begins or ends like this.
 
     Raises:
-        NotFoundError: no run is, or several could be.
+        NotFoundError: no run matches, or several do.
     """
     digits = _digits(text)
-    # A few digits may be a word; what was shown as an id is none.
-    found = [] if digits and len(digits) >= SHORT else _by_name(archive, text)
-    if not found and digits:
-        found = _by_id(archive, digits)
-    found = found or _by_name(archive, text)
-    if not found:
+    # A few digits may be a name such as `cafe`; as many as are shown of an id are no name.
+    matches = [] if digits and len(digits) >= SHORT else _by_name(archive, text)
+    if not matches and digits:
+        matches = _by_id(archive, digits)
+    matches = matches or _by_name(archive, text)
+    if not matches:
         raise NotFoundError(f"The journal knows no run {text!r}; see: eventflow runs ls")
-    if len(found) > 1:
-        raise NotFoundError(_several(text, found))
+    if len(matches) > 1:
+        raise NotFoundError(_several(text, matches))
 
-    return found[0]
+    return matches[0]
 
 
 def _digits(text: str) -> str | None:
@@ -116,48 +116,48 @@ def _digits(text: str) -> str | None:
 
 def _by_id(archive: Archive, digits: str) -> list[RunRecord]:
     if len(digits) == WHOLE:
-        one = archive.run(UUID(digits))
-        return [] if one is None else [one]
+        run = archive.run(UUID(digits))
+        return [] if run is None else [run]
 
-    return archive.runs(RunQuery(id_part=digits, limit=SHOWN + 1))
+    return archive.runs(RunQuery(id_part=digits, limit=LISTED + 1))
 
 
 def _by_name(archive: Archive, text: str) -> list[RunRecord]:
-    found = archive.runs(RunQuery(name=text, limit=SHOWN + 1))
+    matches = archive.runs(RunQuery(name=text, limit=LISTED + 1))
     definition, slash, name = text.partition("/")
-    if not found and slash:
-        every = archive.runs(RunQuery(name=name, limit=1000))
-        found = [one for one in every if one.definition_name == definition][: SHOWN + 1]
+    if not matches and slash:
+        namesakes = archive.runs(RunQuery(name=name, limit=1000))
+        matches = [run for run in namesakes if run.definition_name == definition][: LISTED + 1]
 
-    return found
+    return matches
 
 
-def _several(text: str, found: Sequence[RunRecord]) -> str:
+def _several(text: str, matches: Sequence[RunRecord]) -> str:
     lines = [
-        f"  {one.id}  {one.definition_name}/{one.name}  {one.state_name}, {ago(one.created)}"
-        for one in found[:SHOWN]
+        f"  {run.id}  {run.definition_name}/{run.name}  {run.state_name}, {ago(run.created)}"
+        for run in matches[:LISTED]
     ]
-    lines += ["  …"] if len(found) > SHOWN else []
+    lines += ["  …"] if len(matches) > LISTED else []
 
     return "\n".join([f"{text!r} could be any of these; give more of the id:", *lines])
 
 
-def delivery_named(archive: Archive, text: str) -> DeliveryRecord:
-    """Give the delivery that is meant by an id, or the beginning or end of one.
+def find_delivery(archive: Archive, text: str) -> DeliveryRecord:
+    """Return the delivery with this id, or with an id that begins or ends like this.
 
     Raises:
-        NotFoundError: none is, or several could be.
+        NotFoundError: no delivery matches, or several do.
     """
     digits = _digits(text)
-    found: list[DeliveryRecord] = []
+    matches: list[DeliveryRecord] = []
     if digits is not None:
         whole = len(digits) == WHOLE
         query = DeliveryQuery(id=UUID(digits)) if whole else DeliveryQuery(id_part=digits, limit=6)
-        found = archive.deliveries(query)
-    if not found:
+        matches = archive.deliveries(query)
+    if not matches:
         raise NotFoundError(f"The journal knows no delivery {text!r}; see: eventflow deliveries ls")
-    if len(found) > 1:
-        lines = [f"  {one.id}  {one.hook}  {one.status}" for one in found[:SHOWN]]
+    if len(matches) > 1:
+        lines = [f"  {match.id}  {match.hook}  {match.status}" for match in matches[:LISTED]]
         raise NotFoundError("\n".join([f"{text!r} could be any of these:", *lines]))
 
-    return found[0]
+    return matches[0]

@@ -1,4 +1,4 @@
-"""Finding what a user names on the command line: a file, a module, and a flow in it."""
+"""Loading what a command names: a file or a module, and a flow in it."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ __all__ = ["Target", "TargetError", "find_flow", "load", "split"]
 
 
 class TargetError(click.ClickException):
-    """What was named is not there, does not load, or is not what was wanted."""
+    """The target does not exist, does not import, or is not a flow."""
 
     exit_code = 2
 
 
 class Target(NamedTuple):
-    """What was named: a file or a module, and perhaps something in it."""
+    """A file or a module, and optionally a name in it."""
 
     text: str
     source: str
@@ -48,7 +48,7 @@ class Target(NamedTuple):
 
 
 def split(text: str) -> Target:
-    """Part `FILE.py:flow`, `module:flow`, `FILE.py` or `module`."""
+    """Split `FILE.py:flow`, `module:flow`, `FILE.py` or `module`."""
     source, colon, attribute = text.rpartition(":")
     if not colon or text.endswith(".py"):
         return Target(text, text, None)
@@ -57,7 +57,7 @@ def split(text: str) -> Target:
 
 
 def load(target: Target) -> ModuleType:
-    """Import what was named, in a process that looks as if Python itself ran it.
+    """Import the file or module, with `sys.path` as if Python itself ran it.
 
     Raises:
         TargetError: there is no such file or module, or it does not import.
@@ -87,7 +87,7 @@ def _load_file(source: str) -> ModuleType:
 
 
 def _free_name(path: Path) -> str:
-    """Give the name to import a file under: its stem, if that takes no other module's place."""
+    """Return the module name for a file: its stem, unless another module has that name."""
     present = sys.modules.get(path.stem)
     if present is None or getattr(present, "__file__", None) == str(path):
         return path.stem
@@ -96,7 +96,7 @@ def _free_name(path: Path) -> str:
 
 
 def _siblings(path: Path) -> list[str]:
-    return [one.name for one in path.parent.glob("*.py")] if path.parent.is_dir() else []
+    return [sibling.name for sibling in path.parent.glob("*.py")] if path.parent.is_dir() else []
 
 
 def _load_module(source: str) -> ModuleType:
@@ -118,31 +118,31 @@ def _does_not_import(source: str, error: BaseException) -> TargetError:
 
 
 def find_flow(module: ModuleType, target: Target) -> Flow[..., Any]:
-    """Give the flow that was named, or the only one there is.
+    """Return the flow that the target names, or the only one in the module.
 
     Raises:
-        TargetError: there is no such flow, it is not a flow, or several could be meant.
+        TargetError: there is no such flow, it is not a flow, or none is named among several.
     """
     flows = _flows_of(module)
     if target.attribute is None:
         return _only(flows, target)
-    found = _named(module, flows, target.attribute)
-    if isinstance(found, Flow):
-        return found
-    if found is None:
+    value = _named(module, flows, target.attribute)
+    if isinstance(value, Flow):
+        return value
+    if value is None:
         what = f"{target.source} has no flow {target.attribute!r}."
         raise TargetError(what + _meant(target.attribute, list(flows)) + _listed(flows))
-    kind = "a task" if isinstance(found, Definition) else f"of type {type(found).__name__}"
+    kind = "a task" if isinstance(value, Definition) else f"of type {type(value).__name__}"
     raise TargetError(f"{target.text} is {kind}, not a flow.{_listed(flows)}")
 
 
 def _flows_of(module: ModuleType) -> dict[str, Flow[..., Any]]:
-    """Give the flows that a module defines, else those that it has from elsewhere."""
+    """Return the flows that a module defines, or else those that it imports."""
     every: dict[int, tuple[str, Flow[..., Any]]] = {}
     for name, value in vars(module).items():
         if isinstance(value, Flow):
             every.setdefault(id(value), (name, value))
-    own = {name: one for name, one in every.values() if one.__module__ == module.__name__}
+    own = {name: flow for name, flow in every.values() if flow.__module__ == module.__name__}
 
     return own or dict(every.values())
 
@@ -164,7 +164,7 @@ def _named(module: ModuleType, flows: Mapping[str, Flow[..., Any]], name: str) -
     try:
         return reduce(getattr, name.split("."), module)
     except AttributeError:
-        return next((one for one in flows.values() if one.name == name), None)
+        return next((flow for flow in flows.values() if flow.name == name), None)
 
 
 def _meant(name: str, known: Sequence[str]) -> str:

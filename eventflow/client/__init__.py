@@ -1,4 +1,4 @@
-"""The client: reading and steering, from async code, what eventflow has saved and journalled."""
+"""The client: reads the journal and the blocks, and cancels runs, from async code."""
 
 from __future__ import annotations
 

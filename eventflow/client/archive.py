@@ -1,4 +1,4 @@
-"""What a journal knows, in typed records and events instead of rows."""
+"""Reading a journal as typed records and events instead of rows."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ __all__ = ["Archive", "RunTransition"]
 
 RunTransition = FlowRunTransition | TaskRunTransition
 
-REMEMBERED: Final = 4_096
-"""Of how many runs it is remembered who they are and what they entered last."""
+CACHED: Final = 4_096
+"""How many runs are cached, with the last states read of them."""
 
 
 class Archive:
-    """Reads one journal. Not for several threads at the same time."""
+    """Reads one journal; not thread-safe."""
 
     def __init__(self, journal: Journal) -> None:
         self.journal = journal
@@ -34,36 +34,36 @@ class Archive:
     # -- runs -------------------------------------------------------------------------------
 
     def run(self, run_id: UUID) -> RunRecord | None:
-        """Give one run."""
+        """Return one run."""
         row = self.journal.run(run_id)
 
         return None if row is None else _record(row)
 
     def runs(self, query: RunQuery) -> list[RunRecord]:
-        """Give the runs that are asked for, newest first."""
+        """Return the runs that the query selects, newest first."""
         return [_record(row) for row in self.journal.runs(query)]
 
     def row(self, run_id: UUID) -> RunRow | None:
-        """Give what does not change of a run: who it is, not how it stands."""
-        known = self._runs.get(run_id)
-        if known is None:
-            known = self.journal.run(run_id)
-            if known is not None:
-                _remember(self._runs, run_id, known)
+        """Return the row of a run; it is cached, so only what never changes of it is current."""
+        row = self._runs.get(run_id)
+        if row is None:
+            row = self.journal.run(run_id)
+            if row is not None:
+                _cache(self._runs, run_id, row)
 
-        return known
+        return row
 
-    def within(self, run_id: UUID, above: UUID) -> bool:
-        """Say whether a run is another one, or hangs from it."""
-        place: UUID | None = run_id
-        while place is not None and place != above:
-            row = self.row(place)
-            place = None if row is None else row.parent_run_id
+    def within(self, run_id: UUID, ancestor: UUID) -> bool:
+        """Return whether a run is the ancestor itself, or one of its descendants."""
+        current: UUID | None = run_id
+        while current is not None and current != ancestor:
+            row = self.row(current)
+            current = None if row is None else row.parent_run_id
 
-        return place is not None
+        return current is not None
 
     def below(self, run_id: UUID) -> Iterator[UUID]:
-        """Give the ids of all that hangs from a run, and its own first."""
+        """Yield the id of a run, and then those of its descendants."""
         pending = [run_id]
         while pending:
             parent = pending.pop()
@@ -75,28 +75,28 @@ class Archive:
     # -- events -----------------------------------------------------------------------------
 
     def events(self, run_id: UUID) -> list[RunTransition]:
-        """Give the events of a run, in order."""
+        """Return the events of a run, in order."""
         return self.restored(self.journal.events(run_id))
 
     def events_after(self, cursor: Cursor, limit: int) -> tuple[list[RunTransition], Cursor]:
-        """Give events of all runs and the cursor to go on from."""
-        rows, onward = self.journal.events_after(cursor, limit)
+        """Return events of all runs, and the cursor after them."""
+        rows, after = self.journal.events_after(cursor, limit)
 
-        return self.restored(rows), onward
+        return self.restored(rows), after
 
     def restored(self, rows: Iterable[EventRow]) -> list[RunTransition]:
-        """Make of rows the events that were published; those of an unknown run are left out."""
-        made = (self._event(row) for row in rows)
+        """Restore the published events from rows; those of an unknown run are omitted."""
+        events = (self._event(row) for row in rows)
 
-        return [event for event in made if event is not None]
+        return [event for event in events if event is not None]
 
     def _event(self, row: EventRow) -> RunTransition | None:
         run = self.row(row.run_id)
         if run is None:
             return None
         entered = state_of(row)
-        left = self._state_before(row)
-        _remember(self._states, row.run_id, {row.sequence: entered})
+        previous = self._state_before(row)
+        _cache(self._states, row.run_id, {row.sequence: entered})
         kind = TaskRunTransition if run.run_type == "task" else FlowRunTransition
 
         return kind(
@@ -109,7 +109,7 @@ class Archive:
             flow_run_id=run.flow_run_id,
             parent_run_id=run.parent_run_id,
             root_flow_run_id=run.root_flow_run_id,
-            from_state=left,
+            from_state=previous,
             to_state=entered,
             tags=frozenset(run.tags),
             run_count=row.run_count,
@@ -117,19 +117,22 @@ class Archive:
         )
 
     def _state_before(self, row: EventRow) -> AnyState | None:
-        wanted = row.sequence - 1
-        if wanted < 0:
+        sequence = row.sequence - 1
+        if sequence < 0:
             return None
-        known = self._states.get(row.run_id, {})
-        if wanted not in known:
-            known = {one.sequence: state_of(one) for one in self.journal.events(row.run_id)}
+        states = self._states.get(row.run_id, {})
+        if sequence not in states:
+            states = self._read_states(row.run_id)
 
-        return known.get(wanted)
+        return states.get(sequence)
+
+    def _read_states(self, run_id: UUID) -> dict[int, AnyState]:
+        return {event.sequence: state_of(event) for event in self.journal.events(run_id)}
 
     # -- deliveries -------------------------------------------------------------------------
 
     def deliveries(self, query: DeliveryQuery) -> list[DeliveryRecord]:
-        """Give the deliveries that are asked for, with the runs and states that they are for."""
+        """Return the deliveries that the query selects, with their runs and states."""
         return [self._delivery(row) for row in self.journal.deliveries(query)]
 
     def _delivery(self, row: DeliveryRow) -> DeliveryRecord:
@@ -156,21 +159,19 @@ class Archive:
         )
 
     def _state(self, row: DeliveryRow) -> AnyState | None:
-        known = self._states.get(row.run_id, {})
-        found = next((one for one in known.values() if one.id == row.event_id), None)
-        if found is None:
-            known = {one.sequence: state_of(one) for one in self.journal.events(row.run_id)}
-            _remember(self._states, row.run_id, known)
-            found = next((one for one in known.values() if one.id == row.event_id), None)
+        states = self._states.get(row.run_id, {})
+        if all(state.id != row.event_id for state in states.values()):
+            states = self._read_states(row.run_id)
+            _cache(self._states, row.run_id, states)
 
-        return found
+        return next((state for state in states.values() if state.id == row.event_id), None)
 
 
-def _remember(memory: OrderedDict[UUID, Any], run_id: UUID, value: Any) -> None:
-    memory[run_id] = value
-    memory.move_to_end(run_id)
-    if len(memory) > REMEMBERED:
-        memory.popitem(last=False)
+def _cache(cache: OrderedDict[UUID, Any], run_id: UUID, value: Any) -> None:
+    cache[run_id] = value
+    cache.move_to_end(run_id)
+    if len(cache) > CACHED:
+        cache.popitem(last=False)
 
 
 def _record(row: RunRow) -> RunRecord:

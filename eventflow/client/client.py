@@ -1,4 +1,4 @@
-"""The client: reading and steering, from async code, what eventflow has saved and journalled."""
+"""`Client`: queries of blocks, runs, events and deliveries, and requests for cancellation."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ __all__ = ["BlockDocument", "Client", "get_client", "selected_states"]
 T = TypeVar("T")
 
 LIMIT: Final = 200
-"""How many are read where nobody says how many."""
+"""How many records are read by default."""
 
 CHUNK: Final = 1_000
 """How many events are read from the journal at a time."""
@@ -36,7 +36,7 @@ CHUNK: Final = 1_000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BlockDocument:
-    """A saved block as it may be shown: every secret in `data` is masked; times are in UTC."""
+    """A saved block for display: every secret in `data` is masked; times are in UTC."""
 
     id: UUID
     name: str
@@ -49,16 +49,16 @@ class BlockDocument:
 class Client:
     """Reads blocks, runs, events and deliveries, and asks for cancellations.
 
-    Made by `get_client`. What this process has not written to the journal yet is written before
-    it is read. Where there is no journal yet there are no runs; none is made for the asking.
+    Made by `get_client`. Lines of this process that are not in the journal yet are flushed before
+    it is read. Where there is no journal yet there are no runs; reading makes none.
 
-    Whatever asks the journal raises `JournalError` where it cannot be reached.
+    Every method that reads the journal raises `JournalError` if it cannot be reached.
     """
 
     # -- blocks -----------------------------------------------------------------------------
 
     async def read_block_document_by_name(self, name: str, block_type_slug: str) -> BlockDocument:
-        """Give the block of that name and type.
+        """Return the block of that name and type.
 
         Raises:
             BlockNotFoundError: there is none.
@@ -67,7 +67,7 @@ class Client:
         return _document(await to_thread.run_sync(lambda: open_store().get(block_type_slug, name)))
 
     async def read_block_documents(self, block_type_slug: str | None = None) -> list[BlockDocument]:
-        """Give all blocks, or all of one type, ordered by type and name.
+        """Return all blocks, or all of one type, ordered by type and name.
 
         Raises:
             StoreError: the store cannot be read.
@@ -87,22 +87,22 @@ class Client:
     # -- runs -------------------------------------------------------------------------------
 
     async def read_flow_run(self, flow_run_id: UUID | str) -> FlowRunRecord | None:
-        """Give a flow run as it stands now; None if the journal knows none of that id.
+        """Return a flow run as it stands now; None if the journal knows none of that id.
 
         Raises:
             ValueError: the id is no UUID.
         """
-        found = await self._run(flow_run_id)
-        return found if isinstance(found, FlowRunRecord) else None
+        record = await self._run(flow_run_id)
+        return record if isinstance(record, FlowRunRecord) else None
 
     async def read_task_run(self, task_run_id: UUID | str) -> TaskRunRecord | None:
-        """Give a task run as it stands now; None if the journal knows none of that id.
+        """Return a task run as it stands now; None if the journal knows none of that id.
 
         Raises:
             ValueError: the id is no UUID.
         """
-        found = await self._run(task_run_id)
-        return found if isinstance(found, TaskRunRecord) else None
+        record = await self._run(task_run_id)
+        return record if isinstance(record, TaskRunRecord) else None
 
     async def read_flow_runs(
         self,
@@ -115,7 +115,7 @@ class Client:
         since: datetime | None = None,
         limit: int = LIMIT,
     ) -> list[FlowRunRecord]:
-        """Give flow runs, newest first, at most `limit`.
+        """Return flow runs, newest first, at most `limit`.
 
         `name` is that of the run, `flow_name` a pattern with `*` and `?`, `state` a name, a type
         or several of either; `parent_run_id` gives the subflows that one run called itself;
@@ -131,8 +131,8 @@ class Client:
             since=since,
             limit=limit,
         )
-        found = await self._runs(query)
-        return [one for one in found if isinstance(one, FlowRunRecord)]
+        records = await self._runs(query)
+        return [record for record in records if isinstance(record, FlowRunRecord)]
 
     async def read_task_runs(
         self,
@@ -145,7 +145,7 @@ class Client:
         since: datetime | None = None,
         limit: int = LIMIT,
     ) -> list[TaskRunRecord]:
-        """Give task runs, newest first, at most `limit`; keywords as for `read_flow_runs`.
+        """Return task runs, newest first, at most `limit`; keywords as for `read_flow_runs`.
 
         `flow_run_id` gives those that belong to one flow run, not those of its subflows.
         """
@@ -159,16 +159,16 @@ class Client:
             since=since,
             limit=limit,
         )
-        found = await self._runs(query)
-        return [one for one in found if isinstance(one, TaskRunRecord)]
+        records = await self._runs(query)
+        return [record for record in records if isinstance(record, TaskRunRecord)]
 
     async def _runs(self, query: RunQuery) -> list[RunRecord]:
         nothing: list[RunRecord] = []
-        return await _ask(lambda archive: archive.runs(query), nothing)
+        return await _read(lambda archive: archive.runs(query), nothing)
 
     async def _run(self, run_id: UUID | str) -> RunRecord | None:
-        wanted = UUID(str(run_id))
-        return await _ask(lambda archive: archive.run(wanted), None)
+        key = UUID(str(run_id))
+        return await _read(lambda archive: archive.run(key), None)
 
     # -- events and deliveries --------------------------------------------------------------
 
@@ -179,13 +179,13 @@ class Client:
         since: datetime | None = None,
         limit: int | None = None,
     ) -> list[RunTransition]:
-        """Give the transitions of one run, or of all, in the order in which they happened.
+        """Return the transitions of one run, or of all, in the order in which they happened.
 
         They are the events that were published, without the live run. `since` is when they
         occurred, at the earliest; at most `limit` of them, the earliest.
         """
-        wanted = _uuid(run_id)
-        return await _ask(lambda archive: _events(archive, wanted, since, limit), [])
+        key = _uuid(run_id)
+        return await _read(lambda archive: _events(archive, key, since, limit), [])
 
     async def read_deliveries(
         self,
@@ -195,7 +195,7 @@ class Client:
         hook: str | None = None,
         limit: int = LIMIT,
     ) -> list[DeliveryRecord]:
-        """Give hooks' deliveries, in the order in which they came to be owed, at most `limit`.
+        """Return hooks' deliveries, in the order in which they came to be owed, at most `limit`.
 
         `status` is one or several of pending, running, delivered, failed, dead; `hook` a pattern
         over the hooks' identities.
@@ -206,11 +206,11 @@ class Client:
         statuses = [status] if isinstance(status, str) else status or ()
         query = DeliveryQuery(
             run_id=_uuid(run_id),
-            statuses=tuple(DeliveryStatus(one) for one in statuses),
+            statuses=tuple(map(DeliveryStatus, statuses)),
             hook=hook,
             limit=limit,
         )
-        return await _ask(lambda archive: archive.deliveries(query), [])
+        return await _read(lambda archive: archive.deliveries(query), [])
 
     # -- steering ---------------------------------------------------------------------------
 
@@ -238,44 +238,44 @@ async def get_client() -> AsyncIterator[Client]:
 
 
 def _check_home() -> None:
-    # What is not there yet is not made by who only reads.
+    # A client makes no home.
     if os.path.lexists(EVENTFLOW_HOME.value()):
         home()
 
 
-async def _ask(question: Callable[[Archive], T], default: T) -> T:
-    def ask() -> T:
+async def _read(query: Callable[[Archive], T], default: T) -> T:
+    def read() -> T:
         with opened_journal() as journal:
-            return default if journal is None else question(Archive(journal))
+            return default if journal is None else query(Archive(journal))
 
-    return await to_thread.run_sync(ask)
+    return await to_thread.run_sync(read)
 
 
 def _events(
     archive: Archive, run_id: UUID | None, since: datetime | None, limit: int | None
 ) -> list[RunTransition]:
     if run_id is not None:
-        every = archive.events(run_id)
-        return [one for one in every if since is None or one.occurred >= since][:limit]
-    found: list[RunTransition] = []
+        events = archive.events(run_id)
+        return [event for event in events if since is None or event.occurred >= since][:limit]
+    events = []
     cursor = archive.journal.cursor(since) if since is not None else START
-    while limit is None or len(found) < limit:
-        some, onward = archive.events_after(cursor, CHUNK)
-        if onward == cursor:
+    while limit is None or len(events) < limit:
+        chunk, after = archive.events_after(cursor, CHUNK)
+        if after == cursor:
             break
-        found += [one for one in some if since is None or one.occurred >= since]
-        cursor = onward
+        events += [event for event in chunk if since is None or event.occurred >= since]
+        cursor = after
 
-    return found[:limit]
+    return events[:limit]
 
 
 def selected_states(state: States) -> dict[str, Any]:
-    """Part states into the types and the names that a `RunQuery` takes."""
+    """Split states into the types and the names that a `RunQuery` takes."""
     given = [state] if isinstance(state, str) else list(state or ())
 
     return {
-        "state_types": tuple(one for one in given if isinstance(one, StateType)),
-        "state_names": tuple(one for one in given if not isinstance(one, StateType)),
+        "state_types": tuple(each for each in given if isinstance(each, StateType)),
+        "state_names": tuple(each for each in given if not isinstance(each, StateType)),
     }
 
 

@@ -1,4 +1,4 @@
-"""Finding the journal in force, to read it without making it."""
+"""Opening the journal in force for reading, without making one."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _SQLITE: Final = "sqlite:///"
 
 
 def journal_file() -> Path | None:
-    """Give the file that the journal in force is kept in, there or not; None if in no file."""
+    """Return the file of the journal in force, whether it exists or not; None if it is no file."""
     url = EVENTFLOW_JOURNAL_URL.value()
 
     return Path(url.removeprefix(_SQLITE)) if url.startswith(_SQLITE) else None
@@ -28,9 +28,9 @@ def journal_file() -> Path | None:
 
 @contextmanager
 def opened_journal() -> Iterator[Journal | None]:
-    """Open the journal in force for the length of a block; None where there is none yet.
+    """Open the journal in force for a block; yields None where there is none yet.
 
-    What this process itself has still to write is written first.
+    Lines of this process that are not committed yet are flushed first.
 
     Raises:
         JournalError: the journal cannot be reached.
@@ -44,7 +44,7 @@ def opened_journal() -> Iterator[Journal | None]:
         yield None
         return
     if own is not None:
-        # Not closed: it is in use, and what is kept in memory is only there.
+        # Not closed: the recorder uses it, and a journal in memory exists nowhere else.
         yield own.journal
         return
     journal = open_journal(EVENTFLOW_JOURNAL_URL.value(), EVENTFLOW_DURABILITY.value())
@@ -55,9 +55,9 @@ def opened_journal() -> Iterator[Journal | None]:
 
 
 def ask_cancel(run_id: UUID) -> bool:
-    """Ask for the cancellation of a run of any process, by a note in the journal.
+    """Request the cancellation of a run of any process, through the journal.
 
-    Gives False if the journal knows no such run without end.
+    Returns False if the journal has no such run, or it has ended.
 
     Raises:
         JournalError: the journal cannot be reached.
@@ -66,5 +66,5 @@ def ask_cancel(run_id: UUID) -> bool:
         return journal is not None and journal.ask_cancel(run_id)
 
 
-# `eventflow.cancel` looks here for runs that are not of this process.
+# `eventflow.cancel` calls this for runs that are not of this process.
 register_canceller(ask_cancel)

@@ -1,4 +1,4 @@
-"""What the client gives: runs and deliveries as the journal holds them, frozen and typed."""
+"""The records of the client: runs and deliveries of the journal, frozen and typed."""
 
 from __future__ import annotations
 
@@ -15,15 +15,14 @@ __all__ = ["DeliveryRecord", "FlowRunRecord", "RunRecord", "TaskRunRecord"]
 
 
 class Record(Deferred, frozen=True, ser_json_timedelta="float"):
-    """Plain data, with times in UTC; `model_dump_json` writes it, durations in seconds."""
+    """Plain data, with times in UTC; durations are seconds in JSON."""
 
 
 class RunRecord(Record, frozen=True):
-    """A run as it stood at its last transition.
+    """A run as of its last transition.
 
-    `definition` is `module:qualname` of its flow or task; `parameters` is what is kept of them
-    for people, no live value; `keeper` is the process that answers for the run now, and `owner`
-    the one that executes it.
+    `definition` is `module:qualname` of its flow or task; `parameters` is a JSON rendering for
+    people, no live value; `owner` is the process that executes it.
     """
 
     run_type: RunType
@@ -57,12 +56,12 @@ class RunRecord(Record, frozen=True):
 
     @property
     def is_finished(self) -> bool:
-        """Whether the run has come to its end."""
+        """Whether the run has ended."""
         return self.end_time is not None
 
 
 class FlowRunRecord(RunRecord, frozen=True):
-    """A flow run as it stood at its last transition."""
+    """A flow run as of its last transition."""
 
     run_type: Literal["flow"] = "flow"
 
@@ -73,7 +72,7 @@ class FlowRunRecord(RunRecord, frozen=True):
 
 
 class TaskRunRecord(RunRecord, frozen=True):
-    """A task run as it stood at its last transition."""
+    """A task run as of its last transition."""
 
     run_type: Literal["task"] = "task"
 
@@ -84,12 +83,12 @@ class TaskRunRecord(RunRecord, frozen=True):
 
 
 class DeliveryRecord(Record, frozen=True):
-    """One hook owed one event, and what has come of it.
+    """One hook owed one event, with the status of the delivery.
 
-    `hook` is its identity and `ordinal` its place among the hooks of the event; `importable`
+    `hook` is its identity and `ordinal` its position among the hooks of the event; `importable`
     says whether another process can import it; `attempts` counts those that have begun; `due` is
-    when the next one may; `error` is the last one's. What belongs to the run is None where the
-    journal no longer holds the run.
+    the earliest time of the next one; `error` is that of the last one. Fields of the run are None
+    where the journal no longer has the run.
     """
 
     id: UUID

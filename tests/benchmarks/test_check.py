@@ -1,4 +1,4 @@
-"""The guard of the ratios: what counts as a regression, what is counted, and what it says."""
+"""The regression check: what is counted, what is a regression, and what is reported."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import check as guard
+from benchmarks import check as module
 from benchmarks import counted
 from benchmarks.__main__ import main
 from benchmarks.catalogue import chosen
@@ -29,22 +29,22 @@ def file(tmp_path: Path) -> Path:
 
 
 class Counter:
-    """Counts as it is told to: two for everything, but what differs, one time after the other."""
+    """Returns 2 for every name, but for the given exceptions of each call."""
 
     def __init__(self, *differing: dict[str, float]) -> None:
         self.differing = list(differing)
-        self.asked: list[Sequence[str]] = []
+        self.calls: list[Sequence[str]] = []
 
     def __call__(self, names: Sequence[str]) -> dict[str, float]:
-        self.asked.append(names)
+        self.calls.append(names)
         return dict.fromkeys(("import", *names), 2.0) | self.differing.pop(0)
 
 
-def test_nothing_is_worse_than_itself(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_equal_ratios_are_no_regression(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
     record(Counter({}), file)
     counter = Counter({})
     assert check(counter, file) == []
-    assert counter.asked == [WATCHED]
+    assert counter.calls == [WATCHED]
     rows = capsys.readouterr().out.splitlines()[1:]
     assert [row.split() for row in rows] == [[name, "2.000", "2.000"] for name in EVERYTHING]
 
@@ -54,7 +54,7 @@ def test_a_quarter_more_is_allowed(file: Path) -> None:
     assert check(Counter({"task.sync.0.off": 2.5, "import": 0.1}), file) == []
 
 
-def test_more_than_that_is_a_regression_that_is_named(file: Path) -> None:
+def test_more_than_that_is_a_regression_and_named(file: Path) -> None:
     record(Counter({}), file)
     worse = {"publish.own.1": 2.51, "import": 4.0}
     first, second = check(Counter(worse, worse), file)
@@ -65,43 +65,43 @@ def test_more_than_that_is_a_regression_that_is_named(file: Path) -> None:
     assert second.startswith("publish.own.1 regressed: 2.000 x its floor is recorded, 2.510 x")
 
 
-def test_a_regression_is_counted_again_before_it_is_believed(file: Path) -> None:
+def test_a_regression_is_counted_a_second_time(file: Path) -> None:
     record(Counter({}), file)
     counter = Counter({"publish.own.1": 3.0, "task.sync.0.off": 9.0}, {"task.sync.0.off": 8.0})
     (only,) = check(counter, file)
-    assert counter.asked[1] == ["task.sync.0.off", "publish.own.1"]
+    assert counter.calls[1] == ["task.sync.0.off", "publish.own.1"]
     assert "8.000 x was measured" in only
 
 
-def test_what_is_worse_only_at_the_second_count_is_none(file: Path) -> None:
+def test_a_ratio_that_is_worse_in_one_count_only_is_no_regression(file: Path) -> None:
     record(Counter({}), file)
     assert check(Counter({"publish.own.1": 3.0}, {"import": 3.0}), file) == []
 
 
 def test_each_python_has_ratios_of_its_own(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     record(Counter({}), file)
-    monkeypatch.setattr(guard, "_python", lambda: "3.99")
+    monkeypatch.setattr(module, "_python", lambda: "3.99")
     with pytest.raises(
         NotCountableError, match=r"no ratio of import, .* for Python 3\.99; .*--rec"
     ):
         check(Counter({}), file)
     record(Counter({"import": 7.0}), file)
-    assert [one["import"] for one in json.loads(file.read_text()).values()] == [2.0, 7.0]
+    assert [ratios["import"] for ratios in json.loads(file.read_text()).values()] == [2.0, 7.0]
 
 
-def test_what_is_watched_but_not_recorded_is_no_success(file: Path) -> None:
-    file.write_text(json.dumps({guard._python(): dict.fromkeys(WATCHED, 1.0)}))
+def test_a_watched_workload_without_a_recorded_ratio_is_an_error(file: Path) -> None:
+    file.write_text(json.dumps({module._python(): dict.fromkeys(WATCHED, 1.0)}))
     with pytest.raises(NotCountableError, match="no ratio of import for Python"):
         check(Counter({}), file)
 
 
-def test_all_that_is_watched_is_recorded_for_some_python() -> None:
-    """And for whichever it is, for no more and no less."""
+def test_every_watched_workload_is_recorded() -> None:
+    """For each Python that has ratios, and nothing else is."""
     every = json.loads(RATIOS.read_text())
     assert every
     for ratios in every.values():
         assert set(ratios) == set(EVERYTHING)
-    assert [one.name for name in WATCHED for one in chosen([name])] == list(WATCHED)
+    assert [workload.name for name in WATCHED for workload in chosen([name])] == list(WATCHED)
 
 
 # -- counting -------------------------------------------------------------------------------------
@@ -125,12 +125,12 @@ def test_the_imports_are_counted_first(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def valgrind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
-    """Give a function that puts a script in valgrind's place."""
+    """Return a function that puts a script on the PATH as valgrind."""
 
     def put(script: str) -> None:
-        place = tmp_path / "valgrind"
-        place.write_text(f"#!/bin/sh\n{script}\n")
-        place.chmod(place.stat().st_mode | stat.S_IXUSR)
+        path = tmp_path / "valgrind"
+        path.write_text(f"#!/bin/sh\n{script}\n")
+        path.chmod(path.stat().st_mode | stat.S_IXUSR)
         monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
 
     return put
@@ -142,28 +142,28 @@ PARTS = 'out=${4#*=}; n=1; for c in %s; do echo "summary: $c" > "$out.$n"; n=$((
 def test_the_ratios_are_those_of_the_parts(valgrind: Callable[[str], None]) -> None:
     """In the order of the marks, of which there are more than nine."""
     valgrind(PARTS % "1 100 30 5 10 20 5 10 30 5 10 40")
-    assert guard.count(["a", "b", "c"]) == {"import": 1.3, "a": 2.0, "b": 3.0, "c": 4.0}
+    assert module.count(["a", "b", "c"]) == {"import": 1.3, "a": 2.0, "b": 3.0, "c": 4.0}
 
 
 def test_too_few_parts_are_no_count(valgrind: Callable[[str], None]) -> None:
     valgrind(PARTS % "1 100 30 5 10")
     with pytest.raises(NotCountableError, match="5 parts were counted, for 1 workloads"):
-        guard.count(["a"])
+        module.count(["a"])
 
 
 def test_a_part_without_a_total_is_no_count(valgrind: Callable[[str], None]) -> None:
     valgrind('echo nothing > "${4#*=}.1"')
     with pytest.raises(NotCountableError, match=r"counts\.1 holds no total"):
-        guard.count([])
+        module.count([])
 
 
-def test_what_fails_under_valgrind_says_why(valgrind: Callable[[str], None]) -> None:
+def test_a_failure_under_valgrind_has_its_reason(valgrind: Callable[[str], None]) -> None:
     valgrind("echo no room >&2; exit 3")
     with pytest.raises(NotCountableError, match=r"(?s)benchmarks\.counted failed:.*no room"):
-        guard.count([])
+        module.count([])
 
 
-def test_without_valgrind_it_is_said_what_is_missing(
+def test_without_valgrind_the_error_names_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
@@ -176,27 +176,27 @@ def test_without_valgrind_it_is_said_what_is_missing(
 # -- the command line -----------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("found", "code"), [([], 0), (["task regressed"], 1)])
+@pytest.mark.parametrize(("regressions", "code"), [([], 0), (["task regressed"], 1)])
 def test_a_regression_fails_the_command(
-    found: list[str],
+    regressions: list[str],
     code: int,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setattr("benchmarks.__main__.check", lambda: found)
+    monkeypatch.setattr("benchmarks.__main__.check", lambda: regressions)
     assert main(["--check"]) == code
-    assert capsys.readouterr().err.splitlines() == found
+    assert capsys.readouterr().err.splitlines() == regressions
 
 
 def test_recording_is_a_success(monkeypatch: pytest.MonkeyPatch) -> None:
-    made = []
-    monkeypatch.setattr("benchmarks.__main__.record", lambda: made.append(1))
+    calls = []
+    monkeypatch.setattr("benchmarks.__main__.record", lambda: calls.append(1))
     assert main(["--record"]) == 0
-    assert made == [1]
+    assert calls == [1]
 
 
 def test_the_counted_program_runs_as_it_is(tmp_path: Path) -> None:
-    """Without valgrind the marks mean nothing, and do no harm."""
+    """Without valgrind the marks have no effect."""
     done = subprocess.run(
         [sys.executable, "-m", "benchmarks.counted", "publish.own.1"],
         cwd=ROOT,

@@ -1,4 +1,4 @@
-"""The journals that stand for years of work: sound, and with an answer to every question."""
+"""The large journals are sound, and every query of the benchmarks has a result in them."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def test_a_built_journal_is_one_that_eventflow_could_have_written(tmp_path: Path
         statistics = journal.statistics()
         assert (statistics.runs, statistics.events, statistics.unfinished) == (2_000, 6_000, 0)
         assert statistics.deliveries == {"delivered": 19}
-        assert [one.ended is not None for one in journal.owners()] == [True]
+        assert [owner.ended is not None for owner in journal.owners()] == [True]
         assert journal.owners()[0].id == OWNER
 
 
@@ -36,12 +36,12 @@ def test_one_run_in_a_thousand_failed_and_its_events_say_so(tmp_path: Path) -> N
     with closing(SqliteJournal(build(tmp_path, 6_000))) as journal:
         failed = journal.runs(RunQuery(state_types=[StateType.FAILED]))
         assert len(failed) == 2
-        names = [one.to_state.name for one in Archive(journal).events(failed[0].id)]
+        names = [event.to_state.name for event in Archive(journal).events(failed[0].id)]
         assert names == ["Pending", "Running", "Failed"]
 
 
 @pytest.mark.parametrize("name", QUESTIONS)
-def test_each_question_can_be_asked(name: str, tmp_path: Path) -> None:
+def test_each_query_has_a_result(name: str, tmp_path: Path) -> None:
     _, question = QUESTIONS[name]
     with closing(SqliteJournal(build(tmp_path, 300))) as journal:
         assert question(journal) is not None

@@ -1,4 +1,4 @@
-"""The contest with the peers, as far as it goes without them: no time is judged, no net is used."""
+"""The comparison with the peers, as far as it goes without them: no times, no network."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from typing import Any
 import pytest
 
 from benchmarks.__main__ import main
-from benchmarks.peers import contest, environments
-from benchmarks.peers.contest import Field, Outcome, calibrated, compared, in_rounds
-from benchmarks.peers.contestants import SCRIPTS, Contestant, entered
+from benchmarks.peers import comparison, environments
+from benchmarks.peers.comparison import Outcome, RunningSides, calibrated, compared, in_rounds
 from benchmarks.peers.environments import (
     REQUIREMENTS,
     Environments,
     NoEnvironment,
     default_folder,
 )
+from benchmarks.peers.running import SCRIPTS, RunningSide, running
 from benchmarks.peers.tables import markdown, plain, rows
 from benchmarks.peers.workers import Group, PeerFailed, Worker
 from benchmarks.peers.works import SIDES, WORKS, Target, UnknownPeer, Work, chosen
@@ -33,18 +33,18 @@ FAKE = """
 import os, sys
 from benchmarks.peers.serving import serve
 
-def loud(count):
+def prints(count):
     print("a peer may print", flush=True)
     return count * 7
 
-def broken(count):
+def raises(count):
     raise LookupError("no such thing")
 
-def gone(count):
-    print("going", file=sys.stderr, flush=True)
+def exits(count):
+    print("exiting", file=sys.stderr, flush=True)
     os._exit(3)
 
-serve({"loud": loud, "broken": broken, "gone": gone})
+serve({"prints": prints, "raises": raises, "exits": exits})
 """
 
 PEERS = [side for side in SIDES.values() if not side.ours]
@@ -63,29 +63,29 @@ def fake(group: Group) -> Worker:
 # -- the pipe -------------------------------------------------------------------------------------
 
 
-def test_a_worker_does_its_turns_and_what_it_prints_is_no_answer(group: Group) -> None:
+def test_output_of_a_worker_is_no_answer(group: Group) -> None:
     worker = fake(group)
-    assert [worker.turn("loud", count) for count in (1, 3)] == [7, 21]
-    assert group.said() == "a peer may print\n" * 2
+    assert [worker.turn("prints", count) for count in (1, 3)] == [7, 21]
+    assert group.log_tail() == "a peer may print\n" * 2
 
 
-def test_a_work_that_raises_is_told_and_the_worker_goes_on(group: Group) -> None:
+def test_a_work_that_raises_is_reported_and_the_worker_goes_on(group: Group) -> None:
     worker = fake(group)
     with pytest.raises(PeerFailed, match="LookupError: no such thing"):
-        worker.turn("broken", 1)
+        worker.turn("raises", 1)
     with pytest.raises(PeerFailed, match="KeyError: 'unheard of'"):
         worker.turn("unheard of", 1)
-    assert worker.turn("loud", 1) == 7
+    assert worker.turn("prints", 1) == 7
 
 
-def test_a_worker_that_ends_is_told_with_what_it_said_last(group: Group) -> None:
+def test_a_worker_that_exits_is_reported_with_its_last_output(group: Group) -> None:
     worker = fake(group)
     for _ in range(2):
-        with pytest.raises(PeerFailed, match="going"):
-            worker.turn("gone", 1)
+        with pytest.raises(PeerFailed, match="exiting"):
+            worker.turn("exits", 1)
 
 
-def test_a_worker_that_does_not_start_is_told(group: Group) -> None:
+def test_a_worker_that_does_not_start_is_reported(group: Group) -> None:
     with pytest.raises(PeerFailed, match="No module named nothing_like_it"):
         Worker(group, [sys.executable, "-m", "nothing_like_it"])
 
@@ -96,9 +96,9 @@ def test_a_worker_that_hangs_is_ended(group: Group, monkeypatch: pytest.MonkeyPa
         Worker(group, [sys.executable, "-c", "import signal; signal.pause()"])
 
 
-def test_between_its_turns_a_side_stands_still(group: Group) -> None:
+def test_a_side_is_stopped_between_its_turns(group: Group) -> None:
     process = group.start([sys.executable, "-c", FAKE])
-    with group.awake():
+    with group.resumed():
         pass
     _, status = os.waitpid(process.pid, os.WUNTRACED)
     assert os.WIFSTOPPED(status)
@@ -121,26 +121,26 @@ def test_all_processes_of_a_side_end_with_it(group: Group) -> None:
 @pytest.mark.parametrize("name", ["eventflow", "eventflow-journal"])
 def test_our_own_side_does_all_its_work(name: str) -> None:
     side = SIDES[name]
-    with entered(side, Path(sys.executable)) as contestant:
+    with running(side, Path(sys.executable)) as started:
         for work in WORKS:
             if name in work.sides:
-                assert contestant.turn(work.name, 2) > 0
-        assert re.match(r"\d+\.\d+", contestant.version())
+                assert started.turn(work.name, 2) > 0
+        assert re.match(r"\d+\.\d+", started.version())
 
 
-def test_a_script_that_fails_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr("benchmarks.peers.contestants.SCRIPTS", tmp_path)
+def test_a_script_that_fails_is_reported(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr("benchmarks.peers.running.SCRIPTS", tmp_path)
     with (
-        entered(SIDES["eventflow"], Path(sys.executable)) as contestant,
+        running(SIDES["eventflow"], Path(sys.executable)) as side,
         pytest.raises(PeerFailed, match=r"with_eventflow\.py"),
     ):
-        contestant.turn("hello", 1)
+        side.turn("hello", 1)
 
 
 # -- rounds and ratios ----------------------------------------------------------------------------
 
 
-def test_the_turns_are_interleaved_and_who_begins_changes() -> None:
+def test_the_turns_are_interleaved_and_another_side_begins_each_round() -> None:
     order: list[str] = []
 
     def turn(name: str, nanoseconds: int) -> Any:
@@ -175,33 +175,33 @@ def test_a_ratio_is_of_turns_of_the_same_round() -> None:
     assert list(rows(outcome))[-1].endswith("bubus ≥ 3 × eventflow: 3 ×, reached")
 
 
-class Fakes(Field):
+class FakeSides(RunningSides):
     """Sides that take a known time, of which some fail."""
 
     def __init__(self, times: dict[str, int]) -> None:
         super().__init__(Environments(Path("nowhere")))
         self.times = times
-        self.asked: list[str] = []
+        self.started: list[str] = []
 
-    def _entered(self, name: str) -> Contestant:
-        self.asked.append(name)
+    def _start(self, name: str) -> RunningSide:
+        self.started.append(name)
         if name not in self.times:
             raise NoEnvironment(name, "pip said no")
-        made = object.__new__(Contestant)
-        made.turn = lambda work, count: self.times[name] * count  # type: ignore[method-assign]
+        side = object.__new__(RunningSide)
+        side.turn = lambda work, count: self.times[name] * count  # type: ignore[method-assign]
 
-        return made
+        return side
 
 
 def test_a_peer_that_fails_stops_no_other_and_is_asked_once(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     works = chosen(["publish", "bubus", "pyee"])
-    with Fakes({"eventflow": 10**6, "pyee": 10**5}) as field:
-        first, second = compared(works, field, rounds=3)
+    with FakeSides({"eventflow": 10**6, "pyee": 10**5}) as sides:
+        first, second = compared(works, sides, rounds=3)
     assert first.times == {"eventflow": (1e6,) * 3, "pyee": (1e5,) * 3}
     assert first.failures.keys() == second.failures.keys() == {"bubus"}
-    assert field.asked == ["eventflow", "bubus", "pyee"]
+    assert sides.started == ["eventflow", "bubus", "pyee"]
     assert "pip said no" in capsys.readouterr().err
     assert "| bubus | failed |" in markdown([first, second])
     assert plain(first)["targets"][0]["ratio"] is None
@@ -221,9 +221,9 @@ def test_names_choose_peers_and_works() -> None:
     }
     (both,) = chosen(["prefect", "flow.empty"])
     assert both.sides[2:] == ("prefect-server", "prefect-ephemeral")
-    (one,) = chosen(["prefect-ephemeral", "flow.empty"])
-    assert one.sides == ("eventflow", "eventflow-journal", "prefect-ephemeral")
-    assert one.targets == ()
+    (work,) = chosen(["prefect-ephemeral", "flow.empty"])
+    assert work.sides == ("eventflow", "eventflow-journal", "prefect-ephemeral")
+    assert work.targets == ()
 
 
 @pytest.mark.parametrize("name", ["prefct", "eventflow", "eventflow-runtime"])
@@ -233,15 +233,17 @@ def test_an_unknown_peer_is_an_error_that_says_what_there_is(
     with pytest.raises(UnknownPeer):
         chosen([name])
     assert main(["--peers", name]) == 2
-    said = capsys.readouterr().err
-    assert repr(name) in said
-    assert all(each in said for each in ("prefect-server", "bubus", "task.direct", "hello"))
+    message = capsys.readouterr().err
+    assert repr(name) in message
+    assert all(each in message for each in ("prefect-server", "bubus", "task.direct", "hello"))
 
 
 def test_every_side_of_a_work_and_of_a_target_is_known() -> None:
     for work in WORKS:
         assert set(work.sides) <= SIDES.keys()
-        assert {side for one in work.targets for side in (one.ours, one.peer)} <= set(work.sides)
+        assert {side for target in work.targets for side in (target.ours, target.peer)} <= set(
+            work.sides
+        )
         assert SIDES[work.sides[0]].ours
 
 
@@ -262,17 +264,17 @@ def test_every_peer_has_pins_and_work_of_its_own() -> None:
 
 @pytest.fixture
 def commands(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
-    """Take down what would be run, and let it end with the code of that number."""
-    run: list[list[str]] = []
+    """Record the commands instead of running them; those of an environment `broken` fail."""
+    recorded: list[list[str]] = []
 
-    def take(command: list[str], **_: object) -> subprocess.CompletedProcess[str]:
-        run.append(command)
+    def record(command: list[str], **_: object) -> subprocess.CompletedProcess[str]:
+        recorded.append(command)
         if "venv" in command:
             Path(command[-1]).mkdir(parents=True)
         return subprocess.CompletedProcess(command, int("broken" in command[0]), "", "no luck")
 
-    monkeypatch.setattr(subprocess, "run", take)
-    return run
+    monkeypatch.setattr(subprocess, "run", record)
+    return recorded
 
 
 def test_an_environment_is_made_once(tmp_path: Path, commands: list[list[str]]) -> None:
@@ -295,7 +297,7 @@ def test_other_pins_make_another_environment(
     assert len(commands) == 4
 
 
-def test_an_environment_that_cannot_be_made_is_told_and_tried_again(
+def test_an_environment_that_cannot_be_made_is_reported_and_tried_again(
     tmp_path: Path, commands: list[list[str]]
 ) -> None:
     made = Environments(tmp_path / "broken")
@@ -323,14 +325,14 @@ def test_the_environments_are_kept_among_the_caches(
 
 
 @pytest.fixture
-def here(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let peers run in this environment, where blinker is installed; turns are short."""
+def in_this_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Run peers in this environment, where blinker is installed, with short turns."""
     monkeypatch.setattr(Environments, "python_of", lambda *_: Path(sys.executable))
-    monkeypatch.setattr(contest, "calibrated", lambda turn, work: min(1, turn(work, 1)))
+    monkeypatch.setattr(comparison, "calibrated", lambda turn, work: min(1, turn(work, 1)))
 
 
-@pytest.mark.usefixtures("here")
-def test_a_contest_is_printed_written_and_drawn(
+@pytest.mark.usefixtures("in_this_environment")
+def test_a_comparison_is_printed_written_and_drawn(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     page, file, chart = (tmp_path / name for name in ("README.md", "out.json", "out.svg"))
@@ -340,7 +342,7 @@ def test_a_contest_is_printed_written_and_drawn(
     assert main([*options, "blinker"]) == 0
     assert "blinker" in capsys.readouterr().out
     written = json.loads(file.read_text())
-    assert [one["name"] for one in written["peers"]] == ["publish.sync", "publish.async"]
+    assert [work["name"] for work in written["peers"]] == ["publish.sync", "publish.async"]
     assert all(len(each) == 2 for each in written["peers"][0]["nanoseconds"].values())
     assert written["versions"].keys() >= {"blinker", "eventflow-runtime", "pydantic"}
     assert (tmp_path / "peers.svg").read_text() == chart.read_text()
@@ -351,7 +353,7 @@ def test_a_contest_is_printed_written_and_drawn(
     assert f"blinker {written['versions']['blinker']}" in text
 
 
-@pytest.mark.usefixtures("here")
+@pytest.mark.usefixtures("in_this_environment")
 def test_a_peer_that_cannot_run_makes_the_exit_code() -> None:
     assert main(["--peers", "--rounds=1", "bubus", "publish.sync"]) == 1
 

@@ -37,13 +37,15 @@ def test_every_bar_is_there_with_its_label_and_value() -> None:
     assert svg.attrib["aria-label"] == 'A "title" & more'
 
 
-def test_every_text_has_a_rim_beneath_it() -> None:
-    """The same text, just before it, which nobody is read aloud."""
-    found = list(drawn(2e-6, 3e-3).iter(f"{SVG}text"))
-    for rim, text in zip(found[::2], found[1::2], strict=True):
+def test_every_text_has_an_outline_beneath_it() -> None:
+    """The same text, just before it, hidden from screen readers."""
+    elements = list(drawn(2e-6, 3e-3).iter(f"{SVG}text"))
+    for rim, text in zip(elements[::2], elements[1::2], strict=True):
         assert rim.text == text.text
         assert rim.attrib["aria-hidden"] == "true"
-        assert [rim.attrib[one] for one in ("x", "y")] == [text.attrib[one] for one in ("x", "y")]
+        assert [rim.attrib[axis] for axis in ("x", "y")] == [
+            text.attrib[axis] for axis in ("x", "y")
+        ]
 
 
 def test_equal_factors_are_equal_lengths() -> None:

@@ -15,32 +15,32 @@ def _smallest(pair: Pair, rounds: int) -> Reading:
 
 SMALLEST = Plan(rounds=1, task_runs=10, crowd=3, events=300, by=_smallest)
 
-# Those run in processes of their own, each of which has to import everything.
+# These start processes, each of which has to import everything.
 FRESH = ("import", "start", "memory", "time", "processes")
-IN_PROCESS = [one.name for one in every() if one.name.split(".")[0] not in FRESH]
+IN_PROCESS = [workload.name for workload in every() if workload.name.split(".")[0] not in FRESH]
 
 
 @pytest.mark.parametrize("name", IN_PROCESS)
 def test_a_workload_runs(name: str) -> None:
-    (found,) = [one for one in chosen([name]) if one.name == name]
-    assert found.run(SMALLEST).value > 0
+    (workload,) = [each for each in chosen([name]) if each.name == name]
+    assert workload.run(SMALLEST).value > 0
 
 
 @pytest.mark.parametrize(
     "name", ["import", "start", "start.bare", "processes.2", "memory.called.on", "time.called.on"]
 )
 def test_a_workload_of_fresh_processes_runs(name: str) -> None:
-    (found,) = [one for one in chosen([name]) if one.name == name]
-    (value,) = found.run(SMALLEST).values
+    (workload,) = [each for each in chosen([name]) if each.name == name]
+    (value,) = workload.run(SMALLEST).values
     # What grows may also have shrunk.
-    assert value > 0 or found.unit == "MB"
+    assert value > 0 or workload.unit == "MB"
 
 
-def test_whatever_is_usual_takes_no_million() -> None:
-    assert not any(one.name.startswith(("memory.", "time.")) for one in chosen([]))
+def test_no_usual_workload_makes_a_million_runs() -> None:
+    assert not any(workload.name.startswith(("memory.", "time.")) for workload in chosen([]))
 
 
-def test_work_is_all_there_is() -> None:
-    """The catalogue is filled by the modules that the command line names."""
+def test_every_workload_has_a_name_of_its_own() -> None:
+    """And every module that registers some is named once."""
     assert len({module.__name__ for module in WORK}) == len(WORK)
-    assert len({one.name for one in every()}) == len(every())
+    assert len({workload.name for workload in every()}) == len(every())

@@ -1,4 +1,4 @@
-"""A server on the loopback that is Slack."""
+"""A server on loopback in the place of Slack."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ PATH = "/services/T000/B000/hunter2hunter2"
 
 @dataclass
 class Slack:
-    """A server on the loopback that records what is posted, and answers as it is told."""
+    """A server on the loopback that records what is posted, and answers as the test sets."""
 
     status: int = 200
     body: bytes = b"ok"
@@ -28,7 +28,7 @@ class Slack:
     url: str = ""
 
     def answer(self, request: BaseHTTPRequestHandler) -> None:
-        """Take one post."""
+        """Record a post, and answer it."""
         body = request.rfile.read(int(request.headers["Content-Length"]))
         self.posts.append(json.loads(body))
         self.posted.set()
@@ -49,17 +49,17 @@ class Slack:
 
 @pytest.fixture
 def slack() -> Iterator[Slack]:
-    """Run a server that takes what is meant for Slack."""
+    """Run a server in the place of Slack."""
     service = Slack()
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
-            # The client of a hanging server goes away; that is the test.
+            # The client of a hanging server disconnects, which is what is tested.
             with suppress(OSError):
                 service.answer(self)
 
         def log_message(self, format: str, *args: object) -> None:
-            """Keep the output of the tests clean."""
+            """Log nothing."""
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})

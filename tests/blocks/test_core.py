@@ -1,4 +1,4 @@
-"""Blocks: saving, loading and deleting by name, in sync and async code, and every way it fails."""
+"""Blocks are saved, loaded and deleted by name, in sync and async code."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def test_a_users_own_block_comes_back_with_its_types() -> None:
 
 
 def test_async_code_may_await_load_save_and_delete() -> None:
-    """The same names serve both worlds."""
+    """The same methods work in both."""
 
     async def main() -> None:
         saved = await String("x").save("a")
@@ -122,7 +122,7 @@ def test_save_gives_the_id_as_a_uuid() -> None:
 
 
 def test_saving_over_a_block_must_be_asked_for() -> None:
-    """Nothing is lost by accident."""
+    """A name that is taken is an error."""
     String("x").save("a")
     with pytest.raises(BlockExistsError, match="'a' of type 'string' exists already"):
         String("y").save("a")
@@ -131,7 +131,7 @@ def test_saving_over_a_block_must_be_asked_for() -> None:
 
 
 def test_a_changed_block_is_checked_and_saved_again() -> None:
-    """A field may be assigned; what does not fit it is refused."""
+    """A field can be assigned; an invalid value is refused."""
     JSON({"a": 1}).save("j")
     loaded = JSON.load("j")
     loaded.value = [1, None, "x", 0.5, {"b": True}]
@@ -153,7 +153,7 @@ def test_delete_takes_a_block_away() -> None:
 
 
 def test_an_unknown_name_is_an_error_that_names_the_nearest() -> None:
-    """And says which there are."""
+    """The message lists the known names."""
     String("x").save("alpha")
     String("x").save("beta")
     with pytest.raises(BlockNotFoundError, match=r"mean 'alpha'\?.*: 'alpha', 'beta'\."):
@@ -161,7 +161,7 @@ def test_an_unknown_name_is_an_error_that_names_the_nearest() -> None:
 
 
 def test_the_wrong_type_is_an_error() -> None:
-    """A String is not loaded as a Secret, nor as something that notifies."""
+    """A String is not loaded as a Secret, nor as a notification block."""
     String("x").save("a")
     with pytest.raises(BlockTypeError, match="Wanted a block of type 'secret', but got 'string'"):
         Secret.load("string/a")
@@ -246,7 +246,7 @@ def test_a_class_may_set_its_slug_and_its_subclass_has_its_own() -> None:
 
 
 def test_a_subclass_may_be_loaded_through_its_base() -> None:
-    """With the slug, the base gives the heir."""
+    """`load` of the base class gives the subclass."""
 
     class Loud(String):
         volume: int = 11
@@ -256,7 +256,7 @@ def test_a_subclass_may_be_loaded_through_its_base() -> None:
 
 
 def test_a_slug_that_cannot_be_written_is_an_error_at_the_class() -> None:
-    """It says what to set."""
+    """The message says what to set."""
     with pytest.raises(BlockError, match="set _block_type_slug"):
         type("Ünï", (Block,), {"__module__": __name__})
 
@@ -272,7 +272,7 @@ def test_a_generic_block_registers_each_of_its_kinds() -> None:
 
 
 def define(name: str, module: str, qualname: str) -> type[Block]:
-    """Define a class as if it stood elsewhere."""
+    """Define a class as if in another module."""
     return type(name, (Block,), {"__module__": module, "__qualname__": qualname})
 
 
@@ -285,7 +285,7 @@ def test_a_definition_loaded_again_takes_its_own_place() -> None:
 
 
 def test_another_class_of_the_same_slug_is_a_warning() -> None:
-    """It would read what the first has saved."""
+    """Since it would load what the first has saved."""
     define("Twice", "one", "Twice")
     with pytest.warns(
         UserWarning, match=r"two\.Twice takes the block type slug 'twice' from one\."
@@ -297,7 +297,7 @@ def test_another_class_of_the_same_slug_is_a_warning() -> None:
 
 
 def test_content_that_no_longer_fits_is_an_error_that_says_where() -> None:
-    """A class that changed since; no value is quoted."""
+    """Of a class that changed since; the message quotes no value."""
 
     class Old(Block):
         _block_type_slug = "changing"
@@ -318,7 +318,7 @@ def test_content_that_no_longer_fits_is_an_error_that_says_where() -> None:
 
 
 def test_a_validation_error_does_not_quote_its_input() -> None:
-    """It may be a secret, in a field or in a sub-model."""
+    """It may be a secret, also in a sub-model."""
 
     class Inner(BaseModel):
         secret: SecretStr
@@ -338,7 +338,7 @@ def test_a_validation_error_does_not_quote_its_input() -> None:
 
 
 def test_a_corrupt_store_is_an_error_that_says_what_to_do(folder: Path) -> None:
-    """Through the block as through the store."""
+    """From the block and from the store."""
     String("x").save("a")
     (folder / "blocks.db").write_bytes(b"garbage " * 2000)
     with pytest.raises(StoreError, match="looks damaged"):
@@ -346,7 +346,7 @@ def test_a_corrupt_store_is_an_error_that_says_what_to_do(folder: Path) -> None:
 
 
 def test_importing_the_blocks_imports_nothing_optional() -> None:
-    """httpx, cryptography and apprise come in with their first use."""
+    """httpx, cryptography and apprise are imported when they are first used."""
     code = (
         "import sys, eventflow.blocks; "
         "assert not {'httpx', 'cryptography', 'apprise'} & set(sys.modules)"
@@ -355,7 +355,7 @@ def test_importing_the_blocks_imports_nothing_optional() -> None:
 
 
 def test_everything_is_importable_from_the_package() -> None:
-    """The face names what it has, in order."""
+    """And its names are sorted."""
     assert all(hasattr(blocks, name) for name in blocks.__all__)
     assert set(blocks.__all__) >= {
         "JSON", "Block", "NotificationBlock", "Notify", "Secret", "SlackWebhook", "String",

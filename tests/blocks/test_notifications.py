@@ -1,4 +1,4 @@
-"""Notifications: what reaches the service, how failures are told, and that secrets stay secret."""
+"""Notifications reach the service or fail with a reason, and never show a secret."""
 
 from __future__ import annotations
 
@@ -25,30 +25,30 @@ pytestmark = pytest.mark.filterwarnings("ignore:'imghdr' is deprecated:Deprecati
 SECRETS = ("hunter2hunter2", "T000/B000")
 
 
-class Recorder(NotificationBlock):
+class Custom(NotificationBlock):
     """A user's own notification block."""
 
-    bell: Any = None
+    callback: Any = None
 
     def post(self, body: str, subject: str | None = None) -> None:
-        """Ring with what is to be sent, and in which thread."""
-        self.bell(body, subject, threading.current_thread())
+        """Call back with the message and the thread."""
+        self.callback(body, subject, threading.current_thread())
 
 
 def by_json(slack: Slack, path: str = PATH) -> str:
-    """Give the apprise URL of the server."""
+    """Return the apprise URL of the server."""
     return slack.url.replace("http://", "json://").replace(PATH, path)
 
 
 def test_slack_is_posted_the_text(slack: Slack) -> None:
-    """As the webhook wants it; a subject stands above in bold."""
+    """In the webhook's format; a subject is a line above, in bold."""
     SlackWebhook(slack.url).notify("hello")
     SlackWebhook(url=SecretStr(slack.url)).notify("hello", subject="Flow failed")
     assert slack.posts == [{"text": "hello"}, {"text": "*Flow failed*\nhello"}]
 
 
 def test_a_saved_webhook_notifies(slack: Slack) -> None:
-    """The way of the documentation's example."""
+    """As in the example of the reference page."""
     SlackWebhook(slack.url).save("my-slack-webhook")
     block = CoreBlock.load("slack-webhook/my-slack-webhook")
     assert isinstance(block, SlackWebhook)
@@ -58,7 +58,7 @@ def test_a_saved_webhook_notifies(slack: Slack) -> None:
 
 @pytest.mark.parametrize("status", [302, 404, 500])
 def test_any_answer_but_2xx_is_an_error(slack: Slack, status: int) -> None:
-    """With the status and a short part of the body, in which the path is masked."""
+    """With the status and the beginning of the body, in which the path is masked."""
     slack.status, slack.body = status, f"no_service  at {PATH}\n".encode() + b"x" * 50_000
     with pytest.raises(
         NotificationError, match=rf"SlackWebhook.*answered {status} .*no_service at"
@@ -78,7 +78,7 @@ def test_an_error_without_a_body_is_told_as_well(slack: Slack) -> None:
 
 @pytest.mark.parametrize("manner", ["hang", "drip"])
 def test_the_timeout_bounds_the_whole(slack: Slack, manner: str) -> None:
-    """A server that says nothing, or a byte at a time for ever, holds nobody."""
+    """Whether the server sends nothing, or a byte at a time for ever."""
     slack.manner = manner
     started = time.monotonic()
     with pytest.raises(NotificationError, match=r"no answer within 0\.3 s"):
@@ -91,7 +91,7 @@ def test_the_timeout_bounds_the_whole(slack: Slack, manner: str) -> None:
     "url", ["http://127.0.0.1:1", "http://127.0.0.1:bad", "http://", "http://a\x00b"]
 )
 def test_a_server_that_cannot_be_reached_is_an_error(url: str) -> None:
-    """Nobody listens, or the URL leads nowhere."""
+    """Nothing listens there, or the URL is malformed."""
     with pytest.raises(NotificationError) as caught:
         SlackWebhook(url + PATH).notify("hello")
 
@@ -99,7 +99,7 @@ def test_a_server_that_cannot_be_reached_is_an_error(url: str) -> None:
 
 
 def test_a_url_must_be_of_the_web() -> None:
-    """Checked when the block is made, and not quoted."""
+    """When the block is made, and without quoting it."""
     with pytest.raises(ValidationError, match="must be an http") as caught:
         SlackWebhook("ftp://hunter2hunter2")
 
@@ -114,12 +114,12 @@ def test_the_timeout_is_a_positive_number(seconds: float) -> None:
 
 
 def test_the_secret_url_is_in_no_log(slack: Slack, caplog: pytest.LogCaptureFixture) -> None:
-    """httpx, urllib3 and apprise log it, and are kept from it; others still speak."""
+    """httpx, urllib3 and apprise would log it; records of other loggers still appear."""
     caplog.set_level(logging.DEBUG)
     SlackWebhook(slack.url).notify("hello")
     Notify([by_json(slack)]).notify("hello")
-    logging.getLogger("httpx").info("somebody else")
-    assert "somebody else" in caplog.text
+    logging.getLogger("httpx").info("another logger")
+    assert "another logger" in caplog.text
     assert not any(secret in caplog.text for secret in SECRETS)
     assert len(slack.posts) == 2
 
@@ -167,8 +167,8 @@ def test_a_forgotten_await_still_sends(slack: Slack) -> None:
 def test_a_process_that_ends_at_once_still_sends(
     slack: Slack, together: Callable[[str, int], list[str]]
 ) -> None:
-    """The interpreter waits for what is on its way."""
-    # By name, for a resolver in a thread pool would be gone by then.
+    """The interpreter waits for notifications that are being sent."""
+    # By name: a resolver in a thread pool would no longer run by then.
     url = slack.url.replace("127.0.0.1", "localhost")
     together(
         "import asyncio\n"
@@ -180,41 +180,41 @@ def test_a_process_that_ends_at_once_still_sends(
 
 
 def test_a_failure_that_nobody_awaits_is_logged(caplog: pytest.LogCaptureFixture) -> None:
-    """Without the words of a foreign error, which may hold a secret."""
-    rung = threading.Event()
+    """Without the message of a third party's error, which may hold a secret."""
+    logged = threading.Event()
 
     class Watch(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:
             if record.name == "eventflow.blocks":
-                rung.set()
+                logged.set()
 
     def fail(*_: object) -> None:
         raise ValueError("hush")
 
     async def main(block: NotificationBlock) -> None:
         block.notify("hello")
-        assert await asyncio.to_thread(rung.wait, 5)
+        assert await asyncio.to_thread(logged.wait, 5)
 
     watch = Watch()
-    # Behind the one that captures: who hears the bell finds the record there.
+    # After the handler of caplog: once the event is set, the record is in caplog.
     logging.getLogger().addHandler(watch)
     try:
-        asyncio.run(main(Recorder(bell=fail)))
-        rung.clear()
+        asyncio.run(main(Custom(callback=fail)))
+        logged.clear()
         asyncio.run(main(SlackWebhook("http://127.0.0.1:1/")))
 
     finally:
         logging.getLogger().removeHandler(watch)
 
-    assert "Recorder failed: ValueError" in caplog.text
+    assert "Custom failed: ValueError" in caplog.text
     assert "SlackWebhook failed: The notification" in caplog.text
     assert "hush" not in caplog.text
 
 
 def test_a_users_own_block_notifies_in_a_thread_of_its_own() -> None:
-    """It writes `post`, and its errors come out of `notify` as they are."""
+    """It implements `post`, and `notify` raises its errors unchanged."""
     calls: list[tuple[str, str | None, threading.Thread]] = []
-    Recorder(bell=lambda *call: calls.append(call)).notify("body", "subject")
+    Custom(callback=lambda *call: calls.append(call)).notify("body", "subject")
     ((body, subject, thread),) = calls
     assert (body, subject) == ("body", "subject")
     assert thread is not threading.current_thread()
@@ -223,14 +223,14 @@ def test_a_users_own_block_notifies_in_a_thread_of_its_own() -> None:
         raise KeyError("mine")
 
     with pytest.raises(KeyError, match="mine"):
-        Recorder(bell=fail).notify("body")
+        Custom(callback=fail).notify("body")
 
 
 def test_a_block_that_never_ends_is_waited_for_no_longer_than_its_timeout() -> None:
-    """Whatever `post` does."""
+    """Even if `post` hangs."""
     end = threading.Event()
-    with pytest.raises(NotificationError, match=r"Recorder.*no answer within 0\.05 s"):
-        Recorder(bell=lambda *_: end.wait(), timeout_seconds=0.05).notify("body")
+    with pytest.raises(NotificationError, match=r"Custom.*no answer within 0\.05 s"):
+        Custom(callback=lambda *_: end.wait(), timeout_seconds=0.05).notify("body")
 
     end.set()
 
@@ -254,20 +254,20 @@ def test_notify_reaches_every_service(slack: Slack) -> None:
 
 
 def test_notify_tells_which_services_failed(slack: Slack) -> None:
-    """By place and scheme, never by URL; the others are notified all the same."""
+    """By position and scheme, never by URL; the others are notified nevertheless."""
     urls = ["json://127.0.0.1:1/hunter2", "nosuch://hunter2", "hunter2", by_json(slack, "/one")]
     with pytest.raises(NotificationError) as caught:
         Notify(urls).notify("hello")
 
-    told = str(caught.value)
-    assert "3 of 4 URLs: 1 (json) did not accept it; 2 (nosuch) is not a URL" in told
-    assert "3 (no scheme) is not a URL that apprise understands" in told
-    assert "hunter2" not in told
+    message = str(caught.value)
+    assert "3 of 4 URLs: 1 (json) did not accept it; 2 (nosuch) is not a URL" in message
+    assert "3 (no scheme) is not a URL that apprise understands" in message
+    assert "hunter2" not in message
     assert len(slack.posts) == 1
 
 
 def test_a_plugin_that_raises_is_told_without_its_words(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Plugins put URLs into their messages."""
+    """Plugins put URLs into the messages of their errors."""
     import apprise
 
     def fail(*_: object, **__: object) -> bool:
@@ -289,7 +289,7 @@ def test_notify_needs_a_list_with_something_in_it() -> None:
 def test_a_missing_package_is_an_error_that_says_what_to_install(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """httpx is in one extra, apprise in another."""
+    """httpx for Slack, apprise for the others."""
     monkeypatch.setitem(sys.modules, "httpx", None)
     monkeypatch.setitem(sys.modules, "apprise", None)
     with pytest.raises(MissingExtraError, match=r"'httpx'.*eventflow-runtime\[blocks\]"):

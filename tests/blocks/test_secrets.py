@@ -1,4 +1,4 @@
-"""Secrets at rest: where they may stand, what the disk holds, and which key opens them."""
+"""Secrets are encrypted at rest wherever they are in a block, and restored with their key."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class Vault(Block):
 
     @computed_field
     def shout(self) -> str:
-        """Give what no constructor takes back."""
+        """Return a value that is no field."""
         return self.plain.upper()
 
 
@@ -63,8 +63,8 @@ def vault() -> Vault:
 
 
 def files(folder: Path) -> bytes:
-    """Give all that is on the disk."""
-    return b"".join(one.read_bytes() for one in folder.iterdir())
+    """Return the bytes of all files in the home."""
+    return b"".join(file.read_bytes() for file in folder.iterdir())
 
 
 def test_a_secret_comes_back_from_wherever_it_stands(folder: Path) -> None:
@@ -85,7 +85,7 @@ def test_a_secret_is_masked_wherever_a_block_is_shown() -> None:
 
 
 def test_the_key_file_is_made_once_for_its_owner_only(folder: Path) -> None:
-    """With the first secret, and no sooner; no draft of it is left."""
+    """With the first secret and not before; no temporary file remains."""
     String("x").save("plain")
     assert not (folder / "secret.key").exists()
     Secret("a").save("a")
@@ -93,19 +93,19 @@ def test_the_key_file_is_made_once_for_its_owner_only(folder: Path) -> None:
     Secret("b").save("b")
     assert (folder / "secret.key").read_bytes() == key
     assert stat.S_IMODE((folder / "secret.key").stat().st_mode) == 0o600
-    assert sorted(one.name for one in folder.iterdir()) == ["blocks.db", "secret.key"]
+    assert sorted(file.name for file in folder.iterdir()) == ["blocks.db", "secret.key"]
 
 
 def test_processes_that_make_the_key_at_once_agree_on_it(
     together: Callable[[str, int], list[str]],
 ) -> None:
-    """Whoever comes second uses the first one's key."""
+    """The key of the first process."""
     together("Secret(value=f's{number}').save(f'n{number}')", 5)
     assert [Secret.load(f"n{number}").get() for number in range(5)] == [f"s{n}" for n in range(5)]
 
 
 def test_a_key_made_meanwhile_is_used(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The race, slowed down: the other process makes its key just before ours is put in place."""
+    """Also if another process makes its key just before ours is linked."""
     folder.mkdir()
     theirs, generate = Fernet.generate_key(), Fernet.generate_key
 
@@ -120,7 +120,7 @@ def test_a_key_made_meanwhile_is_used(folder: Path, monkeypatch: pytest.MonkeyPa
 
 
 def test_the_key_may_come_from_the_setting(folder: Path) -> None:
-    """Then no key file is made; another key opens nothing, and says so."""
+    """And no key file is made; with another key the block cannot be loaded."""
     with temporary_settings({EVENTFLOW_SECRET_KEY: Fernet.generate_key().decode()}):
         Secret("hush").save("x")
         assert Secret.load("x").get() == "hush"
@@ -138,7 +138,7 @@ def test_the_key_may_come_from_the_setting(folder: Path) -> None:
 
 
 def test_a_missing_key_file_is_an_error_and_is_not_made_anew(folder: Path) -> None:
-    """A new key would open nothing."""
+    """A new key could not decrypt it."""
     Secret("x").save("x")
     (folder / "secret.key").unlink()
     with pytest.raises(BlockError, match=r"secret\.key' is missing.*Restore the key"):
@@ -160,7 +160,7 @@ def test_a_damaged_key_file_is_an_error(folder: Path, content: bytes) -> None:
 
 
 def test_a_key_file_that_cannot_be_read_is_an_error(folder: Path) -> None:
-    """A folder in its place."""
+    """A folder of that name."""
     (folder / "secret.key").mkdir(parents=True)
     with pytest.raises(HomeError, match=r"secret\.key cannot be read"):
         Secret("x").save("x")
@@ -169,7 +169,7 @@ def test_a_key_file_that_cannot_be_read_is_an_error(folder: Path) -> None:
 def test_a_key_file_that_cannot_be_made_is_an_error(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A file system without links; nothing is left behind."""
+    """On a file system without links; no temporary file remains."""
 
     def refuse(*_: object) -> None:
         raise PermissionError(1, "Operation not permitted")
@@ -195,7 +195,7 @@ def test_only_secrets_need_cryptography(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 def test_a_secret_that_a_serializer_would_hide_is_refused() -> None:
-    """Better no save than a mask saved in its place."""
+    """Otherwise the mask would be saved in its place."""
 
     class Hidden(Block):
         secrets: list[SecretStr]
@@ -212,7 +212,7 @@ def test_a_secret_that_a_serializer_would_hide_is_refused() -> None:
 
 
 def test_a_secret_that_a_serializer_reveals_is_masked_in_the_store(folder: Path) -> None:
-    """pydantic's own recipe for showing secrets in JSON does not reach the disk."""
+    """The serializer of pydantic's documentation shows secrets in JSON, but not on disk."""
 
     class Open(Block):
         word: SecretStr
@@ -227,7 +227,7 @@ def test_a_secret_that_a_serializer_reveals_is_masked_in_the_store(folder: Path)
 
 
 def test_what_json_cannot_say_is_refused_by_name() -> None:
-    """Bytes that are no text, in the open or secret."""
+    """Bytes that are no text, secret or not."""
 
     class Raw(Block):
         open: bytes = b""
@@ -241,7 +241,7 @@ def test_what_json_cannot_say_is_refused_by_name() -> None:
 
 
 def test_what_the_store_shows_is_json_with_masks(folder: Path) -> None:
-    """So that the client and the pages can show a block without any key."""
+    """The client shows a block without any key."""
     vault().save("v")
     (folder / "secret.key").unlink()
 

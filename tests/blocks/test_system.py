@@ -11,14 +11,14 @@ from eventflow.blocks import JSON, Secret, String
 
 
 def test_each_takes_its_value_by_place_or_by_name() -> None:
-    """As people write them."""
+    """Positionally or by keyword."""
     assert String("x") == String(value="x")
     assert Secret("x") == Secret(value=SecretStr("x"))
     assert JSON([1]) == JSON(value=[1])
 
 
 def test_a_secret_gives_itself_only_when_asked() -> None:
-    """`get` is the one way to read it."""
+    """Only `get` returns it."""
     secret = Secret("hush")
     assert "hush" not in f"{secret!r} {secret} {secret.model_dump_json()}"
     secret.save("s")
@@ -27,7 +27,7 @@ def test_a_secret_gives_itself_only_when_asked() -> None:
 
 @pytest.mark.parametrize("value", [None, True, 1, 0.5, "x", [1, [2]], {"a": {"b": None}}, math.inf])
 def test_json_comes_back_as_it_was(value: JsonValue) -> None:
-    """Whatever JSON can say, and the infinities."""
+    """Of JSON, and infinities."""
     JSON(value).save("j")
     assert JSON.load("j").value == value
 

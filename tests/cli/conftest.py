@@ -1,8 +1,9 @@
-"""A folder to run flows in, and the command line both within this process and as its own."""
+"""A folder with flows, and the command line, both in this process and in one of its own."""
 
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -15,8 +16,10 @@ from click.testing import CliRunner, Result
 from eventflow import settings
 from eventflow.cli.app import app
 from eventflow.journal import open_journal
+from eventflow.owners.folders import LockedFolder, owners_folder
 from eventflow.settings import EVENTFLOW_JOURNAL_URL, SETTINGS
-from tests.cli.story import Story, written
+from tests.cli.sample_journal import OWNER, Sample, fill
+from tests.journal.rows import an_owner
 
 ROOT = Path(settings.__file__).parents[2]
 
@@ -35,7 +38,7 @@ from pydantic import BaseModel
 class Model(BaseModel):
     a: int
 
-def told(flow, run, state):
+def print_state(flow, run, state):
     print("hook", state.name, flush=True)
 
 @task
@@ -76,16 +79,16 @@ def anything(x):
 def cancelled():
     return Cancelled(message="no need")
 
-@flow(on_crashed=[told])
+@flow(on_crashed=[print_state])
 def exits():
     sys.exit(7)
 
-@flow(on_crashed=[told])
+@flow(on_crashed=[print_state])
 def waits():
     print("ready", flush=True)
     threading.Event().wait()
 
-@flow(on_crashed=[told])
+@flow(on_crashed=[print_state])
 async def awaits():
     print("ready", flush=True)
     await asyncio.Event().wait()
@@ -101,8 +104,8 @@ def generates(n: int = 3):
 
 @flow
 async def agenerates(n: int = 3):
-    for one in range(n):
-        yield one
+    for number in range(n):
+        yield number
     raise ValueError("at the end")
 
 @flow
@@ -145,7 +148,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 @pytest.fixture
 def invoke(eventflow_isolated: object) -> Invoke:
-    """Give a function that runs the command line in this process, on a bus of its own."""
+    """Return a function that runs the command line in this process, on a bus of its own."""
 
     def run(*arguments: str) -> Result:
         return CliRunner().invoke(app, arguments, prog_name="eventflow", catch_exceptions=False)
@@ -155,7 +158,7 @@ def invoke(eventflow_isolated: object) -> Invoke:
 
 @pytest.fixture
 def spawn() -> Iterator[Spawn]:
-    """Give a function that starts the command line as a process of its own."""
+    """Yield a function that starts the command line as a process of its own."""
     started: list[subprocess.Popen[str]] = []
 
     def start(*arguments: str, **options: Any) -> subprocess.Popen[str]:
@@ -176,8 +179,24 @@ def spawn() -> Iterator[Spawn]:
 
 
 @pytest.fixture
-def told_story(eventflow_isolated: object) -> Iterator[Story]:
+def sample(eventflow_isolated: object) -> Iterator[Sample]:
     """Fill the journal of the home that `invoke` uses; `eventflow_isolated` puts it in force."""
     journal = open_journal(EVENTFLOW_JOURNAL_URL.value())
-    yield written(journal)
+    yield fill(journal)
     journal.close()
+
+
+@pytest.fixture
+def killed_owner(sample: Sample) -> Sample:
+    """Have a process begin the folder of the owner, and kill it: only its lock shows its death."""
+    folder = owners_folder(EVENTFLOW_JOURNAL_URL.value())
+    assert folder is not None
+    child = os.fork()
+    if child == 0:
+        try:
+            LockedFolder.create(folder, an_owner(OWNER))
+        finally:
+            os.kill(os.getpid(), signal.SIGKILL)
+    os.waitpid(child, 0)
+
+    return sample

@@ -1,4 +1,4 @@
-"""The client: blocks, runs, events and deliveries, read and steered from async code."""
+"""The client reads blocks, runs, events and deliveries, and requests cancellations."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ from uuid import uuid4
 import pytest
 from pydantic import ValidationError
 
-from eventflow import flow
 from eventflow.blocks import JSON, Secret, String
 from eventflow.client import Client, get_client
 from eventflow.errors import BlockNotFoundError, HomeError
@@ -27,20 +26,20 @@ from eventflow.settings import (
     temporary_settings,
 )
 from eventflow.states import StateType
-from tests.cli.story import OWNER, Story, written
+from tests.cli.sample_journal import OWNER, Sample, fill
 
 T = TypeVar("T")
 
 
 @pytest.fixture(autouse=True)
 def folder(tmp_path: Path) -> Iterator[Path]:
-    """Give each test a home of its own."""
+    """Set a home of its own for each test."""
     with temporary_settings({EVENTFLOW_HOME: tmp_path / "home", EVENTFLOW_SECRET_KEY: None}):
         yield tmp_path / "home"
 
 
 def test_a_block_is_read_and_deleted_as_in_the_documentation() -> None:
-    """The clean-up of the example: load, read the document, delete it by its id."""
+    """As in the clean-up of the example: load, read the document, delete it by its id."""
 
     async def main() -> None:
         saved = String(value="job").save(name="noisy-flow-cloud-run-job", overwrite=True)
@@ -56,8 +55,8 @@ def test_a_block_is_read_and_deleted_as_in_the_documentation() -> None:
     asyncio.run(main())
 
 
-def test_a_document_shows_all_but_the_secrets() -> None:
-    """Masked, and read without any key."""
+def test_a_document_has_its_secrets_masked() -> None:
+    """And is read without any key."""
 
     async def main() -> None:
         Secret("hush").save("s")
@@ -87,13 +86,13 @@ def test_documents_are_listed_by_type_and_name() -> None:
             every = await client.read_block_documents()
             strings = await client.read_block_documents(block_type_slug="string")
 
-        assert [one.name for one in every] == ["c", "a", "b"]
-        assert [one.name for one in strings] == ["a", "b"]
+        assert [document.name for document in every] == ["c", "a", "b"]
+        assert [document.name for document in strings] == ["a", "b"]
 
     asyncio.run(main())
 
 
-def test_what_is_missing_is_an_error_that_says_what_there_is() -> None:
+def test_an_unknown_block_is_an_error_with_the_nearest_name() -> None:
     """By name and by id."""
 
     async def main() -> None:
@@ -124,38 +123,28 @@ def test_a_home_that_cannot_be_used_is_an_error(folder: Path) -> None:
 
 
 @pytest.fixture
-def story(folder: Path) -> Iterator[Story]:
-    """Give a journal with a story in it."""
+def sample(folder: Path) -> Iterator[Sample]:
+    """Fill the journal of the home with sample runs."""
     journal = open_journal(EVENTFLOW_JOURNAL_URL.value())
-    yield written(journal)
+    yield fill(journal)
     journal.close()
 
 
-def ask(question: Callable[[Client], Awaitable[T]]) -> T:
-    """Ask one question of a client."""
+def read(query: Callable[[Client], Awaitable[T]]) -> T:
+    """Run one query of a client."""
 
     async def main() -> T:
         async with get_client() as client:
-            return await question(client)
+            return await query(client)
 
     return asyncio.run(main())
 
 
-def test_without_a_journal_there_are_no_runs_and_none_is_made(folder: Path) -> None:
-    """Reading leaves no trace; steering finds nothing to steer."""
-    assert ask(lambda client: client.read_flow_runs()) == []
-    assert ask(lambda client: client.read_task_run(uuid4())) is None
-    assert ask(lambda client: client.read_events()) == []
-    assert ask(lambda client: client.read_deliveries()) == []
-    assert ask(lambda client: client.cancel(uuid4())) is False
-    assert not folder.exists()
-
-
-def test_a_run_is_read_as_it_stands(story: Story) -> None:
-    """Typed and frozen, with its ids as UUIDs; by the right kind of question only."""
-    run = ask(lambda client: client.read_flow_run(str(story.failed)))
+def test_a_run_is_read_as_of_its_last_transition(sample: Sample) -> None:
+    """Typed and frozen; a flow run is no task run."""
+    run = read(lambda client: client.read_flow_run(str(sample.failed)))
     assert run is not None
-    assert (run.id, run.name, run.flow_name) == (story.failed, "brave-otter", "etl")
+    assert (run.id, run.name, run.flow_name) == (sample.failed, "brave-otter", "etl")
     assert (run.state_type, run.state_name) == (StateType.FAILED, "Failed")
     assert run.parameters == {"day": "2026-01-31", "limit": 10}
     assert (run.tags, run.run_count, run.is_finished) == (("eu", "prod"), 2, True)
@@ -163,19 +152,19 @@ def test_a_run_is_read_as_it_stands(story: Story) -> None:
     assert run.created.utcoffset() == timedelta(0)
     with pytest.raises(ValidationError, match="frozen"):
         run.name = "other"  # type: ignore[misc]
-    task = ask(lambda client: client.read_task_run(story.tasks[0]))
+    task = read(lambda client: client.read_task_run(sample.tasks[0]))
     assert task is not None
-    assert (task.task_name, task.flow_run_id) == ("extract", story.failed)
-    assert ask(lambda client: client.read_task_run(story.failed)) is None
+    assert (task.task_name, task.flow_run_id) == ("extract", sample.failed)
+    assert read(lambda client: client.read_task_run(sample.failed)) is None
     with pytest.raises(ValueError, match="badly formed"):
-        ask(lambda client: client.read_flow_run("brave-otter"))
+        read(lambda client: client.read_flow_run("brave-otter"))
 
 
-def test_runs_are_selected_by_keyword(story: Story) -> None:
+def test_runs_are_selected_by_keyword(sample: Sample) -> None:
     """Newest first; a state is a name, a type, or several."""
 
-    def names(**wanted: Any) -> list[str]:
-        return [one.name for one in ask(lambda client: client.read_flow_runs(**wanted))]
+    def names(**filters: Any) -> list[str]:
+        return [run.name for run in read(lambda client: client.read_flow_runs(**filters))]
 
     assert names() == ["quick-hare", "brave-otter", "hidden-lynx"]
     assert names(state=StateType.RUNNING) == names(unfinished=True) == ["quick-hare"]
@@ -183,55 +172,44 @@ def test_runs_are_selected_by_keyword(story: Story) -> None:
     assert names(flow_name="e*") == names(name="brave-otter") == ["brave-otter"]
     assert names(limit=1) == ["quick-hare"]
     assert names(since=datetime.now(UTC) - timedelta(hours=1)) == ["quick-hare", "brave-otter"]
-    assert names(parent_run_id=story.failed) == []
-    tasks = ask(lambda client: client.read_task_runs(flow_run_id=story.failed, state="Failed"))
-    assert [one.id for one in tasks] == [story.tasks[1]]
-    assert len(ask(lambda client: client.read_task_runs(task_name="extract"))) == 2
+    assert names(parent_run_id=sample.failed) == []
+    tasks = read(lambda client: client.read_task_runs(flow_run_id=sample.failed, state="Failed"))
+    assert [task.id for task in tasks] == [sample.tasks[1]]
+    assert len(read(lambda client: client.read_task_runs(task_name="extract"))) == 2
 
 
-def test_events_are_those_that_were_published(story: Story) -> None:
-    """Of one run or of all, in order, and back from JSON as they were."""
-    events = ask(lambda client: client.read_events(run_id=story.failed))
-    assert [one.to_state.name for one in events][-2:] == ["Retrying", "Failed"]
+def test_events_are_those_that_were_published(sample: Sample) -> None:
+    """Those of one run or of all, in order; JSON restores them."""
+    events = read(lambda client: client.read_events(run_id=sample.failed))
+    assert [event.to_state.name for event in events][-2:] == ["Retrying", "Failed"]
     assert parse(events[-1].model_dump_json()) == events[-1]
-    assert ask(lambda client: client.read_events(run_id=story.failed, limit=2)) == events[:2]
-    every = ask(lambda client: client.read_events())
+    assert read(lambda client: client.read_events(run_id=sample.failed, limit=2)) == events[:2]
+    every = read(lambda client: client.read_events())
     assert len(every) == 18
-    recent = ask(lambda client: client.read_events(since=datetime.now(UTC) - timedelta(minutes=2)))
-    assert {one.run_id for one in recent} == {story.running}
+    since = datetime.now(UTC) - timedelta(minutes=2)
+    recent = read(lambda client: client.read_events(since=since))
+    assert {event.run_id for event in recent} == {sample.running}
 
 
-def test_deliveries_are_read_with_what_they_are_for(story: Story) -> None:
-    """In the order in which they came to be owed."""
-    found = ask(lambda client: client.read_deliveries(run_id=story.failed))
-    assert [one.hook for one in found] == ["alerts:begun", "alerts:page", "alerts:<lambda>"]
-    (dead,) = ask(lambda client: client.read_deliveries(status="dead"))
+def test_deliveries_are_read_with_their_run_and_state(sample: Sample) -> None:
+    """In the order of their events."""
+    deliveries = read(lambda client: client.read_deliveries(run_id=sample.failed))
+    assert [delivery.hook for delivery in deliveries] == [
+        "alerts:begun",
+        "alerts:page",
+        "alerts:<lambda>",
+    ]
+    (dead,) = read(lambda client: client.read_deliveries(status="dead"))
     assert (dead.attempts, dead.state_name, dead.run_name) == (3, "Failed", "brave-otter")
     assert isinstance(dead.error, ErrorInfo)
-    assert len(ask(lambda client: client.read_deliveries(status=["dead", "delivered"]))) == 3
-    assert len(ask(lambda client: client.read_deliveries(hook="*lambda*"))) == 1
+    assert len(read(lambda client: client.read_deliveries(status=["dead", "delivered"]))) == 3
+    assert len(read(lambda client: client.read_deliveries(hook="*lambda*"))) == 1
     with pytest.raises(ValueError, match="gone"):
-        ask(lambda client: client.read_deliveries(status="gone"))
+        read(lambda client: client.read_deliveries(status="gone"))
 
 
-def test_a_cancellation_is_asked_for(story: Story) -> None:
-    """Of a run that goes on, wherever it does; not of one that has ended."""
-    assert ask(lambda client: client.cancel(story.running)) is True
-    assert story.journal.cancels(OWNER) == [story.running]
-    assert ask(lambda client: client.cancel(str(story.failed))) is False
-
-
-def test_what_this_process_has_not_written_yet_is_written_first(
-    eventflow_isolated: object,
-) -> None:
-    """A run that has just ended here is read as it ended, with its events."""
-
-    @flow
-    def quick() -> int:
-        return 7
-
-    quick()
-    (run,) = ask(lambda client: client.read_flow_runs())
-    assert (run.flow_name, run.state_name) == ("quick", "Completed")
-    events = ask(lambda client: client.read_events(run_id=run.id))
-    assert [one.to_state.name for one in events] == ["Pending", "Running", "Completed"]
+def test_a_cancellation_is_requested(sample: Sample) -> None:
+    """Of a run in any process, unless it has ended."""
+    assert read(lambda client: client.cancel(sample.running)) is True
+    assert sample.journal.cancels(OWNER) == [sample.running]
+    assert read(lambda client: client.cancel(str(sample.failed))) is False

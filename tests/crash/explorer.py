@@ -1,9 +1,9 @@
-"""The crash-point explorer: kills processes at every point, and looks at what is left of them.
+"""The crash-point explorer: kills processes at every point, and checks the invariants afterwards.
 
 `python -m tests.crash.explorer` explores every point of every workload: with the guardian, with
-the guardian killed too, with a recovery by hand, and with that recovery killed, to be finished by
-hand or by its own guardian. `--random N` kills processes at full speed after random moments. A
-table says what came of it; the exit code is 1 if anything was not as it must be.
+the guardian killed too, with a recovery by hand, and with that recovery killed and finished by
+hand or by its own guardian. `--random N` kills processes at full speed after random moments. It
+prints a table of the outcomes; the exit code is 1 if an invariant was violated.
 """
 
 from __future__ import annotations
@@ -42,59 +42,59 @@ FIRST_KILLS: Final = (
     Case(TWICE, "retries of a hook", Point("paying before", 1), EAGER),
     Case(TWICE, "failing flow", Point("spool.write half", 9), LAZY),
 )
-"""What is killed first where the recovery is killed as well: in the middle of a body, of a hook,
-of a hook's own transaction and of a line; with all in the spool, or in the journal."""
+"""The first kills where the recovery is killed as well: in the middle of a body, of a hook, of a
+hook's own transaction and of a line; with all lines in the spool, or in the journal."""
 
 POWERFUL: Final = ("flow", "async task", "retries of a hook", "submitted")
-"""What is explored with durability `power` as well, where the publisher commits."""
+"""The workloads explored with durability `power` as well, where the publisher commits."""
 
 THOROUGH: Final = ("flow", "submitted", "async subflow")
-"""Where the process is killed at each page that SQLite writes, too."""
+"""The workloads where the process is also killed at each page that SQLite writes."""
 
 WHEN_GUARDED: Final = (
     *("enter after", "record after", "hook before", "hook after"),
     *("paying before", "paying after"),
 )
-"""The points of a recovery at which it has certainly begun to run hooks, under a guardian."""
+"""The points of a recovery at which it has certainly begun to run hooks, and has a guardian."""
 
 COMMANDS: Final = 40
-"""Of how many cases one is recovered by the command, which takes seconds."""
+"""One case in so many is recovered by the command, which takes seconds."""
 
 AT_ONCE: Final = 4
 """How many processes at full speed share a journal."""
 
 
-# -- which cases there are -----------------------------------------------------------------------
+# -- cases ---------------------------------------------------------------------------------------
 
 
 def cases(explorer: Explorer, ways: Iterable[str] = WAYS, only: Collection[str] = ()) -> list[Case]:
-    """Give every case there is, or those of some workloads."""
+    """Return all cases, or those of some workloads."""
     chosen = set(ways)
-    found: list[Case] = []
+    every: list[Case] = []
     if chosen - {TWICE, ITS_OWN}:
         once = list(_once(explorer, set(only or [*WORKLOADS, *OTHERS])))
-        found += _by(chosen, once)
-    firsts = [one for one in FIRST_KILLS if not only or one.workload in only]
+        every += _in_ways(chosen, once)
+    firsts = [case for case in FIRST_KILLS if not only or case.workload in only]
     if TWICE in chosen:
-        found += _twice(explorer, firsts)
+        every += _twice(explorer, firsts)
     if ITS_OWN in chosen:
-        again = (replace(one, way=ITS_OWN) for one in _twice(explorer, firsts[:3]))
-        found += [one for one in again if one.second and one.second.name in WHEN_GUARDED]
+        guarded = (replace(case, way=ITS_OWN) for case in _twice(explorer, firsts[:3]))
+        every += [case for case in guarded if case.second and case.second.name in WHEN_GUARDED]
 
-    return found
+    return every
 
 
-def _by(ways: Collection[str], once: list[Case]) -> Iterator[Case]:
-    """Give cases as they are for each who may finish them."""
-    by_hand = [one for one in once if one.workload in WORKLOADS]
+def _in_ways(ways: Collection[str], once: list[Case]) -> Iterator[Case]:
+    """Yield the cases for each way of recovery."""
+    by_hand = [case for case in once if case.workload in WORKLOADS]
     if GUARDIAN in ways:
-        # What is in the journal and what in the spool makes no difference to a guardian.
-        guarded = (one for one in once if one.linger == LAZY and one.durability == "process")
-        yield from (replace(one, way=GUARDIAN) for one in guarded)
+        # To a guardian it makes no difference which lines are committed already.
+        guarded = (case for case in once if case.linger == LAZY and case.durability == "process")
+        yield from (replace(case, way=GUARDIAN) for case in guarded)
     if RECOVERY in ways:
         yield from by_hand
     if COMMAND in ways:
-        yield from (replace(one, way=COMMAND) for one in by_hand[::COMMANDS])
+        yield from (replace(case, way=COMMAND) for case in by_hand[::COMMANDS])
 
 
 def _once(explorer: Explorer, chosen: Collection[str]) -> Iterator[Case]:
@@ -109,9 +109,9 @@ def _once(explorer: Explorer, chosen: Collection[str]) -> Iterator[Case]:
 
 
 def _is_new(workload: str, linger: float, point: Point) -> bool:
-    """Say whether a point of the journal's thread is not much the same in other workloads."""
+    """Return whether a point of the writer thread differs from those of other workloads."""
     if linger == LAZY:
-        # Nothing is committed before all is over.
+        # Nothing is committed before the end.
         return not point.name.startswith("sqlite") or workload == "flow"
     if "write to" in point.name or "CREATE" in point.name:
         return workload in THOROUGH
@@ -127,25 +127,25 @@ def _twice(explorer: Explorer, firsts: Iterable[Case]) -> Iterator[Case]:
 
 
 def spread(every: Sequence[Case], count: int) -> list[Case]:
-    """Give so many of the cases, always the same, with each kind of point among them."""
+    """Return so many of the cases, always the same ones, with every kind of point among them."""
     kinds: defaultdict[str, list[Case]] = defaultdict(list)
-    for one in every:
-        kinds[(one.second or one.point).name].append(one)
+    for case in every:
+        kinds[(case.second or case.point).name].append(case)
     turns = itertools.zip_longest(*map(_far_apart, kinds.values()))
 
-    return [one for turn in turns for one in turn if one is not None][:count]
+    return [case for turn in turns for case in turn if case is not None][:count]
 
 
 def _far_apart(of_a_kind: Sequence[Case]) -> Iterator[Case]:
-    """Give them so that whoever takes a few only has taken from everywhere."""
+    """Return the cases in an order in which the first few are spread over all of them."""
     count = len(of_a_kind)
-    # The golden section: each step falls into the widest gap that is left.
+    # The golden ratio: each step falls into the widest gap.
     order = sorted(range(count), key=lambda n: (n * 0.6180339887 + 0.3) % 1.0)
 
-    return (of_a_kind[place] for place in order)
+    return (of_a_kind[index] for index in order)
 
 
-# -- what came of them ---------------------------------------------------------------------------
+# -- outcomes ------------------------------------------------------------------------------------
 
 
 @dataclass(slots=True)
@@ -160,7 +160,7 @@ class Row:
     slowest: float = 0.0
 
     def add(self, outcome: Outcome) -> None:
-        """Count one more."""
+        """Add an outcome."""
         self.cases += 1
         self.kills += outcome.kills
         self.late += outcome.seconds > WITHIN_SECONDS
@@ -178,59 +178,61 @@ class Row:
 
 
 def table(rows: dict[tuple[str, str], Row]) -> str:
-    """Give the table: by who finishes it, and by workload."""
+    """Return the table: a line for each way of recovery and workload."""
     head = f"{'':20} {'':20} {'points':>7} {'kills':>7} {'seconds':>9} {'slowest':>9}"
     lines = [f"{head} {f'> {WITHIN_SECONDS:g} s':>6} {'violations':>11}"]
     lines += [f"{way:20} {workload:20} {row}" for (way, workload), row in rows.items()]
-    every = Row(
-        sum(one.cases for one in rows.values()),
-        sum(one.kills for one in rows.values()),
-        sum(one.late for one in rows.values()),
-        sum(one.violations for one in rows.values()),
-        sum(one.total for one in rows.values()),
-        max((one.slowest for one in rows.values()), default=0.0),
+    total = Row(
+        sum(row.cases for row in rows.values()),
+        sum(row.kills for row in rows.values()),
+        sum(row.late for row in rows.values()),
+        sum(row.violations for row in rows.values()),
+        sum(row.total for row in rows.values()),
+        max((row.slowest for row in rows.values()), default=0.0),
     )
 
-    return "\n".join([*lines, f"{'all':41} {every}"])
+    return "\n".join([*lines, f"{'all':41} {total}"])
 
 
 def explore(explorer: Explorer, every: Sequence[Case]) -> bool:
-    """Go through cases, say what is not as it must be, and print the table; says if all is."""
+    """Run the cases, print violations and the table; returns whether there was no violation."""
     rows: defaultdict[tuple[str, str], Row] = defaultdict(Row)
     began = time.monotonic()
     for number, outcome in enumerate(explorer.all(explorer.explore, every), 1):
         assert outcome.case is not None
         rows[outcome.case.way, outcome.case.workload].add(outcome)
-        _say(str(outcome.case), outcome)
+        _print_violations(str(outcome.case), outcome)
         if not number % 100:
             spent = time.monotonic() - began
             print(f"… {number} of {len(every)} after {spent:.0f} s", file=sys.stderr)
     print(table(rows))
 
-    return not any(one.violations for one in rows.values())
+    return not any(row.violations for row in rows.values())
 
 
 def kill_at_random(explorer: Explorer, kills: int, seed: int) -> bool:
-    """Kill that many processes after random moments; says if all is as it must be."""
+    """Kill so many processes after random moments; returns whether there was no violation."""
     seeds = range(seed, seed + -(-kills // AT_ONCE))
     rows: defaultdict[tuple[str, str], Row] = defaultdict(Row)
-    for one, outcome in zip(seeds, explorer.random(seeds, AT_ONCE), strict=True):
+    for number, outcome in zip(seeds, explorer.random(seeds, AT_ONCE), strict=True):
         rows["random", f"{AT_ONCE} at full speed"].add(outcome)
-        _say(f"random kills with --random {AT_ONCE} --seed {one}", outcome)
+        _print_violations(f"random kills with --random {AT_ONCE} --seed {number}", outcome)
     print(table(rows))
 
-    return not any(one.violations for one in rows.values())
+    return not any(row.violations for row in rows.values())
 
 
-def _say(what: str, outcome: Outcome) -> None:
-    for one in outcome.violations:
-        print(f"✗ {what}: {one} [{outcome.home}]", flush=True)
+def _print_violations(what: str, outcome: Outcome) -> None:
+    for violation in outcome.violations:
+        print(f"✗ {what}: {violation} [{outcome.home}]", flush=True)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Explore as the command line says; gives 0 if all is as it must be, else 1."""
+    """Explore as the arguments say; returns 0 if no invariant was violated, else 1."""
     parser = argparse.ArgumentParser(prog="tests.crash.explorer", description=__doc__)
-    parser.add_argument("--way", action="append", choices=WAYS, help="who finishes; default all")
+    parser.add_argument(
+        "--way", action="append", choices=WAYS, help="how it is recovered; default all"
+    )
     parser.add_argument(
         "--workload", action="append", choices=[*WORKLOADS, *OTHERS], help="default all"
     )
@@ -239,7 +241,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=0, help="of the random kills")
     parser.add_argument("--workers", type=int, default=2, help="how many at once")
     parser.add_argument(
-        "--within", type=float, help="count as a violation what took longer, on a quiet machine"
+        "--within", type=float, help="count as a violation what took longer, on an idle machine"
     )
     given = parser.parse_args(arguments)
     folder = Path(tempfile.mkdtemp(prefix="eventflow-crash-"))

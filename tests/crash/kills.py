@@ -1,4 +1,4 @@
-"""Killing one process and looking at what is left: the cases that the explorer goes through."""
+"""Cases: kill a process at a point, have its owner recovered, and check the final state."""
 
 from __future__ import annotations
 
@@ -19,25 +19,25 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import Final, NamedTuple
 
-from tests.crash.verdict import Remains, violations
-from tests.crash.workloads import TOLD
-from tests.crash.zygote import COUNTS, SAID, End, Order
+from tests.crash.fork_server import COUNTS, Exit, Request
+from tests.crash.invariants import FinalState, violations
+from tests.crash.workloads import LOG, RECORD_FILE, RECORDS
 
 ROOT: Final = Path(__file__).parents[2]
 
 LAZY: Final = 1000.0
-"""Seconds that the journal's thread lingers: all there is, is in the spool until the end."""
+"""Seconds between two commits of the writer thread: all lines are in the spool until the end."""
 
 EAGER: Final = 0.001
-"""Likewise: whatever is in the spool is being committed."""
+"""The same, where lines are committed at once."""
 
-QUIET_SECONDS: Final = 30.0
-"""How long a recovery may take before it counts as stuck."""
+RECOVERY_SECONDS: Final = 30.0
+"""How long a recovery may take."""
 
 WITHIN_SECONDS: Final = 2.0
-"""Within which time after the kill every run is to have its end."""
+"""How soon after the kill every run should have ended."""
 
-# Who finishes what the killed process left.
+# How the killed owner is recovered.
 GUARDIAN: Final = "guardian"
 RECOVERY: Final = "recovery"
 COMMAND: Final = "guardian killed too"
@@ -47,7 +47,7 @@ WAYS: Final = (GUARDIAN, RECOVERY, COMMAND, TWICE, ITS_OWN)
 
 
 class Point(NamedTuple):
-    """Where a process is killed: when it passes what has this name for the n-th time."""
+    """Where a process is killed: when it passes the point of this name for the n-th time."""
 
     name: str
     number: int
@@ -55,7 +55,7 @@ class Point(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """One kill, and who is to finish what it leaves."""
+    """One kill, and how its owner is recovered."""
 
     way: str
     workload: str
@@ -76,7 +76,7 @@ class Case:
 
 @dataclass(slots=True)
 class Outcome:
-    """What came of a case: `seconds` is from the kill to the end of the last run."""
+    """The outcome of a case: `seconds` is from the kill to the end of the last run."""
 
     case: Case | None
     kills: int = 0
@@ -90,30 +90,30 @@ class Outcome:
         return self.case is None or self.case.durability == "process"
 
 
-class Zygote:
-    """The other side of `tests.crash.zygote`."""
+class ForkServer:
+    """The client of `tests.crash.fork_server`."""
 
     def __init__(self) -> None:
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "tests.crash.zygote"],
+            [sys.executable, "-m", "tests.crash.fork_server"],
             cwd=ROOT,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
         )
 
-    def run(self, order: Order) -> list[End]:
-        """Have it done; gives how each child ended."""
+    def run(self, request: Request) -> list[Exit]:
+        """Send a request; returns the exit of each child."""
         process = self._process
         assert process.stdin is not None
         assert process.stdout is not None
-        process.stdin.write(json.dumps(asdict(order)) + "\n")
+        process.stdin.write(json.dumps(asdict(request)) + "\n")
         process.stdin.flush()
 
-        return [End(**one) for one in json.loads(process.stdout.readline())]
+        return [Exit(**facts) for facts in json.loads(process.stdout.readline())]
 
     def close(self) -> None:
-        """End it."""
+        """Close its stdin, and wait for its end."""
         process = self._process
         assert process.stdin is not None
         assert process.stdout is not None
@@ -128,118 +128,118 @@ class Explorer:
     def __init__(self, folder: Path, workers: int = 2, within: float | None = None) -> None:
         self._folder = folder
         self._within = within
-        self._idle: SimpleQueue[Zygote] = SimpleQueue()
-        self._zygotes = [Zygote() for _ in range(workers)]
-        for one in self._zygotes:
-            self._idle.put(one)
+        self._idle: SimpleQueue[ForkServer] = SimpleQueue()
+        self._servers = [ForkServer() for _ in range(workers)]
+        for server in self._servers:
+            self._idle.put(server)
         self._pool = ThreadPoolExecutor(workers)
 
     def close(self) -> None:
-        """End all processes."""
+        """End all fork servers."""
         self._pool.shutdown(cancel_futures=True)
-        for one in self._zygotes:
-            one.close()
+        for server in self._servers:
+            server.close()
 
     def all(self, work: Callable[[Case], Outcome], cases: Iterable[Case]) -> Iterator[Outcome]:
-        """Do work for all cases; gives the outcomes in their order."""
+        """Run all cases; returns the outcomes in the order of the cases."""
         return self._pool.map(work, cases)
 
     def random(self, seeds: Iterable[int], kills: int) -> Iterator[Outcome]:
-        """Kill so many processes at full speed for each seed; gives the outcomes in order."""
+        """Kill so many processes at full speed for each seed; returns the outcomes in order."""
         return self._pool.map(lambda seed: self.random_kills(seed, kills), seeds)
 
     @contextmanager
-    def _home(self) -> Iterator[tuple[Zygote, Path]]:
-        zygote = self._idle.get()
+    def _home(self) -> Iterator[tuple[ForkServer, Path]]:
+        server = self._idle.get()
         try:
-            yield zygote, Path(tempfile.mkdtemp(dir=self._folder, prefix="home-"))
+            yield server, Path(tempfile.mkdtemp(dir=self._folder, prefix="home-"))
         finally:
-            self._idle.put(zygote)
+            self._idle.put(server)
 
     # -- which points there are -----------------------------------------------------------------
 
     def points(self, workload: str, linger: float, durability: str = "process") -> list[Point]:
-        """Give the points that a workload passes, in no order of time."""
-        with self._home() as (zygote, home):
-            order = order_for(home, durability, guardian=True)
-            zygote.run(replace(order, workload=workload, linger=linger, counts=True))
+        """Return the points that a workload passes."""
+        with self._home() as (server, home):
+            request = request_for(home, durability, guardian=True)
+            server.run(replace(request, workload=workload, linger=linger, counts=True))
             return _points(home)
 
     def points_of_recovery(self, case: Case) -> list[Point]:
-        """Give the points that the recovery passes of what the kill of a case leaves."""
-        with self._home() as (zygote, home):
-            order = order_for(home, case.durability, guardian=False)
-            zygote.run(
-                replace(order, workload=case.workload, linger=case.linger, target=case.point)
+        """Return the points that the recovery after a case passes."""
+        with self._home() as (server, home):
+            request = request_for(home, case.durability, guardian=False)
+            server.run(
+                replace(request, workload=case.workload, linger=case.linger, target=case.point)
             )
-            zygote.run(replace(order, counts=True))
+            server.run(replace(request, counts=True))
             return _points(home)
 
     # -- one case -------------------------------------------------------------------------------
 
     def explore(self, case: Case) -> Outcome:
-        """Kill a process, see to it that the rest is finished, and look at what is left."""
-        with self._home() as (zygote, home):
-            return self._explore(case, zygote, home)
+        """Kill a process, have its owner recovered, and check the final state."""
+        with self._home() as (server, home):
+            return self._explore(case, server, home)
 
-    def _explore(self, case: Case, zygote: Zygote, home: Path) -> Outcome:
-        order = order_for(home, case.durability, guardian=case.way in {GUARDIAN, COMMAND})
-        (end,) = zygote.run(
+    def _explore(self, case: Case, server: ForkServer, home: Path) -> Outcome:
+        request = request_for(home, case.durability, guardian=case.way in {GUARDIAN, COMMAND})
+        (end,) = server.run(
             replace(
-                order,
+                request,
                 workload=case.workload,
                 target=case.point,
                 linger=case.linger,
-                takes_guardian_along=case.way == COMMAND,
+                kills_guardian=case.way == COMMAND,
             )
         )
         outcome = Outcome(case, int(end.status < 0), home=home)
         if end.hung:
-            outcome.violations.append(f"hung: {_said(home)}")
+            outcome.violations.append(f"hung: {_log_tail(home)}")
         if end.status > 0:
-            outcome.violations.append(f"ended with {end.status}: {_said(home)}")
+            outcome.violations.append(f"ended with {end.status}: {_log_tail(home)}")
         if case.second is not None:
-            guarded = order_for(home, case.durability, guardian=case.way == ITS_OWN)
-            (second,) = zygote.run(replace(guarded, target=case.second))
+            guarded = request_for(home, case.durability, guardian=case.way == ITS_OWN)
+            (second,) = server.run(replace(guarded, target=case.second))
             outcome.kills += int(second.status < 0)
         if case.way == COMMAND:
-            _command(order)
-        unguarded = order_for(home, case.durability, guardian=False)
-        if case.way in {RECOVERY, TWICE} or _nothing_written(home):
-            _recover(zygote, unguarded)
-        self._judge(outcome, end.at)
+            _run_recover(request)
+        unguarded = request_for(home, case.durability, guardian=False)
+        if case.way in {RECOVERY, TWICE} or _wrote_nothing(home):
+            _recover(server, unguarded)
+        self._check(outcome, end.at)
 
         return outcome
 
-    def _judge(self, outcome: Outcome, killed_at: float) -> None:
+    def _check(self, outcome: Outcome, killed_at: float) -> None:
         home = outcome.home
         assert home is not None
-        if not _quiet(home):
-            left = ", ".join(one.name for one in _owners(home))
-            outcome.violations.append(f"stuck: {left} remains: {_said(home)}")
-        remains = Remains.read(home)
-        outcome.violations += violations(remains, spooled=outcome.spooled)
-        ends = [one.ended for one in remains.runs.values() if one.ended is not None]
+        if not _all_recovered(home):
+            owners = ", ".join(path.name for path in _owners(home))
+            outcome.violations.append(f"not recovered: {owners}: {_log_tail(home)}")
+        final = FinalState.read(home)
+        outcome.violations += violations(final, spooled=outcome.spooled)
+        ends = [run.ended for run in final.runs.values() if run.ended is not None]
         outcome.seconds = max((_seconds(ends, killed_at), 0.0))
         if self._within is not None and outcome.seconds > self._within:
             outcome.violations.append(f"late: the last run ended after {outcome.seconds:.1f} s")
         if not outcome.violations:
-            # Whoever recovered it may not have left yet.
+            # The recovering process may still be writing to it.
             shutil.rmtree(home, ignore_errors=True)
 
     # -- random kills -----------------------------------------------------------------------------
 
     def random_kills(self, seed: int, kills: int) -> Outcome:
         """Kill processes that run at full speed on one journal, each after a random moment."""
-        chance = random.Random(seed)
-        moments = [chance.uniform(0.005, 0.4) for _ in range(kills)]
-        with self._home() as (zygote, home):
-            order = order_for(home, "process", guardian=True)
-            ends = zygote.run(replace(order, kills=moments, seed=chance.randrange(2**32)))
-            outcome = Outcome(None, sum(one.status < 0 for one in ends), home=home)
-            if _nothing_written(home):
-                _recover(zygote, order_for(home, "process", guardian=False))
-            self._judge(outcome, max(one.at for one in ends))
+        generator = random.Random(seed)
+        moments = [generator.uniform(0.005, 0.4) for _ in range(kills)]
+        with self._home() as (server, home):
+            request = request_for(home, "process", guardian=True)
+            ends = server.run(replace(request, kills=moments, seed=generator.randrange(2**32)))
+            outcome = Outcome(None, sum(end.status < 0 for end in ends), home=home)
+            if _wrote_nothing(home):
+                _recover(server, request_for(home, "process", guardian=False))
+            self._check(outcome, max(end.at for end in ends))
 
         return outcome
 
@@ -251,69 +251,70 @@ def _points(home: Path) -> list[Point]:
     return [Point(name, 1 + n) for name, count in passed.items() for n in range(count)]
 
 
-def order_for(home: Path, durability: str, *, guardian: bool) -> Order:
-    """Give an order for nothing yet, with the settings of a home."""
-    return Order(
+def request_for(home: Path, durability: str, *, guardian: bool) -> Request:
+    """Return a request with the settings of a home, and nothing to do yet."""
+    return Request(
         str(home),
         {
             "EVENTFLOW_HOME": str(home),
             "EVENTFLOW_JOURNAL_URL": f"sqlite:///{home / 'journal.db'}",
             "EVENTFLOW_GUARDIAN": str(guardian).lower(),
             "EVENTFLOW_DURABILITY": durability,
-            TOLD: str(home / "told"),
+            RECORD_FILE: str(home / RECORDS),
         },
     )
 
 
-def _command(order: Order) -> None:
-    """Do what a person would do."""
-    with (Path(order.home) / SAID).open("a") as said:
+def _run_recover(request: Request) -> None:
+    """Run the command `eventflow recover`."""
+    with (Path(request.home) / LOG).open("a") as log:
         subprocess.run(
             [sys.executable, "-m", "eventflow.cli", "recover"],
             cwd=ROOT,
-            env=_rest_of_environment() | order.environment,
-            stdout=said,
-            stderr=said,
+            env=_inherited() | request.environment,
+            stdout=log,
+            stderr=log,
             check=False,
         )
 
 
-def _rest_of_environment() -> dict[str, str]:
-    return {name: one for name, one in os.environ.items() if not name.startswith("EVENTFLOW_")}
+def _inherited() -> dict[str, str]:
+    return {name: value for name, value in os.environ.items() if not name.startswith("EVENTFLOW_")}
 
 
-def _recover(zygote: Zygote, order: Order) -> None:
+def _recover(server: ForkServer, request: Request) -> None:
     """Have every dead owner recovered, each in a process of its own."""
     for _ in range(10):
-        if not _owners(Path(order.home)):
+        if not _owners(Path(request.home)):
             return
-        zygote.run(order)
+        server.run(request)
 
 
 def _owners(home: Path) -> list[Path]:
     folder = home / "journal.db-owners"
-    found: list[Path] = []
+    paths: list[Path] = []
     with suppress(FileNotFoundError):
-        found += folder.iterdir()
+        paths += folder.iterdir()
 
-    # What is on its way is litter, which is swept later, unless it holds lines.
-    return [one for one in found if not one.name.startswith(".") or _has_lines(one)]
+    # Hidden folders are unfinished or being deleted: they are swept later, unless they hold lines.
+    return [path for path in paths if not path.name.startswith(".") or _has_lines(path)]
 
 
 def _has_lines(folder: Path) -> bool:
-    # It may be gone in the next moment.
+    # It may be deleted meanwhile.
     with suppress(OSError):
-        return any(one.stat().st_size for one in folder.glob("spool-*"))
+        return any(path.stat().st_size for path in folder.glob("spool-*"))
 
     return False
 
 
-def _nothing_written(home: Path) -> bool:
-    """Whether the owners that are left had not written anything: then they have no guardian."""
-    told = home / "told"
-    pids = {json.loads(line)[-1] for line in told.read_text().splitlines()} if told.exists() else ()
+def _wrote_nothing(home: Path) -> bool:
+    """Whether the remaining owners had not written anything: then they have no guardian."""
+    path = home / RECORDS
+    lines = path.read_text().splitlines() if path.exists() else []
+    pids = {json.loads(line)[-1] for line in lines}
 
-    return not any(_has_lines(one) or _pid(one) in pids for one in _owners(home))
+    return not any(_has_lines(owner) or _pid(owner) in pids for owner in _owners(home))
 
 
 def _pid(folder: Path) -> int:
@@ -323,9 +324,9 @@ def _pid(folder: Path) -> int:
         return 0
 
 
-def _quiet(home: Path) -> bool:
+def _all_recovered(home: Path) -> bool:
     """Wait until no owner is left."""
-    deadline = time.monotonic() + QUIET_SECONDS
+    deadline = time.monotonic() + RECOVERY_SECONDS
     while _owners(home):
         if time.monotonic() > deadline:
             return False
@@ -335,8 +336,8 @@ def _quiet(home: Path) -> bool:
 
 
 def _seconds(ends: Sequence[datetime], killed_at: float) -> float:
-    return max(one.timestamp() for one in ends) - killed_at if ends else 0.0
+    return max(end.timestamp() for end in ends) - killed_at if ends else 0.0
 
 
-def _said(home: Path) -> str:
-    return (home / SAID).read_text(errors="replace")[-2000:]
+def _log_tail(home: Path) -> str:
+    return (home / LOG).read_text(errors="replace")[-2000:]

@@ -1,7 +1,7 @@
 """Named points in the life of a process, at each of which it can be killed.
 
-Nothing in the package knows of them: its own doors to the outside (the spool's file, the
-connection to SQLite, the pages that SQLite writes) are wrapped, and some of its methods.
+The package has no code for them: its system calls (for the file of the spool, the connection to
+SQLite, the pages that SQLite writes) are wrapped from outside, and so are some of its methods.
 """
 
 from __future__ import annotations
@@ -29,16 +29,16 @@ from eventflow.runs import run
 
 _counts: defaultdict[str, itertools.count[int]] = defaultdict(lambda: itertools.count(1))
 _target: list[tuple[str, int]] = []
-_last_words: list[Callable[[], object]] = []
+_before_death: list[Callable[[], object]] = []
 
 
-def arm(target: tuple[str, int] | None, last_words: Callable[[], object] | None = None) -> None:
-    """Wrap what is to be wrapped, and die at the target; without one, only count.
+def arm(target: tuple[str, int] | None, before_death: Callable[[], object] | None = None) -> None:
+    """Wrap all points, and kill this process at the target; without a target, only count.
 
-    `last_words` are called before.
+    `before_death` is called before that.
     """
     _target[:] = [] if target is None else [target]
-    _last_words[:] = [] if last_words is None else [last_words]
+    _before_death[:] = [] if before_death is None else [before_death]
     _wrap_methods()
     vars(spool)["os"] = _Spooling()
     vars(sqlite)["sqlite3"] = _Databases()
@@ -46,12 +46,12 @@ def arm(target: tuple[str, int] | None, last_words: Callable[[], object] | None 
 
 
 def counts() -> dict[str, int]:
-    """Give how often each point was passed."""
+    """Return how often each point was passed."""
     return {name: int(repr(count)[6:-1]) - 1 for name, count in list(_counts.items())}
 
 
 def passing(name: str) -> None:
-    """Be at a point: the end, if this is the target."""
+    """Pass a point: kill this process if it is the target."""
     if _is_target(name):
         die()
 
@@ -64,8 +64,8 @@ def _is_target(name: str) -> bool:
 
 def die() -> NoReturn:
     """Kill this process."""
-    for words in _last_words:
-        words()
+    for call in _before_death:
+        call()
     os.kill(os.getpid(), signal.SIGKILL)
     raise AssertionError("This process is dead.")
 
@@ -106,8 +106,8 @@ def _wrapped(plain: Callable[..., Any], label: str) -> Callable[..., Any]:
 # -- the spool -----------------------------------------------------------------------------------
 
 
-class _Stand:
-    """Stands for a module, with some of its functions changed."""
+class _Module:
+    """A module with some of its functions replaced."""
 
     def __init__(self, module: ModuleType) -> None:
         self._module = module
@@ -116,8 +116,8 @@ class _Stand:
         return getattr(self._module, name)
 
 
-class _Spooling(_Stand):
-    """The module `os` as the spool sees it: a write can end in its middle."""
+class _Spooling(_Module):
+    """The module `os` for the spool: a write can end in its middle."""
 
     def __init__(self) -> None:
         super().__init__(os)
@@ -146,8 +146,8 @@ class _Spooling(_Stand):
 # -- SQLite --------------------------------------------------------------------------------------
 
 
-class _Databases(_Stand):
-    """The module `sqlite3` as the journal sees it."""
+class _Databases(_Module):
+    """The module `sqlite3` for the journal."""
 
     def __init__(self) -> None:
         super().__init__(sqlite3)
@@ -157,19 +157,19 @@ class _Databases(_Stand):
 
 
 class _Connection(sqlite3.Connection):
-    """A connection that can be cut between two statements of a transaction that writes."""
+    """A connection with points between the statements of a transaction that writes."""
 
     _writes = False
 
     def execute(self, text: str, *args: Any) -> sqlite3.Cursor:
-        what = text.split(maxsplit=1)[0]
+        verb = text.split(maxsplit=1)[0]
         self._writes = self._writes or text == "BEGIN IMMEDIATE"
         if self._writes:
-            passing(f"sqlite {what} before")
+            passing(f"sqlite {verb} before")
         cursor = super().execute(text, *args)
-        if self._writes and what in {"BEGIN", "COMMIT"}:
-            passing(f"sqlite {what} after")
-        self._writes = self._writes and what != "COMMIT"
+        if self._writes and verb in {"BEGIN", "COMMIT"}:
+            passing(f"sqlite {verb} after")
+        self._writes = self._writes and verb != "COMMIT"
 
         return cursor
 
@@ -179,7 +179,7 @@ _PWRITE = ctypes.CFUNCTYPE(ctypes.c_ssize_t, *_PWRITE_TAKES)
 
 
 class _Vfs(ctypes.Structure):
-    """SQLite's own `struct sqlite3_vfs`, as far as `xSetSystemCall`."""
+    """SQLite's `struct sqlite3_vfs`, up to `xSetSystemCall`."""
 
     _fields_ = (
         *((name, ctypes.c_int) for name in ("version", "size", "longest")),
@@ -193,7 +193,7 @@ class _Vfs(ctypes.Structure):
 
 
 def _wrap_pages() -> None:
-    """Have SQLite write its pages through us, where its library can be reached."""
+    """Replace the `pwrite` that SQLite writes its pages with, where its library is accessible."""
     import _sqlite3
 
     library = ctypes.CDLL(getattr(_sqlite3, "__file__", None))
@@ -202,7 +202,7 @@ def _wrap_pages() -> None:
         return
     find.restype = ctypes.POINTER(_Vfs)
     vfs = find(None)
-    # Only one of them is there: that of this system.
+    # Each system has one of the two.
     for name in (b"pwrite", b"pwrite64"):
         vfs.contents.set_system_call(ctypes.addressof(vfs.contents), name, _write_page)
 

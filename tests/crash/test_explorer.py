@@ -24,32 +24,32 @@ from tests.crash.kills import (
 )
 
 SOME = ("failing flow", "retries of a hook", "async subflow", "submitted")
-"""The workloads of which some points are taken; the tool itself takes all points of all."""
+"""The workloads that points are sampled from; the command line explores all points of all."""
 
 
 @pytest.fixture(scope="module")
 def explorer(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Explorer]:
-    """Give an explorer, whose processes start but once; each case has a home of its own."""
-    made = Explorer(tmp_path_factory.mktemp("crash"))
-    yield made
-    made.close()
+    """Yield an explorer, whose fork servers start once; each case has a home of its own."""
+    explorer = Explorer(tmp_path_factory.mktemp("crash"))
+    yield explorer
+    explorer.close()
 
 
-def wrong(explorer: Explorer, chosen: list[Case]) -> dict[str, list[str]]:
-    """Give what is not as it must be after each of these kills; every one must have happened."""
+def found_violations(explorer: Explorer, chosen: list[Case]) -> dict[str, list[str]]:
+    """Return the violations of the cases, most of which must have killed a process."""
     outcomes = list(explorer.all(explorer.explore, chosen))
-    assert sum(one.kills for one in outcomes) >= len(chosen) * 0.8
+    assert sum(outcome.kills for outcome in outcomes) >= len(chosen) * 0.8
 
-    return {str(one.case): one.violations for one in outcomes if one.violations}
+    return {str(each.case): each.violations for each in outcomes if each.violations}
 
 
 def test_kills_everywhere(explorer: Explorer) -> None:
-    """At points of every kind: all owed hooks run, none twice over, and `verify` is clean."""
-    assert wrong(explorer, spread(cases(explorer, [RECOVERY], SOME), 45)) == {}
+    """At points of every kind, recovered by hand."""
+    assert found_violations(explorer, spread(cases(explorer, [RECOVERY], SOME), 45)) == {}
 
 
 def test_kills_with_a_guardian(explorer: Explorer) -> None:
-    """The guardian alone finishes what is left, without anybody's doing."""
+    """The guardian recovers its owner by itself."""
     points = [
         Case(GUARDIAN, "flow", Point("spool.write half", 4)),
         Case(GUARDIAN, "subflow", Point("body after", 2)),
@@ -61,26 +61,26 @@ def test_kills_with_a_guardian(explorer: Explorer) -> None:
         Case(GUARDIAN, "forking", Point("hook after", 4)),
     ]
 
-    assert wrong(explorer, points) == {}
+    assert found_violations(explorer, points) == {}
 
 
 def test_kills_of_guardian_and_owner(explorer: Explorer) -> None:
-    """Where the guardian is killed with its owner, the command `recover` finishes all."""
+    """If the guardian is killed with its owner, `eventflow recover` recovers it."""
     points = [
         Case(COMMAND, "failing flow", Point("hook after", 2)),
         Case(COMMAND, "async subflow", Point("body before", 3), EAGER),
     ]
 
-    assert wrong(explorer, points) == {}
+    assert found_violations(explorer, points) == {}
 
 
 def test_kills_of_the_recovery(explorer: Explorer) -> None:
-    """A recovery that is killed itself, anywhere, is finished by the next one."""
-    assert wrong(explorer, spread(cases(explorer, [TWICE], SOME), 16)) == {}
+    """A recovery that is killed, at any point, is finished by the next one."""
+    assert found_violations(explorer, spread(cases(explorer, [TWICE], SOME), 16)) == {}
 
 
 def test_all_runs_end_within_two_seconds(explorer: Explorer) -> None:
-    """From the kill to the end of the last run: two seconds, or a few starts of a busy machine."""
+    """From the kill to the end of the last run; on a busy machine, within three start-up times."""
     began = time.monotonic()
     subprocess.run([sys.executable, "-c", "import eventflow.recovery"], check=True)
     start = time.monotonic() - began
@@ -92,7 +92,7 @@ def test_all_runs_end_within_two_seconds(explorer: Explorer) -> None:
 
 
 def test_command(capsys: pytest.CaptureFixture[str]) -> None:
-    """The tool prints a table, and ends with 0 where all is well."""
+    """The command line prints a table, and ends with 0 if no invariant is violated."""
     assert main(["--way", "recovery", "--workload", "flow", "--count", "4"]) == 0
 
     assert capsys.readouterr().out.splitlines()[-1].split()[:2] == ["all", "4"]

@@ -11,10 +11,10 @@ AT_ONCE = 4
 
 
 def test_random_kills(tmp_path: Path) -> None:
-    """Of several that share a journal, each killed after a random moment, nothing is lost.
+    """Several processes share a journal, and each is killed after a random moment.
 
-    What fails is said with its seed, to be tried again; the moments are the same then, and what
-    happens until then is nearly so. `python -m tests.crash.explorer --random 1000` kills more.
+    A failure shows its seed: the same seed gives the same moments, and nearly the same runs until
+    then. `python -m tests.crash.explorer --random 1000` kills more.
     """
     explorer = Explorer(tmp_path)
     try:
@@ -22,6 +22,6 @@ def test_random_kills(tmp_path: Path) -> None:
     finally:
         explorer.close()
 
-    found = {seed: one.violations for seed, one in zip(SEEDS, outcomes, strict=True)}
-    assert found == {seed: [] for seed in SEEDS}
-    assert sum(one.kills for one in outcomes) > len(SEEDS)
+    violations = [outcome.violations for outcome in outcomes]
+    assert dict(zip(SEEDS, violations, strict=True)) == {seed: [] for seed in SEEDS}
+    assert sum(outcome.kills for outcome in outcomes) > len(SEEDS)

@@ -1,7 +1,7 @@
-"""What the processes do that are killed: runs of every kind, with hooks on every transition.
+"""The workloads of the processes that are killed: runs of every kind, with hooks on every state.
 
-Every body, every hook and whoever called says in a file what came to pass; a line that is there
-has happened, whatever became of its writer.
+Every body, hook and caller appends a record to a file before it goes on, so that the records of a
+killed process are complete.
 """
 
 from __future__ import annotations
@@ -16,93 +16,97 @@ from typing import Any, Final
 from eventflow import Hook, State, cancel, flow, hook, runtime, task
 from tests.crash.points import passing
 
-TOLD: Final = "CRASH_TOLD"
-"""The environment variable that names the file."""
+RECORD_FILE: Final = "CRASH_RECORD_FILE"
+"""The environment variable that names the file of the records."""
+
+RECORDS: Final = "records"
+LOG: Final = "log"
+"""The files in a home that hold the records, and the output of its processes."""
 
 
-def tell(*facts: object) -> None:
-    """Add a line to the file, whole and at once."""
+def record(*facts: object) -> None:
+    """Append a line to the file, in one write."""
     line = json.dumps([*facts, os.getpid()]).encode() + b"\n"
-    descriptor = os.open(os.environ[TOLD], os.O_APPEND | os.O_CREAT | os.O_WRONLY, 0o600)
+    descriptor = os.open(os.environ[RECORD_FILE], os.O_APPEND | os.O_CREAT | os.O_WRONLY, 0o600)
     try:
         os.write(descriptor, line)
     finally:
         os.close(descriptor)
 
 
-def saw(state: State[Any]) -> None:
-    """Say that a caller was given the end of a run."""
-    tell("saw", str(state.id), state.name)
+def returned(state: State[Any]) -> None:
+    """Record that a caller got the final state of a run."""
+    record("returned", str(state.id), state.name)
 
 
 def body() -> None:
-    """Say that the body of the run in force executes."""
+    """Record that the body of the present run executes."""
     facts = runtime.task_run if runtime.task_run.id else runtime.flow_run
     passing("body before")
-    tell("body", facts.id, facts.run_count)
+    record("body", facts.id, facts.run_count)
     passing("body after")
 
 
 # -- hooks ---------------------------------------------------------------------------------------
 
 
-def heard(name: str, run: Any, state: State[Any]) -> None:
-    """Say that a hook was called."""
+def called(name: str, run: Any, state: State[Any]) -> None:
+    """Record that a hook was called."""
     passing("hook before")
-    tell("hook", name, str(run.id), str(state.id), runtime.hook.delivery_id, runtime.hook.attempt)
+    record("hook", name, str(run.id), str(state.id), runtime.hook.delivery_id, runtime.hook.attempt)
     passing("hook after")
 
 
 def ran(definition: Any, run: Any, state: State[Any]) -> None:
-    heard("ran", run, state)
+    called("ran", run, state)
 
 
 def done(definition: Any, run: Any, state: State[Any]) -> None:
-    heard("done", run, state)
+    called("done", run, state)
 
 
 async def adone(definition: Any, run: Any, state: State[Any]) -> None:
     await asyncio.sleep(0)
-    heard("adone", run, state)
+    called("adone", run, state)
     await asyncio.sleep(0)
 
 
 def failed(definition: Any, run: Any, state: State[Any]) -> None:
-    heard("failed", run, state)
+    called("failed", run, state)
 
 
 async def afailed(definition: Any, run: Any, state: State[Any]) -> None:
-    heard("afailed", run, state)
+    called("afailed", run, state)
     await asyncio.sleep(0)
 
 
 def stopping(definition: Any, run: Any, state: State[Any]) -> None:
-    heard("stopping", run, state)
+    called("stopping", run, state)
 
 
 def crashed(definition: Any, run: Any, state: State[Any]) -> None:
-    heard("crashed", run, state)
+    called("crashed", run, state)
 
 
 async def acrashed(definition: Any, run: Any, state: State[Any]) -> None:
     await asyncio.sleep(0)
-    heard("acrashed", run, state)
+    called("acrashed", run, state)
 
 
 def waiting(definition: Any, run: Any, state: State[Any]) -> None:
-    heard("waiting", run, state)
+    called("waiting", run, state)
 
 
 def stumbling(definition: Any, run: Any, state: State[Any]) -> None:
-    """Fail at the first attempt."""
-    heard("stumbling", run, state)
+    """Fail on the first attempt."""
+    called("stumbling", run, state)
     if runtime.hook.attempt == 1:
-        raise ValueError("once is never")
+        raise ValueError("on the first attempt")
 
 
 def paying(definition: Any, run: Any, state: State[Any]) -> None:
     """Write a row exactly once, in the transaction of the acknowledgement."""
-    heard("paying", run, state)
+    called("paying", run, state)
     with runtime.hook.transaction() as connection:
         connection.execute("CREATE TABLE IF NOT EXISTS paid (delivery_id TEXT)")
         passing("paying before")
@@ -112,7 +116,7 @@ def paying(definition: Any, run: Any, state: State[Any]) -> None:
 
 @hook(run_type="task", state=["Failed", "Crashed"])
 def everywhere(definition: Any, run: Any, state: State[Any]) -> None:
-    heard("everywhere", run, state)
+    called("everywhere", run, state)
 
 
 HOOKS: Final[dict[str, Any]] = {
@@ -131,11 +135,11 @@ OWED: Final = {
     "CANCELLING": ["stopping"],
     "CRASHED": ["crashed", "acrashed"],
 }
-"""What the states of a type are to be heard by."""
+"""The hooks that are owed each state type."""
 
 
 def owed(definition: str, run_type: str, state_type: str, state_name: str) -> list[str]:
-    """Give the names of the hooks that must hear of a transition."""
+    """Return the names of the hooks that are owed a transition."""
     every = list(OWED.get(state_type, []))
     every += ["waiting"] * (state_name == "AwaitingRetry")
     every += ["everywhere"] * (run_type == "task" and state_name in {"Failed", "Crashed"})
@@ -182,7 +186,7 @@ def unlucky() -> None:
 
 
 @flow(**HOOKS)
-def above() -> int:
+def parent() -> int:
     body()
 
     return etl(1) + step(1)
@@ -192,7 +196,7 @@ def above() -> int:
 def submitting() -> list[int]:
     body()
 
-    return [one.result() for one in [step.submit(1), step.submit(2)]]
+    return [future.result() for future in [step.submit(1), step.submit(2)]]
 
 
 @flow(**HOOKS)
@@ -248,7 +252,7 @@ async def aetl(number: int = 0) -> int:
 
 
 @flow(**HOOKS)
-async def aabove() -> int:
+async def aparent() -> int:
     body()
 
     return await aetl(1) + await astep(1) + step(2)
@@ -258,7 +262,7 @@ async def aabove() -> int:
 async def asubmitting() -> list[int]:
     body()
 
-    return [await one for one in [astep.submit(1), astep.submit(2), step.submit(3)]]
+    return [await future for future in [astep.submit(1), astep.submit(2), step.submit(3)]]
 
 
 @flow(**HOOKS)
@@ -268,20 +272,20 @@ async def acounting() -> AsyncIterator[int]:
     yield 2
 
 
-# -- what a process does -------------------------------------------------------------------------
+# -- workloads -----------------------------------------------------------------------------------
 
 
 def asynchronous(definition: Any) -> None:
     async def main() -> None:
-        saw(await definition(return_state=True))
+        returned(await definition(return_state=True))
 
     asyncio.run(main())
 
 
 async def _gathered() -> None:
-    every = (aabove(return_state=True), aetl(return_state=True), asecond_time(return_state=True))
+    every = (aparent(return_state=True), aetl(return_state=True), asecond_time(return_state=True))
     for state in await asyncio.gather(*every):
-        saw(state)
+        returned(state)
 
 
 async def _consumed() -> None:
@@ -293,59 +297,59 @@ def consumed() -> None:
 
 
 def by_value() -> None:
-    """Call a flow that no other process can import, nor its hooks."""
+    """Call a flow and hooks that no other process can import."""
 
-    def told(name: str) -> Hook:
-        return Hook(lambda _, run, state: heard(name, run, state), id=f"value:{name}")
+    def local_hook(name: str) -> Hook:
+        return Hook(lambda _, run, state: called(name, run, state), id=f"value:{name}")
 
     @flow(
-        on_running=[told("ran")],
-        on_completion=[told("done"), told("adone")],
-        on_crashed=[told("crashed"), told("acrashed")],
+        on_running=[local_hook("ran")],
+        on_completion=[local_hook("done"), local_hook("adone")],
+        on_crashed=[local_hook("crashed"), local_hook("acrashed")],
     )
     def local() -> None:
         body()
 
-    saw(local(return_state=True))
+    returned(local(return_state=True))
 
 
 def forking() -> None:
-    """Run a flow here, and another in a forked child at the same time."""
-    saw(etl(1, return_state=True))
+    """Run a flow, then another one in this process and in a forked child at the same time."""
+    returned(etl(1, return_state=True))
     child = os.fork()
-    saw(above(return_state=True))
+    returned(parent(return_state=True))
     if child:
         os.waitpid(child, 0)
 
 
 def at_full_speed(seed: int) -> None:
-    """Run whatever comes, until the process is killed or a few hundred have ended."""
-    chance = random.Random(seed)
-    kinds = [*WORKLOADS.values()]
+    """Run workloads at random, until the process is killed or a few hundred have ended."""
+    generator = random.Random(seed)
+    workloads = [*WORKLOADS.values()]
     for _ in range(300):
-        chance.choice(kinds)()
+        generator.choice(workloads)()
 
 
 WORKLOADS: Final[dict[str, Callable[[], None]]] = {
-    "flow": lambda: saw(etl(return_state=True)),
-    "task": lambda: saw(second_time(return_state=True)),
-    "failing flow": lambda: saw(unlucky(return_state=True)),
-    "subflow": lambda: saw(above(return_state=True)),
-    "submitted": lambda: saw(submitting(return_state=True)),
-    "cancelled": lambda: saw(stopped(return_state=True)),
+    "flow": lambda: returned(etl(return_state=True)),
+    "task": lambda: returned(second_time(return_state=True)),
+    "failing flow": lambda: returned(unlucky(return_state=True)),
+    "subflow": lambda: returned(parent(return_state=True)),
+    "submitted": lambda: returned(submitting(return_state=True)),
+    "cancelled": lambda: returned(stopped(return_state=True)),
     "generator": consumed,
-    "retries of a hook": lambda: saw(shop(return_state=True)),
+    "retries of a hook": lambda: returned(shop(return_state=True)),
     "async flow": lambda: asynchronous(aetl),
     "async task": lambda: asynchronous(asecond_time),
-    "async subflow": lambda: asynchronous(aabove),
+    "async subflow": lambda: asynchronous(aparent),
     "async submitted": lambda: asynchronous(asubmitting),
     "async generator": lambda: asyncio.run(_consumed()),
     "gathered": lambda: asyncio.run(_gathered()),
 }
-"""What is explored point by point, and drawn from at full speed."""
+"""The workloads that are explored point by point, and run at random at full speed."""
 
 OTHERS: Final[dict[str, Callable[[], None]]] = {
     "hooks by value": by_value,
     "forking": forking,
 }
-"""What is explored with guardians only: hooks by value do not survive them."""
+"""The workloads that are explored with guardians only, as hooks by value do not outlive them."""

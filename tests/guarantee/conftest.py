@@ -1,4 +1,4 @@
-"""The tests in this folder mostly wait for other processes: the next ones begin meanwhile."""
+"""Tests of this folder mostly wait for other processes, so several of them run at a time."""
 
 from __future__ import annotations
 
@@ -9,69 +9,69 @@ from typing import Final
 
 import pytest
 
-from tests.guarantee.stage import Stage
+from tests.guarantee.sandbox import Sandbox
 
 AT_ONCE: Final = 3
-"""How many are on their way: enough for two cores to have something to do."""
+"""How many tests run at a time: enough to keep two cores busy."""
 
-HERE: Final = Path(__file__).parent
+FOLDER: Final = Path(__file__).parent
 
 if not Path("/proc/self/environ").exists():
-    # Who is there, and who is whose child, is read in Linux's /proc.
+    # Processes and their parents are read from Linux's /proc.
     collect_ignore_glob = ["test_*.py"]
 
-_ahead: Final[dict[str, Future[None]]] = {}
+_started: Final[dict[str, Future[None]]] = {}
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep the tests of this folder together, where several processes share the work."""
-    for one in items:
-        if HERE in one.path.parents:
-            one.add_marker(pytest.mark.xdist_group("guarantee"))
+    """Keep the tests of this folder in one process of pytest-xdist."""
+    for item in items:
+        if FOLDER in item.path.parents:
+            item.add_marker(pytest.mark.xdist_group("guarantee"))
 
 
 @pytest.fixture
-def stage() -> None:
-    """Stand for the stage that each test here is given when it begins, ahead of its turn."""
+def sandbox() -> None:
+    """Declare the argument, which a test is given when it is started early."""
 
 
 @pytest.fixture(scope="package", autouse=True)
-def ahead(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Begin the tests of this folder in their order, some at a time; each is judged in its turn."""
+def start_early(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Start the tests of this folder in order, some at a time; pytest reports each in turn."""
     root = request.getfixturevalue("tmp_path_factory").mktemp("guarantee", numbered=True)
-    items = [one for one in request.session.items if _is_ours(one)]
+    items = [item for item in request.session.items if _is_ours(item)]
     with ThreadPoolExecutor(AT_ONCE) as pool:
-        for number, one in enumerate(items):
-            assert isinstance(one, pytest.Function)
-            _ahead[one.nodeid] = pool.submit(_perform, one, root / f"{number:03}")
+        for number, item in enumerate(items):
+            assert isinstance(item, pytest.Function)
+            _started[item.nodeid] = pool.submit(_run, item, root / f"{number:03}")
         yield
-        for future in _ahead.values():
+        for future in _started.values():
             future.cancel()
 
 
 def _is_ours(item: pytest.Item) -> bool:
     return (
-        HERE in item.path.parents
+        FOLDER in item.path.parents
         and isinstance(item, pytest.Function)
-        and "stage" in item.fixturenames
+        and "sandbox" in item.fixturenames
     )
 
 
-def _perform(test: pytest.Function, folder: Path) -> None:
+def _run(test: pytest.Function, folder: Path) -> None:
     folder.mkdir()
-    stage = Stage(folder)
-    given = test.callspec.params if hasattr(test, "callspec") else {}
+    sandbox = Sandbox(folder)
+    parameters = test.callspec.params if hasattr(test, "callspec") else {}
     try:
-        test.obj(stage=stage, **given)
+        test.obj(sandbox=sandbox, **parameters)
     finally:
-        stage.clear()
+        sandbox.clear()
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
-    """Wait for the end of a test that has begun already."""
-    future = _ahead.pop(pyfuncitem.nodeid, None)
+    """Wait for the end of a test that was started early."""
+    future = _started.pop(pyfuncitem.nodeid, None)
     if future is None:
         return None
     future.result()

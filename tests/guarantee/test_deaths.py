@@ -1,4 +1,4 @@
-"""However a process dies, its runs are Crashed within a moment, and their hooks are run."""
+"""However a process ends, its unfinished runs are Crashed, and their hooks are run."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from tests.guarantee.stage import Program, Stage, until
+from tests.guarantee.sandbox import Program, Sandbox, wait_until
 
 ETL = """
-@task(on_crashed=[heard])
+@task(on_crashed=[record_state])
 def step():
     {end}
 
-@flow(on_running=[heard], on_crashed=[heard])
+@flow(on_running=[record_state], on_crashed=[record_state])
 def etl():
     step()
 
@@ -23,16 +23,16 @@ if __name__ == "__main__":
     etl()
 """
 
-HEARD = [["etl", "Running", 1], ["step", "Crashed", 1], ["etl", "Crashed", 1]]
+RECORDS = [["etl", "Running", 1], ["step", "Crashed", 1], ["etl", "Crashed", 1]]
 
 
-def assert_finished(stage: Stage, program: Program, *, ready: bool = False) -> None:
-    """The run crashed, the task before its flow, and another process told the hooks."""
-    told = stage.told()
-    assert told == [HEARD[0], *([["ready"]] if ready else []), *HEARD[1:]], program.output
-    assert [one.pid == program.pid for one in told[-2:]] == [False, False]
-    assert stage.entered("Crashed") == ["step", "etl"]
-    stage.assert_clean()
+def assert_finished(sandbox: Sandbox, program: Program, *, ready: bool = False) -> None:
+    """Assert that the task crashed before its flow, and that another process called the hooks."""
+    records = sandbox.records()
+    assert records == [RECORDS[0], *([["ready"]] if ready else []), *RECORDS[1:]], program.output
+    assert [record.pid == program.pid for record in records[-2:]] == [False, False]
+    assert sandbox.entered("Crashed") == ["step", "etl"]
+    sandbox.assert_clean()
 
 
 @pytest.mark.parametrize(
@@ -46,43 +46,45 @@ def assert_finished(stage: Stage, program: Program, *, ready: bool = False) -> N
         ("os.execv('/bin/true', ['true'])", 0),
     ],
 )
-def test_a_process_that_ends_itself(stage: Stage, end: str, status: int) -> None:
-    """No handler, no `finally` and no `atexit` runs, and yet the hooks do."""
-    program = stage.python(ETL.format(end=end))
+def test_a_process_that_ends_itself(sandbox: Sandbox, end: str, status: int) -> None:
+    """No handler, no `finally` and no `atexit` runs, but the hooks do."""
+    program = sandbox.python(ETL.format(end=end))
     assert program.end() == status
-    assert_finished(stage, program)
+    assert_finished(sandbox, program)
 
 
 @pytest.mark.parametrize("signum", [signal.SIGKILL, signal.SIGHUP])
-def test_a_process_group_that_is_ended(stage: Stage, signum: signal.Signals) -> None:
-    """What ends all that a terminal or a service has started does not end the guardian."""
-    program = stage.python(ETL.format(end="hold()"))
-    stage.until_told("ready")
+def test_a_process_group_that_is_ended(sandbox: Sandbox, signum: signal.Signals) -> None:
+    """A signal to the group, as from a terminal or a service, does not reach the guardian."""
+    program = sandbox.python(ETL.format(end="hold()"))
+    sandbox.wait_for_record("ready")
     program.send_group(signum)
     assert program.end() == -signum
-    assert_finished(stage, program, ready=True)
+    assert_finished(sandbox, program, ready=True)
 
 
 @pytest.mark.parametrize(("signum", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, -2)])
-def test_a_process_that_is_asked_to_end(stage: Stage, signum: signal.Signals, status: int) -> None:
-    """It runs its hooks itself, ends as the signal does, and leaves nothing to others."""
-    program = stage.python(ETL.format(end="hold()"))
-    stage.until_told("ready")
+def test_a_process_that_is_asked_to_end(
+    sandbox: Sandbox, signum: signal.Signals, status: int
+) -> None:
+    """It calls its hooks itself, ends by the signal, and leaves nothing to recover."""
+    program = sandbox.python(ETL.format(end="hold()"))
+    sandbox.wait_for_record("ready")
     program.send_group(signum)
     assert program.end() == status
-    told = stage.told()
-    assert told == [HEARD[0], ["ready"], *HEARD[1:]], program.output
-    assert {one.pid for one in told} == {program.pid}
-    stage.assert_clean()
+    records = sandbox.records()
+    assert records == [RECORDS[0], ["ready"], *RECORDS[1:]], program.output
+    assert {record.pid for record in records} == {program.pid}
+    sandbox.assert_clean()
 
 
 SLOW = """
 def slow(flow, run, state):
-    tell("slow", runtime.hook.attempt, runtime.hook.delivery_id)
+    record("slow", runtime.hook.attempt, runtime.hook.delivery_id)
     if runtime.hook.attempt == 1:
         hold("hook")
 
-@flow(on_crashed=[slow, heard])
+@flow(on_crashed=[slow, record_state])
 def etl():
     hold()
 
@@ -100,26 +102,26 @@ if __name__ == "__main__":
     ],
 )
 def test_a_second_signal_during_a_slow_hook(
-    stage: Stage, first: signal.Signals, second: signal.Signals
+    sandbox: Sandbox, first: signal.Signals, second: signal.Signals
 ) -> None:
-    """It ends the process at once, and another one runs the hook again and those after it."""
-    program = stage.python(SLOW)
-    stage.until_told("ready")
+    """It ends the process at once; another one calls the hook again, and those after it."""
+    program = sandbox.python(SLOW)
+    sandbox.wait_for_record("ready")
     program.send(first)
-    stage.until_told("ready", "hook")
+    sandbox.wait_for_record("ready", "hook")
     program.send(second)
     assert program.end() == -second
-    _, before, _, again, after = stage.told()
+    _, before, _, again, after = sandbox.records()
     assert before[:2] == ["slow", 1]
     assert again == ["slow", 2, before[2]]
     assert after == ["etl", "Crashed", 1]
     assert again.pid == after.pid != program.pid
-    stage.assert_clean()
+    sandbox.assert_clean()
 
 
-def test_memory_that_runs_out_in_python_is_a_failure(stage: Stage) -> None:
-    """Under a limit on the address space the run has failed, and the hooks have what they need."""
-    program = stage.python(
+def test_a_memory_error_is_a_failure(sandbox: Sandbox) -> None:
+    """Under a limit on the address space the run is Failed, and its hooks still run."""
+    program = sandbox.python(
         """
         import resource
 
@@ -129,7 +131,7 @@ def test_memory_that_runs_out_in_python_is_a_failure(stage: Stage) -> None:
             resource.setrlimit(resource.RLIMIT_AS, (limit, resource.RLIM_INFINITY))
             return bytearray(2**30)
 
-        @flow(on_failure=[heard], on_crashed=[heard])
+        @flow(on_failure=[record_state], on_crashed=[record_state])
         def etl():
             hungry()
 
@@ -139,76 +141,76 @@ def test_memory_that_runs_out_in_python_is_a_failure(stage: Stage) -> None:
     )
     assert program.end() == 1
     assert "MemoryError" in program.output
-    assert stage.told() == [["etl", "Failed", 1]]
-    stage.assert_clean()
+    assert sandbox.records() == [["etl", "Failed", 1]]
+    sandbox.assert_clean()
 
 
-def test_memory_that_someone_else_watches_over(stage: Stage) -> None:
-    """What holds more than it may is killed by the system without a word, as if by us here."""
-    program = stage.python(
+def test_a_process_that_is_killed_for_its_memory(sandbox: Sandbox) -> None:
+    """As the kernel's out-of-memory killer does; here the test kills it."""
+    program = sandbox.python(
         ETL.format(end="held = []\n    for _ in range(256): held.append(b'x' * 2**20)\n    hold()")
     )
     limit_kilobytes = 128 * 1024
-    until(lambda: _resident_kilobytes(program.pid) > limit_kilobytes, stage.told)
+    wait_until(lambda: _resident_kilobytes(program.pid) > limit_kilobytes, sandbox.records)
     program.send(signal.SIGKILL)
     assert program.end() == -signal.SIGKILL
-    told = [one for one in stage.told() if one != ["ready"]]
-    assert told == HEARD
-    assert program.pid not in {one.pid for one in told[1:]}
-    stage.assert_clean()
+    records = [record for record in sandbox.records() if record != ["ready"]]
+    assert records == RECORDS
+    assert program.pid not in {record.pid for record in records[1:]}
+    sandbox.assert_clean()
 
 
 def _resident_kilobytes(pid: int) -> int:
     lines = Path(f"/proc/{pid}/status").read_text().splitlines()
 
-    return next((int(one.split()[1]) for one in lines if one.startswith("VmRSS:")), 0)
+    return next((int(line.split()[1]) for line in lines if line.startswith("VmRSS:")), 0)
 
 
 # -- in the middle of a hook ------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("end", ["die()", "os._exit(3)"])
-def test_a_death_in_the_middle_of_a_hook(stage: Stage, end: str) -> None:
-    """The hook runs again, and can tell: it is the second attempt of the same delivery."""
-    program = stage.python(
+def test_a_death_in_the_middle_of_a_hook(sandbox: Sandbox, end: str) -> None:
+    """The hook is called again: the second attempt of the same delivery."""
+    program = sandbox.python(
         f"""
         def fragile(flow, run, state):
-            tell(state.name, runtime.hook.delivery_id, runtime.hook.attempt, str(run.id))
+            record(state.name, runtime.hook.delivery_id, runtime.hook.attempt, str(run.id))
             if runtime.hook.attempt == 1:
                 {end}
 
-        @flow(on_failure=[heard, fragile, heard])
+        @flow(on_failure=[record_state, fragile, record_state])
         def etl():
-            raise ValueError("as it happens")
+            raise ValueError("failed")
 
         if __name__ == "__main__":
             etl()
         """
     )
     assert program.end() != 0
-    before, first, second, after = stage.told()
+    before, first, second, after = sandbox.records()
     assert before == after == ["etl", "Failed", 1]
     assert first == ["Failed", first[1], 1, first[3]]
     assert second == ["Failed", first[1], 2, first[3]]
     assert (first.pid, second.pid == after.pid) == (program.pid, True)
-    assert stage.states() == [("etl", "Failed")]
-    assert stage.deliveries() == [
-        ("heard", "delivered", 1),
+    assert sandbox.states() == [("etl", "Failed")]
+    assert sandbox.deliveries() == [
+        ("record_state", "delivered", 1),
         ("fragile", "delivered", 2),
-        ("heard", "delivered", 1),
+        ("record_state", "delivered", 1),
     ]
-    stage.assert_clean()
+    sandbox.assert_clean()
 
 
-def test_a_hook_that_is_deadly_every_time(stage: Stage) -> None:
-    """After three attempts it is a dead letter; it is no loop, and takes no other hook with it."""
-    program = stage.python(
+def test_a_hook_that_kills_its_process_every_time(sandbox: Sandbox) -> None:
+    """After three attempts it is a dead letter, and the other hooks are delivered."""
+    program = sandbox.python(
         """
         def deadly(flow, run, state):
-            tell(runtime.hook.attempt)
+            record(runtime.hook.attempt)
             die()
 
-        @flow(on_running=[deadly, heard], on_crashed=[heard])
+        @flow(on_running=[deadly, record_state], on_crashed=[record_state])
         def etl(): ...
 
         if __name__ == "__main__":
@@ -216,63 +218,63 @@ def test_a_hook_that_is_deadly_every_time(stage: Stage) -> None:
         """
     )
     assert program.end() == -signal.SIGKILL
-    assert stage.told() == [[1], [2], [3], HEARD[0], HEARD[2]], program.output
-    assert len({one.pid for one in stage.told()}) == 4
-    assert stage.deliveries() == [
+    assert sandbox.records() == [[1], [2], [3], RECORDS[0], RECORDS[2]], program.output
+    assert len({record.pid for record in sandbox.records()}) == 4
+    assert sandbox.deliveries() == [
         ("deadly", "dead", 3),
-        ("heard", "delivered", 1),
-        ("heard", "delivered", 1),
+        ("record_state", "delivered", 1),
+        ("record_state", "delivered", 1),
     ]
-    stage.assert_clean(dead=["deadly"])
+    sandbox.assert_clean(dead=["deadly"])
 
 
 # -- without a guardian -----------------------------------------------------------------------
 
 
-def killed_with_guardian(stage: Stage) -> Program:
-    """Give a program that was killed together with its guardian: nobody is left to finish."""
-    program = stage.python(ETL.format(end="hold()"))
-    stage.until_told("ready")
-    stage.kill_with_guardian(program)
+def killed_with_guardian(sandbox: Sandbox) -> Program:
+    """Return a program that was killed together with its guardian, so that nothing recovers it."""
+    program = sandbox.python(ETL.format(end="hold()"))
+    sandbox.wait_for_record("ready")
+    sandbox.kill_with_guardian(program)
     assert program.end() == -signal.SIGKILL
-    assert stage.told() == [HEARD[0], ["ready"]]
-    assert stage.processes() == {}
+    assert sandbox.records() == [RECORDS[0], ["ready"]]
+    assert sandbox.processes() == {}
 
     return program
 
 
-def test_owner_and_guardian_killed_together(stage: Stage) -> None:
-    """`eventflow recover` finishes what they left, says so, and then has nothing to do."""
-    program = killed_with_guardian(stage)
-    (report,) = stage.recover()
+def test_owner_and_guardian_killed_together(sandbox: Sandbox) -> None:
+    """`eventflow recover` recovers the owner, reports it, and then has nothing to do."""
+    program = killed_with_guardian(sandbox)
+    (report,) = sandbox.recover()
     assert (report["pid"], report["crashed"], report["problem"]) == (program.pid, 2, None)
-    assert_finished(stage, program, ready=True)
-    assert stage.recover() == []
+    assert_finished(sandbox, program, ready=True)
+    assert sandbox.recover() == []
 
 
-def test_the_next_process_finishes_what_was_left(stage: Stage) -> None:
-    """Nobody has to ask it: it is enough that any program of eventflow runs a flow there."""
-    program = killed_with_guardian(stage)
-    other = stage.python("@flow\ndef other(): ...\n\nother()\n", "other.py")
-    stage.until_recovered()
+def test_the_next_process_recovers_the_owner(sandbox: Sandbox) -> None:
+    """It is enough that any program runs a flow on the same journal."""
+    program = killed_with_guardian(sandbox)
+    other = sandbox.python("@flow\ndef other(): ...\n\nother()\n", "other.py")
+    sandbox.wait_until_recovered()
     assert other.end() == 0
-    assert_finished(stage, program, ready=True)
+    assert_finished(sandbox, program, ready=True)
 
 
-def test_a_guardian_that_was_killed_alone_is_replaced(stage: Stage) -> None:
-    """The next definition that has hooks to guard gets another one, which guards them all."""
-    program = stage.python(
+def test_a_guardian_that_was_killed_alone_is_replaced(sandbox: Sandbox) -> None:
+    """The next definition with hooks starts another one, which guards all of them."""
+    program = sandbox.python(
         """
-        @flow(on_crashed=[heard])
+        @flow(on_crashed=[record_state])
         def first(wait):
             wait()
 
-        @flow(on_crashed=[heard])
+        @flow(on_crashed=[record_state])
         def second():
             hold("second")
 
         def wait():
-            tell("first")
+            record("first")
             while not os.path.exists("go"):
                 time.sleep(0.02)
             second()
@@ -281,13 +283,13 @@ def test_a_guardian_that_was_killed_alone_is_replaced(stage: Stage) -> None:
             first(wait)
         """
     )
-    stage.until_told("first")
-    guardian = stage.guardian()
+    sandbox.wait_for_record("first")
+    guardian = sandbox.guardian()
     os.kill(guardian, signal.SIGKILL)
-    until(lambda: guardian not in stage.processes(), stage.processes)
-    (stage.folder / "go").touch()
-    stage.until_told("ready", "second")
+    wait_until(lambda: guardian not in sandbox.processes(), sandbox.processes)
+    (sandbox.folder / "go").touch()
+    sandbox.wait_for_record("ready", "second")
     program.send(signal.SIGKILL)
     assert program.end() == -signal.SIGKILL
-    assert stage.told()[2:] == [["second", "Crashed", 1], ["first", "Crashed", 1]]
-    stage.assert_clean()
+    assert sandbox.records()[2:] == [["second", "Crashed", 1], ["first", "Crashed", 1]]
+    sandbox.assert_clean()

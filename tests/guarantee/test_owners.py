@@ -9,44 +9,46 @@ from pathlib import Path
 
 import pytest
 
-from tests.guarantee.stage import PATIENCE_SECONDS, Stage, until
+from tests.guarantee.sandbox import TIMEOUT_SECONDS, Sandbox, wait_until
 
 
-def test_runs_in_several_threads(stage: Stage) -> None:
-    """All that one process was executing is finished, whichever thread did."""
-    program = stage.python(
+def test_runs_in_several_threads(sandbox: Sandbox) -> None:
+    """The runs of all threads of the process are recovered."""
+    program = sandbox.python(
         """
-        @task(on_crashed=[heard])
+        @task(on_crashed=[record_state])
         def step(barrier):
             barrier.wait()
             hold()
 
-        @flow(on_crashed=[heard])
+        @flow(on_crashed=[record_state])
         def etl(barrier):
             step(barrier)
 
         if __name__ == "__main__":
             barrier = threading.Barrier(3)
             threads = [threading.Thread(target=etl, args=[barrier]) for _ in range(2)]
-            for one in threads:
-                one.start()
+            for thread in threads:
+                thread.start()
             etl(barrier)
         """
     )
-    stage.until_told("ready", times=3)
+    sandbox.wait_for_record("ready", times=3)
     program.send(signal.SIGKILL)
     assert program.end() == -signal.SIGKILL
-    assert sorted(stage.told()[3:]) == [["etl", "Crashed", 1]] * 3 + [["step", "Crashed", 1]] * 3
-    # Those that began last are finished first.
-    assert stage.entered("Crashed")[:3] != ["etl"] * 3
-    stage.assert_clean()
+    assert (
+        sorted(sandbox.records()[3:]) == [["etl", "Crashed", 1]] * 3 + [["step", "Crashed", 1]] * 3
+    )
+    # Children before parents.
+    assert sandbox.entered("Crashed")[:3] != ["etl"] * 3
+    sandbox.assert_clean()
 
 
-def test_a_thread_that_the_end_of_the_process_cuts_off(stage: Stage) -> None:
-    """A flow in a daemon thread is not waited for: it ends with the process, as a crash."""
-    program = stage.python(
+def test_a_daemon_thread(sandbox: Sandbox) -> None:
+    """Its flow ends with the process, as Crashed."""
+    program = sandbox.python(
         """
-        @flow(on_crashed=[heard])
+        @flow(on_crashed=[record_state])
         def etl(begun):
             begun.set()
             hold()
@@ -55,14 +57,14 @@ def test_a_thread_that_the_end_of_the_process_cuts_off(stage: Stage) -> None:
             begun = threading.Event()
             threading.Thread(target=etl, args=[begun], daemon=True).start()
             begun.wait()
-            while not os.path.exists("told"):
+            while not os.path.exists("records"):
                 time.sleep(0.01)
         """
     )
     assert program.end() == 0
-    assert stage.told() == [["ready"], ["etl", "Crashed", 1]], program.output
-    assert stage.told()[1].pid != program.pid
-    stage.assert_clean()
+    assert sandbox.records() == [["ready"], ["etl", "Crashed", 1]], program.output
+    assert sandbox.records()[1].pid != program.pid
+    sandbox.assert_clean()
 
 
 @pytest.mark.parametrize(
@@ -71,16 +73,16 @@ def test_a_thread_that_the_end_of_the_process_cuts_off(stage: Stage) -> None:
         ("next(items)\n    die()", "Crashed"),
         ("next(items)\n    del items", "Completed"),
         ("next(items)", None),
-        ("kept.append(items)\n    next(items)", None),
+        ("kept_alive.append(items)\n    next(items)", None),
     ],
 )
-def test_a_generator_that_is_never_finished(stage: Stage, use: str, state: str | None) -> None:
-    """Dropped, it completes; if its process ends first, it crashes; it never just stays."""
-    program = stage.python(
+def test_a_generator_that_is_never_finished(sandbox: Sandbox, use: str, state: str | None) -> None:
+    """It is Completed once it is dropped, or Crashed if its process ends before that."""
+    program = sandbox.python(
         f"""
-        kept = []
+        kept_alive = []
 
-        @flow(on_completion=[heard], on_crashed=[heard])
+        @flow(on_completion=[record_state], on_crashed=[record_state])
         def etl():
             yield 1
             yield 2
@@ -92,19 +94,19 @@ def test_a_generator_that_is_never_finished(stage: Stage, use: str, state: str |
     )
     program.end()
     states = [state] if state else ["Completed", "Crashed"]
-    (told,) = stage.told()
-    assert told in [["etl", one, 1] for one in states], program.output
-    assert stage.states() == [("etl", told[1])]
-    stage.assert_clean()
+    (record,) = sandbox.records()
+    assert record in [["etl", name, 1] for name in states], program.output
+    assert sandbox.states() == [("etl", record[1])]
+    sandbox.assert_clean()
 
 
-def test_all_that_was_running_crashes_from_the_inside_out(stage: Stage) -> None:
-    """Nested flows, called and submitted tasks, some of them not begun: children before parents."""
-    program = stage.python(
+def test_children_crash_before_their_parents(sandbox: Sandbox) -> None:
+    """Nested flows, called tasks, and submitted tasks that were running or not begun yet."""
+    program = sandbox.python(
         """
         from eventflow.runners import ThreadPoolTaskRunner
 
-        every = [heard]
+        every = [record_state]
 
         @task(on_crashed=every)
         def called():
@@ -135,23 +137,23 @@ def test_all_that_was_running_crashes_from_the_inside_out(stage: Stage) -> None:
             outer()
         """
     )
-    stage.until_told("ready", "submitted", times=2)
-    stage.until_told("ready", "called")
+    sandbox.wait_for_record("ready", "submitted", times=2)
+    sandbox.wait_for_record("ready", "called")
     program.send(signal.SIGKILL)
     assert program.end() == -signal.SIGKILL
     order = ["called", *["submitted"] * 4, "inner", "middle", "above", "outer"]
-    assert [name for name, state, _ in stage.told()[3:]] == order, program.output
-    assert stage.entered("Crashed") == order
-    assert stage.entered("Running").count("submitted") == 2
-    stage.assert_clean()
+    assert [name for name, state, _ in sandbox.records()[3:]] == order, program.output
+    assert sandbox.entered("Crashed") == order
+    assert sandbox.entered("Running").count("submitted") == 2
+    sandbox.assert_clean()
 
 
 # -- several processes ------------------------------------------------------------------------
 
 FORK = """
-@flow(on_running=[heard], on_crashed=[heard], on_completion=[heard])
+@flow(on_running=[record_state], on_crashed=[record_state], on_completion=[record_state])
 def etl(name):
-    tell("in", name)
+    record("in", name)
     while not os.path.exists(f"end-{name}"):
         time.sleep(0.01)
 
@@ -166,31 +168,31 @@ if __name__ == "__main__":
 
 
 @pytest.mark.parametrize(("killed", "other"), [("child", "parent"), ("parent", "child")])
-def test_a_fork(stage: Stage, killed: str, other: str) -> None:
-    """Parent and child are owners, each guarded; neither hides the other's end."""
-    (stage.folder / "end-first").touch()
-    program = stage.python(FORK)
-    pids = {name: pid_of(stage, name) for name in ("parent", "child")}
+def test_a_fork(sandbox: Sandbox, killed: str, other: str) -> None:
+    """Parent and child are owners, each with a guardian that notices the end of its own."""
+    (sandbox.folder / "end-first").touch()
+    program = sandbox.python(FORK)
+    pids = {name: pid_of(sandbox, name) for name in ("parent", "child")}
     os.kill(pids[killed], signal.SIGKILL)
-    told = stage.until_told(killed, "Crashed", 1)
-    assert told[-1].pid not in pids.values()
-    assert other not in stage.entered("Completed")
-    (stage.folder / f"end-{other}").touch()
+    records = sandbox.wait_for_record(killed, "Crashed", 1)
+    assert records[-1].pid not in pids.values()
+    assert other not in sandbox.entered("Completed")
+    (sandbox.folder / f"end-{other}").touch()
     program.end()
-    assert stage.told()[-1] == [other, "Completed", 1]
-    assert stage.told()[-1].pid == pids[other]
-    assert sorted(stage.states()) == sorted(
+    assert sandbox.records()[-1] == [other, "Completed", 1]
+    assert sandbox.records()[-1].pid == pids[other]
+    assert sorted(sandbox.states()) == sorted(
         [("first", "Completed"), (killed, "Crashed"), (other, "Completed")]
     )
-    stage.until_recovered()
-    stage.assert_clean()
+    sandbox.wait_until_recovered()
+    sandbox.assert_clean()
 
 
-def pid_of(stage: Stage, name: str) -> int:
-    """Wait for the flow of that name to begin; gives the process that executes it."""
-    told = stage.until_told("in", name)
+def pid_of(sandbox: Sandbox, name: str) -> int:
+    """Wait for the flow of that name to begin, and return the id of its process."""
+    records = sandbox.wait_for_record("in", name)
 
-    return next(one.pid for one in told if one == ["in", name])
+    return next(record.pid for record in records if record == ["in", name])
 
 
 WORKERS = {
@@ -202,27 +204,27 @@ WORKERS = {
 @pytest.mark.parametrize(
     ("method", "end"), [("fork", "die()"), ("spawn", "die()"), ("fork", "pass")]
 )
-def test_a_worker_of_multiprocessing(stage: Stage, method: str, end: str) -> None:
-    """It is an owner of its own: killed, its run is Crashed; at its end it leaves nothing."""
-    program = stage.python(
+def test_a_worker_of_multiprocessing(sandbox: Sandbox, method: str, end: str) -> None:
+    """It is an owner of its own, whether it is killed or ends."""
+    program = sandbox.python(
         f"""
         import multiprocessing
 
-        @task(on_crashed=[heard])
+        @task(on_crashed=[record_state])
         def step():
-            tell("in", __name__)
+            record("in", __name__)
             {end}
 
-        @flow(on_crashed=[heard], on_completion=[heard])
+        @flow(on_crashed=[record_state], on_completion=[record_state])
         def inner():
             step()
 
-        @flow(on_completion=[heard])
+        @flow(on_completion=[record_state])
         def outer():
             worker = {WORKERS[method]}
             worker.start()
             worker.join()
-            tell("worker", worker.exitcode)
+            record("worker", worker.exitcode)
 
         def work():
             inner()
@@ -232,38 +234,38 @@ def test_a_worker_of_multiprocessing(stage: Stage, method: str, end: str) -> Non
         """
     )
     assert program.end() == 0, program.output
-    told = stage.told()
-    where = "__mp_main__" if method == "spawn" else "__main__"
-    assert told[0] == ["in", where], program.output
-    assert ["worker", -signal.SIGKILL if end == "die()" else 0] in told
-    crashed = [one for one in told if one[1] == "Crashed"]
+    records = sandbox.records()
+    module = "__mp_main__" if method == "spawn" else "__main__"
+    assert records[0] == ["in", module], program.output
+    assert ["worker", -signal.SIGKILL if end == "die()" else 0] in records
+    crashed = [record for record in records if record[1] == "Crashed"]
     if end == "die()":
         assert crashed == [["step", "Crashed", 1], ["inner", "Crashed", 1]], program.output
-        assert crashed[0].pid not in (told[0].pid, program.pid)
+        assert crashed[0].pid not in (records[0].pid, program.pid)
     else:
         assert crashed == []
-        assert told[1] == ["inner", "Completed", 1]
-    assert ["outer", "Completed", 1] in told
-    stage.until_recovered()
-    stage.assert_clean()
+        assert records[1] == ["inner", "Completed", 1]
+    assert ["outer", "Completed", 1] in records
+    sandbox.wait_until_recovered()
+    sandbox.assert_clean()
 
 
-def test_a_pool_of_processes(stage: Stage) -> None:
-    """Where one of its workers is killed the flow around it fails, and the worker's run crashed."""
-    program = stage.python(
+def test_a_pool_of_processes(sandbox: Sandbox) -> None:
+    """If a worker is killed, its run is Crashed, and the flow that uses the pool is Failed."""
+    program = sandbox.python(
         """
         from concurrent.futures import ProcessPoolExecutor
 
-        @flow(on_completion=[heard], on_crashed=[heard])
+        @flow(on_completion=[record_state], on_crashed=[record_state])
         def inner(n):
             if n == 3:
                 die()
             return n
 
-        @flow(on_failure=[heard])
+        @flow(on_failure=[record_state])
         def outer():
             with ProcessPoolExecutor(1) as pool:
-                tell(list(pool.map(work, [1, 2])))
+                record(list(pool.map(work, [1, 2])))
                 list(pool.map(work, [3]))
 
         def work(n):
@@ -275,32 +277,32 @@ def test_a_pool_of_processes(stage: Stage) -> None:
     )
     assert program.end() == 1
     assert "BrokenProcessPool" in program.output
-    told = stage.told()
-    assert told[:3] == [["inner", "Completed", 1], ["inner", "Completed", 1], [[1, 2]]]
-    assert sorted(told[3:]) == [["inner", "Crashed", 1], ["outer", "Failed", 1]], program.output
-    assert told[0].pid == told[1].pid != program.pid
-    stage.until_recovered()
-    stage.assert_clean()
+    records = sandbox.records()
+    assert records[:3] == [["inner", "Completed", 1], ["inner", "Completed", 1], [[1, 2]]]
+    assert sorted(records[3:]) == [["inner", "Crashed", 1], ["outer", "Failed", 1]], program.output
+    assert records[0].pid == records[1].pid != program.pid
+    sandbox.wait_until_recovered()
+    sandbox.assert_clean()
 
 
-# -- the guardian: when it is there, and when not ---------------------------------------------
+# -- the life of a guardian -------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
     ("hooks", "env", "count"),
     [
         ("", {}, 0),
-        ("on_completion=[heard]", {}, 1),
-        ("on_completion=[heard]", {"EVENTFLOW_GUARDIAN": "false"}, 0),
-        ("on_completion=[heard]", {"EVENTFLOW_DURABILITY": "off"}, 0),
-        ("on_completion=[heard]", {"EVENTFLOW_JOURNAL_URL": "memory://"}, 0),
+        ("on_completion=[record_state]", {}, 1),
+        ("on_completion=[record_state]", {"EVENTFLOW_GUARDIAN": "false"}, 0),
+        ("on_completion=[record_state]", {"EVENTFLOW_DURABILITY": "off"}, 0),
+        ("on_completion=[record_state]", {"EVENTFLOW_JOURNAL_URL": "memory://"}, 0),
     ],
 )
-def test_a_guardian_is_started_where_there_is_something_to_guard(
-    stage: Stage, hooks: str, env: dict[str, str], count: int
+def test_a_guardian_is_started_for_hooks_only(
+    sandbox: Sandbox, hooks: str, env: dict[str, str], count: int
 ) -> None:
-    """One for all runs of a process with hooks; no process where there are none, or by setting."""
-    program = stage.python(
+    """One for all runs of a process; none without hooks, or if a setting says so."""
+    program = sandbox.python(
         f"""
         starts = []
         starting = ("subprocess.Popen", "os.fork", "os.posix_spawn", "os.exec", "os.system")
@@ -316,47 +318,47 @@ def test_a_guardian_is_started_where_there_is_something_to_guard(
         if __name__ == "__main__":
             etl()
             etl()
-            tell(starts)
+            record(starts)
         """,
         **env,
     )
     assert program.end() == 0
-    assert stage.told()[-1] == [["subprocess.Popen"] * count], program.output
+    assert sandbox.records()[-1] == [["subprocess.Popen"] * count], program.output
     assert program.output == ""
 
 
-def test_an_import_starts_nothing(stage: Stage) -> None:
-    """Neither a guardian nor a folder is there before the first run."""
-    program = stage.python(
+def test_an_import_starts_nothing(sandbox: Sandbox) -> None:
+    """There is no guardian and no folder before the first run."""
+    program = sandbox.python(
         """
-        @flow(on_completion=[heard])
+        @flow(on_completion=[record_state])
         def etl(): ...
 
-        tell(threading.active_count(), os.path.exists(os.environ["EVENTFLOW_HOME"]))
+        record(threading.active_count(), os.path.exists(os.environ["EVENTFLOW_HOME"]))
         hold()
         """
     )
-    stage.until_told("ready")
-    assert list(stage.processes()) == [program.pid]
-    assert stage.told()[0] == [1, False]
+    sandbox.wait_for_record("ready")
+    assert list(sandbox.processes()) == [program.pid]
+    assert sandbox.records()[0] == [1, False]
     program.send(signal.SIGKILL)
     program.end()
-    assert stage.told()[1:] == [["ready"]]
+    assert sandbox.records()[1:] == [["ready"]]
 
 
-def test_after_a_clean_end_the_guardian_is_gone_within_a_second(stage: Stage) -> None:
-    """However Python itself comes to its end, and without a word."""
+def test_the_guardian_ends_within_a_second_of_a_clean_end(sandbox: Sandbox) -> None:
+    """Whichever way Python ends, and without output."""
     ends = ["pass", "raise SystemExit(3)", "raise ValueError"]
-    # Each has a second; that this machine is busy with something else may happen once.
-    assert min(seconds_of_the_guardian(stage, end) for end in ends) < 1
-    stage.assert_clean()
+    # The best of three, because the machine may be busy.
+    assert min(seconds_of_the_guardian(sandbox, end) for end in ends) < 1
+    sandbox.assert_clean()
 
 
-def seconds_of_the_guardian(stage: Stage, end: str) -> float:
-    """Give how long the guardian is there after the end of its owner."""
-    program = stage.python(
+def seconds_of_the_guardian(sandbox: Sandbox, end: str) -> float:
+    """Return how long the guardian outlives its owner."""
+    program = sandbox.python(
         f"""
-        @flow(on_completion=[heard])
+        @flow(on_completion=[record_state])
         def etl(): ...
 
         if __name__ == "__main__":
@@ -365,13 +367,13 @@ def seconds_of_the_guardian(stage: Stage, end: str) -> float:
             {end}
         """
     )
-    guardian = stage.guardian()
+    guardian = sandbox.guardian()
     assert program.popen.stdin is not None
     program.popen.stdin.write("go on\n")
     program.popen.stdin.flush()
-    program.popen.wait(PATIENCE_SECONDS)
+    program.popen.wait(TIMEOUT_SECONDS)
     ended = time.monotonic()
-    until(lambda: has_ended(guardian), stage.processes)
+    wait_until(lambda: has_ended(guardian), sandbox.processes)
     seconds = time.monotonic() - ended
     program.end()
     assert "recover" not in program.output
@@ -380,7 +382,7 @@ def seconds_of_the_guardian(stage: Stage, end: str) -> float:
 
 
 def has_ended(pid: int) -> bool:
-    """Whether a process is over; that init has not taken notice yet is none of its doing."""
+    """Whether a process has ended, also if it is a zombie that init has not reaped yet."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
     except OSError:

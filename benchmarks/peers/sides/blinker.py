@@ -13,7 +13,7 @@ from benchmarks.peers.serving import on_loop, serve, timed
 
 @dataclass(frozen=True)
 class Counted:
-    """An event of one's own."""
+    """A user's event."""
 
     number: int
 
@@ -24,12 +24,12 @@ acounted = Signal()
 
 @counted.connect
 def listener(event: Counted) -> None:
-    """Take what a receiver takes."""
+    """Do nothing with an event."""
 
 
 @acounted.connect
 async def alistener(event: Counted) -> None:
-    """Take what a receiver takes."""
+    """Do nothing with an event."""
 
 
 def published(count: int) -> None:

@@ -14,17 +14,17 @@ AT_ONCE = 50
 
 
 class Counted(BaseEvent[None]):
-    """An event of one's own."""
+    """A user's event."""
 
     number: int
 
 
 def listener(event: Counted) -> None:
-    """Take what a handler takes."""
+    """Do nothing with an event."""
 
 
 async def alistener(event: Counted) -> None:
-    """Take what a handler takes."""
+    """Do nothing with an event."""
 
 
 async def published(count: int) -> int:
@@ -41,7 +41,7 @@ async def published(count: int) -> int:
 
 
 async def published_async(count: int) -> int:
-    """Publish so many events to one async handler, and wait until it has had them all."""
+    """Publish so many events to one async handler, and wait until it has received them all."""
     bus = EventBus()
     bus.on(Counted, alistener)
     begin = perf_counter_ns()

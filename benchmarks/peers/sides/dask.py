@@ -11,7 +11,7 @@ from benchmarks.peers.serving import serve, timed
 
 
 class AfterEach(Callback):
-    """Takes what Dask tells after a task, as a hook would."""
+    """Is called by Dask after each task, as a hook would be."""
 
     def _posttask(self, key: str, result: Any, dsk: Any, state: Any, worker_id: Any) -> None:
         pass

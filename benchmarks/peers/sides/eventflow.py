@@ -1,4 +1,4 @@
-"""eventflow's own side; whether there is a journal is set from outside."""
+"""eventflow's side; an environment variable sets whether there is a journal."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from eventflow.wiring import recorder
 
 
 class Counted(Event):
-    """An event of one's own."""
+    """A user's event."""
 
     number: int
 
 
 def hook(definition: object, run: object, state: object) -> None:
-    """Take what a hook takes."""
+    """Do nothing with a state."""
 
 
 @task(on_completion=[hook])
@@ -32,7 +32,7 @@ def direct(count: int) -> int:
     begin = perf_counter_ns()
     for number in range(count):
         work(number)
-    _settle()
+    _flush()
 
     return perf_counter_ns() - begin
 
@@ -43,7 +43,7 @@ def submitted(count: int) -> int:
     begin = perf_counter_ns()
     for future in [work.submit(number) for number in range(count)]:
         future.result()
-    _settle()
+    _flush()
 
     return perf_counter_ns() - begin
 
@@ -57,18 +57,18 @@ def empty_flows(count: int) -> None:
     """Run so many flows."""
     for _ in range(count):
         empty()
-    _settle()
+    _flush()
 
 
-def _settle() -> None:
-    """Have everything in the journal: what is put off counts as well."""
-    account = recorder()
-    if account is not None:
-        assert account.flush()
+def _flush() -> None:
+    """Wait until everything is in the journal: that counts as well."""
+    own = recorder()
+    if own is not None:
+        assert own.flush()
 
 
 def listener(event: object) -> None:
-    """Take what a listener takes."""
+    """Do nothing with an event."""
 
 
 def published(count: int) -> None:
@@ -78,13 +78,13 @@ def published(count: int) -> None:
 
 
 async def published_async(count: int) -> int:
-    """Publish so many events to one async listener, and wait until it has had them all."""
-    bus, done, heard = EventBus(), asyncio.Event(), 0
+    """Publish so many events to one async listener, and wait until it has received them all."""
+    bus, done, received = EventBus(), asyncio.Event(), 0
 
     async def alistener(event: object) -> None:
-        nonlocal heard
-        heard += 1
-        if heard == count:
+        nonlocal received
+        received += 1
+        if received == count:
             done.set()
 
     with bus.subscribe(alistener, event_type=Counted):

@@ -1,4 +1,4 @@
-"""Prefect's side; which server it talks to is given from outside.
+"""Prefect's side; an environment variable sets the server it talks to.
 
 With a server kept running, which is the fair case, the heartbeat of flow runs is off: a flow run
 ends no sooner than the thread of its heartbeat, which sleeps for whole seconds.
@@ -16,7 +16,7 @@ from benchmarks.peers.serving import serve, timed
 
 
 def hook(definition: object, run: object, state: object) -> None:
-    """Take what a hook takes."""
+    """Do nothing with a state."""
 
 
 @task(on_completion=[hook])

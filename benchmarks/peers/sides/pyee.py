@@ -14,7 +14,7 @@ from benchmarks.peers.serving import on_loop, serve, timed
 
 @dataclass(frozen=True)
 class Counted:
-    """An event of one's own."""
+    """A user's event."""
 
     number: int
 
@@ -24,7 +24,7 @@ emitter = EventEmitter()
 
 @emitter.on("counted")
 def listener(event: Counted) -> None:
-    """Take what a listener takes."""
+    """Do nothing with an event."""
 
 
 def published(count: int) -> None:
@@ -34,11 +34,11 @@ def published(count: int) -> None:
 
 
 async def alistener(event: Counted) -> None:
-    """Take what a listener takes."""
+    """Do nothing with an event."""
 
 
 async def published_async(count: int) -> int:
-    """Publish so many events to one async listener, and wait until it has had them all."""
+    """Publish so many events to one async listener, and wait until it has received them all."""
     aemitter = AsyncIOEventEmitter()
     aemitter.on("counted", alistener)
     begin = perf_counter_ns()

@@ -11,7 +11,7 @@ from benchmarks.peers.serving import on_loop, serve
 
 
 class AfterEach(TaskiqMiddleware):
-    """Takes what taskiq tells after a task, as a hook would."""
+    """Is called by taskiq after each task, as a hook would be."""
 
     def post_execute(self, message: TaskiqMessage, result: TaskiqResult[int]) -> None:
         """Do nothing with it."""

@@ -1,1 +1,1 @@
-"""The commands of `eventflow`, one module for each group."""
+"""The commands of `eventflow`, one module for each command or group."""

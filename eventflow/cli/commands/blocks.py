@@ -1,4 +1,4 @@
-"""`eventflow block`: list, show, delete and register what flows keep as blocks."""
+"""`eventflow block`: list, show, delete and register blocks."""
 
 from __future__ import annotations
 
@@ -35,15 +35,15 @@ def block() -> None:
 @_as_json
 def list_blocks(*, slug: str | None, as_json: bool) -> None:
     """List the saved blocks."""
-    found = asyncio.run(_documents(slug))
+    documents = asyncio.run(_documents(slug))
     if as_json:
-        click.echo(_json([_plain(one) for one in found]))
-    elif not found:
+        click.echo(_json([_plain(document) for document in documents]))
+    elif not documents:
         click.echo("No blocks are saved.", err=True)
     else:
         _table(
             ["Block", "Updated", "Id"],
-            [[_reference(one), _local(one), str(one.id)] for one in found],
+            [[_reference(each), _local_time(each), str(each.id)] for each in documents],
         )
 
 
@@ -52,7 +52,7 @@ def list_blocks(*, slug: str | None, as_json: bool) -> None:
 @_as_json
 def inspect_block(*, reference: str, as_json: bool) -> None:
     """Show a saved block, its secrets masked."""
-    document = asyncio.run(_document(*_parted(reference)))
+    document = asyncio.run(_document(*_split(reference)))
     if as_json:
         click.echo(_json(_plain(document)))
         return
@@ -69,14 +69,14 @@ def inspect_block(*, reference: str, as_json: bool) -> None:
 @_as_json
 def delete_block(*, references: tuple[str, ...], as_json: bool) -> None:
     """Delete saved blocks."""
-    gone = []
+    deleted = []
     for reference in references:
-        _parted(reference)
-        gone.append({"block": reference, "id": str(Block.delete(reference))})
+        _split(reference)
+        deleted.append({"block": reference, "id": str(Block.delete(reference))})
         if not as_json:
             click.echo(f"Deleted {reference}.")
     if as_json:
-        click.echo(_json(gone))
+        click.echo(_json(deleted))
 
 
 @block.command("register")
@@ -98,21 +98,21 @@ def register_blocks(*, source: str, as_json: bool) -> None:
 
 
 def _types_of(module: ModuleType) -> list[type[Block]]:
-    """Give the types of block that a module, or one below it, defines."""
+    """Return the block types that a module, or one of its submodules, defines."""
     within = f"{module.__name__}."
-    found = [
+    kinds = [
         kind
         for kind in _subclasses(Block)
         if f"{kind.__module__}.".startswith(within) and not inspect.isabstract(kind)
     ]
 
-    return sorted(found, key=lambda kind: kind.get_block_type_slug())
+    return sorted(kinds, key=lambda kind: kind.get_block_type_slug())
 
 
 def _subclasses(kind: type[Block]) -> Iterator[type[Block]]:
-    for one in kind.__subclasses__():
-        yield one
-        yield from _subclasses(one)
+    for subclass in kind.__subclasses__():
+        yield subclass
+        yield from _subclasses(subclass)
 
 
 def _described(kind: type[Block]) -> dict[str, Any]:
@@ -133,7 +133,7 @@ async def _document(slug: str, name: str) -> BlockDocument:
         return await client.read_block_document_by_name(name, slug)
 
 
-def _parted(reference: str) -> tuple[str, str]:
+def _split(reference: str) -> tuple[str, str]:
     slug, slash, name = reference.partition("/")
     if not slash or not slug or not name:
         raise click.UsageError(f"{reference!r} is not the name of a block; write TYPE/NAME.")
@@ -145,7 +145,7 @@ def _reference(document: BlockDocument) -> str:
     return f"{document.block_type_slug}/{document.name}"
 
 
-def _local(document: BlockDocument) -> str:
+def _local_time(document: BlockDocument) -> str:
     return f"{document.updated.astimezone():%Y-%m-%d %H:%M}"
 
 

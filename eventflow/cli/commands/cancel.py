@@ -1,4 +1,4 @@
-"""`eventflow cancel`: asking for the end of a run, in whichever process, and waiting for it."""
+"""`eventflow cancel`: request the cancellation of a run in any process, and wait for its end."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from uuid import UUID
 import click
 from rich.text import Text
 
-from eventflow.cli.display.styles import named, state_text
-from eventflow.cli.display.tables import as_json, print_json, printed
-from eventflow.cli.lookup import dead_owners, run_named, the_archive
+from eventflow.cli.display.styles import run_label, state_text
+from eventflow.cli.display.tables import as_json, print_json, print_line
+from eventflow.cli.lookup import dead_owners, find_run, required_archive
 from eventflow.client.archive import Archive
 from eventflow.client.records import RunRecord
 from eventflow.states import StateType
 
 __all__ = ["cancel"]
 
-PATIENCE_SECONDS: Final = 10.0
+TIMEOUT_SECONDS: Final = 10.0
 POLL_SECONDS: Final = 0.05
-STILL: Final = 1
-"""The exit code where the run goes on, or came to another end."""
+NOT_CANCELLED: Final = 1
+"""The exit code where the run goes on, or ended in another state."""
 
 
 @click.command(short_help="Cancel a run, wherever it is executed.")
@@ -30,7 +30,7 @@ STILL: Final = 1
 @click.option(
     "--timeout",
     type=click.FloatRange(0, min_open=True),
-    default=PATIENCE_SECONDS,
+    default=TIMEOUT_SECONDS,
     show_default=True,
     metavar="SECONDS",
     help="How long to wait.",
@@ -45,33 +45,33 @@ def cancel(ctx: click.Context, *, run: str, wait: bool, timeout: float, as_json:
     Ends with 0 if it was cancelled, or asked with --no-wait; with 1 if it had ended before, came
     to another end, or goes on still.
     """
-    with the_archive() as archive:
-        found = run_named(archive, run)
-        asked = archive.journal.ask_cancel(found.id)
+    with required_archive() as archive:
+        record = find_run(archive, run)
+        asked = archive.journal.ask_cancel(record.id)
         if asked and wait:
-            found = _awaited(archive, found.id, timeout)
-        gone = asked and not found.is_finished and _owner_is_gone(archive, found)
-    outcome = _outcome(found, asked=asked, wait=wait)
+            record = _awaited(archive, record.id, timeout)
+        orphaned = asked and not record.is_finished and _owner_is_dead(archive, record)
+    outcome = _outcome(record, asked=asked, wait=wait)
     if as_json:
-        print_json({"outcome": outcome, "asked": asked, "run": found.model_dump(mode="json")})
+        print_json({"outcome": outcome, "asked": asked, "run": record.model_dump(mode="json")})
     else:
-        _tell(found, outcome, timeout, gone=gone)
-    ctx.exit(0 if outcome in {"cancelled", "asked"} else STILL)
+        _show(record, outcome, timeout, orphaned=orphaned)
+    ctx.exit(0 if outcome in {"cancelled", "asked"} else NOT_CANCELLED)
 
 
 def _awaited(archive: Archive, run_id: UUID, timeout: float) -> RunRecord:
     deadline = time.monotonic() + timeout
     while True:
-        found = archive.run(run_id)
-        assert found is not None  # noqa: S101 - a run without end is never pruned
-        left = deadline - time.monotonic()
-        if found.is_finished or left <= 0:
-            return found
-        time.sleep(min(POLL_SECONDS, left))
+        record = archive.run(run_id)
+        assert record is not None  # noqa: S101 - an unfinished run is never pruned
+        remaining = deadline - time.monotonic()
+        if record.is_finished or remaining <= 0:
+            return record
+        time.sleep(min(POLL_SECONDS, remaining))
 
 
-def _owner_is_gone(archive: Archive, run: RunRecord) -> bool:
-    alive = {one.id for one in archive.journal.owners(alive=True)}
+def _owner_is_dead(archive: Archive, run: RunRecord) -> bool:
+    alive = {owner.id for owner in archive.journal.owners(alive=True)}
 
     return run.owner not in alive - dead_owners(archive.journal)
 
@@ -87,8 +87,8 @@ def _outcome(run: RunRecord, *, asked: bool, wait: bool) -> str:
     return "cancelling" if run.state_type is StateType.CANCELLING else "not heard"
 
 
-def _tell(run: RunRecord, outcome: str, timeout: float, *, gone: bool) -> None:
-    name = named(run.definition_name, run.name)
+def _show(run: RunRecord, outcome: str, timeout: float, *, orphaned: bool) -> None:
+    name = run_label(run.definition_name, run.name)
     parts: dict[str, tuple[Any, ...]] = {
         "had ended": (name, " had ended before: ", state_text(run.state), "."),
         "asked": ("Asked ", name, " to end; it is ", state_text(run.state), " now."),
@@ -97,6 +97,6 @@ def _tell(run: RunRecord, outcome: str, timeout: float, *, gone: bool) -> None:
         "cancelling": (name, f" is being cancelled, and not through after {timeout:g} s."),
         "not heard": (name, f" was asked to end, and is {run.state_name} after {timeout:g} s."),
     }
-    printed(Text.assemble(*parts[outcome]))
-    if gone:
+    print_line(Text.assemble(*parts[outcome]))
+    if orphaned:
         click.echo("Its process is gone: eventflow recover brings it to an end.", err=True)

@@ -1,4 +1,4 @@
-"""`eventflow deliveries`: which hooks are owed what, what came of it, and trying again."""
+"""`eventflow deliveries`: list, show and redrive the deliveries of hooks."""
 
 from __future__ import annotations
 
@@ -10,10 +10,16 @@ from uuid import UUID
 import click
 from rich.text import Text
 
-from eventflow.cli.display.styles import named, one_line, status_text
-from eventflow.cli.display.tables import as_json, describe, print_json, printed, show_table
+from eventflow.cli.display.styles import first_line, run_label, status_text
+from eventflow.cli.display.tables import as_json, print_facts, print_json, print_line, show_table
 from eventflow.cli.display.times import ago, at
-from eventflow.cli.lookup import delivery_named, reading, run_named, short, the_archive
+from eventflow.cli.lookup import (
+    find_delivery,
+    find_run,
+    optional_archive,
+    required_archive,
+    short_id,
+)
 from eventflow.client.archive import Archive
 from eventflow.client.records import DeliveryRecord
 from eventflow.hooks.ledger import DeliveryStatus
@@ -23,7 +29,7 @@ from eventflow.primitives.records import ErrorInfo
 __all__ = ["deliveries"]
 
 LIMIT: Final = 25
-EVERY: Final = 2**31
+NO_LIMIT: Final = 2**31
 
 
 @click.group(short_help="See what hooks are owed; redrive dead ones.")
@@ -35,7 +41,7 @@ def deliveries() -> None:
 @click.option(
     "--status",
     "statuses",
-    type=click.Choice([str(one) for one in DeliveryStatus]),
+    type=click.Choice([str(status) for status in DeliveryStatus]),
     multiple=True,
     help="Only these; repeatable.",
 )
@@ -50,49 +56,49 @@ def list_deliveries(
 
     A delivery goes pending → running → delivered, or failed → (again) → dead.
     """
-    found: list[DeliveryRecord] = []
-    with reading() as archive:
+    records: list[DeliveryRecord] = []
+    with optional_archive() as archive:
         if archive is not None:
             query = DeliveryQuery(
-                run_id=run_named(archive, run).id if run else None,
-                statuses=tuple(DeliveryStatus(one) for one in statuses),
+                run_id=find_run(archive, run).id if run else None,
+                statuses=tuple(map(DeliveryStatus, statuses)),
                 hook=hook,
                 newest=True,
                 limit=limit + 1,
             )
-            found = archive.deliveries(query)
+            records = archive.deliveries(query)
     if as_json:
-        print_json([one.model_dump(mode="json") for one in found[:limit]])
-    elif found:
-        _show(found[:limit])
-        if len(found) > limit:
+        print_json([record.model_dump(mode="json") for record in records[:limit]])
+    elif records:
+        _show(records[:limit])
+        if len(records) > limit:
             click.echo(f"There are more; see --limit (now {limit}).", err=True)
     elif archive is not None:
-        chosen = statuses or run or hook
-        click.echo("No deliveries match." if chosen else "There are no deliveries.", err=True)
+        filtered = statuses or run or hook
+        click.echo("No deliveries match." if filtered else "There are no deliveries.", err=True)
 
 
-def _show(found: Sequence[DeliveryRecord]) -> None:
+def _show(records: Sequence[DeliveryRecord]) -> None:
     now = datetime.now(UTC)
     show_table(
         ["Id", "Status", "Hook", "On", "Run", ">Attempts", ">Updated", "Error"],
         [
             [
-                Text(short(one.id), "bright_black"),
-                status_text(one.status),
-                one.hook,
-                one.state_name or "?",
-                named(one.definition_name, one.run_name),
-                str(one.attempts),
-                _when(one, now),
-                one_line(str(one.error or "")),
+                Text(short_id(record.id), "bright_black"),
+                status_text(record.status),
+                record.hook,
+                record.state_name or "?",
+                run_label(record.definition_name, record.run_name),
+                str(record.attempts),
+                _age(record, now),
+                first_line(str(record.error or "")),
             ]
-            for one in found
+            for record in records
         ],
     )
 
 
-def _when(delivery: DeliveryRecord, now: datetime) -> str:
+def _age(delivery: DeliveryRecord, now: datetime) -> str:
     moment = delivery.updated or delivery.occurred
 
     return "" if moment is None else ago(moment, now)
@@ -106,31 +112,31 @@ def show_delivery(*, delivery: str, as_json: bool) -> None:
 
     ID is an id, or the beginning or the end of one.
     """
-    with the_archive() as archive:
-        found = delivery_named(archive, delivery)
+    with required_archive() as archive:
+        record = find_delivery(archive, delivery)
     if as_json:
-        print_json(found.model_dump(mode="json"))
+        print_json(record.model_dump(mode="json"))
         return
     now = datetime.now(UTC)
-    printed(Text.assemble(status_text(found.status), "  ", (found.hook, "bold")))
-    describe(
+    print_line(Text.assemble(status_text(record.status), "  ", (record.hook, "bold")))
+    print_facts(
         {
-            "id": str(found.id),
-            "run": f"{found.definition_name or '?'}/{found.run_name or '?'}  {found.run_id}",
-            "on": found.state_name,
-            "occurred": at(found.occurred, now),
-            "attempts": str(found.attempts),
-            "updated": at(found.updated, now),
-            "due": at(found.due, now),
-            "survives": _reach(found),
+            "id": str(record.id),
+            "run": f"{record.definition_name or '?'}/{record.run_name or '?'}  {record.run_id}",
+            "on": record.state_name,
+            "occurred": at(record.occurred, now),
+            "attempts": str(record.attempts),
+            "updated": at(record.updated, now),
+            "due": at(record.due, now),
+            "survives": _survives(record),
         }
     )
-    if found.error is not None:
+    if record.error is not None:
         click.echo()
-        printed(Text(_in_full(found.error), "red"))
+        print_line(Text(_in_full(record.error), "red"))
 
 
-def _reach(delivery: DeliveryRecord) -> str:
+def _survives(delivery: DeliveryRecord) -> str:
     if delivery.importable:
         return "any end of its process, and a reboot"
 
@@ -154,11 +160,11 @@ def redrive(*, ids: tuple[str, ...], run: str | None, every: bool, as_json: bool
     """
     if bool(ids) + bool(run) + every != 1:
         raise click.UsageError("Name deliveries by their ids, or give --run RUN, or --all.")
-    with the_archive() as archive:
-        wanted = _wanted(archive, ids, run)
-        count = archive.journal.redrive([one.id for one in wanted]) if wanted else 0
+    with required_archive() as archive:
+        dead = _dead(archive, ids, run)
+        count = archive.journal.redrive([record.id for record in dead]) if dead else 0
     if as_json:
-        print_json({"redriven": count, "deliveries": [str(one.id) for one in wanted]})
+        print_json({"redriven": count, "deliveries": [str(record.id) for record in dead]})
     elif count == 0:
         click.echo("There is no dead delivery to try again.")
     else:
@@ -166,16 +172,17 @@ def redrive(*, ids: tuple[str, ...], run: str | None, every: bool, as_json: bool
         click.echo(f"{thing} pending again; to have them made now: eventflow recover")
 
 
-def _wanted(archive: Archive, ids: Sequence[str], run: str | None) -> list[DeliveryRecord]:
+def _dead(archive: Archive, ids: Sequence[str], run: str | None) -> list[DeliveryRecord]:
     if not ids:
-        run_id: UUID | None = None if run is None else run_named(archive, run).id
-        dead = DeliveryQuery(run_id=run_id, statuses=(DeliveryStatus.DEAD,), limit=EVERY)
-        return archive.deliveries(dead)
-    found = [delivery_named(archive, one) for one in ids]
-    for one in found:
-        if one.status is not DeliveryStatus.DEAD:
+        run_id: UUID | None = None if run is None else find_run(archive, run).id
+        query = DeliveryQuery(run_id=run_id, statuses=(DeliveryStatus.DEAD,), limit=NO_LIMIT)
+        return archive.deliveries(query)
+    records = [find_delivery(archive, text) for text in ids]
+    for record in records:
+        if record.status is not DeliveryStatus.DEAD:
+            name = short_id(record.id)
             raise click.UsageError(
-                f"The delivery {short(one.id)} is {one.status}; only dead ones are tried again."
+                f"The delivery {name} is {record.status}; only dead ones are tried again."
             )
 
-    return found
+    return records

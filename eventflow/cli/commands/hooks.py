@@ -21,7 +21,7 @@ __all__ = ["hooks"]
 
 
 class _Checked(NamedTuple):
-    """A hook, what it is declared on, and why it cannot be guaranteed, if so."""
+    """A hook, what it is declared on, and the reason if it cannot be guaranteed."""
 
     hook: Hook
     on: str
@@ -47,25 +47,25 @@ def check(ctx: click.Context, *, source: str, as_json: bool) -> None:
     Ends with 1 if there is a hook that cannot be guaranteed.
     """
     module = load(split(source))
-    found = list(_hooks_of(module))
-    doubtful = [one for one in found if one.why is not None]
+    checked = list(_hooks_of(module))
+    doubtful = [each for each in checked if each.why is not None]
     if as_json:
-        print_json([_document(one) for one in found])
-    elif not found:
+        print_json([_document(each) for each in checked])
+    elif not checked:
         click.echo(f"{source} declares no hook.", err=True)
     else:
-        _show(found)
-        _sum_up(found, doubtful)
+        _show(checked)
+        _show_summary(checked, doubtful)
     ctx.exit(1 if doubtful else 0)
 
 
 def _hooks_of(module: ModuleType) -> Iterator[_Checked]:
     seen: set[int] = set()
-    for name, one in _definitions_in(module):
-        for hook in one.hooks:
+    for name, definition in _definitions_in(module):
+        for hook in definition.hooks:
             if id(hook) not in seen:
                 seen.add(id(hook))
-                yield _Checked(hook, f"{one.run_type} {name}", import_problem(hook))
+                yield _Checked(hook, f"{definition.run_type} {name}", import_problem(hook))
     for subscription in current_bus().subscriptions:
         hook = subscription.hook
         if hook is not None:
@@ -73,7 +73,7 @@ def _hooks_of(module: ModuleType) -> Iterator[_Checked]:
 
 
 def _definitions_in(module: ModuleType) -> Iterator[tuple[str, Definition[Any, Any]]]:
-    """Give the flows and tasks that a module has, its own and others', once each."""
+    """Yield the flows and tasks of a module, defined or imported, once each."""
     spaces: list[tuple[str, Any]] = [("", module)]
     seen: set[int] = set()
     while spaces:
@@ -89,46 +89,46 @@ def _definitions_in(module: ModuleType) -> Iterator[tuple[str, Definition[Any, A
 def _states(hook: Hook) -> str:
     if hook.state is None:
         return "every state"
-    several = [hook.state] if isinstance(hook.state, str) else hook.state
+    states = [hook.state] if isinstance(hook.state, str) else hook.state
 
-    return ", ".join(str(one) for one in several)
+    return ", ".join(map(str, states))
 
 
-def _document(one: _Checked) -> dict[str, Any]:
+def _document(checked: _Checked) -> dict[str, Any]:
     return {
-        "hook": one.hook.id,
-        "on": one.on,
-        "states": _states(one.hook),
-        "guaranteed": one.why is None,
-        "why": one.why,
+        "hook": checked.hook.id,
+        "on": checked.on,
+        "states": _states(checked.hook),
+        "guaranteed": checked.why is None,
+        "why": checked.why,
     }
 
 
-def _show(found: list[_Checked]) -> None:
+def _show(checked: list[_Checked]) -> None:
     ascii_only = Console().options.ascii_only
     yes, no = ("ok", "no") if ascii_only else ("✓", "✗")
     show_table(
         ["", "Hook", "On", "States", "Why not"],
         [
             [
-                Text(yes, "green") if one.why is None else Text(no, "red"),
-                Text(one.hook.id, "" if one.why is None else "red"),
-                one.on,
-                _states(one.hook),
-                one.why or "",
+                Text(yes, "green") if each.why is None else Text(no, "red"),
+                Text(each.hook.id, "" if each.why is None else "red"),
+                each.on,
+                _states(each.hook),
+                each.why or "",
             ]
-            for one in found
+            for each in checked
         ],
     )
 
 
-def _sum_up(found: list[_Checked], doubtful: list[_Checked]) -> None:
+def _show_summary(checked: list[_Checked], doubtful: list[_Checked]) -> None:
     if not doubtful:
-        every = "The one hook" if len(found) == 1 else f"All {len(found)} hooks"
+        every = "The one hook" if len(checked) == 1 else f"All {len(checked)} hooks"
         click.echo(f"\n{every} can be guaranteed.")
         return
     click.echo(
-        f"\n{len(doubtful)} of {len(found)} hooks cannot be guaranteed. They run in their own "
+        f"\n{len(doubtful)} of {len(checked)} hooks cannot be guaranteed. They run in their own "
         "process, and after its end where they can be\nhanded to the guardian by value; never "
         "after a reboot."
     )

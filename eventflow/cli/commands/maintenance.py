@@ -1,17 +1,18 @@
-"""`eventflow prune` and `eventflow verify`: keeping the journal small, and checking it."""
+"""`eventflow prune` and `eventflow verify`: maintenance of the journal."""
 
 from __future__ import annotations
 
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import click
 from rich.text import Text
 
-from eventflow.cli.display.styles import named
-from eventflow.cli.display.tables import as_json, print_json, printed, show_table
+from eventflow.cli.display.styles import run_label
+from eventflow.cli.display.tables import as_json, print_json, print_line, show_table
 from eventflow.cli.display.times import BYTES, DURATION, bytes_in_words
-from eventflow.cli.lookup import dead_owners, reading, short
+from eventflow.cli.lookup import dead_owners, optional_archive, short_id
 from eventflow.client.archive import Archive
 from eventflow.journal.contract import Finding, Pruned, RunQuery, Statistics
 from eventflow.settings import EVENTFLOW_RETENTION_BYTES, EVENTFLOW_RETENTION_DAYS
@@ -32,26 +33,26 @@ def prune(*, older_than: timedelta | None, max_bytes: int | None, as_json: bool)
     if older_than is None and max_bytes is None:
         older_than = timedelta(days=EVENTFLOW_RETENTION_DAYS.value())
         max_bytes = EVENTFLOW_RETENTION_BYTES.value()
-    gone, size = Pruned(0, 0, 0, 0), 0
-    with reading() as archive:
+    pruned, size = Pruned(0, 0, 0, 0), 0
+    with optional_archive() as archive:
         if archive is not None:
-            moment = None if older_than is None else datetime.now(UTC) - older_than
-            gone = archive.journal.prune(older_than=moment, max_bytes=max_bytes)
+            cutoff = None if older_than is None else datetime.now(UTC) - older_than
+            pruned = archive.journal.prune(older_than=cutoff, max_bytes=max_bytes)
             size = archive.journal.statistics().size
     if as_json:
-        print_json({**asdict(gone), "size": size})
+        print_json({**asdict(pruned), "size": size})
     elif archive is not None:
         click.echo(
-            f"Deleted {_count(gone.runs, 'run')} with {_count(gone.events, 'event')} and "
-            f"{_count(gone.deliveries, 'delivery', 'deliveries')}; the journal holds "
+            f"Deleted {_count(pruned.runs, 'run')} with {_count(pruned.events, 'event')} and "
+            f"{_count(pruned.deliveries, 'delivery', 'deliveries')}; the journal holds "
             f"{bytes_in_words(size)}."
         )
         if max_bytes is not None and size > max_bytes:
             click.echo("It could not be made smaller: the rest is still owed, or in use.", err=True)
 
 
-def _count(number: int, one: str, many: str = "") -> str:
-    return f"{number:,} {one if number == 1 else many or f'{one}s'}"
+def _count(number: int, singular: str, plural: str = "") -> str:
+    return f"{number:,} {singular if number == 1 else plural or f'{singular}s'}"
 
 
 @click.command(short_help="Check that nothing is missing or left behind.")
@@ -62,35 +63,39 @@ def verify(ctx: click.Context, *, as_json: bool) -> None:
 
     Ends with 1 if something is wrong, and lists it.
     """
-    found: list[Finding] = []
+    findings: list[Finding] = []
     facts: Statistics | None = None
     names: dict[object, Text] = {}
-    with reading() as archive:
+    with optional_archive() as archive:
         if archive is not None:
-            found = [*archive.journal.verify(), *_left_behind(archive)]
+            findings = [*archive.journal.verify(), *_orphans(archive)]
             facts = archive.journal.statistics()
-            names = {one.run_id: _name(archive, one) for one in found}
+            names = {finding.run_id: _name(archive, finding) for finding in findings}
     if as_json:
         print_json(
             {
-                "clean": not found,
-                "findings": [{**asdict(one), "run_id": str(one.run_id)} for one in found],
+                "clean": not findings,
+                "findings": [_document(finding) for finding in findings],
                 "journal": None if facts is None else asdict(facts),
             }
         )
-    elif found:
+    elif findings:
         rows: list[list[Text | str]] = [
-            [Text(one.kind, "red"), short(one.run_id), names[one.run_id], one.message]
-            for one in found
+            [Text(each.kind, "red"), short_id(each.run_id), names[each.run_id], each.message]
+            for each in findings
         ]
         show_table(["Finding", "Id", "Run", "What"], rows)
     elif facts is not None:
-        printed(_clean(facts))
-    ctx.exit(1 if found else 0)
+        print_line(_clean(facts))
+    ctx.exit(1 if findings else 0)
 
 
-def _left_behind(archive: Archive) -> list[Finding]:
-    """Look for runs without end whose process is gone, though nobody has noticed yet."""
+def _document(finding: Finding) -> dict[str, Any]:
+    return {**asdict(finding), "run_id": str(finding.run_id)}
+
+
+def _orphans(archive: Archive) -> list[Finding]:
+    """Return a finding for each unfinished run of a dead owner that was not recovered yet."""
     journal = archive.journal
 
     return [
@@ -103,15 +108,15 @@ def _left_behind(archive: Archive) -> list[Finding]:
 def _name(archive: Archive, finding: Finding) -> Text:
     row = archive.row(finding.run_id)
 
-    return Text("?") if row is None else named(row.definition, row.name)
+    return Text("?") if row is None else run_label(row.definition, row.name)
 
 
 def _clean(facts: Statistics) -> Text:
-    held = (
+    contents = (
         f"{_count(facts.runs, 'run')} ({facts.unfinished:,} without end), "
         f"{_count(facts.events, 'event')}, "
         f"{_count(sum(facts.deliveries.values()), 'delivery', 'deliveries')}, "
         f"{bytes_in_words(facts.size)}."
     )
 
-    return Text.assemble(("Nothing is wrong", "green"), ": ", held)
+    return Text.assemble(("Nothing is wrong", "green"), ": ", contents)

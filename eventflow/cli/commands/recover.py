@@ -1,4 +1,4 @@
-"""`eventflow recover`: finishing what dead processes left behind, once or for ever."""
+"""`eventflow recover`: recover dead owners, once or as a service."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Final
 import click
 from rich.text import Text
 
-from eventflow.cli.display.tables import as_json, print_json, printed
+from eventflow.cli.display.tables import as_json, print_json, print_line
 from eventflow.client.journals import journal_file
 from eventflow.errors import JournalError
 from eventflow.owners.folders import owners_folder
@@ -52,19 +52,19 @@ def recover(ctx: click.Context, *, watch: bool, every: float, as_json: bool) -> 
         return
     reports = _recovered()
     if as_json:
-        print_json([one._asdict() for one in reports])
+        print_json([report._asdict() for report in reports])
     elif not reports:
         click.echo("No dead process has left anything behind.")
     else:
-        for one in reports:
-            printed(_line(one))
-    ctx.exit(1 if any(one.problem for one in reports) else 0)
+        for report in reports:
+            print_line(_line(report))
+    ctx.exit(1 if any(report.problem for report in reports) else 0)
 
 
 def _recovered() -> list[Report]:
     url = EVENTFLOW_JOURNAL_URL.value()
     file, folder = journal_file(), owners_folder(url)
-    # Looking for what was left must not make what is not there.
+    # A journal that does not exist must not be made.
     if file is not None and not file.exists() and not (folder is not None and folder.is_dir()):
         return []
 
@@ -72,7 +72,7 @@ def _recovered() -> list[Report]:
 
 
 def _watch(every: float, *, as_json: bool) -> None:
-    said: set[str] = set()
+    shown: set[str] = set()
     with _until_stopped() as stopped:
         if not as_json:
             click.echo("Watching for dead processes; Ctrl-C ends it.", err=True)
@@ -80,27 +80,29 @@ def _watch(every: float, *, as_json: bool) -> None:
             try:
                 reports = _recovered()
             except JournalError as error:
-                # A service outlives the trouble of its journal.
+                # A service goes on while its journal fails.
                 reports = []
-                _say_once(str(error), said)
+                _show_once(str(error), shown)
             else:
-                said = {one for one in said if any(one == report.problem for report in reports)}
-            for one in reports:
-                if one.problem is None or one.problem not in said:
-                    said |= {one.problem} if one.problem else set()
-                    click.echo(json.dumps(one._asdict())) if as_json else printed(_line(one))
+                shown &= {report.problem for report in reports if report.problem}
+            for report in reports:
+                if report.problem is None or report.problem not in shown:
+                    shown |= {report.problem} if report.problem else set()
+                    click.echo(json.dumps(report._asdict())) if as_json else print_line(
+                        _line(report)
+                    )
             stopped.wait(every)
 
 
-def _say_once(text: str, said: set[str]) -> None:
-    if text not in said:
-        said.add(text)
+def _show_once(text: str, shown: set[str]) -> None:
+    if text not in shown:
+        shown.add(text)
         click.echo(text, err=True)
 
 
 @contextmanager
 def _until_stopped() -> Iterator[threading.Event]:
-    """Give what is set by Ctrl-C and by SIGTERM: neither breaks off a recovery in the middle."""
+    """Yield an event that Ctrl-C and SIGTERM set, so that neither interrupts a recovery."""
     stopped = threading.Event()
 
     def stop(_number: int, _frame: FrameType | None) -> None:
@@ -109,18 +111,18 @@ def _until_stopped() -> Iterator[threading.Event]:
     if threading.current_thread() is not threading.main_thread():
         yield stopped
         return
-    before = {one: signal.signal(one, stop) for one in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield stopped
     finally:
-        for one, handler in before.items():
-            signal.signal(one, handler)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _line(report: Report) -> Text:
-    whose = Text.assemble((f"process {report.pid} on {report.host}", "bold"), f" ({report.owner})")
+    owner = Text.assemble((f"process {report.pid} on {report.host}", "bold"), f" ({report.owner})")
     if report.problem is not None:
-        return Text.assemble(("✗ ", "red"), whose, ": ", (report.problem, "red"))
+        return Text.assemble(("✗ ", "red"), owner, ": ", (report.problem, "red"))
     done = [
         f"{_count(report.crashed, 'run')} Crashed",
         f"{_count(report.delivered, 'hook')} delivered",
@@ -128,8 +130,8 @@ def _line(report: Report) -> Text:
     if report.dead:
         done.append(f"{_count(report.dead, 'hook')} dead (see: eventflow deliveries ls)")
 
-    return Text.assemble(("✓ ", "green"), whose, f": {', '.join(done)}")
+    return Text.assemble(("✓ ", "green"), owner, f": {', '.join(done)}")
 
 
-def _count(number: int, one: str) -> str:
-    return f"{number:,} {one if number == 1 else f'{one}s'}"
+def _count(number: int, noun: str) -> str:
+    return f"{number:,} {noun if number == 1 else f'{noun}s'}"

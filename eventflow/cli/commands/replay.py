@@ -1,4 +1,4 @@
-"""`eventflow replay`: giving past events to a hook that was not there when they happened."""
+"""`eventflow replay`: run a hook for past events."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ import click
 from rich.text import Text
 
 from eventflow.cli.commands.runs import STATES
-from eventflow.cli.display.styles import named, one_line, state_text, status_text
-from eventflow.cli.display.tables import as_json, print_json, printed
+from eventflow.cli.display.styles import first_line, run_label, state_text, status_text
+from eventflow.cli.display.tables import as_json, print_json, print_line
 from eventflow.cli.display.times import SINCE, clock
-from eventflow.cli.history import Past
-from eventflow.cli.lookup import run_named, short, the_archive
+from eventflow.cli.history import History
+from eventflow.cli.lookup import find_run, required_archive, short_id
 from eventflow.cli.targets import TargetError, load, split
 from eventflow.client.archive import Archive, RunTransition
 from eventflow.context import current_run
@@ -70,96 +70,99 @@ def replay(
     if (run is None) == (since is None):
         raise click.UsageError("Name a RUN, or give --since TIME.")
     hook, declared = _hook_of(target)
-    wanted = Filter.of({"run_type": run_type, "state": states or None, "name": name})
+    requested = Filter.of({"run_type": run_type, "state": states or None, "name": name})
     replayed = _Replay(hook, dry_run=dry_run, as_json=as_json)
-    with the_archive() as archive:
+    with required_archive() as archive:
         events = _of_run(archive, run, within=within) if run else _since(archive, since)
-        past = Past(archive)
+        history = History(archive)
         for event in events:
-            if wanted.admits(event) and any(one.admits(event) for one in declared):
-                replayed.one(event, past)
-    replayed.tell()
+            if requested.admits(event) and any(each.admits(event) for each in declared):
+                replayed.add(event, history)
+    replayed.show_summary()
     ctx.exit(1 if replayed.counts["failed"] else 0)
 
 
 def _hook_of(target: str) -> tuple[Hook, list[Filter]]:
-    """Load the hook; gives it with what it selects, as a Hook or as declared with @hook."""
+    """Load the hook; returns it with its filters, those of a Hook or of its @hook declarations."""
     at = split(target)
     if at.attribute is None:
         raise TargetError(f"Name the function in it that is the hook: {target}:FUNCTION.")
     try:
-        found: Any = reduce(getattr, at.attribute.split("."), load(at))
+        value: Any = reduce(getattr, at.attribute.split("."), load(at))
     except AttributeError:
         raise TargetError(f"{at.source} has no {at.attribute!r}.") from None
-    if isinstance(found, Hook):
-        return found, [found.filter()]
-    if not callable(found) or isinstance(found, type):
-        raise TargetError(f"{target} is of type {type(found).__name__}, not a function.")
-    declared = [one for one in current_bus().subscriptions if one.hook is not None]
-    mine = [one for one in declared if one.listener is found]
-    if mine:
-        return mine[0].hook, [one.filter for one in mine]
+    if isinstance(value, Hook):
+        return value, [value.filter()]
+    if not callable(value) or isinstance(value, type):
+        raise TargetError(f"{target} is of type {type(value).__name__}, not a function.")
+    declared = [
+        (subscription.hook, subscription.filter)
+        for subscription in current_bus().subscriptions
+        if subscription.hook is not None and subscription.listener is value
+    ]
+    if declared:
+        return declared[0][0], [selection for _, selection in declared]
 
-    return Hook(found), [Hook(found).filter()]
+    return Hook(value), [Hook(value).filter()]
 
 
 def _of_run(archive: Archive, run: str, *, within: bool) -> Iterator[RunTransition]:
-    found = run_named(archive, run)
-    ids: list[UUID] = list(archive.below(found.id)) if within else [found.id]
-    every = [event for one in ids for event in archive.events(one)]
-    # Stable: of one run they stay in their order, whatever the clock did.
-    yield from sorted(every, key=lambda event: event.occurred) if within else every
+    record = find_run(archive, run)
+    ids: list[UUID] = list(archive.below(record.id)) if within else [record.id]
+    events = [event for run_id in ids for event in archive.events(run_id)]
+    # The sort is stable: events of one run stay in order even if the clock was set back.
+    yield from sorted(events, key=lambda event: event.occurred) if within else events
 
 
 def _since(archive: Archive, since: datetime | None) -> Iterator[RunTransition]:
     cursor = archive.journal.cursor(since)
     end = archive.journal.cursor()
     while cursor < end:
-        some, onward = archive.events_after(cursor, CHUNK)
-        if onward == cursor:
+        chunk, after = archive.events_after(cursor, CHUNK)
+        if after == cursor:
             return
-        cursor = onward
-        yield from (one for one in some if since is None or one.occurred >= since)
+        cursor = after
+        yield from (event for event in chunk if since is None or event.occurred >= since)
 
 
 class _Replay:
-    """Runs the hook for one event after another, and says what came of it."""
+    """Runs the hook for one event after another, and shows the outcomes."""
 
     def __init__(self, hook: Hook, *, dry_run: bool, as_json: bool) -> None:
         self._hook = hook
         self._receiver = HookReceiver(hook)
         self._dry_run = dry_run
         self._as_json = as_json
-        self._said: list[dict[str, Any]] = []
+        self._documents: list[dict[str, Any]] = []
         self.counts: Counter[str] = Counter()
 
-    def one(self, event: RunTransition, past: Past) -> None:
+    def add(self, event: RunTransition, history: History) -> None:
         """Run the hook for one event."""
-        outcome = None if self._dry_run else self._run(event, past)
+        outcome = None if self._dry_run else self._run(event, history)
         status = WOULD if self._dry_run else _status(outcome)
         self.counts[status] += 1
         if self._as_json:
-            self._said.append(_document(event, status, outcome))
+            self._documents.append(_document(event, status, outcome))
         else:
-            printed(_line(event, status, outcome))
+            print_line(_line(event, status, outcome))
 
-    def _run(self, event: RunTransition, past: Past) -> HookOutcome | None:
+    def _run(self, event: RunTransition, history: History) -> HookOutcome | None:
         outcomes: list[HookOutcome] = []
-        fact = past.transition(event)
-        token = current_run.set(past.context(fact.run))
+        transition = history.transition(event)
+        token = current_run.set(history.context(transition.run))
         try:
             with current_bus().subscribe(outcomes.append, event_type=HookOutcome):
-                self._receiver.receive(fact)
+                self._receiver.receive(transition)
         finally:
             current_run.reset(token)
-        last = (one for one in outcomes if isinstance(one, HookSucceeded | HookDeadLettered))
+        final = (each for each in outcomes if isinstance(each, HookSucceeded | HookDeadLettered))
 
-        return next(last, None)
+        return next(final, None)
 
-    def tell(self) -> None:
-        """Say what was done altogether."""
+    def show_summary(self) -> None:
+        """Print how many events the hook was run for, or the JSON document."""
         if self._as_json:
-            print_json({"hook": self._hook.id, "dry_run": self._dry_run, "events": self._said})
+            print_json({"hook": self._hook.id, "dry_run": self._dry_run, "events": self._documents})
             return
         total = sum(self.counts.values())
         if not total:
@@ -193,11 +196,11 @@ def _document(event: RunTransition, status: str, outcome: HookOutcome | None) ->
 def _line(event: RunTransition, status: str, outcome: HookOutcome | None) -> Text:
     state = state_text(event.to_state)
     done = Text(status, "bright_black") if status == WOULD else status_text(status)
-    why = one_line(_error(outcome))
+    why = first_line(_error(outcome))
     took = "" if outcome is None else f" in {in_words(outcome.duration)}"
 
     return Text.assemble(
-        (f"{clock(event.occurred)}  {short(event.run_id)}  ", "bright_black"),
-        *(state, "  ", named(event.definition_name, event.run_name), "  "),
+        (f"{clock(event.occurred)}  {short_id(event.run_id)}  ", "bright_black"),
+        *(state, "  ", run_label(event.definition_name, event.run_name), "  "),
         *(done, (took, "bright_black"), f"  {why}" if why else ""),
     )

@@ -13,8 +13,8 @@ import click
 from rich.console import Console
 
 from eventflow.cli.arguments import call_arguments, help_text
-from eventflow.cli.display.progress import shown
-from eventflow.cli.display.styles import one_line
+from eventflow.cli.display.progress import live_progress
+from eventflow.cli.display.styles import first_line
 from eventflow.cli.display.summary import summarise
 from eventflow.cli.display.tally import Tally
 from eventflow.cli.display.tracebacks import own_traceback
@@ -53,8 +53,8 @@ Exit codes:
 _LEVELS: Final = ["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"]
 
 
-class _Wanted(NamedTuple):
-    """What the user asked for."""
+class _Request(NamedTuple):
+    """What to run, and how to show it."""
 
     target: str
     arguments: Sequence[str]
@@ -103,44 +103,46 @@ def run(
 ) -> None:
     """Run a flow, with parameters converted to the types it declares."""
     chosen = {EVENTFLOW_LOG_LEVEL: log_level, EVENTFLOW_LOG_FORMAT: log_format}
-    # What shows progress has no room for a line per transition, unless it is asked for.
-    progress = (not trace and _terminal()) if progress is None else progress
-    wanted = _Wanted(target, arguments, not progress if trace is None else trace, progress)
-    with temporary_settings({one: value for one, value in chosen.items() if value is not None}):
+    # Live progress leaves no room for a line per transition, unless that is requested.
+    progress = (not trace and _is_terminal()) if progress is None else progress
+    request = _Request(target, arguments, not progress if trace is None else trace, progress)
+    with temporary_settings(
+        {setting: value for setting, value in chosen.items() if value is not None}
+    ):
         configure()
         if _HELP.intersection(arguments):
             click.echo(help_text(_flow(target, ()), target))
             return
-        ended = _run(wanted)
-        _tell(ended)
+        ended = _run(request)
+        _show(ended)
     ctx.exit(exit_code(ended.state, ended.ended_by))
 
 
-def _terminal() -> bool:
+def _is_terminal() -> bool:
     console = Console(stderr=True)
 
     return console.is_terminal and not console.is_dumb_terminal
 
 
 def _flow(target: str, arguments: Sequence[str]) -> Flow[..., Any]:
-    """Load the flow, in a process that looks as if Python itself ran its file."""
+    """Load the flow, with `sys.argv` and `sys.path` as if Python itself ran its file."""
     named = split(target)
     sys.argv = [str(Path(named.source)) if named.is_file else named.source, *arguments]
 
     return find_flow(load(named), named)
 
 
-def _run(wanted: _Wanted) -> _Ended:
+def _run(request: _Request) -> _Ended:
     tally = Tally()
     with ExitStack() as stack:
-        if wanted.progress:
-            # Before anything of the user's is imported: what keeps hold of stderr, as a logging
-            # handler does, must write above the live view as well.
-            stack.enter_context(shown(tally, Console(stderr=True), wanted.target))
-        flow = _flow(wanted.target, wanted.arguments)
-        args, kwargs = call_arguments(flow, wanted.arguments)
+        if request.progress:
+            # Before any import of the user's code: a logging handler that keeps a reference to
+            # stderr must write above the live view as well.
+            stack.enter_context(live_progress(tally, Console(stderr=True), request.target))
+        flow = _flow(request.target, request.arguments)
+        args, kwargs = call_arguments(flow, request.arguments)
         stack.enter_context(current_bus().subscribe(tally, event_type=StateTransition))
-        if wanted.trace:
+        if request.trace:
             stack.enter_context(enable())
         ended_by = execute(flow, args, kwargs)
     run = tally.run
@@ -150,8 +152,8 @@ def _run(wanted: _Wanted) -> _Ended:
     return _Ended(tally, run, run.state, ended_by)
 
 
-def _tell(ended: _Ended) -> None:
-    """Say how the run ended: what it raised on stderr, the summary on stdout."""
+def _show(ended: _Ended) -> None:
+    """Show the end of the run: its exception on stderr, the summary on stdout."""
     run, state = ended.run, ended.state
     if not state.is_completed and isinstance(state.data, Exception):
         _show_error(state.data, f"{run.flow_name}/{run.name} is {state.name}")
@@ -159,7 +161,7 @@ def _tell(ended: _Ended) -> None:
 
 
 def _show_error(error: Exception, what: str) -> None:
-    """Show a traceback to people; a machine that reads JSON lines gets one of those."""
+    """Print a traceback for people, or log it as a JSON line where the log is JSON."""
     trace = own_traceback(error)
     if for_people() or logging.getLogger().handlers:
         *before, last = trace.rsplit("\n", 1)
@@ -170,4 +172,5 @@ def _show_error(error: Exception, what: str) -> None:
         console.print(last, style="red", markup=False, highlight=False, soft_wrap=True)
         console.print()
     else:
-        _logger.error("%s: %s", what, one_line(f"{type(error).__name__}: {error}"), exception=trace)
+        summary = first_line(f"{type(error).__name__}: {error}")
+        _logger.error("%s: %s", what, summary, exception=trace)

@@ -1,4 +1,4 @@
-"""`eventflow runs` and `eventflow events`: which runs there were, and what happened to one."""
+"""`eventflow runs` and `eventflow events`: list runs, and show one with its events."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from typing import Any, Final
 import click
 from rich.text import Text
 
-from eventflow.cli.display.styles import counts_line, named, one_line, state_text, status_text
-from eventflow.cli.display.tables import as_json, describe, print_json, printed, show_table
+from eventflow.cli.display.styles import counts_line, first_line, run_label, state_text, status_text
+from eventflow.cli.display.tables import as_json, print_facts, print_json, print_line, show_table
 from eventflow.cli.display.times import SINCE, ago, at, clock
-from eventflow.cli.lookup import reading, run_named, short, the_archive
+from eventflow.cli.lookup import find_run, optional_archive, required_archive, short_id
 from eventflow.client.archive import RunTransition
 from eventflow.client.client import selected_states
 from eventflow.client.records import DeliveryRecord, RunRecord
@@ -27,18 +27,18 @@ __all__ = ["STATES", "events", "rows_of_events", "runs"]
 
 LIMIT: Final = 25
 CHILDREN: Final = 15
-EVERY: Final = 2**31
+NO_LIMIT: Final = 2**31
 
 _TITLES: Final = {kind.capitalize(): kind for kind in StateType}
 
 
 class _State(click.ParamType):  # type: ignore[type-arg]  # generic since click 8.3 only
-    """A state: the name of one, or of a type, which stands for all names of that type."""
+    """A state by name, or a state type, which stands for all names of that type."""
 
     name = "STATE"
 
     def convert(self, value: Any, param: Any, ctx: Any) -> str | StateType:
-        """Read it from text, in any case; a name of the user's own is taken as it is."""
+        """Read it from text, in any case; a custom name is kept as it is."""
         if isinstance(value, StateType):
             return value
         known = {name.casefold(): name for name in KNOWN_NAMES}
@@ -87,46 +87,46 @@ def list_runs(
     Unless some are asked for by --type, --state, --name, --unfinished or --in, those that other
     runs called are left out.
     """
-    chosen = bool(run_type or states or name or unfinished or within)
-    with reading() as archive:
-        found: list[RunRecord] = []
+    filtered = bool(run_type or states or name or unfinished or within)
+    with optional_archive() as archive:
+        records: list[RunRecord] = []
         if archive is not None:
-            parent = run_named(archive, within).id if within else None
+            parent = find_run(archive, within).id if within else None
             query = RunQuery(
                 run_type=run_type,
                 definition=name,
                 **selected_states(states),
                 unfinished=unfinished,
-                top=not (chosen or every),
+                top=not (filtered or every),
                 parent_run_id=parent,
                 since=since,
                 limit=limit + 1,
             )
-            found = archive.runs(query)
+            records = archive.runs(query)
     if as_json:
-        print_json([one.model_dump(mode="json") for one in found[:limit]])
-    elif found:
-        _show_runs(found[:limit])
-        if len(found) > limit:
+        print_json([record.model_dump(mode="json") for record in records[:limit]])
+    elif records:
+        _show_runs(records[:limit])
+        if len(records) > limit:
             click.echo(f"There are more; see --limit (now {limit}).", err=True)
     elif archive is not None:
-        click.echo("No runs match." if chosen or since else "There are no runs.", err=True)
+        click.echo("No runs match." if filtered or since else "There are no runs.", err=True)
 
 
-def _show_runs(found: Sequence[RunRecord]) -> None:
+def _show_runs(records: Sequence[RunRecord]) -> None:
     now = datetime.now(UTC)
     show_table(
         ["Id", "State", "Run", "Type", ">Began", ">Took"],
         [
             [
-                Text(short(one.id), "bright_black"),
-                state_text(one.state),
-                named(one.definition_name, one.name),
-                one.run_type,
-                ago(one.created, now),
-                in_words(_seconds(one, now)),
+                Text(short_id(record.id), "bright_black"),
+                state_text(record.state),
+                run_label(record.definition_name, record.name),
+                record.run_type,
+                ago(record.created, now),
+                in_words(_seconds(record, now)),
             ]
-            for one in found
+            for record in records
         ],
     )
 
@@ -143,41 +143,41 @@ def show_run(*, run: str, as_json: bool) -> None:
 
     RUN is an id, the beginning or the end of one, or a run's name.
     """
-    with the_archive() as archive:
-        found = run_named(archive, run)
-        happened = archive.events(found.id)
-        children = archive.runs(RunQuery(parent_run_id=found.id, limit=EVERY))[::-1]
-        owed = archive.deliveries(DeliveryQuery(run_id=found.id, limit=EVERY))
+    with required_archive() as archive:
+        record = find_run(archive, run)
+        transitions = archive.events(record.id)
+        children = archive.runs(RunQuery(parent_run_id=record.id, limit=NO_LIMIT))[::-1]
+        deliveries = archive.deliveries(DeliveryQuery(run_id=record.id, limit=NO_LIMIT))
     if as_json:
-        document = found.model_dump(mode="json")
-        document["events"] = [one.model_dump(mode="json") for one in happened]
-        document["children"] = [one.model_dump(mode="json") for one in children]
-        document["deliveries"] = [one.model_dump(mode="json") for one in owed]
+        document = record.model_dump(mode="json")
+        document["events"] = [event.model_dump(mode="json") for event in transitions]
+        document["children"] = [child.model_dump(mode="json") for child in children]
+        document["deliveries"] = [delivery.model_dump(mode="json") for delivery in deliveries]
         print_json(document)
         return
-    _show_facts(found, happened)
-    _section("Transitions")
-    show_table(["At", ">After", "State", "Message"], rows_of_events(happened))
+    _show_facts(record, transitions)
+    _show_title("Transitions")
+    show_table(["At", ">After", "State", "Message"], rows_of_events(transitions))
     if children:
         _show_children(children)
-    if owed:
-        _show_hooks(owed)
+    if deliveries:
+        _show_deliveries(deliveries)
 
 
-def _section(title: str) -> None:
+def _show_title(title: str) -> None:
     click.echo()
-    printed(Text(title, "bold"))
+    print_line(Text(title, "bold"))
 
 
-def _show_facts(run: RunRecord, happened: Sequence[RunTransition]) -> None:
+def _show_facts(run: RunRecord, transitions: Sequence[RunTransition]) -> None:
     now = datetime.now(UTC)
     took = in_words(_seconds(run, now))
     head = Text.assemble(
-        *(state_text(run.state), "  ", named(run.definition_name, run.name)),
+        *(state_text(run.state), "  ", run_label(run.definition_name, run.name)),
         (f"  {f'in {took}' if run.is_finished else f'for {took}'}", "bright_black"),
     )
-    printed(head)
-    describe(
+    print_line(head)
+    print_facts(
         {
             "id": str(run.id),
             run.run_type: f"{run.definition}{f', version {run.version}' if run.version else ''}",
@@ -189,7 +189,7 @@ def _show_facts(run: RunRecord, happened: Sequence[RunTransition]) -> None:
             "in body": in_words(run.total_run_time.total_seconds()) if run.run_count else None,
             "parent": str(run.parent_run_id or ""),
             "owner": run.owner,
-            "cause": _cause(run.state, happened),
+            "cause": _cause(run.state, transitions),
         }
     )
 
@@ -199,31 +199,31 @@ def _parameters(values: Any) -> str | None:
         return None if values is None else str(values)
 
     return ", ".join(
-        f"{name}={json.dumps(one, ensure_ascii=False)}" for name, one in values.items()
+        f"{name}={json.dumps(value, ensure_ascii=False)}" for name, value in values.items()
     )
 
 
-def _cause(state: AnyState, happened: Sequence[RunTransition]) -> Text | None:
-    if state.is_completed or not happened:
+def _cause(state: AnyState, transitions: Sequence[RunTransition]) -> Text | None:
+    if state.is_completed or not transitions:
         return None
-    error = happened[-1].to_state.error
+    error = transitions[-1].to_state.error
     cause = str(error) if error is not None else state.message
 
-    return Text(one_line(cause), "red") if cause else None
+    return Text(first_line(cause), "red") if cause else None
 
 
-def rows_of_events(happened: Sequence[RunTransition]) -> list[list[Text | str]]:
-    """Give the rows of a run's events: when, how long after the one before, what, and why."""
+def rows_of_events(transitions: Sequence[RunTransition]) -> list[list[Text | str]]:
+    """Return a row for each event of a run: time, duration of the state before, state, message."""
     rows: list[list[Text | str]] = []
-    for event in happened:
-        gone = event.duration
+    for event in transitions:
+        duration = event.duration
         state = event.to_state
         rows.append(
             [
                 Text(clock(event.occurred), "bright_black"),
-                Text("" if gone is None else in_words(max(gone, 0.0)), "bright_black"),
+                Text("" if duration is None else in_words(max(duration, 0.0)), "bright_black"),
                 state_text(state),
-                one_line(str(state.error or state.message or "")),
+                first_line(str(state.error or state.message or "")),
             ]
         )
 
@@ -231,42 +231,42 @@ def rows_of_events(happened: Sequence[RunTransition]) -> list[list[Text | str]]:
 
 
 def _show_children(children: Sequence[RunRecord]) -> None:
-    counts = Counter(one.state_name for one in children)
+    counts = Counter(child.state_name for child in children)
     click.echo()
-    printed(Text.assemble(("Called", "bold"), "  ", counts_line(counts)))
+    print_line(Text.assemble(("Called", "bold"), "  ", counts_line(counts)))
     now = datetime.now(UTC)
-    # What went wrong is what is looked for.
-    ordered = sorted(children, key=lambda one: one.state.is_completed)
+    # Failures first.
+    ordered = sorted(children, key=lambda child: child.state.is_completed)
     show_table(
         ["Id", "State", "Run", ">Took"],
         [
             [
-                Text(short(one.id), "bright_black"),
-                state_text(one.state),
-                named(one.definition_name, one.name),
-                in_words(_seconds(one, now)),
+                Text(short_id(child.id), "bright_black"),
+                state_text(child.state),
+                run_label(child.definition_name, child.name),
+                in_words(_seconds(child, now)),
             ]
-            for one in ordered[:CHILDREN]
+            for child in ordered[:CHILDREN]
         ],
     )
     if len(children) > CHILDREN:
-        printed(Text(f"… and {len(children) - CHILDREN:,} more", "bright_black"))
+        print_line(Text(f"… and {len(children) - CHILDREN:,} more", "bright_black"))
 
 
-def _show_hooks(owed: Sequence[DeliveryRecord]) -> None:
-    _section("Hooks")
+def _show_deliveries(deliveries: Sequence[DeliveryRecord]) -> None:
+    _show_title("Hooks")
     show_table(
         ["Id", "Status", "On", "Hook", ">Attempts", "Error"],
         [
             [
-                Text(short(one.id), "bright_black"),
-                status_text(one.status),
-                one.state_name or "?",
-                one.hook,
-                str(one.attempts),
-                one_line(str(one.error or "")),
+                Text(short_id(delivery.id), "bright_black"),
+                status_text(delivery.status),
+                delivery.state_name or "?",
+                delivery.hook,
+                str(delivery.attempts),
+                first_line(str(delivery.error or "")),
             ]
-            for one in owed
+            for delivery in deliveries
         ],
     )
 
@@ -279,10 +279,10 @@ def events(*, run: str, as_json: bool) -> None:
 
     RUN is an id, the beginning or the end of one, or a run's name.
     """
-    with the_archive() as archive:
-        found = run_named(archive, run)
-        happened = archive.events(found.id)
+    with required_archive() as archive:
+        record = find_run(archive, run)
+        transitions = archive.events(record.id)
     if as_json:
-        print_json([one.model_dump(mode="json") for one in happened])
+        print_json([event.model_dump(mode="json") for event in transitions])
         return
-    show_table(["At", ">After", "State", "Message"], rows_of_events(happened))
+    show_table(["At", ">After", "State", "Message"], rows_of_events(transitions))

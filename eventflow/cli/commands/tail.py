@@ -1,4 +1,4 @@
-"""`eventflow tail`: every transition as it happens, whichever process it happens in."""
+"""`eventflow tail`: show transitions of all processes as they happen."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ import click
 from rich.text import Text
 
 from eventflow.cli.commands.runs import STATES
-from eventflow.cli.display.styles import named, one_line, state_text
-from eventflow.cli.display.tables import printed
+from eventflow.cli.display.styles import first_line, run_label, state_text
+from eventflow.cli.display.tables import print_line
 from eventflow.cli.display.times import SINCE, clock
-from eventflow.cli.lookup import run_named, short
+from eventflow.cli.lookup import find_run, short_id
 from eventflow.client.archive import Archive, RunTransition
 from eventflow.client.journals import journal_file, opened_journal
 from eventflow.journal.contract import START, Cursor, Journal
@@ -28,13 +28,13 @@ CHUNK: Final = 500
 """How many events are read at a time."""
 
 WAIT_SECONDS: Final = 1.0
-"""How long one wait for an event lasts: whatever ends the command is noticed in between."""
+"""How long one wait for an event lasts; the end of the run is checked in between."""
 
 ABSENT_SECONDS: Final = 0.25
-"""How often it is looked whether there is a journal yet."""
+"""How often to check for a journal that does not exist yet."""
 
 WIDEST: Final = 14
-"""How wide the names of most states are."""
+"""The width of the column of states: that of most names."""
 
 
 @click.command(short_help="Show transitions as they happen.")
@@ -55,7 +55,7 @@ def tail(
             if not states or state.type in states or state.name in states:
                 _print(event, as_json=as_json)
     except KeyboardInterrupt:
-        # How it is meant to be ended: nothing has gone wrong.
+        # The usual way to end it, and no error.
         return
 
 
@@ -63,7 +63,7 @@ def _print(event: RunTransition, *, as_json: bool) -> None:
     if as_json:
         click.echo(event.model_dump_json())
     else:
-        printed(_line(event))
+        print_line(_line(event))
     sys.stdout.flush()
 
 
@@ -71,77 +71,79 @@ def _line(event: RunTransition) -> Text:
     state = event.to_state
     shown = state_text(state)
     shown.pad_right(max(0, WIDEST - shown.cell_len))
-    why = str(state.error or state.message or "")
+    message = str(state.error or state.message or "")
 
     return Text.assemble(
-        (f"{clock(event.occurred)}  {short(event.run_id)}  ", "bright_black"),
-        *(shown, "  ", named(event.definition_name, event.run_name)),
-        f"  {one_line(why)}" if why else "",
+        (f"{clock(event.occurred)}  {short_id(event.run_id)}  ", "bright_black"),
+        *(shown, "  ", run_label(event.definition_name, event.run_name)),
+        f"  {first_line(message)}" if message else "",
     )
 
 
 def _events(since: datetime | None, run: str | None) -> Iterator[RunTransition]:
-    """Give events for as long as they are wanted, through the coming and going of the journal."""
-    told = False
+    """Yield events until the run has ended, also across journals that are deleted and made anew."""
+    notified = False
     while True:
         with opened_journal() as journal:
             if journal is not None:
                 yield from _Follower(journal, since, run).events()
                 if run is not None:
                     return
-        if not told:
+        if not notified:
             click.echo(f"There is no journal at {journal_file()} yet; waiting for it.", err=True)
-            told = True
-        # All that is in a journal which was not there has just happened.
+            notified = True
+        # All events of a new journal are new.
         since = since or datetime.fromtimestamp(0).astimezone()
         time.sleep(ABSENT_SECONDS)
 
 
 class _Follower:
-    """Reads one journal until it is removed, or until the run that was asked for has ended."""
+    """Reads one journal until it is deleted, or until the run has ended."""
 
     def __init__(self, journal: Journal, since: datetime | None, run: str | None) -> None:
         self._journal = journal
         self._archive = Archive(journal)
         self._run: UUID | None = None
         if run is not None:
-            found = run_named(self._archive, run)
-            self._run = found.id
-            since = since or found.created
+            record = find_run(self._archive, run)
+            self._run = record.id
+            since = since or record.created
         self._since = since
         self._cursor: Cursor = journal.cursor() if since is None else journal.cursor(since)
         if since is not None and since.timestamp() == 0:
             self._cursor = START
 
     def events(self) -> Iterator[RunTransition]:
-        """Give the events that are wanted."""
-        while self._is_there():
-            # Asked before reading: what ended before is read to its end.
+        """Yield the events of the run, or of all runs."""
+        while self._exists():
+            # Checked before reading, so that all events of an ended run are read.
             over = self._is_over()
             yield from self._new()
             if over:
                 return
             self._journal.wait(self._cursor, WAIT_SECONDS)
 
-    def _is_there(self) -> bool:
+    def _exists(self) -> bool:
         file = journal_file()
 
         return file is None or file.is_file()
 
     def _is_over(self) -> bool:
-        found = None if self._run is None else self._journal.run(self._run)
+        if self._run is None:
+            return False
+        row = self._journal.run(self._run)
 
-        return self._run is not None and (found is None or found.ended is not None)
+        return row is None or row.ended is not None
 
     def _new(self) -> Iterator[RunTransition]:
         while True:
-            some, onward = self._archive.events_after(self._cursor, CHUNK)
-            yield from filter(self._is_wanted, some)
-            if onward == self._cursor:
+            chunk, after = self._archive.events_after(self._cursor, CHUNK)
+            yield from filter(self._is_selected, chunk)
+            if after == self._cursor:
                 return
-            self._cursor = onward
+            self._cursor = after
 
-    def _is_wanted(self, event: RunTransition) -> bool:
+    def _is_selected(self, event: RunTransition) -> bool:
         if self._since is not None and event.occurred < self._since:
             return False
 

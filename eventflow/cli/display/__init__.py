@@ -1,1 +1,1 @@
-"""How the command line shows what it tells: tables, times, progress, colours."""
+"""The output of the command line: tables, times, progress, styles."""

@@ -1,4 +1,4 @@
-"""The live view of a flow run on a terminal; what is logged and printed scrolls above it."""
+"""The live view of a flow run on a terminal; logs and prints scroll above it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from rich.text import Text
 from eventflow.cli.display.styles import counts_line, failure_line, style_of
 from eventflow.cli.display.tally import Tally, Totals
 
-__all__ = ["shown"]
+__all__ = ["live_progress"]
 
 _PER_SECOND: Final = 8
 _FAILURES: Final = 5
@@ -27,22 +27,22 @@ _BAR: Final = 40
 
 
 @contextmanager
-def shown(tally: Tally, console: Console, target: str) -> Iterator[None]:
-    """Show how a run stands, until the block ends; then nothing of it is left."""
+def live_progress(tally: Tally, console: Console, target: str) -> Iterator[None]:
+    """Show the progress of a run until the block ends; then the view is erased."""
     view = _View(tally, console, target)
     with Live(
         console=console,
         get_renderable=view.render,
         refresh_per_second=_PER_SECOND,
         transient=True,
-        # What is piped elsewhere goes there, and not to the terminal.
+        # Output that is piped elsewhere does not go to the terminal.
         redirect_stdout=sys.stdout.isatty(),
     ):
         yield
 
 
 class _View:
-    """Draws the tally."""
+    """Renders the tally."""
 
     def __init__(self, tally: Tally, console: Console, target: str) -> None:
         self._tally = tally
@@ -52,16 +52,16 @@ class _View:
         self._spinner = Spinner("line" if console.options.ascii_only else "dots", style="blue")
 
     def render(self) -> RenderableType:
-        """Draw the present state of things."""
+        """Render the run, the counts of its tasks and subflows, and the latest failures."""
         totals = self._tally.totals()
         lines: list[RenderableType] = [self._head()]
         if totals.tasks:
             lines += [Padding(self._bar(totals), (0, 2)), self._line(counts_line(totals.tasks))]
         if totals.flows:
             lines.append(self._line(Text.assemble("subflows ", counts_line(totals.flows))))
-        # The latest failures stand nearest to the counts.
+        # The latest failures come first, right below the counts.
         latest = totals.failures[-_FAILURES:][::-1]
-        lines += [self._line(failure_line(one, self._console)) for one in latest]
+        lines += [self._line(failure_line(failure, self._console)) for failure in latest]
         if len(totals.failures) > _FAILURES:
             more = f"… and {max(totals.failed, len(totals.failures)) - _FAILURES:,} more"
             lines.append(self._line(Text(more, "bright_black")))
@@ -73,14 +73,14 @@ class _View:
         elapsed = f"{seconds // 3600}:{seconds // 60 % 60:02}:{seconds % 60:02}"
         run = self._tally.run
         if run is None:
-            told = Text.assemble(("Loading ", "bright_black"), self._target)
+            status = Text.assemble(("Loading ", "bright_black"), self._target)
         else:
             state = run.state_name or "Pending"
-            told = Text.assemble(
+            status = Text.assemble(
                 (run.flow_name, "bold"), (f"/{run.name}", "cyan"), "  ", (state, style_of(state))
             )
         head = Table.grid(padding=(0, 1))
-        head.add_row(self._spinner, told, Text(f" {elapsed}", "bright_black"))
+        head.add_row(self._spinner, status, Text(f" {elapsed}", "bright_black"))
 
         return head
 

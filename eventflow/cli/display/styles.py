@@ -1,4 +1,4 @@
-"""How states look on a terminal: their colours and marks, and words cut to fit a line."""
+"""Styles of states and statuses: their colours and marks, and texts of one line."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from eventflow.states import AnyState, StateType
 __all__ = [
     "counts_line",
     "failure_line",
+    "first_line",
     "mark_of",
-    "named",
-    "one_line",
+    "run_label",
     "state_text",
     "status_text",
     "style_of",
@@ -52,50 +52,50 @@ _MARKS: Final = {
 
 
 def style_of(state: str) -> str:
-    """Give the colour of a state, by its name."""
+    """Return the colour of a state, by its name."""
     return _STYLES.get(state, "default")
 
 
 def mark_of(state: AnyState, console: Console) -> str:
-    """Give the mark of a final state, in letters where the output knows no other."""
+    """Return the mark of a final state, in ASCII where the output has nothing else."""
     return _MARKS.get(state.type, ("•", "*"))[console.options.ascii_only]
 
 
 def state_text(state: AnyState) -> Text:
-    """Write a state as a word with its mark, in the colour of its name or of its type."""
+    """Format a state with its mark, in the colour of its name or of its type."""
     style = _STYLES.get(state.name) or style_of(state.type.capitalize())
 
     return Text(f"{mark_of(state, Console())} {state.name}", style)
 
 
 def status_text(status: str) -> Text:
-    """Write the status of a delivery, in its colour."""
+    """Format the status of a delivery, in its colour."""
     return Text(status, _STATUSES.get(status, "default"))
 
 
-def named(definition: str | None, run: str | None) -> Text:
-    """Write whose run it is, and which: `etl/brave-otter`."""
+def run_label(definition: str | None, run: str | None) -> Text:
+    """Format the names of a definition and its run: `etl/brave-otter`."""
     return Text.assemble((definition or "?", "bold"), (f"/{run or '?'}", "cyan"))
 
 
 def counts_line(counts: Mapping[str, int]) -> Text:
-    """Write `12 Completed, 3 Failed`."""
+    """Format counts: `12 Completed, 3 Failed`."""
     parts = [Text(f"{count:,} {name}", style_of(name)) for name, count in counts.items()]
 
     return Text(", ", "bright_black").join(parts)
 
 
 def failure_line(failure: Failure, console: Console) -> Text:
-    """Write a failed run: its mark, its name, and what it failed with."""
+    """Format a failed run: its mark, its name, and its error."""
     again = failure.retrying
     mark = ("~" if again else "x") if console.options.ascii_only else ("↻" if again else "✗")
     name = Text(f"{mark} {failure.run}", style_of(failure.state))
 
-    return Text.assemble(name, "  ", one_line(failure.cause))
+    return Text.assemble(name, "  ", first_line(failure.cause))
 
 
-def one_line(text: str, longest: int = 200) -> str:
-    """Give the first line of a text, cut to a length."""
+def first_line(text: str, longest: int = 200) -> str:
+    """Return the first line of a text, cut to a length."""
     lines = text.splitlines() or [""]
     cut = len(lines) > 1 or len(lines[0]) > longest
 

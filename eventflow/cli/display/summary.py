@@ -1,4 +1,4 @@
-"""What is said when a flow run has ended: how, how long it took, what failed, what it gave."""
+"""The summary of a flow run that has ended: state, duration, failures, result."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any, Final
 from rich.console import Console
 from rich.text import Text
 
-from eventflow.cli.display.styles import counts_line, failure_line, mark_of, one_line, style_of
+from eventflow.cli.display.styles import counts_line, failure_line, first_line, mark_of, style_of
 from eventflow.cli.display.tally import Tally, Totals
 from eventflow.runs.run import FlowRun
 from eventflow.states import AnyState
@@ -30,7 +30,7 @@ def summarise(tally: Tally, run: FlowRun, state: AnyState, console: Console) -> 
         rows.append(("subflows", counts_line(totals.flows)))
     rows += [("failed", line) for line in _failures(totals, console)]
     if not state.is_completed:
-        rows.append(("cause", Text(one_line(_cause(state)))))
+        rows.append(("cause", Text(first_line(_cause(state)))))
     elif state.data is not None:
         rows.append(("result", Text(_short(state.data))))
     console.print(_head(run, state, console), soft_wrap=True, highlight=False)
@@ -58,8 +58,8 @@ def _head(run: FlowRun, state: AnyState, console: Console) -> Text:
 
 
 def _failures(totals: Totals, console: Console) -> list[Text]:
-    ended = [one for one in totals.failures if not one.retrying]
-    lines = [failure_line(one, console) for one in ended[:_FAILURES]]
+    ended = [failure for failure in totals.failures if not failure.retrying]
+    lines = [failure_line(failure, console) for failure in ended[:_FAILURES]]
     more = totals.failed - len(lines)
     if more > 0:
         lines.append(Text(f"… and {more:,} more", "bright_black"))
@@ -80,17 +80,17 @@ def _short(value: object) -> str:
     shortened = reprlib.Repr()
     shortened.maxstring = shortened.maxother = _REPR
     try:
-        return one_line(shortened.repr(value), _REPR)
+        return first_line(shortened.repr(value), _REPR)
     except Exception as error:  # noqa: BLE001 - a user's __repr__ may do anything
         return f"<{type(value).__name__}, whose repr raised {type(error).__name__}>"
 
 
 def _without_repeats(rows: list[tuple[str, Text]]) -> list[tuple[str, Text]]:
     """Name a group of rows once, on its first."""
-    named: set[str] = set()
-    shown = []
+    seen: set[str] = set()
+    named = []
     for name, line in rows:
-        shown.append(("" if name in named else name, line))
-        named.add(name)
+        named.append(("" if name in seen else name, line))
+        seen.add(name)
 
-    return shown
+    return named

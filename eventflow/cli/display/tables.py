@@ -1,4 +1,4 @@
-"""What commands print: tables on a terminal, aligned columns in a pipe, JSON for programs."""
+"""Output of commands: tables on a terminal, aligned columns in a pipe, JSON for programs."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from eventflow.cli.display.styles import one_line
+from eventflow.cli.display.styles import first_line
 
-__all__ = ["as_json", "describe", "print_json", "printed", "show_table"]
+__all__ = ["as_json", "print_facts", "print_json", "print_line", "show_table"]
 
 F = TypeVar("F")
 
@@ -25,7 +25,7 @@ _option: Final = click.option("--json", "as_json", is_flag=True, help="Print JSO
 
 
 def as_json(command: F) -> F:
-    """Give a command the option `--json`."""
+    """Add the option `--json` to a command."""
     return _option(command)  # type: ignore[type-var]  # whatever click takes
 
 
@@ -35,9 +35,9 @@ def print_json(value: object) -> None:
 
 
 def show_table(titles: Sequence[str], rows: Sequence[Sequence[Text | str]]) -> None:
-    """Print rows: a table that fits a terminal, else lines of aligned columns.
+    """Print rows: a table that fits a terminal, or else lines of aligned columns.
 
-    A title that begins with `>` stands over numbers, which end where it ends.
+    A title that begins with `>` is for numbers, which are aligned to the right.
     """
     if not rows:
         return
@@ -49,7 +49,7 @@ def show_table(titles: Sequence[str], rows: Sequence[Sequence[Text | str]]) -> N
 
 
 def _text(cell: Text | str) -> Text:
-    return cell if isinstance(cell, Text) else Text(one_line(cell))
+    return cell if isinstance(cell, Text) else Text(first_line(cell))
 
 
 def _print_table(titles: Sequence[str], rows: Sequence[Sequence[Text]]) -> None:
@@ -57,8 +57,8 @@ def _print_table(titles: Sequence[str], rows: Sequence[Sequence[Text]]) -> None:
     last = len(titles) - 1
     for place, title in enumerate(titles):
         right = title.startswith(">")
-        # The first column is there to be copied, and the last to be read to its end; words may
-        # be cut where there is no room, numbers may not.
+        # The first column is for copying and is never cut, nor are numbers; the last is folded, so
+        # that it can be read to its end; all others are cut where there is no room.
         folds = place == last and not right
         widest = max(row[place].cell_len for row in rows)
         table.add_column(
@@ -88,15 +88,15 @@ def _print_lines(titles: Sequence[str], rows: Sequence[Sequence[Text]]) -> None:
         click.echo(GAP.join(padded).rstrip())
 
 
-def describe(facts: Mapping[str, Text | str | None]) -> None:
-    """Print facts about one thing, a line for each that is known."""
+def print_facts(facts: Mapping[str, Text | str | None]) -> None:
+    """Print facts as lines of name and value; those without a value are omitted."""
     known = {name: value for name, value in facts.items() if value}
     width = max(map(len, known), default=0)
     for name, value in known.items():
         label = Text(f"{name:<{width}}{GAP}", "bright_black")
-        printed(Text.assemble(label, value if isinstance(value, Text) else str(value)))
+        print_line(Text.assemble(label, value if isinstance(value, Text) else str(value)))
 
 
-def printed(line: Any) -> None:
-    """Print one line, which a terminal wraps and a pipe keeps whole."""
+def print_line(line: Any) -> None:
+    """Print one line; a terminal wraps it, a pipe gets it whole."""
     Console(highlight=False).print(line, soft_wrap=True, markup=False)

@@ -1,4 +1,4 @@
-"""A listener that counts: where the task runs of a flow run stand, and which of them failed."""
+"""A listener that counts the task runs of a flow run by state, and keeps the failures."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from eventflow.states import StateType
 
 __all__ = ["Failure", "Tally", "Totals"]
 
-KEPT: Final = 100
-"""How many failures are remembered; all are counted."""
+FAILURES_KEPT: Final = 100
+"""How many failures are kept; all are counted."""
 
 _ORDER: Final = (
     "Pending",
@@ -35,7 +35,7 @@ _ENDED: Final = frozenset({"NotReady"})
 
 
 class Failure(NamedTuple):
-    """A run that went wrong; `retrying` if it will be, or is being, tried again."""
+    """A run that failed; `retrying` if it is being retried."""
 
     run: str
     state: str
@@ -44,7 +44,7 @@ class Failure(NamedTuple):
 
 
 class Totals(NamedTuple):
-    """A look at the tally: runs by the name of their state, in the order of a run's life."""
+    """A snapshot of the tally: runs by the name of their state, in the order of a run's life."""
 
     tasks: dict[str, int]
     flows: dict[str, int]
@@ -54,7 +54,7 @@ class Totals(NamedTuple):
 
 
 class Tally:
-    """Counts the runs below one flow run. Give it every transition; ask it from any thread."""
+    """Counts the runs below one flow run; subscribed to every transition, read from any thread."""
 
     def __init__(self) -> None:
         self.run: FlowRun | None = None
@@ -81,22 +81,22 @@ class Tally:
         if event.run_type == "task" and (entered.is_final or entered.name in _ENDED):
             self._ended += 1
         if entered.type in _BAD or entered.name == "AwaitingRetry":
-            self._remember(event)
+            self._keep_failure(event)
         elif entered.is_final:
             self._failures.pop(event.run_id, None)
 
-    def _remember(self, event: StateTransition) -> None:
+    def _keep_failure(self, event: StateTransition) -> None:
         state = event.to_state
         cause = str(state.error or state.message or state.name).strip()
         name = f"{event.definition_name}/{event.run_name}"
         self._failures.pop(event.run_id, None)
         self._failures[event.run_id] = Failure(name, state.name, cause, not state.is_final)
         self._failed += state.is_final
-        if len(self._failures) > KEPT:
+        if len(self._failures) > FAILURES_KEPT:
             self._failures.popitem(last=False)
 
     def totals(self) -> Totals:
-        """Give the counts as they stand now, and the failures, the latest last."""
+        """Return the present counts and the failures, the latest last."""
         with self._lock:
             return Totals(
                 tasks=_in_order(self._counts["task"]),

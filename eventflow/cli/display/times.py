@@ -1,4 +1,4 @@
-"""Times as people read and write them: `3 m ago`, `14:03:27`, `30d`, `2026-03-01 12:00`."""
+"""Formats of times and sizes, and options for them: `3 m ago`, `30d`, `2026-03-01 12:00`."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _SIZE: Final = re.compile(r"(\d+(?:\.\d+)?)\s*([kmgt]?)i?b?", re.IGNORECASE)
 
 
 def ago(moment: datetime, now: datetime | None = None) -> str:
-    """Say how long ago a moment was: `now`, `40 s ago`, `3 m ago`, `5 h ago`, `12 d ago`."""
+    """Format an age: `now`, `40 s ago`, `3 m ago`, `5 h ago`, `12 d ago`."""
     seconds = ((now or datetime.now(UTC)) - moment).total_seconds()
     if -1 < seconds < 1:
         return "now"
@@ -28,7 +28,7 @@ def ago(moment: datetime, now: datetime | None = None) -> str:
 
 def _rough(seconds: float) -> str:
     for unit, size in (("d", 86_400), ("h", 3_600), ("m", 60)):
-        # Two days are told in hours no more, two hours not in minutes.
+        # One number of the largest unit: two days without hours, two hours without minutes.
         if seconds >= size:
             return f"{seconds // size:.0f} {unit}"
 
@@ -36,7 +36,7 @@ def _rough(seconds: float) -> str:
 
 
 def at(moment: datetime | None, now: datetime) -> str:
-    """Write a moment in local time, to the second, and how long ago it was; "" for none."""
+    """Format a time in local time, to the second, with its age; "" for None."""
     if moment is None:
         return ""
 
@@ -44,15 +44,15 @@ def at(moment: datetime | None, now: datetime) -> str:
 
 
 def clock(moment: datetime) -> str:
-    """Write a moment in local time, to the millisecond, and its day only if it is another."""
-    here = moment.astimezone()
-    day = "" if here.date() == datetime.now().astimezone().date() else f"{here:%Y-%m-%d} "
+    """Format a time in local time, to the millisecond, with its day unless that is today."""
+    local = moment.astimezone()
+    day = "" if local.date() == datetime.now().astimezone().date() else f"{local:%Y-%m-%d} "
 
-    return f"{day}{here:%H:%M:%S}.{here.microsecond // 1000:03}"
+    return f"{day}{local:%H:%M:%S}.{local.microsecond // 1000:03}"
 
 
 def bytes_in_words(size: int) -> str:
-    """Write a size: `512 B`, `1.4 MB`."""
+    """Format a size: `512 B`, `1.4 MB`."""
     value, unit = float(size), "B"
     for unit in ("B", "KB", "MB", "GB", "TB"):
         if value < 1024 or unit == "TB":  # noqa: PLR2004 - by definition
@@ -68,16 +68,16 @@ class _Duration(click.ParamType):  # type: ignore[type-arg]  # generic since cli
     name = "DURATION"
 
     def convert(self, value: Any, param: Any, ctx: Any) -> timedelta:
-        """Read it from text."""
+        """Parse it."""
         if isinstance(value, timedelta):
             return value
-        found = _DURATION.fullmatch(str(value).strip())
-        if found is None:
+        match = _DURATION.fullmatch(str(value).strip())
+        if match is None:
             self.fail(
                 f"{value!r} is no length of time; write 90s, 15m, 12h, 30d or 2w.", param, ctx
             )
         try:
-            return timedelta(seconds=float(found[1]) * _UNITS[found[2].lower()])
+            return timedelta(seconds=float(match[1]) * _UNITS[match[2].lower()])
         except OverflowError:
             self.fail(f"{value!r} is too long.", param, ctx)
 
@@ -88,7 +88,7 @@ class _Since(click.ParamType):  # type: ignore[type-arg]  # generic since click 
     name = "TIME"
 
     def convert(self, value: Any, param: Any, ctx: Any) -> datetime:
-        """Read it from text; what names no zone is local."""
+        """Parse it; a time without a zone is local."""
         if isinstance(value, datetime):
             return value
         text = str(value).strip()
@@ -107,14 +107,14 @@ class _Bytes(click.ParamType):  # type: ignore[type-arg]  # generic since click 
     name = "SIZE"
 
     def convert(self, value: Any, param: Any, ctx: Any) -> int:
-        """Read it from text; a KB is 1024 bytes."""
+        """Parse it; a KB is 1024 bytes."""
         if isinstance(value, int):
             return value
-        found = _SIZE.fullmatch(str(value).strip())
-        if found is None:
+        match = _SIZE.fullmatch(str(value).strip())
+        if match is None:
             self.fail(f"{value!r} is no size; write 500MB, 1GB or a number of bytes.", param, ctx)
 
-        return int(float(found[1]) * _SIZES[found[2].lower()])
+        return int(float(match[1]) * _SIZES[match[2].lower()])
 
 
 DURATION: Final = _Duration()

@@ -1,4 +1,4 @@
-"""Tracebacks of users' code: what eventflow and the import system add is left out."""
+"""Tracebacks of users' code, without the frames of eventflow and the import system."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _OURS: Final = (*(f"{folder}{os.sep}" for folder in _FOLDERS), "<frozen importli
 
 
 def own_traceback(error: BaseException) -> str:
-    """Format an exception, with those it came from, without the frames of eventflow itself."""
+    """Format an exception and its causes, without the frames of eventflow itself."""
     described = TracebackException.from_exception(error)
     _trim(described)
 
@@ -23,7 +23,9 @@ def own_traceback(error: BaseException) -> str:
 
 
 def _trim(described: TracebackException) -> None:
-    described.stack = StackSummary.from_list([one for one in described.stack if _is_theirs(one)])
+    described.stack = StackSummary.from_list(
+        [frame for frame in described.stack if _is_theirs(frame)]
+    )
     for other in (described.__cause__, described.__context__, *(described.exceptions or ())):
         if other is not None:
             _trim(other)

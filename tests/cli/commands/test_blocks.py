@@ -20,7 +20,7 @@ def saved(eventflow_isolated: object) -> None:
 
 
 def test_ls_lists_what_is_saved(invoke: Invoke) -> None:
-    """Lines for programs, JSON on request, by type if wanted; nothing is said on stderr."""
+    """As lines in a pipe, as JSON, and by type."""
     lines = invoke("block", "ls").stdout.splitlines()
     assert [line.split("\t")[0] for line in lines] == ["secret/password", "string/greeting"]
     (only,) = json.loads(invoke("block", "ls", "--type", "string", "--json").stdout)
@@ -28,11 +28,11 @@ def test_ls_lists_what_is_saved(invoke: Invoke) -> None:
     assert only["data"] == {"value": "hello"}
 
 
-def test_ls_says_that_there_is_nothing(invoke: Invoke, folder: Path) -> None:
-    """On stderr, so that a program reads an empty list."""
+def test_ls_of_an_empty_store(invoke: Invoke, folder: Path) -> None:
+    """The message is on stderr, so that a program reads an empty list."""
     with temporary_settings({EVENTFLOW_HOME: folder / "empty"}):
-        ended = invoke("block", "ls")
-        assert (ended.stdout, ended.stderr) == ("", "No blocks are saved.\n")
+        result = invoke("block", "ls")
+        assert (result.stdout, result.stderr) == ("", "No blocks are saved.\n")
         assert invoke("block", "ls", "--json").stdout == "[]\n"
 
 
@@ -46,23 +46,23 @@ def test_inspect_masks_secrets(invoke: Invoke) -> None:
         assert "hunter2" not in masked.output
 
 
-def test_delete_deletes(invoke: Invoke) -> None:
-    """Deleted blocks are named, and gone."""
+def test_delete(invoke: Invoke) -> None:
+    """Deleted blocks are named, and no longer listed."""
     assert invoke("block", "delete", "string/greeting").stdout == "Deleted string/greeting.\n"
-    (gone,) = json.loads(invoke("block", "delete", "secret/password", "--json").stdout)
-    assert gone["block"] == "secret/password"
+    (deleted,) = json.loads(invoke("block", "delete", "secret/password", "--json").stdout)
+    assert deleted["block"] == "secret/password"
     assert invoke("block", "ls", "--json").stdout == "[]\n"
 
 
 @pytest.mark.parametrize("command", ["inspect", "delete"])
-def test_a_block_that_is_not_there_is_told(invoke: Invoke, command: str) -> None:
-    """An unknown name gives 1 and the nearest known; one without a type is wrong usage."""
-    ended = invoke("block", command, "string/greting")
-    assert ended.exit_code == 1
-    assert "Did you mean 'greeting'?" in ended.stderr
-    ended = invoke("block", command, "greeting")
-    assert ended.exit_code == 2
-    assert "write TYPE/NAME" in ended.stderr
+def test_an_unknown_block_is_an_error(invoke: Invoke, command: str) -> None:
+    """An unknown name ends with 1 and the nearest known name; a name without type with 2."""
+    result = invoke("block", command, "string/greting")
+    assert result.exit_code == 1
+    assert "Did you mean 'greeting'?" in result.stderr
+    result = invoke("block", command, "greeting")
+    assert result.exit_code == 2
+    assert "write TYPE/NAME" in result.stderr
 
 
 def test_register_lists_the_types_of_a_file(invoke: Invoke, folder: Path) -> None:
@@ -83,17 +83,17 @@ def test_register_lists_the_types_of_a_file(invoke: Invoke, folder: Path) -> Non
 
 
 def test_register_refuses_what_defines_no_block(invoke: Invoke) -> None:
-    """A file without blocks gives 1, one that is not there 2."""
-    ended = invoke("block", "register", "flows.py")
-    assert ended.exit_code == 1
-    assert "flows.py defines no block" in ended.stderr
+    """A file without blocks ends with 1, one that does not exist with 2."""
+    result = invoke("block", "register", "flows.py")
+    assert result.exit_code == 1
+    assert "flows.py defines no block" in result.stderr
     assert invoke("block", "register", "nope.py").exit_code == 2
 
 
-def test_an_unwritable_home_is_told(invoke: Invoke, folder: Path) -> None:
-    """A home that cannot be is a matter of configuration: exit code 2."""
+def test_an_unusable_home_is_an_error(invoke: Invoke, folder: Path) -> None:
+    """Of the configuration: exit code 2."""
     (folder / "file").touch()
     with temporary_settings({EVENTFLOW_HOME: folder / "file"}):
-        ended = invoke("block", "ls")
-    assert ended.exit_code == 2
-    assert "cannot be used" in ended.stderr
+        result = invoke("block", "ls")
+    assert result.exit_code == 2
+    assert "cannot be used" in result.stderr

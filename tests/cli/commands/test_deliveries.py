@@ -1,4 +1,4 @@
-"""`eventflow deliveries`: what hooks are owed, shown in full, and tried again."""
+"""`eventflow deliveries`: deliveries are listed, shown in full, and redriven."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ import pytest
 from eventflow.hooks.ledger import DeliveryStatus
 from eventflow.journal.contract import DeliveryQuery
 from tests.cli.conftest import Invoke
-from tests.cli.story import Story
+from tests.cli.sample_journal import Sample
 
 
-def the_dead(story: Story) -> str:
-    """Give the id of the one dead delivery, as it stands now."""
+def dead_delivery(story: Sample) -> str:
+    """Return the id of the dead delivery."""
     (dead,) = story.journal.deliveries(DeliveryQuery(hook="alerts:page"))
 
     return dead.id.hex
 
 
-def test_deliveries_are_listed_newest_first(invoke: Invoke, told_story: Story) -> None:
+def test_deliveries_are_listed_newest_first(invoke: Invoke, sample: Sample) -> None:
     """With hook, state, run, and the last error."""
     head, *rows = invoke("deliveries", "ls").stdout.splitlines()
     assert head.split() == [
@@ -42,35 +42,35 @@ def test_deliveries_are_listed_newest_first(invoke: Invoke, told_story: Story) -
     ],
 )
 def test_deliveries_are_selected(
-    invoke: Invoke, told_story: Story, options: list[str], hooks: list[str]
+    invoke: Invoke, sample: Sample, options: list[str], hooks: list[str]
 ) -> None:
     """By status, by hook, by run; the limit keeps the newest."""
-    found = json.loads(invoke("deliveries", "ls", "--json", *options).stdout)
-    assert [one["hook"] for one in found] == hooks
+    listed = json.loads(invoke("deliveries", "ls", "--json", *options).stdout)
+    assert [delivery["hook"] for delivery in listed] == hooks
     assert (invoke("deliveries", "ls", *options).stdout == "") is (not hooks)
 
 
-def test_a_delivery_is_shown_with_its_error_in_full(invoke: Invoke, told_story: Story) -> None:
-    """By the end of its id, and what its hook survives."""
-    ended = invoke("deliveries", "show", the_dead(told_story)[-8:])
-    assert ended.exit_code == 0
-    assert ended.stdout.startswith("dead  alerts:page\n")
+def test_a_delivery_is_shown_with_its_error_in_full(invoke: Invoke, sample: Sample) -> None:
+    """By the end of its id, with its error and what its hook survives."""
+    result = invoke("deliveries", "show", dead_delivery(sample)[-8:])
+    assert result.exit_code == 0
+    assert result.stdout.startswith("dead  alerts:page\n")
     for part in (
-        str(told_story.failed),
+        str(sample.failed),
         "attempts  3",
         "a reboot\n",
         "Traceback\nValueError: no\n",
     ):
-        assert part in ended.stdout
+        assert part in result.stdout
     by_value = json.loads(invoke("deliveries", "ls", "--json", "--hook", "*lambda*").stdout)
     assert "cannot be imported" in invoke("deliveries", "show", by_value[0]["id"]).stdout
 
 
-def test_dead_deliveries_are_made_pending_again(invoke: Invoke, told_story: Story) -> None:
-    """By id, by run, or all; a second time there is nothing to do."""
-    ended = invoke("deliveries", "redrive", the_dead(told_story))
-    assert ended.stdout.startswith("1 delivery is pending again")
-    (row,) = told_story.journal.deliveries(DeliveryQuery(hook="alerts:page"))
+def test_dead_deliveries_are_made_pending_again(invoke: Invoke, sample: Sample) -> None:
+    """By id, by run, or all; the second time there is none."""
+    result = invoke("deliveries", "redrive", dead_delivery(sample))
+    assert result.stdout.startswith("1 delivery is pending again")
+    (row,) = sample.journal.deliveries(DeliveryQuery(hook="alerts:page"))
     assert (row.status, row.attempts) == (DeliveryStatus.PENDING, 0)
     again = invoke("deliveries", "redrive", "--all")
     assert (again.exit_code, again.stdout) == (0, "There is no dead delivery to try again.\n")
@@ -80,17 +80,17 @@ def test_dead_deliveries_are_made_pending_again(invoke: Invoke, told_story: Stor
     }
 
 
-def test_only_dead_deliveries_are_redriven(invoke: Invoke, told_story: Story) -> None:
-    """One that is named and is not dead is refused, before any is touched."""
-    (begun,) = told_story.journal.deliveries(DeliveryQuery(hook="alerts:begun"))
-    ended = invoke("deliveries", "redrive", the_dead(told_story), str(begun.id))
-    assert ended.exit_code == 2
-    assert "is delivered; only dead ones are tried again" in ended.stderr
-    assert told_story.journal.deliveries(DeliveryQuery(statuses=[DeliveryStatus.DEAD]))
+def test_only_dead_deliveries_are_redriven(invoke: Invoke, sample: Sample) -> None:
+    """A delivery that is not dead is refused, before any is redriven."""
+    (begun,) = sample.journal.deliveries(DeliveryQuery(hook="alerts:begun"))
+    result = invoke("deliveries", "redrive", dead_delivery(sample), str(begun.id))
+    assert result.exit_code == 2
+    assert "is delivered; only dead ones are tried again" in result.stderr
+    assert sample.journal.deliveries(DeliveryQuery(statuses=[DeliveryStatus.DEAD]))
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
         (["redrive"], "Name deliveries by their ids, or give --run RUN, or --all."),
         (["redrive", "abcdef", "--all"], "Name deliveries by their ids"),
@@ -100,9 +100,9 @@ def test_only_dead_deliveries_are_redriven(invoke: Invoke, told_story: Story) ->
     ],
 )
 def test_wrong_usage_ends_with_2(
-    invoke: Invoke, told_story: Story, arguments: list[str], said: str
+    invoke: Invoke, sample: Sample, arguments: list[str], message: str
 ) -> None:
-    """The message says what would be right."""
-    ended = invoke("deliveries", *arguments)
-    assert ended.exit_code == 2
-    assert said in ended.stderr
+    """With a message that says what is expected."""
+    result = invoke("deliveries", *arguments)
+    assert result.exit_code == 2
+    assert message in result.stderr

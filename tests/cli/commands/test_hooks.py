@@ -10,16 +10,16 @@ from tests.cli.conftest import Invoke
 SURE = """
 from eventflow import flow, hook, task
 
-def told(definition, run, state): ...
+def notify(definition, run, state): ...
 
 class Chores:
     @staticmethod
-    def swept(definition, run, state): ...
+    def sweep(definition, run, state): ...
 
-    @task(on_failure=[told])
+    @task(on_failure=[notify])
     def mend(self): ...
 
-@flow(on_completion=[told], on_failure=[Chores.swept])
+@flow(on_completion=[notify], on_failure=[Chores.sweep])
 def etl(): ...
 
 @hook(state="Crashed")
@@ -29,7 +29,7 @@ DOUBTFUL = """
 import functools
 from eventflow import flow
 
-def told(definition, run, state): ...
+def notify(definition, run, state): ...
 
 def made():
     def inner(definition, run, state): ...
@@ -40,41 +40,41 @@ class Pager:
     def __call__(self, definition, run, state): ...
 
 @flow(
-    on_completion=[told, lambda flow, run, state: None],
-    on_failure=[made(), functools.partial(told)],
+    on_completion=[notify, lambda flow, run, state: None],
+    on_failure=[made(), functools.partial(notify)],
     on_crashed=[Pager().page, Pager()],
 )
 def etl(): ...
 """
 
 
-def test_hooks_that_can_be_imported_are_sure(invoke: Invoke, folder: Path) -> None:
+def test_hooks_that_can_be_imported_are_guaranteed(invoke: Invoke, folder: Path) -> None:
     """Of flows, of tasks in classes, and those that are declared for every run."""
     (folder / "sure.py").write_text(SURE)
-    ended = invoke("hooks", "check", "sure.py")
-    assert ended.exit_code == 0, ended.stdout
-    assert ended.stdout.endswith("All 4 hooks can be guaranteed.\n")
+    result = invoke("hooks", "check", "sure.py")
+    assert result.exit_code == 0, result.stdout
+    assert result.stdout.endswith("All 4 hooks can be guaranteed.\n")
     for part in ("flow etl", "task Chores.mend", "every run", "FAILED", "Crashed"):
-        assert part in ended.stdout
+        assert part in result.stdout
 
 
-def test_the_others_are_told_with_the_reason(invoke: Invoke, folder: Path) -> None:
+def test_other_hooks_are_listed_with_the_reason(invoke: Invoke, folder: Path) -> None:
     """The exit code is 1."""
     (folder / "doubtful.py").write_text(DOUBTFUL)
-    ended = invoke("hooks", "check", "doubtful.py")
-    assert ended.exit_code == 1
-    assert "5 of 6 hooks cannot be guaranteed." in ended.stdout
-    found = json.loads(invoke("hooks", "check", "doubtful.py", "--json").stdout)
-    why = [one["why"] or "" for one in found]
+    result = invoke("hooks", "check", "doubtful.py")
+    assert result.exit_code == 1
+    assert "5 of 6 hooks cannot be guaranteed." in result.stdout
+    checked = json.loads(invoke("hooks", "check", "doubtful.py", "--json").stdout)
+    why = [hook["why"] or "" for hook in checked]
     for reason, part in zip(
         why,
         ["", "lambda", "within a function", "partial", "bound to an object", "object of Pager"],
         strict=True,
     ):
         assert part in reason
-    assert [one["guaranteed"] for one in found] == [True, *[False] * 5]
-    assert found[0] == {
-        "hook": "doubtful:told",
+    assert [hook["guaranteed"] for hook in checked] == [True, *[False] * 5]
+    assert checked[0] == {
+        "hook": "doubtful:notify",
         "on": "flow etl",
         "states": "COMPLETED",
         "guaranteed": True,
@@ -83,8 +83,12 @@ def test_the_others_are_told_with_the_reason(invoke: Invoke, folder: Path) -> No
 
 
 def test_a_file_without_hooks_is_no_failure(invoke: Invoke, folder: Path) -> None:
-    """It is said on stderr; a file that is not there is wrong usage."""
+    """The message is on stderr; a file that does not exist is wrong usage."""
     (folder / "none.py").write_text("from eventflow import flow\n@flow\ndef f(): ...\n")
-    ended = invoke("hooks", "check", "none.py")
-    assert (ended.exit_code, ended.stdout, ended.stderr) == (0, "", "none.py declares no hook.\n")
+    result = invoke("hooks", "check", "none.py")
+    assert (result.exit_code, result.stdout, result.stderr) == (
+        0,
+        "",
+        "none.py declares no hook.\n",
+    )
     assert invoke("hooks", "check", "absent.py").exit_code == 2

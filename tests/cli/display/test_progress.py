@@ -1,4 +1,4 @@
-"""What a person sees at a terminal: live progress, logs above it, and the summary."""
+"""Output on a terminal: live progress, logs above it, and the summary."""
 
 from __future__ import annotations
 
@@ -58,40 +58,40 @@ STYLES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 
 
 class Terminal:
-    """A terminal that a process writes to."""
+    """A pseudo-terminal that a process writes to."""
 
     def __init__(self) -> None:
         self.master, self.slave = pty.openpty()
-        self.seen = ""
+        self.output = ""
 
     def read_until(self, pattern: str) -> str:
-        """Read until the text without its styles holds the pattern; gives all of it so far."""
+        """Read until the text without its styles matches the pattern; returns all text so far."""
         while re.search(pattern, self.text) is None:
             try:
                 more = os.read(self.master, 65_536)
-            except OSError:  # all writers are gone
+            except OSError:  # all writers have closed it
                 more = b""
             assert more, f"{pattern!r} was not seen in {self.text!r}"
-            self.seen += more.decode(errors="replace")
+            self.output += more.decode(errors="replace")
 
         return self.text
 
     @property
     def text(self) -> str:
-        """What was written, without styles."""
-        return STYLES.sub("", self.seen).replace("\r\n", "\n")
+        """The output without styles."""
+        return STYLES.sub("", self.output).replace("\r\n", "\n")
 
 
 @pytest.fixture
 def terminal() -> Iterator[Terminal]:
-    """Give a terminal."""
-    made = Terminal()
-    yield made
-    os.close(made.master)
+    """Yield a pseudo-terminal."""
+    terminal = Terminal()
+    yield terminal
+    os.close(terminal.master)
 
 
 def run_at(terminal: Terminal, spawn: Spawn, *arguments: str) -> subprocess.Popen[str]:
-    """Start `eventflow` with a terminal for everything."""
+    """Start `eventflow` with the terminal as stdin, stdout and stderr."""
     size = {"COLUMNS": "100", "LINES": "30", "TERM": "xterm-256color"}
     fd = terminal.slave
     process = spawn(*arguments, stdin=fd, stdout=fd, stderr=fd, env=size)
@@ -102,7 +102,7 @@ def run_at(terminal: Terminal, spawn: Spawn, *arguments: str) -> subprocess.Pope
 def test_progress_is_live_and_the_summary_follows(
     terminal: Terminal, spawn: Spawn, folder: Path
 ) -> None:
-    """Counts by state and failures are shown while tasks run; then the summary stands alone."""
+    """Counts and failures are shown while tasks run; in the end only the summary is left."""
     (folder / "gated.py").write_text(GATED)
     os.mkfifo(folder / "gate")
     process = run_at(terminal, spawn, "run", "gated.py")
@@ -119,11 +119,13 @@ def test_progress_is_live_and_the_summary_follows(
     assert "  tasks    3 Completed, 1 Failed\n" in summary
     assert '"event"' not in end
     assert process.wait(timeout=60) == 0
-    assert terminal.seen.rindex("\x1b[?25h") > terminal.seen.rindex("\x1b[?25l"), "cursor is back"
+    assert terminal.output.rindex("\x1b[?25h") > terminal.output.rindex("\x1b[?25l"), (
+        "cursor is back"
+    )
 
 
 def test_trace_gives_coloured_lines_instead(terminal: Terminal, spawn: Spawn) -> None:
-    """With --trace a terminal gets a line for people per transition, and no live view."""
+    """With --trace a terminal gets a coloured line per transition, and no live view."""
     process = run_at(terminal, spawn, "run", "--trace", "flows.py:sleeps")
     text = terminal.read_until(r"result   'slept'")
     lines = [line.split(maxsplit=3) for line in text.splitlines() if " INFO " in line]
@@ -132,7 +134,7 @@ def test_trace_gives_coloured_lines_instead(terminal: Terminal, spawn: Spawn) ->
         "Pending → Running",
         "Running → Completed",
     ]
-    assert "\x1b[32mINFO" in terminal.seen
+    assert "\x1b[32mINFO" in terminal.output
     assert "Loading" not in text
     assert process.wait(timeout=60) == 0
 
@@ -140,7 +142,7 @@ def test_trace_gives_coloured_lines_instead(terminal: Terminal, spawn: Spawn) ->
 def test_many_failures_and_subflows_are_summed_up(
     terminal: Terminal, spawn: Spawn, folder: Path
 ) -> None:
-    """The latest failures are named, the others counted; runs of subflows have a line."""
+    """The latest failures are named, the others counted; subflows have a line of their own."""
     (folder / "gated.py").write_text(MANY)
     os.mkfifo(folder / "gate")
     process = run_at(terminal, spawn, "run", "gated.py:many")

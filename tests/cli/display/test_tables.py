@@ -1,4 +1,4 @@
-"""How rows are printed: to a terminal, and into a pipe."""
+"""Rows are a table on a terminal, and aligned lines in a pipe."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ import termios
 import pytest
 from rich.text import Text
 
-from eventflow.cli.display.tables import describe, show_table
+from eventflow.cli.display.tables import print_facts, show_table
 from eventflow.journal import open_journal
 from eventflow.settings import EVENTFLOW_JOURNAL_URL
 from tests.cli.conftest import Spawn
-from tests.cli.story import written
+from tests.cli.sample_journal import fill
 
 TITLES = ["Id", ">Size", "What"]
 ROWS: list[list[Text | str]] = [[Text("a", "red"), "7", "漢字"], ["bcd", "1,234", "two\nlines"]]
 
 
 def test_a_pipe_gets_aligned_lines(capsys: pytest.CaptureFixture[str]) -> None:
-    """Numbers end together, wide letters count twice, what has several lines shows its first."""
+    """Numbers are aligned right, wide letters count twice, only first lines are shown."""
     show_table(TITLES, ROWS)
     assert capsys.readouterr().out.splitlines() == [
         "ID    SIZE  WHAT",
@@ -33,31 +33,31 @@ def test_a_pipe_gets_aligned_lines(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().out == ""
 
 
-def test_facts_that_are_not_known_are_left_out(capsys: pytest.CaptureFixture[str]) -> None:
-    """The others stand beneath one another."""
-    describe({"id": "7", "nothing": None, "empty": "", "parameters": Text("x=1")})
+def test_facts_without_a_value_are_omitted(capsys: pytest.CaptureFixture[str]) -> None:
+    """The others are aligned."""
+    print_facts({"id": "7", "nothing": None, "empty": "", "parameters": Text("x=1")})
     assert capsys.readouterr().out == "id          7\nparameters  x=1\n"
 
 
 @pytest.mark.parametrize("width", [120, 60])
 def test_a_terminal_gets_colours_and_whole_ids(spawn: Spawn, width: int) -> None:
-    """However narrow it is: ids and numbers are never cut, for they are there to be copied."""
+    """However narrow it is: ids and numbers are never cut, since they are there for copying."""
     journal = open_journal(EVENTFLOW_JOURNAL_URL.value())
-    story = written(journal)
+    sample = fill(journal)
     journal.close()
-    ours, theirs = pty.openpty()
-    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, width, 0, 0))
-    process = spawn("runs", "ls", stdout=theirs, env={"TERM": "xterm-256color", "COLUMNS": ""})
-    os.close(theirs)
+    master, slave = pty.openpty()
+    fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 24, width, 0, 0))
+    process = spawn("runs", "ls", stdout=slave, env={"TERM": "xterm-256color", "COLUMNS": ""})
+    os.close(slave)
     shown = b""
     try:
-        while chunk := os.read(ours, 4096):
+        while chunk := os.read(master, 4096):
             shown += chunk
-    except OSError:  # how Linux says that the other side was closed
+    except OSError:  # on Linux, the other end is closed
         pass
-    os.close(ours)
+    os.close(master)
     assert process.wait(timeout=60) == 0
     text = shown.decode()
-    assert f"\x1b[90m{story.failed.hex[-8:]}\x1b[0m" in text
+    assert f"\x1b[90m{sample.failed.hex[-8:]}\x1b[0m" in text
     assert "\x1b[31m✗ Failed" in text
     assert "5 m ago" in text

@@ -1,4 +1,4 @@
-"""How times and sizes are written, and what may be written for them."""
+"""Times and sizes: how they are printed, and what the options accept."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
 @pytest.fixture
 def in_tokyo(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Put a time zone in force that no one here lives in."""
+    """Set a time zone that differs from UTC."""
     before = os.environ.get("TZ")
     monkeypatch.setenv("TZ", "Asia/Tokyo")
     time.tzset()
@@ -38,7 +38,7 @@ def in_tokyo(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     ],
 )
 def test_ages(seconds: float, words: str) -> None:
-    """In the largest unit that fits, and never more than has passed."""
+    """In the largest unit that fits, rounded down."""
     assert ago(NOW - timedelta(seconds=seconds), NOW) == words
 
 
@@ -52,7 +52,7 @@ def test_sizes(size: int, words: str) -> None:
 
 
 def test_moments_are_local(in_tokyo: None) -> None:
-    """A terminal shows the time of its own place, with the day where it is not today."""
+    """With the day where it is not today."""
     assert at(NOW, NOW + timedelta(hours=2)) == "2026-03-01 21:00:00, 2 h ago"
     assert at(None, NOW) == ""
     assert clock(NOW) == "2026-03-01 21:00:00.000"
@@ -63,8 +63,8 @@ def read(kind: Any, text: str) -> Any:
     return kind.convert(text, None, None)
 
 
-def test_what_may_be_written(in_tokyo: None) -> None:
-    """Lengths, moments (local unless they name a zone), and sizes."""
+def test_accepted_values(in_tokyo: None) -> None:
+    """Durations, times (local unless they have a zone), and sizes."""
     assert read(DURATION, "90s") == timedelta(seconds=90)
     assert read(DURATION, "1.5 H") == timedelta(minutes=90)
     assert read(DURATION, "2w") == timedelta(weeks=2)
@@ -72,7 +72,7 @@ def test_what_may_be_written(in_tokyo: None) -> None:
     assert read(SINCE, "2026-03-01T12:00Z") == NOW
     before = datetime.now(UTC)
     assert before <= read(SINCE, "1m") + timedelta(minutes=1) <= datetime.now(UTC)
-    assert [read(BYTES, one) for one in ("7", "1KB", "1.5 MiB", "2g")] == [
+    assert [read(BYTES, text) for text in ("7", "1KB", "1.5 MiB", "2g")] == [
         *(7, 1024, 1_572_864, 2**31),
     ]
     for kind, value in ((DURATION, timedelta(1)), (SINCE, NOW), (BYTES, 3)):
@@ -86,7 +86,7 @@ def test_what_may_be_written(in_tokyo: None) -> None:
         *[(SINCE, "noon"), (SINCE, "2026-13-01"), (SINCE, "9999999999d"), (BYTES, "1PB")],
     ],
 )
-def test_what_may_not(kind: Any, text: str) -> None:
-    """It is refused in click's own way, with what may be written instead."""
+def test_refused_values(kind: Any, text: str) -> None:
+    """With a click error that says what is accepted."""
     with pytest.raises(click.BadParameter, match=r"write|too long"):
         read(kind, text)

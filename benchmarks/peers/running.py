@@ -1,4 +1,4 @@
-"""A side at work: its home, its server if it has one, its worker, scripts in fresh processes."""
+"""A side that runs: its home, its server if it has one, its worker, and its scripts."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from benchmarks.peers.workers import PATIENCE_SECONDS, Group, PeerFailed, Worker
 from benchmarks.peers.works import Side
 from benchmarks.processes import IMPORT, ROOT
 
-__all__ = ["Contestant", "entered"]
+__all__ = ["RunningSide", "running"]
 
 SCRIPTS: Final = Path(__file__).parent / "hello"
 PREFIXES: Final = ("COVERAGE", "EVENTFLOW_", "PYTHON", "PREFECT_", "DBOS_", "DASK_")
@@ -27,8 +27,8 @@ PREFIXES: Final = ("COVERAGE", "EVENTFLOW_", "PYTHON", "PREFECT_", "DBOS_", "DAS
 
 
 @contextmanager
-def entered(side: Side, python: Path) -> Iterator[Contestant]:
-    """Give a side at work, with a home of its own, until the block ends.
+def running(side: Side, python: Path) -> Iterator[RunningSide]:
+    """Start a side with a home of its own, until the block ends.
 
     Raises:
         PeerFailed: its server did not start.
@@ -38,20 +38,20 @@ def entered(side: Side, python: Path) -> Iterator[Contestant]:
         try:
             if side.served:
                 _serve(group, python)
-            yield Contestant(side, python, group)
+            yield RunningSide(side, python, group)
         finally:
             group.close()
 
 
 def _environment(side: Side, home: str) -> dict[str, str]:
-    kept = {key: value for key, value in os.environ.items() if not key.startswith(PREFIXES)}
+    inherited = {key: value for key, value in os.environ.items() if not key.startswith(PREFIXES)}
     own = {key: value.format(home=home) for key, value in side.environment.items()}
 
-    return {**kept, **own, "PYTHONPATH": str(ROOT)}
+    return {**inherited, **own, "PYTHONPATH": str(ROOT)}
 
 
-class Contestant:
-    """One side, which does its turns in processes of its own."""
+class RunningSide:
+    """One side, which does its work in processes of its own."""
 
     def __init__(self, side: Side, python: Path, group: Group) -> None:
         self.side = side
@@ -60,12 +60,12 @@ class Contestant:
         self._worker: Worker | None = None
 
     def turn(self, work: str, count: int) -> int:
-        """Do a work so many times; gives the nanoseconds.
+        """Do a work so many times; returns the nanoseconds.
 
         Raises:
             PeerFailed: it could not be done.
         """
-        with self._group.awake():
+        with self._group.resumed():
             if work == "import":
                 statement = IMPORT.format(f"import {self.side.module}")
                 return sum(int(self._run("-c", statement)) for _ in range(count))
@@ -75,17 +75,17 @@ class Contestant:
                     self._run(str(SCRIPTS / f"with_{self.side.module}.py"))
                 return perf_counter_ns() - begin
 
-            return self._at_work().turn(work, count)
+            return self._started_worker().turn(work, count)
 
     def version(self) -> str:
-        """Give the version of what is measured."""
+        """Return the version of what is measured."""
         statement = (
             "import sys; from importlib.metadata import version; print(version(sys.argv[1]))"
         )
 
         return self._run("-c", statement, self.side.package).strip()
 
-    def _at_work(self) -> Worker:
+    def _started_worker(self) -> Worker:
         if self._worker is None:
             command = [self._python, "-m", f"benchmarks.peers.sides.{self.side.module}"]
             self._worker = Worker(self._group, command)
@@ -112,7 +112,7 @@ class Contestant:
 
 
 def _serve(group: Group, python: Path) -> None:
-    """Start Prefect's server on a free port of loopback, and have the side use it."""
+    """Start Prefect's server on a free port of loopback, and point the side to it."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -123,7 +123,7 @@ def _serve(group: Group, python: Path) -> None:
     end = time.monotonic() + PATIENCE_SECONDS
     while not _answers(f"http://127.0.0.1:{port}/api/health"):
         if server.poll() is not None or time.monotonic() > end:
-            raise PeerFailed(f"Prefect's server did not start. It said: {group.said()}")
+            raise PeerFailed(f"Prefect's server did not start. Its log ends: {group.log_tail()}")
         time.sleep(0.2)
 
 

@@ -1,4 +1,4 @@
-"""A journal with a story in it: runs that ended in every way, written through the Journal API."""
+"""A journal with runs in every state, written through the Journal API."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ P, R, S = StateType.PENDING, StateType.RUNNING, StateType.SCHEDULED
 C, F, X = StateType.COMPLETED, StateType.FAILED, StateType.CRASHED
 
 OWNER = "owner-1"
-WENT_WELL = ((P, "Pending"), (R, "Running"), (C, "Completed"))
+COMPLETED = ((P, "Pending"), (R, "Running"), (C, "Completed"))
 RETRIED = ((P, "Pending"), (R, "Running"), (S, "AwaitingRetry"), (R, "Retrying"), (F, "Failed"))
-GOES_ON = ((P, "Pending"), (R, "Running"))
-VANISHED = ((P, "Pending"), (R, "Running"), (X, "Crashed"))
+RUNNING = ((P, "Pending"), (R, "Running"))
+CRASHED = ((P, "Pending"), (R, "Running"), (X, "Crashed"))
 ERROR = ErrorInfo(type="ValueError", message="no such table", traceback="Traceback\nValueError: no")
 
 
@@ -39,14 +39,14 @@ class Owed(NamedTuple):
     importable: bool = True
 
 
-def live(
+def record_run(
     journal: Journal,
     states: Iterable[tuple[StateType, str]],
     *owed: Owed,
     ago: timedelta = timedelta(minutes=5),
     **given: Any,
 ) -> UUID:
-    """Have a run go through states, one a second, and commit each as an owner does."""
+    """Enter these states, one a second, and commit each of them as an owner does."""
     moment = datetime.now(UTC) - ago
     run = a_run(created=moment, owner=OWNER, **given)
     if run.run_type == "flow":
@@ -59,8 +59,8 @@ def live(
             *(run.state_id, run.id, sequence, kind, name, run.state_at, run.run_count),
             *(None, ERROR.model_dump_json() if failed else None, follows),
         )
-        here = [one for one in owed if one.state == name]
-        deliveries = [_row(run, ordinal, one) for ordinal, one in enumerate(here)]
+        due = [delivery for delivery in owed if delivery.state == name]
+        deliveries = [_row(run, ordinal, delivery) for ordinal, delivery in enumerate(due)]
         journal.commit_lines([line_of(runs=[run], events=[event], deliveries=deliveries)])
         follows = run.state_id
 
@@ -99,8 +99,8 @@ def _row(run: RunRow, ordinal: int, owed: Owed) -> DeliveryRow:
     )
 
 
-class Story(NamedTuple):
-    """The ids of what happened."""
+class Sample(NamedTuple):
+    """The journal, and the ids of its runs."""
 
     journal: Journal
     failed: UUID
@@ -109,12 +109,12 @@ class Story(NamedTuple):
     old: UUID
 
 
-def written(journal: Journal) -> Story:
-    """Write the story: a flow that failed with its tasks, one that runs, an old one that did."""
+def fill(journal: Journal) -> Sample:
+    """Write a flow that failed with its tasks, a running one, and an old one that completed."""
     journal.register(an_owner(OWNER))
-    old = live(
+    old = record_run(
         journal,
-        WENT_WELL,
+        COMPLETED,
         ago=timedelta(days=40),
         run_type="flow",
         name="hidden-lynx",
@@ -123,7 +123,7 @@ def written(journal: Journal) -> Story:
         tags=(),
     )
     dead = Owed("Failed", "alerts:page", DeliveryStatus.DEAD, 3, ERROR.model_dump_json())
-    failed = live(
+    failed = record_run(
         journal,
         RETRIED,
         Owed("Running", "alerts:begun"),
@@ -136,18 +136,18 @@ def written(journal: Journal) -> Story:
         tags=("eu", "prod"),
         parameters='{"day": "2026-01-31", "limit": 10}',
     )
-    below: dict[str, Any] = {
+    parent: dict[str, Any] = {
         "parent_run_id": failed,
         "flow_run_id": failed,
         "root_flow_run_id": failed,
     }
     tasks = [
-        live(journal, WENT_WELL, name="sly-fox", definition="extract", **below),
-        live(journal, RETRIED, name="calm-bee", definition="extract", **below),
+        record_run(journal, COMPLETED, name="sly-fox", definition="extract", **parent),
+        record_run(journal, RETRIED, name="calm-bee", definition="extract", **parent),
     ]
-    running = live(
+    running = record_run(
         journal,
-        GOES_ON,
+        RUNNING,
         ago=timedelta(seconds=30),
         run_type="flow",
         name="quick-hare",
@@ -155,4 +155,4 @@ def written(journal: Journal) -> Story:
         reference="stream:stream",
     )
 
-    return Story(journal, failed, tasks, running, old)
+    return Sample(journal, failed, tasks, running, old)

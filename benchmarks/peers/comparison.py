@@ -1,4 +1,4 @@
-"""The contest: every side of a work takes its turn in each round; a ratio is one of two turns."""
+"""The rounds: every side of a work takes a turn in each; a ratio is one of two turns."""
 
 from __future__ import annotations
 
@@ -10,25 +10,25 @@ from statistics import median
 from typing import Final, Self
 
 from benchmarks.measure import Reading
-from benchmarks.peers.contestants import Contestant, entered
 from benchmarks.peers.environments import Environments, NoEnvironment
+from benchmarks.peers.running import RunningSide, running
 from benchmarks.peers.workers import PeerFailed
 from benchmarks.peers.works import SIDES, Work
 
-__all__ = ["Field", "Outcome", "compared"]
+__all__ = ["Outcome", "RunningSides", "compared"]
 
 TURN: Final = 100_000_000
-"""How many nanoseconds a turn lasts at least: a worker that was stopped has to get going again."""
+"""How many nanoseconds a turn lasts at least: a worker that was stopped has to warm up again."""
 
 Turn = Callable[[str, int], int]
-"""A side's turn: of which work, how often; gives nanoseconds."""
+"""A turn of a side: the work and how often to do it; returns nanoseconds."""
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What came of a work: for each side the nanoseconds of one piece, a value for each round.
+    """The result of a work: for each side the nanoseconds of one piece, one value a round.
 
-    `failures` says of the other sides why there is nothing.
+    `failures` has the reason for each side without a result.
     """
 
     work: Work
@@ -36,7 +36,7 @@ class Outcome:
     failures: Mapping[str, str]
 
     def ratio(self, ours: str, peer: str) -> Reading | None:
-        """Say how many times as long the peer took, round by round; None if either failed."""
+        """Return how many times as long the peer took, round by round; None if either failed."""
         if ours not in self.times or peer not in self.times:
             return None
         pairs = zip(self.times[ours], self.times[peer], strict=True)
@@ -48,17 +48,17 @@ class Outcome:
         )
 
     def seconds(self, side: str) -> float:
-        """Give what one piece of work takes a side, the median of all rounds."""
+        """Return the time of one piece of work, the median of all rounds."""
         return median(self.times[side]) / 1e9
 
 
-class Field:
-    """The sides that are at work, each entered when it is first needed; a context manager."""
+class RunningSides:
+    """The sides that run, each started when it is first needed; a context manager."""
 
     def __init__(self, environments: Environments) -> None:
         self._environments = environments
         self._stack = ExitStack()
-        self._at_work: dict[str, Contestant] = {}
+        self._running: dict[str, RunningSide] = {}
         self._failed: dict[str, str] = {}
         self.versions: dict[str, str] = {}
 
@@ -68,45 +68,47 @@ class Field:
     def __exit__(self, *_: object) -> None:
         self._stack.close()
 
-    def side(self, name: str) -> Contestant:
-        """Give a side at work.
+    def side(self, name: str) -> RunningSide:
+        """Return a side that runs, after starting it if need be.
 
         Raises:
-            PeerFailed: it could not be set to work.
+            PeerFailed: it could not be started.
         """
         if name in self._failed:
             raise PeerFailed(self._failed[name])
-        if name not in self._at_work:
+        if name not in self._running:
             try:
-                self._at_work[name] = self._entered(name)
+                self._running[name] = self._start(name)
             except (NoEnvironment, PeerFailed) as error:
                 self._failed[name] = str(error)
                 raise PeerFailed(str(error)) from error
 
-        return self._at_work[name]
+        return self._running[name]
 
-    def _entered(self, name: str) -> Contestant:
+    def _start(self, name: str) -> RunningSide:
         side = SIDES[name]
         python = self._environments.python_of(side)
-        contestant = self._stack.enter_context(entered(side, python))
-        self.versions[side.package] = contestant.version()
+        started = self._stack.enter_context(running(side, python))
+        self.versions[side.package] = started.version()
 
-        return contestant
+        return started
 
 
-def compared(works: Iterable[Work], field: Field, rounds: int | None = None) -> Iterator[Outcome]:
-    """Have each work done by all its sides in turn."""
+def compared(
+    works: Iterable[Work], sides: RunningSides, rounds: int | None = None
+) -> Iterator[Outcome]:
+    """Have all sides of each work do it in turn."""
     for work in works:
-        yield _compared(work, field, rounds or work.rounds)
+        yield _compared(work, sides, rounds or work.rounds)
 
 
-def _compared(work: Work, field: Field, rounds: int) -> Outcome:
+def _compared(work: Work, sides: RunningSides, rounds: int) -> Outcome:
     turns: dict[str, Turn] = {}
     counts: dict[str, int] = {}
     failures: dict[str, str] = {}
     for name in work.sides:
         try:
-            turns[name] = field.side(name).turn
+            turns[name] = sides.side(name).turn
             counts[name] = calibrated(turns[name], work.name)
         except PeerFailed as error:
             failures[name] = str(error)
@@ -117,7 +119,7 @@ def _compared(work: Work, field: Field, rounds: int) -> Outcome:
 
 
 def calibrated(turn: Turn, work: str, least: int = TURN) -> int:
-    """Find how often the work has to be done to make a turn long enough; warms up, too."""
+    """Return how often the work has to be done for a turn to be long enough; warms up as well."""
     count = 1
     while (taken := turn(work, count)) < least:
         count *= max(2, min(10, least // max(taken, 1)))
@@ -128,7 +130,7 @@ def calibrated(turn: Turn, work: str, least: int = TURN) -> int:
 def in_rounds(
     turns: dict[str, Turn], counts: dict[str, int], work: str, rounds: int
 ) -> dict[str, tuple[float, ...]]:
-    """Let all sides take their turns, round by round; who begins changes with every round."""
+    """Give every side a turn in each round; another side begins each round."""
     times: dict[str, list[float]] = {name: [] for name in turns}
     names = list(turns)
     for number in range(rounds):

@@ -1,4 +1,4 @@
-"""The entry point itself: its version, and what it says when its packages are missing."""
+"""The entry point: its version, its commands, and the error when its packages are missing."""
 
 from __future__ import annotations
 
@@ -24,29 +24,29 @@ def test_main_runs_the_command_line(
 ) -> None:
     """The console script is this function."""
     monkeypatch.setattr(sys, "argv", ["eventflow", "--help"])
-    with pytest.raises(SystemExit) as ended:
+    with pytest.raises(SystemExit) as error:
         main()
-    assert ended.value.code == 0
+    assert error.value.code == 0
     assert "Usage: eventflow [OPTIONS] COMMAND" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("package", ["click", "rich"])
-def test_a_missing_package_is_told_in_words(
+def test_a_missing_package_is_named(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], package: str
 ) -> None:
-    """Without the extra, the command line says what to install and ends with 2."""
+    """Without the extra, the error says what to install, and the exit code is 2."""
     monkeypatch.setitem(sys.modules, package, None)
-    with pytest.raises(SystemExit) as ended:
+    with pytest.raises(SystemExit) as error:
         main()
-    assert ended.value.code == 2
-    said = capsys.readouterr().err
-    assert f"needs the package {package!r}" in said
-    assert "pip install 'eventflow-runtime[cli]'" in said
+    assert error.value.code == 2
+    message = capsys.readouterr().err
+    assert f"needs the package {package!r}" in message
+    assert "pip install 'eventflow-runtime[cli]'" in message
 
 
 def test_help_names_every_command_and_loads_no_database(tmp_path: Path) -> None:
-    """In a fresh process, which makes nothing in the home."""
-    # Forgotten first: a measurement of coverage may have loaded one for itself.
+    """And makes no file in the home."""
+    # Removed first, because coverage may have loaded one of them.
     program = (
         "import sys; sys.argv = ['eventflow', '--help']\n"
         "[sys.modules.pop(name, None) for name in ('sqlite3', '_sqlite3', 'psycopg')]\n"
@@ -54,14 +54,14 @@ def test_help_names_every_command_and_loads_no_database(tmp_path: Path) -> None:
         "try: main()\n"
         "finally: print(sorted({'sqlite3', '_sqlite3', 'psycopg'} & set(sys.modules)))"
     )
-    ended = subprocess.run(
+    result = subprocess.run(
         [sys.executable, "-P", "-c", program],
         env={**os.environ, "PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,
         check=False,
     )
-    *lines, loaded = ended.stdout.splitlines()
+    *lines, loaded = result.stdout.splitlines()
     assert loaded == "[]"
     commands = lines[lines.index("Commands:") + 1 :]
     names = [line.split()[0] for line in commands]

@@ -1,0 +1,191 @@
+"""A PostgreSQL server that is killed, unreachable, or blocked by another client."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from typing import Any
+
+import psycopg
+import pytest
+
+from eventflow.events import JournalFailed, JournalRecovered
+from eventflow.journal import open_journal
+from eventflow.journal.stores import postgres
+from eventflow.journal.stores.postgres import PostgresJournal, _Session
+from eventflow.owners.process import describe
+from eventflow.settings import EVENTFLOW_JOURNAL_URL, temporary_settings
+from eventflow.testing import isolated
+from tests.journal.server import Server
+from tests.outages.workload import TIMEOUT_SECONDS, Workload
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Server]:
+    """Start a server of this module's own, which its tests may kill."""
+    server = Server()
+    yield server
+    server.stop()
+
+
+@contextmanager
+def workload_on(url: str) -> Iterator[Workload]:
+    """Make the schema that the URL names, and a workload whose journal is there."""
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute(f"CREATE SCHEMA {url.rpartition('%3D')[2]}".encode())
+    with isolated(), temporary_settings({EVENTFLOW_JOURNAL_URL: url}):
+        yield Workload()
+
+
+def test_runs_go_on_while_the_server_is_killed_and_started_again(server: Server) -> None:
+    """Killed with all its processes in the middle of 500 runs: all of them are journalled."""
+    with workload_on(server.url("killed")) as workload:
+        workload.run(200)
+        workload.run(150, during=server.kill)
+        failed = workload.wait_for(JournalFailed)
+        server.start()
+        workload.run(150)
+        workload.wait_for(JournalRecovered)
+
+        workload.assert_journalled()
+    assert "127.0.0.1" in failed.error.message
+
+
+class Proxy:
+    """A proxy between the journal and a server, on a port of its own, that can be cut."""
+
+    def __init__(self, port: int) -> None:
+        self._port = port
+        self._connected = threading.Event()
+        self._connected.set()
+        self._pairs: list[tuple[socket.socket, socket.socket]] = []
+        self._listening = socket.create_server(("127.0.0.1", 0))
+        self.port = self._listening.getsockname()[1]
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def _accept(self) -> None:
+        with suppress(OSError):
+            while True:
+                client, _ = self._listening.accept()
+                server = socket.create_connection(("127.0.0.1", self._port))
+                self._pairs.append((client, server))
+                for end in (client, server):
+                    end.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                for source, sink in ((client, server), (server, client)):
+                    threading.Thread(target=self._forward, args=(source, sink), daemon=True).start()
+
+    def _forward(self, source: socket.socket, sink: socket.socket) -> None:
+        with suppress(OSError):
+            while data := source.recv(65536):
+                self._connected.wait()
+                sink.sendall(data)
+            sink.shutdown(socket.SHUT_WR)
+
+    def cut(self) -> None:
+        """Forward nothing any more, and leave all connections open."""
+        self._connected.clear()
+
+    def reset(self) -> None:
+        """Close every connection."""
+        while self._pairs:
+            for end in self._pairs.pop():
+                with suppress(OSError):
+                    end.shutdown(socket.SHUT_RDWR)
+                end.close()
+
+    def restore(self) -> None:
+        """Forward everything again."""
+        self._connected.set()
+
+    def close(self) -> None:
+        """Close every connection, and accept none."""
+        self.restore()
+        self.reset()
+        self._listening.close()
+
+
+@pytest.fixture
+def proxy(server: Server) -> Iterator[Proxy]:
+    """Start a proxy in front of the server."""
+    proxy = Proxy(server.port)
+    yield proxy
+    proxy.close()
+
+
+def test_runs_go_on_while_the_network_is_cut(
+    server: Server, proxy: Proxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """First nothing is forwarded, then connections are closed, then the network is restored."""
+    monkeypatch.setattr(postgres, "ANSWER_SECONDS", 1.0)
+    monkeypatch.setitem(postgres.CONNECTION, "connect_timeout", 2)
+    url = server.url("cut").replace(str(server.port), str(proxy.port))
+    with workload_on(url) as workload:
+        workload.run(20)
+        workload.run(20, during=proxy.cut)
+        workload.wait_for(JournalFailed)
+        workload.run(20)
+        proxy.reset()
+        workload.run(20)
+        proxy.restore()
+        workload.wait_for(JournalRecovered)
+        workload.run(20)
+
+        workload.assert_journalled()
+
+
+def test_an_idle_transaction_holds_up_nobody(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The server ends the transaction of a client that froze with a lock; it is run again."""
+    monkeypatch.setattr(postgres, "IDLE_SECONDS", 1)
+    idle, other = open_journal(server.url()), open_journal(server.url())
+    assert isinstance(idle, PostgresJournal)
+    owner = describe()
+    idle.register(owner)
+    locked, ended = threading.Event(), threading.Event()
+
+    def stay_idle(connection: Any) -> list[Any]:
+        rows: list[Any] = connection.all("SELECT id FROM @owners WHERE ended IS NULL FOR UPDATE")
+        locked.set()
+        assert ended.wait(TIMEOUT_SECONDS)
+        return [*connection.all("SELECT 1"), *rows]
+
+    with ThreadPoolExecutor() as pool:
+        result = pool.submit(idle.transact, stay_idle)
+        assert locked.wait(TIMEOUT_SECONDS)
+        assert other.end(owner.id, "silent")
+        ended.set()
+        # The second attempt finds no owner without an end: only the row of SELECT 1 is left.
+        assert result.result(TIMEOUT_SECONDS) == [(1,)]
+    idle.close()
+    other.close()
+
+
+def test_two_that_come_first_make_the_tables_once(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both see an empty schema at the same time; the second uses the tables of the first."""
+    with psycopg.connect(server.url(), autocommit=True) as connection:
+        connection.execute("CREATE SCHEMA first")
+    both = threading.Barrier(2)
+    thread = threading.local()
+    version = _Session.version
+
+    def read_together(session: _Session) -> int:
+        number = version(session)
+        if not getattr(thread, "has_read", False):
+            thread.has_read = True
+            both.wait(TIMEOUT_SECONDS)
+        return number
+
+    monkeypatch.setattr(_Session, "version", read_together)
+    journals = [open_journal(server.url("first")) for _ in range(2)]
+    with ThreadPoolExecutor() as pool:
+        counts = list(pool.map(lambda journal: journal.statistics().runs, journals))
+
+    assert counts == [0, 0]
+    for journal in journals:
+        journal.close()
