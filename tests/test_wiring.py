@@ -7,7 +7,7 @@ import threading
 
 import pytest
 
-from eventflow import EventBus, flow, use_bus, wiring
+from eventflow import EventBus, flow, use_bus
 from eventflow.errors import SettingError
 from eventflow.eventbus.bus import bus_of_runs
 from eventflow.settings import (
@@ -20,14 +20,9 @@ from eventflow.testing import Isolated
 from eventflow.wiring import detach, recorder
 
 
-def test_a_bus_is_composed_once(
-    monkeypatch: pytest.MonkeyPatch, eventflow_isolated: Isolated
-) -> None:
+def test_a_bus_is_composed_once(eventflow_isolated: Isolated) -> None:
     """However many threads run on it at once, they get the same recorder."""
-    calls: list[int] = []
     meet = threading.Barrier(4)
-    monkeypatch.setattr(wiring, "_configured", [])
-    monkeypatch.setattr("eventflow.wiring.configure", lambda: calls.append(1))
     recorders: list[object] = []
 
     def work() -> None:
@@ -40,9 +35,21 @@ def test_a_bus_is_composed_once(
         thread.start()
     for thread in threads:
         thread.join(10)
-    assert calls == [1]
     assert len(recorders) == 4
     assert len(set(map(id, recorders))) == 1
+
+
+def test_logging_is_configured_by_the_first_run_only(
+    caplog: pytest.LogCaptureFixture, eventflow_isolated: Isolated
+) -> None:
+    """What the program changes after it stays, also when another bus is composed."""
+    flow(lambda: None)()
+    caplog.set_level(35, "eventflow")
+    with use_bus(EventBus()) as own:
+        flow(lambda: None)()
+        assert own.composed
+        assert logging.getLogger("eventflow").level == 35
+        detach(own)
 
 
 def test_the_bus_in_force_is_composed(eventflow_isolated: Isolated) -> None:

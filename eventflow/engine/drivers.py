@@ -12,7 +12,8 @@ from eventflow.engine.effects import TakenOver, shielded
 from eventflow.engine.invocation import Invocation
 from eventflow.engine.lifecycle import Lifecycle, lifecycle_of, run_to_end, throw
 from eventflow.engine.takeover import take_over
-from eventflow.interrupts.scopes import InterruptMask, active_scopes, on_grace_expired, thread_mask
+from eventflow.interrupts.masks import InterruptMask, thread_mask
+from eventflow.interrupts.scopes import active_scopes, on_grace_expired
 from eventflow.interrupts.signals import cause, guard
 from eventflow.runs.lazy_states import LazyState
 from eventflow.runs.run import Transition

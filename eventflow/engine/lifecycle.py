@@ -24,13 +24,8 @@ from eventflow.engine.effects import (
 )
 from eventflow.engine.invocation import Invocation
 from eventflow.engine.result_cache import MISSING, results
-from eventflow.interrupts.scopes import (
-    CANCELLATION,
-    TIMEOUT,
-    CancelScope,
-    Interrupted,
-    thread_mask,
-)
+from eventflow.interrupts.masks import Interrupted, thread_mask
+from eventflow.interrupts.scopes import CANCELLATION, TIMEOUT, CancelScope
 from eventflow.logs import run_logger
 from eventflow.runners import TaskScope
 from eventflow.runs.lazy_states import BuiltState, LazyState

@@ -13,8 +13,9 @@ from eventflow.engine.drivers import adrive, drive
 from eventflow.engine.effects import shielded
 from eventflow.engine.invocation import Invocation
 from eventflow.errors import MissingContextError
+from eventflow.interrupts.masks import thread_mask
 from eventflow.interrupts.portals import running_loop
-from eventflow.interrupts.scopes import active_scopes, thread_mask
+from eventflow.interrupts.scopes import active_scopes
 from eventflow.logs import run_logger
 from eventflow.runners import TaskRunner, TaskScope
 from eventflow.runners.loop import spawn

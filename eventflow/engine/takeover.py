@@ -11,13 +11,8 @@ from typing import Final
 from eventflow.engine.effects import TakenOver, shielded
 from eventflow.engine.invocation import Invocation
 from eventflow.engine.lifecycle import BodyAbandoned, run_to_end, throw
-from eventflow.interrupts.scopes import (
-    GRACE_SECONDS,
-    CancelScope,
-    Interrupted,
-    active_scopes,
-    thread_mask,
-)
+from eventflow.interrupts.masks import Interrupted, thread_mask
+from eventflow.interrupts.scopes import GRACE_SECONDS, CancelScope, active_scopes
 from eventflow.logs import run_logger
 from eventflow.runs.lazy_states import LazyState
 from eventflow.runs.run import Transition

@@ -11,8 +11,8 @@ from contextvars import ContextVar
 from typing import Any, Final, Literal, TypeAlias
 
 from eventflow.events import Event
+from eventflow.interrupts.masks import Wakeup, wait
 from eventflow.interrupts.portals import running_loop
-from eventflow.interrupts.scopes import Wakeup, wait
 
 __all__ = ["EventStream", "Mailbox", "Overflow", "check_policy", "in_listener"]
 

@@ -17,8 +17,8 @@ from eventflow.eventbus.bus import EventBus, current_bus
 from eventflow.events import HookDeadLettered, HookFailed, HookOutcome, HookSucceeded, fact
 from eventflow.hooks.declaration import Hook
 from eventflow.hooks.ledger import DEAD, DELIVERED, FAILED, RUNNING, DeliveryStatus, Ledger
+from eventflow.interrupts.masks import Interrupted
 from eventflow.interrupts.portals import background_portal, running_loop
-from eventflow.interrupts.scopes import Interrupted
 from eventflow.logs import run_logger
 from eventflow.primitives.ids import delivery_id
 from eventflow.runs.run import Run

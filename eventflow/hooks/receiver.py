@@ -17,9 +17,8 @@ from eventflow.eventbus.filters import States
 from eventflow.events import Event, StateTransition
 from eventflow.hooks.declaration import Hook, HookFunction
 from eventflow.hooks.delivery import Delivery
-from eventflow.interrupts.masks import ENGINE, HOOK
+from eventflow.interrupts.masks import ENGINE, HOOK, thread_mask
 from eventflow.interrupts.portals import Outcome, background_portal, in_thread, unwrap
-from eventflow.interrupts.scopes import thread_mask
 from eventflow.retries import Delays
 from eventflow.runs.run import RunType, Transition
 

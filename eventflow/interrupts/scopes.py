@@ -19,7 +19,6 @@ from eventflow.interrupts.masks import (
     ENGINE,
     Interrupted,
     InterruptMask,
-    ThreadPhase,
     Wakeup,
     thread_mask,
     wait,
@@ -27,18 +26,7 @@ from eventflow.interrupts.masks import (
 from eventflow.interrupts.portals import timer_portal
 from eventflow.primitives.forks import renewed
 
-__all__ = [
-    "CancelScope",
-    "InterruptMask",
-    "Interrupted",
-    "Reason",
-    "ThreadPhase",
-    "Wakeup",
-    "active_scopes",
-    "on_grace_expired",
-    "thread_mask",
-    "wait",
-]
+__all__ = ["CancelScope", "Reason", "active_scopes", "on_grace_expired"]
 
 T = TypeVar("T")
 

@@ -11,7 +11,8 @@ from eventflow import task
 from eventflow.context import current_run
 from eventflow.engine.drivers import Activation, AsyncActivation
 from eventflow.engine.invocation import Invocation
-from eventflow.interrupts.scopes import ThreadPhase, active_scopes, thread_mask
+from eventflow.interrupts.masks import ThreadPhase, thread_mask
+from eventflow.interrupts.scopes import active_scopes
 from eventflow.states import Completed, Pending
 from eventflow.testing import Isolated
 

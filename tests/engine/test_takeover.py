@@ -17,7 +17,7 @@ from eventflow.engine import takeover
 from eventflow.errors import CancelledRun, CrashedRun
 from eventflow.events import Event, StateTransition
 from eventflow.interrupts import scopes
-from eventflow.interrupts.scopes import Interrupted
+from eventflow.interrupts.masks import Interrupted
 from eventflow.settings import temporary_settings
 from eventflow.states import AnyState
 from tests.engine.transitions import state_names

@@ -15,10 +15,8 @@ from eventflow import StateTransition, bus, cancel, flow, task
 from eventflow.context import get_run_context
 from eventflow.errors import CancelledRun
 from eventflow.events import Event
-from eventflow.interrupts.scopes import (
-    Interrupted,
-    active_scopes,
-)
+from eventflow.interrupts.masks import Interrupted
+from eventflow.interrupts.scopes import active_scopes
 from tests.interrupts.helpers import CANCELLED, CancellingThread, run_for_ever, states_of
 
 pytestmark = pytest.mark.usefixtures("eventflow_isolated")

@@ -14,13 +14,8 @@ import pytest
 from eventflow import flow
 from eventflow.errors import CancelledRun
 from eventflow.events import Event
-from eventflow.interrupts.scopes import (
-    CancelScope,
-    Interrupted,
-    Reason,
-    ThreadPhase,
-    thread_mask,
-)
+from eventflow.interrupts.masks import Interrupted, ThreadPhase, thread_mask
+from eventflow.interrupts.scopes import CancelScope, Reason
 from tests.interrupts.helpers import CANCELLED, CancellingThread, states_of
 
 pytestmark = pytest.mark.usefixtures("eventflow_isolated")
@@ -79,7 +74,8 @@ def test_a_thread_can_be_traced_after_an_interrupt_was_discarded() -> None:
     """A debugger or a coverage tool does not hang."""
     source = """
     import sys, threading
-    from eventflow.interrupts.scopes import CancelScope, Reason, thread_mask
+    from eventflow.interrupts.masks import thread_mask
+    from eventflow.interrupts.scopes import CancelScope, Reason
 
     def body():
         cancel_scope.reason = Reason.CANCELLED

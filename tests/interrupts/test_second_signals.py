@@ -66,7 +66,7 @@ def stuck(event):
     say("stuck")
     run_for_ever()
 
-from eventflow.interrupts.scopes import thread_mask
+from eventflow.interrupts.masks import thread_mask
 bus.subscribe(stuck, run_type="flow")
 
 @flow(flow_run_name="f", **all_hooks)

@@ -9,10 +9,7 @@ import pytest
 from eventflow import flow, task
 from eventflow.context import get_run_context
 from eventflow.events import Event
-from eventflow.interrupts.scopes import (
-    CancelScope,
-    Reason,
-)
+from eventflow.interrupts.scopes import CancelScope, Reason
 from tests.interrupts.helpers import CANCELLED, run_for_ever, states_of
 
 pytestmark = pytest.mark.usefixtures("eventflow_isolated")

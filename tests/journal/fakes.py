@@ -16,7 +16,10 @@ __all__ = ["FakeSink", "FakeStore", "FaultyDisk", "StatusLog", "hold_up"]
 
 
 class FakeStore:
-    """Keeps the committed lines; `error` is raised instead of a commit, `late_error` after it."""
+    """Keeps the committed lines; `error` is raised instead of a commit, `late_error` after it.
+
+    `attempts` and `committers` are the names of the threads that tried, and that committed.
+    """
 
     def __init__(self) -> None:
         self.groups: list[list[bytes]] = []
@@ -26,11 +29,11 @@ class FakeStore:
         self.late_error: JournalError | None = None
         self.unstorable: set[bytes] = set()
         self.on_commit: Callable[[], None] = lambda: None
-        self.attempts = 0
+        self.attempts: list[str] = []
         self._committed = threading.Condition()
 
     def commit_lines(self, lines: Sequence[bytes], fence: Fence | None = None) -> None:
-        self.attempts += 1
+        self.attempts.append(threading.current_thread().name)
         self.on_commit()
         if self.error is not None:
             raise self.error

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import pytest
+from eventflow.journal.backlog import CAPACITY, Backlog
+from eventflow.journal.spool import GROUP_BYTES
 
-from eventflow.journal.backlog import Backlog
 
-
-def test_groups_are_limited_in_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_groups_are_limited_in_bytes() -> None:
     """A group contains at least one line, however long that is."""
-    monkeypatch.setattr("eventflow.journal.backlog.GROUP_BYTES", 10)
-    backlog = Backlog(1000)
-    for line in (b"four", b"four", b"four", b"far too long for it"):
+    half, too_long = bytes(GROUP_BYTES // 2), bytes(GROUP_BYTES + 1)
+    backlog = Backlog(CAPACITY)
+    for line in (half, half, half, too_long):
         assert backlog.append(line)
 
     sizes = []

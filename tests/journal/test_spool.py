@@ -13,11 +13,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from eventflow.journal import spool as spool_module
-from eventflow.journal.spool import Segment, Spool, segments
+from eventflow.journal.spool import CACHED_BYTES, GROUP_BYTES, Segment, Spool, segments
 from tests.journal.writing import read_spool
 
 ROOT = Path(__file__).parent.parent.parent
@@ -129,19 +128,16 @@ def test_cached_lines_are_not_read_again(spool: Spool, spool_folder: Path) -> No
     assert segment.peek()[0] is lines[2]
 
 
+@settings(deadline=None)  # it waits for the disk
 @given(
     lines=st.lists(
         st.tuples(st.binary(max_size=9).filter(lambda line: b"\n" not in line), st.booleans())
     ),
     count=st.integers(1, 5),
-    limit=st.integers(0, 60),
 )
-def test_caching_makes_no_difference(
-    lines: list[tuple[bytes, bool]], count: int, limit: int
-) -> None:
-    """Whichever lines are cached, up to any size of a file, each is returned once, and in order."""
-    with tempfile.TemporaryDirectory() as name, pytest.MonkeyPatch.context() as patch:
-        patch.setattr(spool_module, "CACHED_BYTES", limit)
+def test_caching_makes_no_difference(lines: list[tuple[bytes, bool]], count: int) -> None:
+    """Whichever lines are cached, each is returned once, and in order."""
+    with tempfile.TemporaryDirectory() as name:
         spool = Spool(Path(name), segment_bytes=20)
         for line, cached in lines:
             spool.append(line + b"\n", line if cached else None)
@@ -154,6 +150,18 @@ def test_caching_makes_no_difference(
             spool.remove(segment)
         spool.close()
         assert read == [line for line, _ in lines]
+
+
+def test_the_lines_of_a_large_file_are_not_cached(spool: Spool) -> None:
+    """From a certain size of the file on, all of its lines are read from it."""
+    lines = [letter * (CACHED_BYTES // 2) for letter in (b"a", b"b", b"c")]
+    for line in lines:
+        spool.append(line + b"\n", line)
+
+    read = list(oldest(spool).lines())
+
+    assert read == lines
+    assert read[0] is not lines[0]
 
 
 def test_files_are_limited_in_size(spool_folder: Path) -> None:
@@ -179,12 +187,10 @@ def test_the_spool_is_limited_in_size(spool_folder: Path) -> None:
     assert take_all(spool) == [b"line-2"]
 
 
-def test_long_lines_and_long_files_are_read_in_parts(
-    spool: Spool, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_long_lines_and_long_files_are_read_in_parts(spool: Spool) -> None:
     """No more is read at once than necessary, and a line may be longer than that."""
-    monkeypatch.setattr(spool_module, "GROUP_BYTES", 10)
-    lines = [b"one", b"two", b"three" * 20, b"", b"four"]
+    too_long = b"3" * (GROUP_BYTES + 1)
+    lines = [b"one", b"two", too_long, b"", b"four"]
     append(spool, *lines)
 
     segment = oldest(spool)
@@ -193,7 +199,7 @@ def test_long_lines_and_long_files_are_read_in_parts(
         groups.append(group)
         segment.advance()
 
-    assert groups == [[b"one", b"two"], [b"three" * 20, b"", b"four"]]
+    assert groups == [[b"one", b"two"], [too_long, b"", b"four"]]
 
 
 def test_a_part_of_a_line_is_removed(

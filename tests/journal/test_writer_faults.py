@@ -14,7 +14,6 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from eventflow.errors import JournalError
-from eventflow.journal import writer as writer_module
 from eventflow.journal.spool import Spool
 from eventflow.journal.writer import Writer
 from tests.journal.fakes import FakeStore, FaultyDisk
@@ -38,7 +37,6 @@ class Faults(RuleBasedStateMachine):
         self.disk = FaultyDisk()
         self.patch = pytest.MonkeyPatch()
         self.patch.setattr(os, "write", self.disk.write)
-        self.patch.setattr(writer_module, "log_loss", lambda what: None)
         self.store = FakeStore()
         self.appended: list[bytes] = []
         self.rank: dict[bytes, int] = {}

@@ -136,15 +136,13 @@ def test_runs_go_on_while_the_network_is_cut(
         workload.assert_journalled()
 
 
-def test_an_idle_transaction_holds_up_nobody(
-    server: Server, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_idle_transaction_holds_up_nobody(server: Server) -> None:
     """The server ends the transaction of a client that froze with a lock; it is run again."""
-    monkeypatch.setattr(postgres, "IDLE_SECONDS", 1)
     idle, other = open_journal(server.url()), open_journal(server.url())
     assert isinstance(idle, PostgresJournal)
     owner = describe()
     idle.register(owner)
+    idle.transact(lambda session: session.run("SET idle_in_transaction_session_timeout = '1s'"))
     locked, ended = threading.Event(), threading.Event()
 
     def stay_idle(connection: Any) -> list[Any]:

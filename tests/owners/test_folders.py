@@ -214,7 +214,7 @@ def test_a_folder_that_is_taken_for_litter_is_created_again(
 ) -> None:
     """A slow process may lose its folder before it is locked; after that it is safe."""
     slowed: list[Path] = []
-    real_lock, real_write = locks.lock, module._write
+    real_lock, rename = locks.lock, Path.rename
 
     def slow_lock(path: Path) -> Any:
         if not slowed:
@@ -223,13 +223,13 @@ def test_a_folder_that_is_taken_for_litter_is_created_again(
             assert dead(root) == []
         return real_lock(path)
 
-    def slow_write(path: Path, description: str) -> None:
-        os.utime(path.parent, (LONG_AGO, LONG_AGO))
+    def slow_rename(path: Path, target: Path) -> Path:
+        os.utime(path, (LONG_AGO, LONG_AGO))
         assert dead(root) == []
-        real_write(path, description)
+        return rename(path, target)
 
     monkeypatch.setattr(module, "lock", slow_lock)
-    monkeypatch.setattr(module, "_write", slow_write)
+    monkeypatch.setattr(Path, "rename", slow_rename)
     with LockedFolder.create(root, describe()) as folder:
         assert is_alive(root, folder.id)
         assert [path.name for path in root.iterdir()] == [folder.id]
@@ -245,7 +245,7 @@ def test_a_folder_that_cannot_be_created_leaves_nothing(
         raise OSError(errno.ENOSPC, "No space left on device")
 
     row = describe()
-    monkeypatch.setattr(module, "_write", full)
+    monkeypatch.setattr(Path, "rename", full)
     with pytest.raises(OSError, match="No space"):
         LockedFolder.create(root, row)
     assert list(root.iterdir()) == []

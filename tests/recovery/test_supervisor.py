@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+from typing import Any
+
 import pytest
 
 from eventflow.recovery.supervisor import recover
@@ -13,9 +16,13 @@ def test_a_recovery_that_cannot_be_started_is_reported(
 ) -> None:
     """The owner stays as it is, to be recovered later."""
     run_killed("@flow\ndef etl(): die()\netl()\n")
-    monkeypatch.setattr("eventflow.recovery.supervisor.recovery_command", lambda *_: ["/not/there"])
+
+    def refuse(*_: Any, **__: Any) -> None:
+        raise OSError("too many processes")
+
+    monkeypatch.setattr(subprocess, "Popen", refuse)
 
     (report,) = recover(url)
 
-    assert "cannot be started" in (report.problem or "")
+    assert report.problem == "its recovery cannot be started: too many processes"
     assert len(owner_folders(url)) == 1

@@ -5,8 +5,7 @@ from __future__ import annotations
 import pytest
 
 from eventflow import bus, flow, task
-from eventflow.cli.display import tally as module
-from eventflow.cli.display.tally import Tally
+from eventflow.cli.display.tally import FAILURES_KEPT, Tally
 
 pytestmark = pytest.mark.usefixtures("eventflow_isolated")
 
@@ -61,9 +60,8 @@ def test_a_run_that_succeeds_after_a_retry_is_no_failure() -> None:
     assert tally.totals().failed == 0
 
 
-def test_only_the_latest_failures_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_the_latest_failures_are_kept() -> None:
     """All of them are counted."""
-    monkeypatch.setattr(module, "FAILURES_KEPT", 2)
     tally = Tally()
 
     @task
@@ -72,13 +70,12 @@ def test_only_the_latest_failures_are_kept(monkeypatch: pytest.MonkeyPatch) -> N
 
     @flow
     def outer() -> None:
-        for number in range(5):
+        for number in range(FAILURES_KEPT + 3):
             step(number, return_state=True)
 
     with bus.subscribe(tally):
         outer()
     assert [failure.cause for failure in tally.totals().failures] == [
-        "ValueError: 3",
-        "ValueError: 4",
+        f"ValueError: {number}" for number in range(3, FAILURES_KEPT + 3)
     ]
-    assert tally.totals().failed == 5
+    assert tally.totals().failed == FAILURES_KEPT + 3

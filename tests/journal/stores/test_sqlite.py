@@ -26,6 +26,13 @@ from eventflow.journal.stores.sqlite_session import SqliteSession
 from eventflow.states import StateType
 from tests.journal.rows import a_delivery, a_run, an_owner, entering, later, settled, settling
 
+# Undoes what each migration after the first one does.
+BACK_TO_THE_FIRST = """
+DROP INDEX runs_top;
+DROP INDEX runs_free;
+UPDATE meta SET value = 1 WHERE name = 'schema';
+"""
+
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
@@ -89,51 +96,31 @@ def test_a_newer_schema_is_refused(journal: SqliteJournal, path: Path) -> None:
     assert sorted(entry.name for entry in path.parent.iterdir()) == ["journal.db"]
 
 
-def test_an_older_schema_is_brought_up_to_date(
-    journal: SqliteJournal, path: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_file_of_the_first_schema_is_brought_up_to_date(
+    journal: SqliteJournal, path: Path
 ) -> None:
-    """Its content remains, and only the missing migrations are executed."""
+    """Its content remains, only the missing migrations are executed, and it is like a new file."""
     run = a_run()
     journal.commit_lines([entering(run)])
+    new = layout(path)
     journal.close()
-    steps = [*schema.MIGRATIONS, "CREATE TABLE @extra (id UUID); INSERT INTO @extra VALUES (NULL)"]
-    monkeypatch.setattr("eventflow.journal.stores.schema.MIGRATIONS", steps)
-    for module in ("schema", "database", "sqlite"):
-        monkeypatch.setattr(f"eventflow.journal.stores.{module}.VERSION", len(steps))
-
-    assert journal.run(run.id) == run
-
-    with sqlite3.connect(path) as other:
-        assert other.execute("SELECT count(*) FROM extra").fetchone() == (1,)
-        assert other.execute("SELECT value FROM meta WHERE name = 'schema'").fetchone() == (
-            len(steps),
-        )
-    other.close()
-
-
-def test_a_file_of_the_first_schema_is_brought_up_to_date(
-    journal: SqliteJournal, path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Its content remains, and its layout is that of a new file."""
-    run = a_run()
-    with monkeypatch.context() as past:
-        past.setattr("eventflow.journal.stores.schema.MIGRATIONS", schema.MIGRATIONS[:1])
-        for module in ("schema", "database", "sqlite"):
-            past.setattr(f"eventflow.journal.stores.{module}.VERSION", 1)
-        journal.commit_lines([entering(run)])
-        assert journal.statistics().runs == 1
-        journal.close()
-
-    assert journal.run(run.id) == run
-    new = SqliteJournal(path.with_name("new.db"))
-    assert journal.statistics().schema == new.statistics().schema == schema.VERSION
-    new.close()
-    assert _layout(path) == _layout(new.path)
-
-
-def _layout(path: Path) -> set[tuple[str, str]]:
     with closing(sqlite3.connect(path)) as other:
-        return set(other.execute("SELECT name, coalesce(sql, '') FROM sqlite_master"))
+        other.executescript(BACK_TO_THE_FIRST)
+    assert layout(path) != new
+
+    assert journal.run(run.id) == run
+
+    assert layout(path) == new
+    assert journal.statistics().schema == new[1] == schema.VERSION
+
+
+def layout(path: Path) -> tuple[set[tuple[str, str]], int]:
+    """Return the tables and indexes of a file, and the version of its schema."""
+    with closing(sqlite3.connect(path)) as other:
+        made = set(other.execute("SELECT name, coalesce(sql, '') FROM sqlite_master"))
+        ((version,),) = other.execute("SELECT value FROM meta WHERE name = 'schema'")
+
+    return made, version
 
 
 @pytest.mark.parametrize(
@@ -272,18 +259,15 @@ def test_a_stale_owner_is_not_registered_again_by_a_new_connection(
 
 def test_a_full_disk_is_an_error_until_there_is_room(journal: SqliteJournal) -> None:
     """Nothing of the line is written; the same line is, once there is room."""
-    journal.statistics()
-    session = journal._session
-    assert session is not None
-    pages = session.all("PRAGMA page_count")[0][0]
-    session.all(f"PRAGMA max_page_count = {pages}")
+    # SQLite goes no lower than the pages in use.
+    journal.transact(lambda session: session.all("PRAGMA max_page_count = 1"))
     run = a_run(parameters="x" * 100_000)
 
     with pytest.raises(JournalError, match="full"):
         journal.commit_lines([entering(run)])
     assert journal.run(run.id) is None
 
-    session.all("PRAGMA max_page_count = 100000")
+    journal.transact(lambda session: session.all("PRAGMA max_page_count = 100000"))
     journal.commit_lines([entering(run)])
     assert journal.run(run.id) == run
 
@@ -307,7 +291,10 @@ def test_a_lock_is_an_error_after_the_timeout(journal: SqliteJournal, path: Path
 def test_a_writer_that_holds_up_no_run_waits_longer(
     journal: SqliteJournal, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It tries several times, and fails only if the lock is held all the time."""
+    """It tries several times, and fails only if the lock is held all the time.
+
+    With `power` the runs themselves wait: it tries once.
+    """
     journal.statistics()
     other = sqlite3.connect(path, isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
@@ -323,13 +310,14 @@ def test_a_writer_that_holds_up_no_run_waits_longer(
 
     monkeypatch.setattr(journal, "_attempt", counted)
 
+    with pytest.raises(JournalError, match=r"kept by others for 0\.01 s"):
+        SqliteJournal(path, "power", busy_timeout=0.01).commit_lines([entering(run)])
     with pytest.raises(JournalError, match="kept by others"):
         journal.commit_lines([entering(run)])
     journal.commit_lines([entering(run)])
 
     assert len(tries) == ATTEMPTS + 2
     assert journal.run(run.id) == run
-    assert SqliteJournal(path, "power")._attempts == 1
     other.close()
 
 
