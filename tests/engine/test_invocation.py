@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 from typing import Any
 
 import pytest
@@ -57,24 +56,6 @@ def test_states_among_the_arguments_stand_for_their_results(eventflow_isolated: 
 
     assert work({"a": [Completed(data=5)]}) == {"a": [5]}
     assert work([Failed()], return_state=True).name == "NotReady"
-
-
-def test_a_run_that_ended_keeps_nothing_alive(eventflow_isolated: object) -> None:
-    """Plain runs make no reference cycles for the garbage collector."""
-
-    @task
-    def work(number: int) -> int:
-        return number
-
-    work(0)
-    gc.collect()
-    gc.disable()
-    try:
-        for number in range(100):
-            work(number)
-        assert gc.collect() < 100
-    finally:
-        gc.enable()
 
 
 def test_a_run_publishes_on_the_bus_that_is_in_force_when_it_begins(
