@@ -8,6 +8,8 @@ import subprocess
 import sys
 import textwrap
 import threading
+import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -82,6 +84,8 @@ class Program:
 
     def end(self, *signals: signal.Signals) -> tuple[int, str]:
         """Send signals; return the exit status and what it wrote to standard error."""
+        if signals:
+            self._wait_until_asleep()
         for signum in signals:
             self.process.send_signal(signum)
         out, err = self.process.communicate(timeout=60)
@@ -89,3 +93,14 @@ class Program:
         self.lines += out.splitlines()
 
         return self.process.returncode, err
+
+    def _wait_until_asleep(self) -> None:
+        """Wait until the main thread waits in the kernel, where that can be seen.
+
+        Python handles a signal that comes just before a blocking call only after that call, in any
+        program.
+        """
+        stat = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/stat")
+        with suppress(OSError):  # not on Linux, or it has ended
+            while stat.read_text().rpartition(")")[2].split()[0] == "R":
+                time.sleep(0)
