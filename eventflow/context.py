@@ -89,7 +89,7 @@ def tags(*added: str) -> Iterator[frozenset[str]]:
 
 
 reloading: Final[list[bool]] = []
-"""Not empty where only hooks may call flows and tasks."""
+"""Not empty while only hooks may call flows and tasks."""
 
 
 class LoadingStopped(BaseException):

@@ -269,7 +269,7 @@ def fact(kind: type[E], follows: UUID | None = None, /, **values: Any) -> E:
 
 
 def transition_event(fact: Transition) -> StateTransition:
-    """Make the event of a transition. Nothing else does."""
+    """Make the event of a transition; only this function makes one."""
     run, to_state, from_state = fact.run, fact.to_state, fact.from_state
     kind = TaskRunTransition if isinstance(run, TaskRun) else FlowRunTransition
     values = {

@@ -77,7 +77,7 @@ def get_run_logger(**context: Any) -> Logger:
     """Return the logger of the run in force, in bodies and in hooks.
 
     Raises:
-        MissingContextError: no flow or task is running running.
+        MissingContextError: no flow or task is running here.
     """
     running = current_run.get()
     if running is None:

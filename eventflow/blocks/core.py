@@ -39,7 +39,7 @@ class Block(BaseModel):
     A subclass is known by its slug: its class name in lower case with dashes (`MyService` is
     `my-service`), or what it sets as `_block_type_slug`. `load`, `save` and `delete` block
     for about a millisecond, and what they return is awaitable, so that `String.load("x")` and
-    `await String.load("x")` both give the block. `aload`, `asave` and `adelete` run in a worker
+    `await String.load("x")` both return the block. `aload`, `asave` and `adelete` run in a worker
     thread.
     """
 
@@ -97,7 +97,7 @@ class Block(BaseModel):
         return await to_thread.run_sync(cls.load, name)
 
     def save(self, name: str, overwrite: bool = False) -> BlockId:  # noqa: FBT001, FBT002 - as in Prefect
-        """Save this block as `name`, and give the id it has in the store.
+        """Save this block as `name`; return the id it has in the store.
 
         Raises:
             BlockExistsError: the name is taken, and `overwrite` is false.
@@ -123,7 +123,7 @@ class Block(BaseModel):
 
     @classmethod
     def delete(cls, name: str) -> BlockId:
-        """Delete the block saved as `name`, or as `"type-slug/name"`, and give the id it had.
+        """Delete the block saved as `name`, or as `"type-slug/name"`; return the id it had.
 
         Raises:
             BlockNotFoundError: no block of that type is saved under that name.
@@ -223,5 +223,5 @@ def _check_name(name: str) -> None:
 def _problems(error: ValidationError) -> str:
     details = error.errors(include_url=False, include_context=False, include_input=False)
     return "; ".join(
-        f"{'.'.join(map(str, each['loc'])) or 'it'}: {each['msg']}" for each in details
+        f"{'.'.join(map(str, problem['loc'])) or 'it'}: {problem['msg']}" for problem in details
     )

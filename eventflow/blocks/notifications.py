@@ -289,11 +289,11 @@ class _Watch:
 
     def _cut(self) -> None:
         self.is_over = True
-        for each in self._sockets:
+        for watched in self._sockets:
             # The method of the plain socket: that of SSLSocket would remove the TLS object while it
             # is being read. A socket that was wrapped or closed since is no longer valid.
             with suppress(OSError):
-                socket.socket.shutdown(each, socket.SHUT_RDWR)
+                socket.socket.shutdown(watched, socket.SHUT_RDWR)
 
 
 def _late(seconds: float) -> str:

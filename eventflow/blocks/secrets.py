@@ -185,9 +185,9 @@ def _create_key_file(path: Path) -> None:
     """Make the key file atomically: of several processes, the first one's key is used by all."""
     from cryptography.fernet import Fernet  # noqa: PLC0415 - optional, and slow to import
 
-    draft = path.with_name(f".{path.name}.{new_id()}")
+    temporary = path.with_name(f".{path.name}.{new_id()}")
     try:
-        descriptor = os.open(draft, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
+        descriptor = os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
         with os.fdopen(descriptor, "wb") as file:
             file.write(Fernet.generate_key())
             file.flush()
@@ -195,10 +195,10 @@ def _create_key_file(path: Path) -> None:
 
         # Unlike a rename, a link never replaces a key that another process made meanwhile.
         with suppress(FileExistsError):
-            os.link(draft, path)
+            os.link(temporary, path)
 
     except OSError as error:
         raise HomeError(path.parent, f"its {path.name} cannot be made: {error.strerror}") from error
 
     finally:
-        draft.unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)

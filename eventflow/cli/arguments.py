@@ -143,13 +143,15 @@ class _Reader:
     def __init__(self, flow: Flow[..., Any], known: Mapping[str, Parameter]) -> None:
         self._flow = flow
         parameters = known.values()
-        self._options = {each.option: each for each in parameters if each.kind is not _REST}
+        self._options = {
+            parameter.option: parameter for parameter in parameters if parameter.kind is not _REST
+        }
         self._negations = {
             f"--no-{option[2:]}": parameter
             for option, parameter in self._options.items()
             if parameter.is_flag
         }
-        self._rest = next((each for each in parameters if each.kind is _REST), None)
+        self._rest = next((parameter for parameter in parameters if parameter.kind is _REST), None)
 
     def read(self, tokens: Sequence[str]) -> dict[str, Any]:
         """Return the texts given for each parameter."""
@@ -241,7 +243,10 @@ def _from_json(text: str) -> Any:
 def help_text(flow: Flow[..., Any], target: str) -> str:
     """Return the help of a flow: its usage, description and parameters."""
     parameters = list(parameters_of(flow).values())
-    usages = [each.usage if each.required else f"[{each.usage}]" for each in parameters]
+    usages = [
+        parameter.usage if parameter.required else f"[{parameter.usage}]"
+        for parameter in parameters
+    ]
     formatter = click.HelpFormatter()
     formatter.write_usage("eventflow run", " ".join([target, *usages]))
     if flow.description:
@@ -250,6 +255,6 @@ def help_text(flow: Flow[..., Any], target: str) -> str:
             formatter.write_text(flow.description)
     if parameters:
         with formatter.section("Parameters"):
-            formatter.write_dl([(each.usage, each.meaning) for each in parameters])
+            formatter.write_dl([(parameter.usage, parameter.meaning) for parameter in parameters])
 
     return formatter.getvalue().rstrip()

@@ -23,7 +23,7 @@ TERMINATED: Final = 143
 def execute(
     flow: Flow[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]
 ) -> BaseException | None:
-    """Run a flow to its end; returns the exception that it raised, if any.
+    """Run a flow to its end; return the exception that it raised, if any.
 
     The run itself is not returned: a listener on the bus has it.
     """

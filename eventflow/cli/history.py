@@ -139,7 +139,9 @@ def _imported(row: RunRow) -> Definition[Any, Any] | None:
 def _module(at: ParsedReference) -> Any:
     if at.file is not None:
         modules = list(sys.modules.values())
-        return next((each for each in modules if getattr(each, "__file__", None) == at.file), None)
+        return next(
+            (module for module in modules if getattr(module, "__file__", None) == at.file), None
+        )
     if at.module == MAIN:
         return None
     if at.module not in sys.modules:

@@ -20,7 +20,7 @@ __all__ = ["Archive", "RunTransition"]
 RunTransition = FlowRunTransition | TaskRunTransition
 
 CACHED: Final = 4_096
-"""How many runs are cached, with the last states read of them."""
+"""How many runs are cached, each with the states that were read last."""
 
 
 class Archive:

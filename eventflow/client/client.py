@@ -47,7 +47,7 @@ class BlockDocument:
 
 
 class Client:
-    """Reads blocks, runs, events and deliveries, and asks for cancellations.
+    """Reads blocks, runs, events and deliveries, and requests cancellations.
 
     Made by `get_client`. Lines of this process that are not in the journal yet are flushed before
     it is read. Where there is no journal yet there are no runs; reading makes none.
@@ -87,7 +87,7 @@ class Client:
     # -- runs -------------------------------------------------------------------------------
 
     async def read_flow_run(self, flow_run_id: UUID | str) -> FlowRunRecord | None:
-        """Return a flow run as it stands now; None if the journal knows none of that id.
+        """Return a flow run as it stands now; None if the journal has none of that id.
 
         Raises:
             ValueError: the id is no UUID.
@@ -96,7 +96,7 @@ class Client:
         return record if isinstance(record, FlowRunRecord) else None
 
     async def read_task_run(self, task_run_id: UUID | str) -> TaskRunRecord | None:
-        """Return a task run as it stands now; None if the journal knows none of that id.
+        """Return a task run as it stands now; None if the journal has none of that id.
 
         Raises:
             ValueError: the id is no UUID.
@@ -118,7 +118,7 @@ class Client:
         """Return flow runs, newest first, at most `limit`.
 
         `name` is that of the run, `flow_name` a pattern with `*` and `?`, `state` a name, a type
-        or several of either; `parent_run_id` gives the subflows that one run called itself;
+        or several of either; `parent_run_id` selects the subflows that one run called itself;
         `since` is when the run was made, at the earliest.
         """
         query = RunQuery(
@@ -147,7 +147,7 @@ class Client:
     ) -> list[TaskRunRecord]:
         """Return task runs, newest first, at most `limit`; keywords as for `read_flow_runs`.
 
-        `flow_run_id` gives those that belong to one flow run, not those of its subflows.
+        `flow_run_id` selects those that belong to one flow run, not those of its subflows.
         """
         query = RunQuery(
             run_type="task",
@@ -195,7 +195,7 @@ class Client:
         hook: str | None = None,
         limit: int = LIMIT,
     ) -> list[DeliveryRecord]:
-        """Return hooks' deliveries, in the order in which they came to be owed, at most `limit`.
+        """Return hooks' deliveries, ordered by run, by event and by hook, at most `limit`.
 
         `status` is one or several of pending, running, delivered, failed, dead; `hook` a pattern
         over the hooks' identities.
@@ -212,12 +212,13 @@ class Client:
         )
         return await _read(lambda archive: archive.deliveries(query), [])
 
-    # -- steering ---------------------------------------------------------------------------
+    # -- cancelling -------------------------------------------------------------------------
 
     async def cancel(self, run_id: UUID | str) -> bool:
-        """Ask for the cancellation of a run, wherever it is executed; does not wait for it.
+        """Request the cancellation of a run, wherever it is executed; does not wait for it.
 
-        Gives False if there is no such run, if it has ended, or was asked already.
+        Returns False if there is no such run, if it has ended, or if it is executed in this process
+        and is being cancelled already.
 
         Raises:
             ValueError: the id is no UUID.
@@ -274,8 +275,8 @@ def selected_states(state: States) -> dict[str, Any]:
     given = [state] if isinstance(state, str) else list(state or ())
 
     return {
-        "state_types": tuple(each for each in given if isinstance(each, StateType)),
-        "state_names": tuple(each for each in given if not isinstance(each, StateType)),
+        "state_types": tuple(state for state in given if isinstance(state, StateType)),
+        "state_names": tuple(state for state in given if not isinstance(state, StateType)),
     }
 
 

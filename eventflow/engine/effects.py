@@ -201,7 +201,7 @@ class Sleep(Effect):
         self.seconds = seconds
 
     def run(self, invocation: Invocation) -> None:
-        """Block until then, or until a cancellation."""
+        """Block for that time, or until the run is cancelled."""
         invocation.run.cancel_scope.sleep(self.seconds)
 
     async def arun(self, invocation: Invocation) -> None:  # noqa: ARG002 - the interface
@@ -218,7 +218,7 @@ class AwaitUpstream(Effect):
         self.futures = futures
 
     def run(self, invocation: Invocation) -> None:
-        """Block until then, or until a cancellation."""
+        """Block until all have ended, or until the run is cancelled."""
         invocation.run.cancel_scope.call(lambda: wait(self.futures))
 
     async def arun(self, invocation: Invocation) -> None:  # noqa: ARG002 - the interface
@@ -258,7 +258,7 @@ class CancelChildren(Effect):
 
 
 class AwaitBody(Effect):
-    """Wait for a cancelled body until its time is over; the result is whether it has ended."""
+    """Wait for a cancelled body, as `Takeover.wait_for_body` does."""
 
     __slots__ = ()
 

@@ -1,4 +1,4 @@
-"""One call of a definition: its arguments, its run, and what the engine keeps with it."""
+"""The invocation: one call of a definition, with its arguments and its run."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _MAY_HOLD: Final = (Future, State, allow_failure, unmapped, list, tuple, set, fr
 
 
 class Invocation:
-    """One run to be executed: its definition and its arguments, and what became of it so far."""
+    """One run to be executed: its definition, its arguments, and what the engine keeps with it."""
 
     __slots__ = (
         "args",

@@ -57,7 +57,7 @@ class BodyAbandoned(BaseException):
 
 
 class _Closed(BaseException):
-    """Wraps a GeneratorExit, which as such would close what a lifecycle delegates to."""
+    """Carries a GeneratorExit into a lifecycle; thrown bare, it would close inner generators."""
 
     def __init__(self, error: GeneratorExit) -> None:
         super().__init__()
@@ -137,7 +137,7 @@ def lifecycle_of(invocation: Invocation) -> Lifecycle:
 
 
 def _close_scope(scope: TaskScope, deferred: list[BaseException]) -> Generator[Any, Any, None]:
-    """Take no more task runs, and cancel those that have not ended."""
+    """Accept no more task runs, and cancel those that have not ended."""
     if not scope.close():
         yield from _defer_errors(CancelChildren(scope), deferred)
         scope.close()
@@ -146,7 +146,7 @@ def _close_scope(scope: TaskScope, deferred: list[BaseException]) -> Generator[A
 def _enter_cancelling(
     invocation: Invocation, final: LazyState, deferred: list[BaseException]
 ) -> Generator[Any, Any, LazyState]:
-    """Enter Cancelling, for a run that was or returned cancelled; return the state to end in."""
+    """Enter Cancelling, unless the run is in it already; return the state to end in."""
     run = invocation.run
     if run.cancel_scope.takeover is not None:  # the run is Cancelling already
         return final
@@ -181,7 +181,7 @@ def _end_without_body(
 def _defer_errors(
     request: Transition | Effect, deferred: list[BaseException]
 ) -> Generator[Any, Any, None]:
-    """Make a request and defer what it raises, so that the run is ended all the same."""
+    """Make a request and defer what it raises, so that the run still reaches its end."""
     try:
         yield request
     except BaseException as error:  # noqa: BLE001 - raised when the run has ended
@@ -283,10 +283,10 @@ def _attempts(invocation: Invocation) -> Lifecycle:
 
 
 def _state_after_stop(cancel_scope: CancelScope, final: LazyState) -> LazyState:
-    """Return the state in which an attempt ends that was stopped meanwhile."""
+    """Return the state in which an attempt ends if the run was stopped during it."""
     if cancel_scope.reason is CANCELLATION:
         return BuiltState(Cancelled(message="The run was cancelled."))
-    # A body that ended despite its timeout, or its interrupt, was in time.
+    # The attempt has its state: a timeout that came at the last moment is discarded.
     cancel_scope.take_timeout()
     cancel_scope.uncancel_task()
 

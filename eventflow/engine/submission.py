@@ -201,12 +201,12 @@ class _Work:
         self._claim = threading.Lock()
 
     def __call__(self) -> None:
-        """Execute the run, unless another thread has begun to."""
+        """Execute the run, unless another thread has begun it."""
         if self._claim.acquire(blocking=False):
             self._context.run(self._execute)
 
     def is_possible(self) -> bool:
-        """Whether the calling thread is a worker of the same runner, which would wait idly.
+        """Return whether the calling thread is a worker of the same runner, which would wait idly.
 
         Without this, workers that wait for tasks which wait for workers would deadlock.
         """

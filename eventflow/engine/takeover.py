@@ -90,7 +90,7 @@ class Takeover:
             await awaitable
 
     def wait_for_body(self) -> bool:
-        """Wait for the body until its time is over; return whether it has ended."""
+        """Wait for the body, for EVENTFLOW_CANCEL_SECONDS at most; return whether it has ended."""
         cancel_scope = self._invocation.run.cancel_scope
         until = cancel_scope.cancelled_at + EVENTFLOW_CANCEL_SECONDS.value()
         ended = self._body_ended.wait(max(0.0, until - monotonic()))
@@ -136,7 +136,7 @@ class Takeover:
         cancel_scope = self._invocation.run.cancel_scope
         try:
             await shielded(asyncio.wait([asyncio.wrap_future(self._outcome)]))
-        except asyncio.CancelledError as cancelled:  # perhaps by eventflow itself, belatedly
+        except asyncio.CancelledError as cancelled:  # perhaps a late one of our own
             error = error or cancelled
         task = asyncio.current_task()
         cancelled_by_others = task is not None and cancel_scope.uncancel(task)
@@ -148,13 +148,13 @@ class Takeover:
 
 
 async def join_takeover(error: BaseException | None) -> None:
-    """Await the end of the run if the error says that it was taken over."""
+    """Await the end of the run if the error is a `TakenOver`."""
     if isinstance(error, TakenOver):
         await error.takeover.ajoin(error.error)
 
 
 def _is_responsive(loop: asyncio.AbstractEventLoop) -> bool:
-    """Say whether an event loop is running and not blocked."""
+    """Return whether an event loop is running and not blocked."""
     responded = threading.Event()
     try:
         loop.call_soon_threadsafe(responded.set)

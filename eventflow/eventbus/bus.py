@@ -123,7 +123,7 @@ class EventBus:
         priority: float = 0,
         once: bool = False,
     ) -> Subscription:
-        """Subscribe with a receiver of one's own; `hook` is the `Hook` that it runs, if any."""
+        """Subscribe with a given receiver; `hook` is the `Hook` that it runs, if any."""
         subscription = Subscription(
             listener,
             receiver,
@@ -141,7 +141,7 @@ class EventBus:
     # -- publishing -------------------------------------------------------------------------
 
     def publish(self, event: E, *, follows: Event | None = None) -> E:
-        """Publish an event from sync code; returns it, with `follows` filled in.
+        """Publish an event from sync code; return it, with `follows` filled in.
 
         Sync listeners have run when this returns; async ones have it in their queue. Where the
         overflow policy of a full queue is "block", this blocks, but never a running event loop.
@@ -297,7 +297,7 @@ class EventBus:
     def wait_for(
         self, *, timeout: float | None = None, **selection: Unpack[Selection]
     ) -> Coroutine[Any, Any, Any]:
-        """Wait for the next event that is selected, for `timeout` seconds at most; returns it.
+        """Wait for the next event that is selected, for `timeout` seconds at most; return it.
 
         Raises:
             TimeoutError: none came within `timeout` seconds.
@@ -324,7 +324,7 @@ class EventBus:
 
     @property
     def hook_count(self) -> int:
-        """How many hooks are subscribed for whatever run matches."""
+        """How many hooks are subscribed on the bus itself, and not declared on a definition."""
         return self._router.hook_count
 
     def explain(self, event: Event) -> list[Explanation]:

@@ -76,13 +76,16 @@ class Filter:
         return tuple(check for check in self.checks if check.per_run)
 
     def admits_kind(self, kind: type[Event], subject: object) -> bool:
-        """Whether events of this class and definition are selected, conditions on runs aside."""
+        """Return whether events of this class and definition may be selected.
+
+        The conditions on single runs are not checked.
+        """
         return issubclass(kind, self.event_type) and all(
             check.admits(subject) for check in self.checks if not check.per_run
         )
 
     def admits(self, event: Event) -> bool:
-        """Whether the event is selected."""
+        """Return whether the event is selected."""
         return self.refusal(event) is None
 
     def refusal(self, event: Event) -> str | None:

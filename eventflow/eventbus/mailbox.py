@@ -84,7 +84,7 @@ class Mailbox:
         return len(self._events)
 
     def put(self, event: Event) -> bool:
-        """Take an event, or drop one; returns whether the publisher has to wait for room."""
+        """Take an event, or drop one; return whether the publisher has to wait for room."""
         with self._lock:
             if self._closed:
                 self.dropped += 1
@@ -98,12 +98,12 @@ class Mailbox:
             self._events.append(event)
             wake, self._idle = self._idle, False
         if (wake and not self._wake()) or (full and self._loop.is_closed()):
-            self.close()  # nobody will ever read
+            self.close()  # no reader will come
 
         return full and self.overflow == "block"
 
     def _wake(self) -> bool:
-        """Wake the reader; returns False if its loop is closed."""
+        """Wake the reader; return False if its loop is closed."""
         if running_loop() is self._loop:
             self._woken.set()
             return True
@@ -134,10 +134,10 @@ class Mailbox:
         room: asyncio.Future[None] = loop.create_future()
         is_full = self._add_waiter(lambda: loop.call_soon_threadsafe(_set, room))
 
-        return _Room(self._loop, room) if is_full else None
+        return _RoomAwaitable(self._loop, room) if is_full else None
 
     def _add_waiter(self, notify: Callable[[], object]) -> bool:
-        """Have a publisher notified when there is room; returns False if there is already."""
+        """Have a publisher notified when there is room; return False if there is already."""
         with self._lock:
             is_full = len(self._events) > self.size and not self._closed
             if is_full:
@@ -190,8 +190,8 @@ class Mailbox:
         _notify(waiters)
 
 
-class _Room:
-    """What a publisher on an event loop awaits; it need not."""
+class _RoomAwaitable:
+    """Waits for room when awaited; unlike a coroutine, it may be dropped without a warning."""
 
     __slots__ = ("_loop", "_room")
 

@@ -35,7 +35,7 @@ _in_progress: Final = _Local()
 class Publication:
     """Delivers an event, or a transition whose event is built when a listener first needs it.
 
-    `event` is the subject again where that is an event already. An exception of a listener goes to
+    A subject that is an event is passed as `event` as well. An exception of a listener goes to
     `on_failure` and stops no other delivery. What is no Exception (Ctrl-C, an exit) is raised
     after the last delivery.
     """
@@ -54,8 +54,8 @@ class Publication:
 
     def call_listeners(self, listeners: tuple[Subscription, ...]) -> None:
         """Deliver to listeners from sync code."""
-        # A listener may publish an effect of the event that it was given: the remaining listeners
-        # get the cause first.
+        # A listener may publish an event in response to the one that it was given, which the
+        # remaining listeners get first.
         publications = _in_progress.publications
         if publications:
             publications[-1].call_remaining()
@@ -112,7 +112,7 @@ class Publication:
             self._deferred_error = error
 
     def start(self, listeners: tuple[Subscription, ...]) -> bool:
-        """Deliver to listeners from async code; returns whether `complete` has to be awaited."""
+        """Deliver to listeners from async code; return whether `complete` has to be awaited."""
         self._awaitables = []
         self.call_listeners(listeners)
 
@@ -166,7 +166,7 @@ def following(event: E, cause: Event) -> E:
 def log_failure(
     listener: object, event: Event, error: BaseException, *, wanted: bool
 ) -> ListenerFailed | None:
-    """Log what a listener raised; returns the event to publish about it, if anyone wants it."""
+    """Log what a listener raised; return the event to publish about it if it is `wanted`."""
     name = qualified_name(listener)
     _logger.error("listener failed", listener=name, event_type=event.type, exc_info=error)
     # A listener of failures that fails itself would go on for ever.

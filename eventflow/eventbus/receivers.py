@@ -88,7 +88,7 @@ class MailboxReceiver:
             self._mailbox.wait_for_room()
 
     def areceive(self, event: Event) -> Awaitable[None] | None:
-        """Put the event into the mailbox; returns the wait for room, if that is the policy."""
+        """Put the event into the mailbox; return the wait for room, if that is the policy."""
         return self._mailbox.room() if self._mailbox.put(event) else None
 
     def end(self) -> None:
@@ -181,7 +181,7 @@ class QueuedReceiver:
             mailbox.wait_for_room()
 
     def areceive(self, event: Event) -> Awaitable[None] | None:
-        """Put the event into the mailbox; returns the wait for room, if that is the policy."""
+        """Put the event into the mailbox; return the wait for room, if that is the policy."""
         mailbox = self._mailbox or self._open()
         return mailbox.room() if mailbox.put(event) else None
 

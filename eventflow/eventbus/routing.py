@@ -19,7 +19,7 @@ from eventflow.runs.run import Transition
 __all__ = ["NO_ROUTE", "Explanation", "Route", "Router"]
 
 ROUTES_PER_DEFINITION: Final = 1_000
-"""How many routes are cached; only states with ever new names come to so many."""
+"""How many routes are cached; only a program that invents state names reaches the limit."""
 
 
 class Route(NamedTuple):
@@ -31,14 +31,14 @@ class Route(NamedTuple):
     """Whether each event has to be checked against the conditions of the filters as well."""
 
     def hooks_for(self, subject: Event | Transition) -> Sequence[Subscription]:
-        """Return the hooks that accept an event or a transition, and are owed it from now on."""
+        """Return the hooks that accept an event or a transition; each is then owed it."""
         return [hook for hook in self.hooks if hook.accepts(subject)] if self.hooks else ()
 
     def matching(self, event: Event) -> Route:
-        """Return the route of those whose conditions the event meets."""
+        """Return the route of the subscriptions whose conditions the event meets."""
         subscriptions = (*self.listeners, *self.hooks)
 
-        return _route(each for each in subscriptions if each.filter.admits(event))
+        return _route(candidate for candidate in subscriptions if candidate.filter.admits(event))
 
 
 NO_ROUTE: Final = Route((), ())
@@ -56,7 +56,7 @@ class _DefinitionRoutes(NamedTuple):
     routes: dict[_Key, Route]
 
     def are_stale(self) -> bool:
-        """Return whether the definition has other hooks by now: these are a new tuple then."""
+        """Return whether the definition has other hooks by now; every change makes a new tuple."""
         return self.origin().declared is not self.declared
 
 
@@ -111,7 +111,7 @@ class Router:
         self._tags_watched = 0
         self._from_states_watched = 0
         self.hook_count = 0
-        """How many hooks are subscribed for whatever run matches."""
+        """How many hooks are subscribed on the bus itself, and not declared on a definition."""
         self._clear_cache()
         _routers.add(self)
 
@@ -210,7 +210,9 @@ class Router:
         routes = cached.routes
         with self._lock:
             candidates = (*cached.declared, *self._at(topics))
-            route = _route(each for each in candidates if each.filter.admits_kind(kind, fact))
+            route = _route(
+                candidate for candidate in candidates if candidate.filter.admits_kind(kind, fact)
+            )
             if self._routes is cached.cache:
                 if len(routes) >= ROUTES_PER_DEFINITION:
                     routes.clear()
@@ -223,7 +225,9 @@ class Router:
         if self._tags_watched:
             topics += map(tag_topic, fact.tags)
         kind = _kind(fact)
-        more = [each for each in self._at(topics) if each.filter.admits_kind(kind, fact)]
+        more = [
+            candidate for candidate in self._at(topics) if candidate.filter.admits_kind(kind, fact)
+        ]
 
         return _route([*route.hooks, *route.listeners, *more]) if more else route
 
@@ -260,9 +264,15 @@ class Router:
         with self._lock:
             # Classes of one name share a topic: each call of a function may define one.
             candidates = self._at(class_topics(kind))
-            matching = [each for each in candidates if issubclass(kind, each.filter.event_type)]
-            route = _route(matching, conditional=any(each.filter.checks for each in matching))
-            if not issubclass(kind, StateTransition):  # theirs depends on more than the class
+            matching = [
+                candidate
+                for candidate in candidates
+                if issubclass(kind, candidate.filter.event_type)
+            ]
+            route = _route(
+                matching, conditional=any(candidate.filter.checks for candidate in matching)
+            )
+            if not issubclass(kind, StateTransition):  # a transition has topics of its own
                 self._kinds[kind] = route
 
         return route

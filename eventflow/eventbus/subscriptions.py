@@ -31,7 +31,7 @@ class Receiver(Protocol):
         ...
 
     def areceive(self, event: Any) -> Awaitable[None] | None:
-        """Take an event from async code; returns what the publisher has to await, if anything."""
+        """Take an event from async code; return what the publisher has to await, if anything."""
         ...
 
     def end(self) -> None:
@@ -50,7 +50,7 @@ class TransitionRecorder(Protocol):
     """
 
     def record(self, fact: Transition, owed: Sequence[Subscription], *, observed: bool) -> bool:
-        """Record a transition; returns whether `wait` has to be called before the delivery.
+        """Record a transition; return whether `wait` has to be called before the delivery.
 
         `observed` says whether there are listeners to it, besides the hooks that it is owed to.
         """
@@ -150,7 +150,7 @@ class Subscription:
         return getattr(self.receiver, "pending", 0)
 
     def accepts(self, subject: object) -> bool:
-        """Return whether an event about this run is to be delivered now; claims a `once`."""
+        """Return whether an event about this run is to be delivered now; True uses up a `once`."""
         if not self.active or (self.per_run_checks and not self._admits(subject)):
             return False
 
@@ -168,7 +168,7 @@ class Subscription:
         return True
 
     def expire(self) -> None:
-        """End a `once` after its event; an async listener still sees that."""
+        """End a subscription for `once` after its event, which an async listener still receives."""
         self._deactivate()
         self.receiver.end()
 

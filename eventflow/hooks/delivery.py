@@ -104,7 +104,7 @@ class Delivery:
         return self.ledger.transaction(self._key, self.attempt)
 
     def end_attempt(self, error: BaseException | None) -> float | None:
-        """Record the outcome of an attempt; returns the delay before the next, if there is one.
+        """Record the outcome of an attempt; return the delay before the next, if there is one.
 
         Raises:
             BaseException: the error, if it is more than the failure of a hook.
@@ -132,7 +132,7 @@ class Delivery:
         self._publish(HookDeadLettered, error=info)
 
     def _fail(self, error: BaseException, *, final: bool = False) -> bool:
-        """Record, log and publish a failed attempt; returns whether there will be another."""
+        """Record, log and publish a failed attempt; return whether there will be another."""
         is_retried = not final and self.attempt < self.max_attempts
         # An interrupt of the process is not the hook's failure: another process finishes it.
         stays_owed = final and self.ledger is not None and isinstance(error, _INTERRUPTS)
@@ -182,7 +182,7 @@ class Delivery:
             current_hook.reset(token)
 
     def call(self) -> object:
-        """Call the hook's function within the context of this attempt; returns its result."""
+        """Call the hook's function within the context of this attempt; return its result."""
         token = current_hook.set(self)
         try:
             return self.hook.fn(self.run.definition, self.run, self.state)

@@ -18,7 +18,7 @@ from eventflow.primitives.loggers import get_logger
 __all__ = ["FOR_ALL", "HandedOver", "PackedHook", "by_name", "by_value", "pack"]
 
 FOR_ALL: Final = "*"
-"""The key of hooks that are declared for every run that matches."""
+"""The key of hooks that are subscribed on the bus itself, and not declared on a definition."""
 
 
 class PackedHook(NamedTuple):

@@ -31,7 +31,8 @@ def note_call() -> None:
 def import_problem(hook: Hook) -> str | None:
     """Return why another process cannot import a hook's function; None if it can.
 
-    Such a hook is handed to the guardian by value, and does not survive a reboot.
+    A hook that cannot be imported is handed to the guardian by value, and does not survive a
+    reboot.
     """
     fn: Any = hook.fn
     if isinstance(fn, partial):

@@ -41,8 +41,8 @@ def cancel(run_id: UUID | str) -> bool:
     children are cancelled with it. When the body has ended it enters Cancelled. A body that goes
     on for EVENTFLOW_CANCEL_SECONDS is given up, and its run is Crashed.
 
-    Return True if this call has requested the cancellation; False if no run of that id is known,
-    if it has ended, or if its cancellation was requested before.
+    Return True if the request was accepted; False if no run of that id is known, if it has ended,
+    or if it is executed in this process and is being cancelled already.
 
     Raises:
         TypeError: the id is neither a UUID nor a string.

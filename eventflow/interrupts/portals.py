@@ -24,7 +24,7 @@ __all__ = [
 T = TypeVar("T")
 
 Outcome: TypeAlias = "tuple[T, None] | tuple[None, BaseException]"
-"""A result, or what was raised: loops and futures do not act on an exit that is kept in it."""
+"""A result, or the error raised instead: as a value, an exit has no effect on loops and futures."""
 
 
 def running_loop() -> asyncio.AbstractEventLoop | None:

@@ -70,8 +70,8 @@ class CancelScope:
         "_mask",
         "_task",
         "_timer",
-        "body",  # the coroutine of an async task; not set before
-        "cancelled_at",  # not set before
+        "body",  # the coroutine of an async body; not set before it is awaited
+        "cancelled_at",  # not set before `stop`
         "closed",
         "executing",
         "parent",

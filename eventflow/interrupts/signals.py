@@ -1,7 +1,7 @@
 """SIGINT and SIGTERM while runs execute: never between a transition and its hooks.
 
 In a sync run the signal's exception is raised in the body or hook, or once the engine is left.
-Async runs have the task of the outermost one cancelled, from which the engine is shielded.
+Of async runs, the task of the outermost one is cancelled; the engine is shielded from that.
 
 The same signal again, while the exception of the first is in flight, ends the process at once. It
 is in flight from its arrival until it has left the outermost run. A sync body that has caught it

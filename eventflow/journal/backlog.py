@@ -30,7 +30,7 @@ class Store(Protocol):
         ...
 
     def in_transaction(self) -> bool:
-        """Whether this thread is within a hook's own transaction and therefore cannot commit."""
+        """Return whether this thread is within a hook's transaction and therefore cannot commit."""
         ...
 
     def close(self) -> None:
@@ -64,7 +64,7 @@ class Backlog:
         self._peeked = 0
 
     def append(self, line: bytes) -> bool:
-        """Add a line; returns False if there is no room for it."""
+        """Add a line; return False if there is no room for it."""
         with self._lock:
             if self._bytes + len(line) > self._capacity:
                 return False

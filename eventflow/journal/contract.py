@@ -92,7 +92,7 @@ class RunQuery:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeliveryQuery:
-    """Which deliveries to read: in the order in which they were recorded, at most `limit`.
+    """Which deliveries to read, at most `limit`: ordered by run, by event and by hook.
 
     With `newest` the last ones, newest first. `hook` is a glob over the identity of the hook;
     `id_part` as in `RunQuery`.
@@ -179,7 +179,7 @@ class Journal(Protocol):
         ...
 
     def in_transaction(self) -> bool:
-        """Whether this thread is within a `transaction` and therefore cannot commit."""
+        """Return whether this thread is within a `transaction` and therefore cannot commit."""
         ...
 
     # -- reading ----------------------------------------------------------------------------
@@ -201,7 +201,7 @@ class Journal(Protocol):
         ...
 
     def cursor(self, before: datetime | None = None) -> Cursor:
-        """Return the cursor of the end, or one before every event since a moment."""
+        """Return the cursor after the last event, or before the first one since a moment."""
         ...
 
     def wait(self, cursor: Cursor, timeout: float) -> bool:
@@ -209,20 +209,20 @@ class Journal(Protocol):
         ...
 
     def deliveries(self, query: DeliveryQuery) -> list[DeliveryRow]:
-        """Return the deliveries that match, in the order in which they are owed."""
+        """Return the deliveries that match, ordered by run, by event and by hook."""
         ...
 
     # -- owners -----------------------------------------------------------------------------
 
     def register(self, owner: OwnerRow, lease_seconds: float | None = None) -> Fence:
-        """Add an owner, or give a known one a higher token.
+        """Add an owner, or raise the token of a known one.
 
         With a lease it counts as lapsed after that many seconds without a `renew`.
         """
         ...
 
     def renew(self, fence: Fence, lease_seconds: float) -> bool:
-        """Prolong a lease; returns False if the owner counts as dead by now."""
+        """Prolong a lease; return False if the owner counts as dead by now."""
         ...
 
     def end(self, owner: str, reason: str, *, only_lapsed: bool = False) -> bool:
@@ -233,7 +233,7 @@ class Journal(Protocol):
         ...
 
     def owners(self, *, alive: bool = False, lapsed: bool = False) -> list[OwnerRow]:
-        """Return all owners, those that are alive, or those alive whose lease ran out."""
+        """Return all owners, those that have not ended, or those of them whose lease ran out."""
         ...
 
     def claim(self, fence: Fence, limit: int = 1000, owner: str | None = None) -> list[RunRow]:
@@ -250,7 +250,7 @@ class Journal(Protocol):
     # -- requests ---------------------------------------------------------------------------
 
     def ask_cancel(self, run_id: UUID) -> bool:
-        """Request a run's cancellation; returns False if there is no such unfinished run.
+        """Request a run's cancellation; return False if there is no such unfinished run.
 
         A run of which nothing has reached the journal yet does not exist here.
         """
@@ -263,7 +263,7 @@ class Journal(Protocol):
     # -- maintenance -----------------------------------------------------------------------
 
     def redrive(self, delivery_ids: Iterable[UUID]) -> int:
-        """Make dead deliveries pending again, with all their attempts; returns how many.
+        """Make dead deliveries pending again, with all their attempts; return how many.
 
         Those of an ended run can be claimed at once, the others when their keeper ends.
         """

@@ -108,7 +108,7 @@ class RunEncoder:
         return self, event, run, run.ended_at is state
 
     def row(self, event: Values, run: Run, *, ended: bool) -> Values:
-        """Return the row of the run as of an event, with the time it has been executed by now."""
+        """Return the row of the run as of an event, with the time its body has taken so far."""
         key, _, sequence, kind, name, at, count, message, _, _ = event
 
         return [
@@ -297,7 +297,7 @@ _brief: Final = _Brief()
 
 
 def has_immutable_parameters(run: Run) -> bool:
-    """Whether the body cannot change any parameter, so that they may be encoded later."""
+    """Return whether the body cannot change any parameter, so that they may be encoded later."""
     for value in run.parameters.values():  # noqa: SIM110 - for each run
         if type(value) not in _IMMUTABLE:
             return False

@@ -169,7 +169,7 @@ def _parse_one(line: bytes) -> Any:
 
 
 def _is_well_formed(line: Any) -> bool:
-    """Whether this is an object of known keys, with lists of rows of the right width."""
+    """Return whether this is an object of known keys, with lists of rows of the right width."""
     if not isinstance(line, dict) or not line:
         return False
     try:

@@ -34,7 +34,7 @@ class CommitLeader:
             wakeup = threading.Lock()
             wakeup.acquire()
             self._waiting.append(wakeup)
-            # In this order: the leader releases the lock first, and wakes the waiting then.
+            # In this order: the leader releases the lock first, and then wakes the waiting threads.
             if self._lock.acquire(blocking=False):
                 try:
                     if not is_done():

@@ -1,7 +1,7 @@
 """The recorder: writes every transition on a bus to the journal before it is published.
 
-A transition without listeners, and without work for others if the process dies, is held back for a
-moment and written together with later ones.
+A transition is held back for a moment, and written together with later ones, if no listener and no
+hook receives it, and no hook is lost with it if the process dies.
 """
 
 from __future__ import annotations
@@ -94,11 +94,11 @@ class LineSink(Protocol):
         ...
 
     def wait(self) -> bool:
-        """Return when all lines are durable; returns False if they are not."""
+        """Return when all lines are durable; return False if they are not."""
         ...
 
     def flush(self) -> bool:
-        """Commit all lines; returns False if that failed."""
+        """Commit all lines; return False if that failed."""
         ...
 
     def fence(self) -> Fence:
@@ -136,7 +136,7 @@ class Recorder:
         return self.sink.owner
 
     def record(self, fact: Transition, owed: Sequence[Subscription], *, observed: bool) -> bool:
-        """Write a transition; returns True if `wait` has to be called before it is published.
+        """Write a transition; return True if `wait` has to be called before it is published.
 
         Without hooks and listeners these are held back: the first transition of a run, and all
         transitions of a task run if no hook selects its crash.
@@ -218,7 +218,7 @@ class Recorder:
         _remove_written(self._settled, settled)
 
     def discard_held(self) -> None:
-        """Hold nothing back: in a forked child, it is the parent's to write."""
+        """Drop what is held back: in a forked child, since the parent writes it."""
         self._held: deque[Transition] = deque()
         self._settled: deque[Values] = deque()
         # Reentrant: a signal handler or a finalizer may run flows.
@@ -229,11 +229,11 @@ class Recorder:
         self.sink.wait()
 
     def flush(self) -> bool:
-        """Commit all that was recorded; returns False if that failed."""
+        """Commit all that was recorded; return False if that failed."""
         return self.sink.flush()
 
     def _may_be_lost(self, fact: Transition) -> bool:
-        """Whether nothing depends on this transition if the process dies: no hook selects that."""
+        """Return whether this transition may be lost: no hook can be owed the crash of its run."""
         if fact.run_type != "task" or self._bus.hook_count:
             return False
         declared = fact.run.definition.origin.declared
@@ -244,7 +244,7 @@ class Recorder:
         return bool(self._bus.hook_count or fact.run.definition.origin.declared)
 
     def _begin(self, fact: Transition) -> None:
-        """Set the owner up, and have the hooks guarded that the run may be subject to."""
+        """Set the owner up, and hand the hooks that the run may owe to the guardian."""
         sink = self.sink
         if not sink.begun:
             sink.begin()
@@ -323,7 +323,7 @@ def _hooks(subscriptions: Iterable[Subscription]) -> list[Hook]:
 
 
 def _may_select_crashed(subscription: Subscription) -> bool:
-    """Whether a hook may be owed the crash of a run; True if in doubt."""
+    """Return whether a hook may be owed the crash of a run; True if in doubt."""
     states = subscription.hook.state
     if states is None:
         return True
@@ -333,7 +333,7 @@ def _may_select_crashed(subscription: Subscription) -> bool:
 
 
 def _is_boundary(fact: Transition) -> bool:
-    """Whether this is the first transition of a run, or one that ended it."""
+    """Return whether this is the first transition of a run, or one that ended it."""
     return fact.sequence == 0 or fact.run.ended_at is not None
 
 

@@ -134,7 +134,7 @@ class Segment:
             self.advance()
 
     def is_deleted(self) -> bool:
-        """Whether another process has deleted the file."""
+        """Return whether another process has deleted the file."""
         return self._fd >= 0 and os.fstat(self._fd).st_nlink == 0
 
     def drop(self) -> None:

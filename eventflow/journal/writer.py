@@ -148,7 +148,7 @@ class Writer:
             self.flush()
 
     def wait(self) -> bool:
-        """Return when all appended lines are durable; returns False if they are not.
+        """Return when all appended lines are durable; return False if they are not.
 
         With a spool they already are. While the journal is down, only the background thread tries
         again, so that no run pays for an attempt.
@@ -162,7 +162,7 @@ class Writer:
         if self._must_not_commit():
             self._wake_thread()
             return False
-        # Whoever commits does it for all that wait.
+        # The thread that commits does so for all that wait.
         backlogged, lost = self._backlogged, self.lost
         self._leader.wait(
             lambda: self._backlog_committed >= backlogged or self._error is not None,
@@ -189,7 +189,7 @@ class Writer:
     # -- committing -------------------------------------------------------------------------
 
     def flush(self) -> bool:
-        """Commit all lines appended before; returns False if that failed.
+        """Commit all lines appended before; return False if that failed.
 
         It also fails where this thread must not commit.
         """
@@ -219,11 +219,11 @@ class Writer:
         return committed and self.lost == lost
 
     def _must_not_commit(self) -> bool:
-        """Whether this thread is within a method of this writer, or in a hook's transaction."""
+        """Return whether this thread is in a method of this writer, or in a hook's transaction."""
         return self._is_reentrant() or self.journal.in_transaction()
 
     def _is_reentrant(self) -> bool:
-        """Whether this call interrupted a commit or an append of the same thread."""
+        """Return whether this call interrupted a commit or an append of the same thread."""
         if self._committer == threading.get_ident():
             return True
         try:
@@ -273,7 +273,7 @@ class Writer:
             return spool.oldest(newest)
 
     def _spool_backlog(self) -> bool:
-        """Move the backlog to the spool; returns True if any line was moved."""
+        """Move the backlog to the spool; return True if any line was moved."""
         moved = False
         while self._backlog.lines and self._spool_group():
             moved = True
@@ -325,7 +325,7 @@ class Writer:
     # -- the background thread --------------------------------------------------------------
 
     def _wake_thread(self) -> bool:
-        """Wake the thread, starting it if need be; returns False if it cannot be started."""
+        """Wake the thread, starting it if need be; return False if it cannot be started."""
         self._notified = True
         self._wakeups.put(None)
         if self._thread is None and not self._start_thread():
@@ -368,7 +368,7 @@ class Writer:
                 self._wakeups.get(timeout=remaining)
 
     def close(self) -> bool:
-        """Commit the remaining lines and stop the thread; returns False if any line remains.
+        """Commit the remaining lines and stop the thread; return False if any line remains.
 
         May be repeated. A closed writer can still be used: it commits every line at once.
         """
@@ -386,10 +386,10 @@ class Writer:
     # -- forks ------------------------------------------------------------------------------
 
     def before_fork(self) -> None:
-        """Do nothing: the child starts anew, whatever the parent is doing."""
+        """Do nothing: the child resets everything, whatever the parent is doing."""
 
     def after_fork(self, *, child: bool) -> None:
-        """Start anew in a child: the lines in memory and in the spool are the parent's to write."""
+        """Reset everything in a child: the parent writes the lines in memory and in the spool."""
         if not child:
             return
         spool, self.spool = self.spool, None

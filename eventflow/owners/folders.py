@@ -207,7 +207,7 @@ def dead(owners: Path) -> list[DeadOwner]:
 
 
 def is_alive(owners: Path, owner_id: str) -> bool:
-    """Whether an owner of this host is alive, or is being recovered."""
+    """Return whether an owner of this host is alive, or is being recovered."""
     path = owners / owner_id
 
     return path.is_dir() and not is_free(path / LOCK)

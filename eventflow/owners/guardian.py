@@ -17,10 +17,10 @@ import sys
 __all__ = ["CLEAN_END", "HEADER", "IGNORED_SIGNALS", "execute", "has_ended_cleanly", "main"]
 
 HEADER = 4
-"""How many bytes at the beginning of the note tell the kind of end."""
+"""How many bytes at the beginning of the note say whether the end was clean."""
 
 CLEAN_END = b"bye\n"
-"""These bytes after a clean end."""
+"""The first bytes of the note after a clean end."""
 
 IGNORED_SIGNALS = (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM)
 """Sent to every process when a terminal closes or a machine or a service is stopped: they end the
@@ -28,7 +28,7 @@ owner, and the guardian is needed after that."""
 
 
 def has_ended_cleanly(note: int) -> bool:
-    """Whether the owner ended cleanly."""
+    """Return whether the owner ended cleanly."""
     return os.pread(note, HEADER, 0) == CLEAN_END
 
 

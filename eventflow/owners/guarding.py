@@ -80,7 +80,7 @@ class Guarding:
 
 
 def _pack_by_value(hook: Hook) -> tuple[bytes | None, str]:
-    """Pack a hook by value; else return the reason why that is impossible."""
+    """Pack a hook by value; return None and the reason if that is impossible."""
     try:
         packed = by_value(hook)
     except Exception as error:  # noqa: BLE001 - pickling a user's object may raise anything

@@ -14,7 +14,7 @@ from eventflow.primitives.loggers import get_logger
 __all__ = ["Heartbeat"]
 
 POLL_SECONDS: Final = 0.25
-"""How often cancellations are asked for while runs execute."""
+"""How often the journal is queried for requested cancellations while runs execute."""
 
 
 class Heartbeat:

@@ -112,7 +112,7 @@ class Lifeline:
         self._lock = threading.RLock()
         self._pipe = -1
         self.note: Note | None = None
-        """What the guardian is told, from its first start on."""
+        """The note that the guardian reads; None before the guardian is first started."""
         forks.watch(self)
 
     @property

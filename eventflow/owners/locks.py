@@ -110,7 +110,7 @@ def lock(path: Path) -> Lock | None:
 
 
 def is_free(path: Path) -> bool:
-    """Whether no process holds the lock of a file.
+    """Return whether no process holds the lock of a file.
 
     A missing file is free; one that cannot be opened or queried is not.
     """

@@ -136,8 +136,8 @@ def _absolute(entry: str) -> str:
 def recovery_program() -> tuple[str, ...]:
     """Return the command that runs `eventflow.recovery` as this process was run; empty if none can.
 
-    It is `python -m eventflow.recovery` with the same interpreter and options, and with this
-    process's `sys.path` behind its own, so that the package is found where it is found here.
+    It does what `python -m eventflow.recovery` does, with the same interpreter and options, and
+    with this process's `sys.path` behind its own, so that the package is found where it is here.
     """
     if not sys.executable or getattr(sys, "frozen", False):
         return ()

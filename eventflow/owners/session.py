@@ -47,7 +47,7 @@ RECOVERY_LEASE_SECONDS: Final = 60.0
 """The lease of a recovery is at least this long."""
 
 HEARTBEAT_SECONDS: Final = 60.0
-"""How often dead owners and old runs are looked for where there is no lease."""
+"""How often dead owners are recovered and old runs pruned where there is no lease."""
 
 PRUNE_EVERY: Final = timedelta(hours=1)
 """How often, at most, the journal is pruned."""
@@ -67,7 +67,7 @@ class OwnerSession:
     """
 
     sweeps: ClassVar[bool] = True
-    """Whether this process has dead owners recovered; a recovery turns it off."""
+    """Whether this process starts recoveries of dead owners; a recovery sets it to False."""
 
     def __init__(self, url: str, durability: Durability) -> None:
         self.url = url
@@ -78,14 +78,15 @@ class OwnerSession:
         # The runs that another owner has taken over, because this process was silent for too long;
         # in a forked child, the runs of its parent.
         self.given_up: frozenset[int] = frozenset()
-        # The buses whose runs are recorded here: trouble is published on them.
+        # The buses whose runs are recorded here. Failures of the journal are published on them.
         self.buses: WeakSet[EventBus] = WeakSet()
         self._recorders: WeakSet[Recorder] = WeakSet()
         self._reset()
         forks.watch(self)
 
     def _lease(self) -> float:
-        # A recovery works where there is trouble: taken for dead itself, it would cause more.
+        # A recovery has a long lease: if it counted as dead while it works, its runs would be
+        # recovered a second time.
         return max(EVENTFLOW_LEASE_SECONDS.value(), 0 if self.sweeps else RECOVERY_LEASE_SECONDS)
 
     def _reset(self) -> None:
@@ -224,7 +225,7 @@ class OwnerSession:
             self._guarding.guard(key, hooks)
 
     def fence(self) -> Fence:
-        """Return the fence under which this owner writes; registers it in the journal if need be.
+        """Return the fence under which this owner writes; register the owner if need be.
 
         Raises:
             JournalError: the journal cannot be written.
@@ -255,7 +256,7 @@ class OwnerSession:
             bus.publish(event)
 
     def _resign(self, owner: str, error: StaleOwnerError, lost: int) -> None:
-        """Become a new owner: the runs of this process belong to others now."""
+        """Become a new owner, since others have taken over the runs of the present one."""
         with self._starting:
             if owner != self.owner:
                 return
@@ -302,11 +303,12 @@ class OwnerSession:
                 self._swept[owner.id] = time.monotonic()
                 self._recovery_due = True
         lapsed = [] if self.lease_seconds is None else self.journal.owners(lapsed=True)
-        # Only one process succeeds in ending an owner, and that one has it recovered.
+        # Only one process succeeds in marking an owner as ended; that one starts its recovery.
         for row in lapsed:
             if row.id != self.owner and self.journal.end(row.id, "silent", only_lapsed=True):
                 self._recovery_due = True
-        # A recovery at work may have missed the last owner that died: then another one stays due.
+        # A recovery that is in progress may have missed the owner that died last: the next sweep
+        # then starts another.
         if self._recovery_due and (root is None or is_free(root / RECOVERING)):
             self._recovery_due = False
             start_recovery(None, self.url)
@@ -336,7 +338,7 @@ class OwnerSession:
         self._reset()
 
     def _is_done(self) -> bool:
-        """Whether no run is unfinished and no hook is owed."""
+        """Return whether no run is unfinished and no hook is owed."""
         if self._fence is None:
             return True
         owner, journal = self._fence.owner, self.journal
@@ -389,7 +391,7 @@ class _OwnerStore:
         self._session.journal.commit_lines(lines, fence)
 
     def in_transaction(self) -> bool:
-        """Whether this thread is within a hook's own transaction and therefore cannot commit."""
+        """Return whether this thread is within a hook's transaction and therefore cannot commit."""
         return self._session.journal.in_transaction()
 
     def close(self) -> None:

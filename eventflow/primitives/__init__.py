@@ -1,1 +1,1 @@
-"""What every other part may use, and what knows nothing of runs."""
+"""Helpers that every other part may use, and that know nothing of runs."""

@@ -37,7 +37,7 @@ NO_LIMIT: Final = 1_000_000
 
 
 class Finished(NamedTuple):
-    """How many runs entered Crashed, and what came of the deliveries they owed."""
+    """How many runs entered Crashed, and the outcomes of the deliveries they owed."""
 
     crashed: int = 0
     delivered: int = 0

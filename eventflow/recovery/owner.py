@@ -36,7 +36,7 @@ KEEPER_SECONDS: Final = 5.0
 """How long to wait until a killed recovery, which still keeps some of the runs, has ended."""
 
 POLL_SECONDS: Final = 0.1
-"""The pause between two looks at the journal meanwhile."""
+"""How often the journal is queried during that wait."""
 
 VANISHED: Final = "vanished"
 SILENT: Final = "is silent: its lease ran out"

@@ -86,7 +86,7 @@ class ThreadPoolTaskRunner:
         self._workers.is_worker = True
 
     def is_worker(self) -> bool:
-        """Whether the calling thread is one of this runner's own."""
+        """Return whether the calling thread is one of this runner's own."""
         return getattr(self._workers, "is_worker", False)
 
     def reset(self) -> None:

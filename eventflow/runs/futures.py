@@ -56,7 +56,7 @@ class Helper(Protocol):
     """Executes a task run in the thread of a worker that waits for it."""
 
     def is_possible(self) -> bool:
-        """Whether the calling thread may execute it."""
+        """Return whether the calling thread may execute it."""
         ...
 
     def upstream(self) -> list[Future[Any]]:
@@ -94,11 +94,11 @@ class Future(Generic[T]):
         return self.run.state or Pending()
 
     def done(self) -> bool:
-        """Whether the task run has ended and its hooks have run."""
+        """Return whether the task run has ended and its hooks have run."""
         return self._ended
 
     def needs(self, loop: asyncio.AbstractEventLoop | None) -> bool:
-        """Whether that event loop must go on running for this future to end."""
+        """Return whether that event loop must go on running for this future to end."""
         return not self._ended and loop is not None and self._loop is loop
 
     def cancel(self) -> bool:
@@ -125,7 +125,7 @@ class Future(Generic[T]):
                 self._callbacks.remove(callback)
 
     def finish(self) -> None:
-        """Mark the task run as ended; the runner does this, once."""
+        """Mark the task run as ended, and call the callbacks. May be repeated."""
         with _lock:
             self._ended = True
             callbacks, self._callbacks = self._callbacks, None

@@ -105,7 +105,7 @@ class BuiltState(LazyState):
         self._state = state
 
     def __getattr__(self, name: str) -> int:
-        """Compute `at` when the journal asks for it, if there is one."""
+        """Compute `at` when it is first read: only the journal needs it."""
         if name != "at":
             raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
         self.at = round(self.timestamp.timestamp() * 1e6) * 1000

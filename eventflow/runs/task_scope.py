@@ -18,11 +18,11 @@ class TaskRunner(Protocol):
     """Executes sync work in other threads than the calling one."""
 
     def submit(self, work: Callable[[], object]) -> None:
-        """Execute the work soon; it never raises."""
+        """Execute the work soon. The work never raises."""
         ...
 
     def is_worker(self) -> bool:
-        """Whether the calling thread is one of this runner's own."""
+        """Return whether the calling thread is one of this runner's own."""
         ...
 
 

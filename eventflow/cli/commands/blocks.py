@@ -43,7 +43,10 @@ def list_blocks(*, slug: str | None, as_json: bool) -> None:
     else:
         _table(
             ["Block", "Updated", "Id"],
-            [[_reference(each), _local_time(each), str(each.id)] for each in documents],
+            [
+                [_reference(document), _local_time(document), str(document.id)]
+                for document in documents
+            ],
         )
 
 

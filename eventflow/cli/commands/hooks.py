@@ -48,9 +48,9 @@ def check(ctx: click.Context, *, source: str, as_json: bool) -> None:
     """
     module = load(split(source))
     checked = list(_hooks_of(module))
-    doubtful = [each for each in checked if each.why is not None]
+    doubtful = [result for result in checked if result.why is not None]
     if as_json:
-        print_json([_document(each) for each in checked])
+        print_json([_document(result) for result in checked])
     elif not checked:
         click.echo(f"{source} declares no hook.", err=True)
     else:
@@ -111,13 +111,13 @@ def _show(checked: list[_Checked]) -> None:
         ["", "Hook", "On", "States", "Why not"],
         [
             [
-                Text(yes, "green") if each.why is None else Text(no, "red"),
-                Text(each.hook.id, "" if each.why is None else "red"),
-                each.on,
-                _states(each.hook),
-                each.why or "",
+                Text(yes, "green") if result.why is None else Text(no, "red"),
+                Text(result.hook.id, "" if result.why is None else "red"),
+                result.on,
+                _states(result.hook),
+                result.why or "",
             ]
-            for each in checked
+            for result in checked
         ],
     )
 

@@ -81,8 +81,13 @@ def verify(ctx: click.Context, *, as_json: bool) -> None:
         )
     elif findings:
         rows: list[list[Text | str]] = [
-            [Text(each.kind, "red"), short_id(each.run_id), names[each.run_id], each.message]
-            for each in findings
+            [
+                Text(finding.kind, "red"),
+                short_id(finding.run_id),
+                names[finding.run_id],
+                finding.message,
+            ]
+            for finding in findings
         ]
         show_table(["Finding", "Id", "Run", "What"], rows)
     elif facts is not None:

@@ -76,14 +76,14 @@ def replay(
         events = _of_run(archive, run, within=within) if run else _since(archive, since)
         history = History(archive)
         for event in events:
-            if requested.admits(event) and any(each.admits(event) for each in declared):
+            if requested.admits(event) and any(selection.admits(event) for selection in declared):
                 replayed.add(event, history)
     replayed.show_summary()
     ctx.exit(1 if replayed.counts["failed"] else 0)
 
 
 def _hook_of(target: str) -> tuple[Hook, list[Filter]]:
-    """Load the hook; returns it with its filters, those of a Hook or of its @hook declarations."""
+    """Load the hook; return it with its filters, those of a Hook or of its @hook declarations."""
     at = split(target)
     if at.attribute is None:
         raise TargetError(f"Name the function in it that is the hook: {target}:FUNCTION.")
@@ -155,7 +155,9 @@ class _Replay:
                 self._receiver.receive(transition)
         finally:
             current_run.reset(token)
-        final = (each for each in outcomes if isinstance(each, HookSucceeded | HookDeadLettered))
+        final = (
+            outcome for outcome in outcomes if isinstance(outcome, HookSucceeded | HookDeadLettered)
+        )
 
         return next(final, None)
 

@@ -81,7 +81,7 @@ def _line(event: RunTransition) -> Text:
 
 
 def _events(since: datetime | None, run: str | None) -> Iterator[RunTransition]:
-    """Yield events until the run has ended, also across journals that are deleted and made anew."""
+    """Yield events until the run has ended, also if the journal is deleted and created again."""
     notified = False
     while True:
         with opened_journal() as journal:

@@ -1,4 +1,4 @@
-"""A listener that counts the task runs of a flow run by state, and keeps the failures."""
+"""A listener that counts the runs below a flow run by state, and keeps the failures."""
 
 from __future__ import annotations
 

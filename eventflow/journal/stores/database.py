@@ -73,7 +73,7 @@ class SqlJournal(ABC):
 
     @abstractmethod
     def cursor(self, before: datetime | None = None) -> Cursor:
-        """Return the cursor of the end, or one before every event since a moment."""
+        """Return the cursor after the last event, or before the first one since a moment."""
 
     @abstractmethod
     def wait(self, cursor: Cursor, timeout: float) -> bool:
@@ -112,7 +112,7 @@ class SqlJournal(ABC):
                 self._local.in_transaction = False
 
     def in_transaction(self) -> bool:
-        """Whether this thread is within a `transaction` and therefore cannot commit."""
+        """Return whether this thread is within a `transaction` and therefore cannot commit."""
         return getattr(self._local, "in_transaction", False)
 
     # -- reading ----------------------------------------------------------------------------
@@ -145,13 +145,13 @@ class SqlJournal(ABC):
         return [self.codec.event_in(row[2:]) for row in rows], end
 
     def deliveries(self, query: DeliveryQuery) -> list[DeliveryRow]:
-        """Return the deliveries that match, in the order in which they are owed."""
+        """Return the deliveries that match, ordered by run, by event and by hook."""
         return self.read(lambda session: statements.select_deliveries(session, self.codec, query))
 
     # -- owners -----------------------------------------------------------------------------
 
     def register(self, owner: OwnerRow, lease_seconds: float | None = None) -> Fence:
-        """Add an owner, or give a known one a higher token."""
+        """Add an owner, or raise the token of a known one."""
         token = self.transact(
             lambda session: statements.put_owner(session, owner, None, lease_seconds)
         )
@@ -163,7 +163,7 @@ class SqlJournal(ABC):
         """Remember an owner of this process, for databases that may get lost."""
 
     def renew(self, fence: Fence, lease_seconds: float) -> bool:
-        """Prolong a lease; returns False if the owner counts as dead by now."""
+        """Prolong a lease; return False if the owner counts as dead by now."""
         text = "UPDATE @owners SET lease_until = ? WHERE id = ? AND token = ? AND ended IS NULL"
 
         def work(session: Session) -> int:
@@ -179,7 +179,7 @@ class SqlJournal(ABC):
         )
 
     def owners(self, *, alive: bool = False, lapsed: bool = False) -> list[OwnerRow]:
-        """Return all owners, those that are alive, or those alive whose lease ran out."""
+        """Return all owners, those that have not ended, or those of them whose lease ran out."""
 
         def work(session: Session) -> list[tuple[Any, ...]]:
             where = " WHERE ended IS NULL" if alive or lapsed else ""
@@ -197,7 +197,7 @@ class SqlJournal(ABC):
     # -- requests ---------------------------------------------------------------------------
 
     def ask_cancel(self, run_id: UUID) -> bool:
-        """Request a run's cancellation; returns False if there is no such unfinished run."""
+        """Request a run's cancellation; return False if there is no such unfinished run."""
         return self.transact(lambda session: statements.ask_cancel(session, run_id))
 
     def cancels(self, owner: str) -> list[UUID]:
@@ -209,7 +209,7 @@ class SqlJournal(ABC):
     # -- maintenance -----------------------------------------------------------------------
 
     def redrive(self, delivery_ids: Iterable[UUID]) -> int:
-        """Make dead deliveries pending again, with all their attempts; returns how many."""
+        """Make dead deliveries pending again, with all their attempts; return how many."""
         ids = list(delivery_ids)
 
         return self.transact(lambda session: statements.redrive(session, ids))

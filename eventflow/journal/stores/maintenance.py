@@ -47,14 +47,14 @@ IDLE_OWNERS: Final = (
 
 
 def is_due(session: Session, every: timedelta) -> bool:
-    """Whether the last pruning is at least so long ago, or in the future after a clock change."""
+    """Return whether the last pruning is long enough ago, or in the future after a clock change."""
     last = int(session.all("SELECT value FROM @meta WHERE name = 'pruned'")[0][0])
 
     return not 0 <= session.now() - last < every // MICROSECOND
 
 
 def claim_pruning(session: Session, every: timedelta) -> bool:
-    """Store the time of this pruning; returns False if another process has just done so."""
+    """Store the time of this pruning; return False if another process has just done so."""
     now = session.now()
     text = "UPDATE @meta SET value = ? WHERE name = 'pruned' AND (value <= ? OR value > ?)"
 
@@ -93,7 +93,7 @@ def idle_owners(session: Session, before: int) -> list[tuple[Any, ...]]:
 
 
 def delete_owner(session: Session, key: Sequence[Any]) -> int:
-    """Delete an owner if it has ended; returns how many were deleted."""
+    """Delete an owner if it has ended; return how many were deleted."""
     return session.run("DELETE FROM @owners WHERE id = ? AND ended IS NOT NULL", key)
 
 

@@ -49,7 +49,7 @@ CONNECTION: Final[dict[str, Any]] = {
     "keepalives_count": 3,
     "tcp_user_timeout": 10_000,
 }
-"""Above all, how soon a server that does not answer counts as gone; the URL has precedence."""
+"""Options of a connection, mostly on how soon a silent server counts as gone; the URL overrides."""
 
 ANSWER_SECONDS: Final = 10.0
 """How long to wait for an answer."""
@@ -289,7 +289,7 @@ class PostgresJournal(SqlJournal):
         return f"The journal {self._masked_url()} cannot be used: {str(error).strip().rstrip('.')}."
 
     def _is_without_timeout(self) -> bool:
-        """Whether this thread waits for answers without a limit."""
+        """Return whether this thread waits for answers without a limit."""
         return getattr(self._local, "without_timeout", False)
 
     @contextmanager
@@ -327,7 +327,7 @@ class PostgresJournal(SqlJournal):
     # -- reading and maintenance -----------------------------------------------------------
 
     def cursor(self, before: datetime | None = None) -> Cursor:
-        """Return the cursor of the end, or one before every event since a moment."""
+        """Return the cursor after the last event, or before the first one since a moment."""
         last = "pg_snapshot_xmin(pg_current_snapshot())::text::bigint"
         if before is None:
             text = f"SELECT {last}"

@@ -96,7 +96,7 @@ class SqliteJournal(SqlJournal):
         self._hook_connections: set[sqlite3.Connection] = set()
         # Kept for ever: a child must not even close the connections of its parent.
         self._inherited: list[sqlite3.Connection] = []
-        # The owners that this process registered, each with the birth time of its journal file.
+        # The owners that this process registered, each with the creation time of its journal.
         self._registered: dict[str, tuple[OwnerRow, int, int]] = {}
         self._born = 0
         forks.watch(self)
@@ -325,7 +325,7 @@ class SqliteJournal(SqlJournal):
     # -- reading and maintenance -----------------------------------------------------------
 
     def cursor(self, before: datetime | None = None) -> Cursor:
-        """Return the cursor of the end, or one before every event since a moment."""
+        """Return the cursor after the last event, or before the first one since a moment."""
         last = "SELECT coalesce(max(place), 0) FROM @events"
         if before is None:
             return 0, int(self.read(lambda session: session.all(last))[0][0])

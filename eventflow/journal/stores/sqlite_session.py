@@ -59,7 +59,7 @@ class SqliteSession:
         return self._execute(text, values).fetchall()
 
     def run(self, text: str, values: Sequence[Any] = ()) -> int:
-        """Run a statement; returns how many rows it changed."""
+        """Run a statement; return how many rows it changed."""
         return self._execute(text, values).rowcount
 
     def _execute(self, text: str, values: Sequence[Any]) -> sqlite3.Cursor:
@@ -136,5 +136,5 @@ def code_of(error: BaseException | None) -> int:
 
 
 def is_busy(error: BaseException | None) -> bool:
-    """Whether another connection holds the lock."""
+    """Return whether another connection holds the lock."""
     return code_of(error) in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}

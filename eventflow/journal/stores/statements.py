@@ -63,7 +63,7 @@ class Session(Protocol):
         ...
 
     def run(self, text: str, values: Sequence[Any] = ()) -> int:
-        """Run a statement; returns how many rows it changed."""
+        """Run a statement; return how many rows it changed."""
         ...
 
     def many(self, text: str, width: int, values: Sequence[Any]) -> None:
@@ -194,7 +194,7 @@ def settle(session: Session, settlement: Settlement, fence: Fence | None) -> Non
 def put_owner(
     session: Session, owner: OwnerRow, token: int | None, lease_seconds: float | None
 ) -> int:
-    """Add or replace an owner, with the next token unless one is given; returns the token."""
+    """Add or replace an owner, with the next token unless one is given; return the token."""
     if token is None:
         session.run("UPDATE @meta SET value = value + 1 WHERE name = 'token'")
         token = int(session.all("SELECT value FROM @meta WHERE name = 'token'")[0][0])
@@ -207,7 +207,7 @@ def put_owner(
 
 
 def end_owner(session: Session, owner: str, reason: str, *, only_lapsed: bool) -> bool:
-    """Mark an owner as ended; returns False if nothing was changed."""
+    """Mark an owner as ended; return False if nothing was changed."""
     now = session.now()
     lapsed = f" AND lease_until < {now}" if only_lapsed else ""
     text = f"UPDATE @owners SET ended = ?, reason = ? WHERE id = ? AND ended IS NULL{lapsed}"  # noqa: S608 - a number
@@ -242,7 +242,7 @@ def claim(
 
 
 def redrive(session: Session, delivery_ids: Iterable[UUID]) -> int:
-    """Make dead deliveries pending again; returns how many."""
+    """Make dead deliveries pending again; return how many."""
     text = "SELECT run_id, id FROM @deliveries WHERE id = ? AND status = 'dead'"
     dead = [row for key in set(delivery_ids) for row in session.all(text, (key.hex,))]
     for run_id, delivery_id in dead:
@@ -267,7 +267,7 @@ ASKED: Final = (
 
 
 def ask_cancel(session: Session, run_id: UUID) -> bool:
-    """Request a run's cancellation; returns False if there is no such unfinished run."""
+    """Request a run's cancellation; return False if there is no such unfinished run."""
     # Here, and not at the end of each run, as requests are few.
     session.run(
         "DELETE FROM @requests WHERE NOT EXISTS"
