@@ -84,8 +84,6 @@ class Program:
 
     def end(self, *signals: signal.Signals) -> tuple[int, str]:
         """Send signals; return the exit status and what it wrote to standard error."""
-        if signals:
-            self._wait_until_asleep()
         for signum in signals:
             self.process.send_signal(signum)
         out, err = self.process.communicate(timeout=60)
@@ -94,7 +92,7 @@ class Program:
 
         return self.process.returncode, err
 
-    def _wait_until_asleep(self) -> None:
+    def wait_until_asleep(self) -> None:
         """Wait until the main thread waits in the kernel, where that can be seen.
 
         Python handles a signal that comes just before a blocking call only after that call, in any
