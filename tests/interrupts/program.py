@@ -92,13 +92,15 @@ class Program:
 
         return self.process.returncode, err
 
-    def wait_until_asleep(self) -> None:
-        """Wait until the main thread waits in the kernel, where that can be seen.
+    def wait_until_blocked(self) -> None:
+        """Wait until the main thread waits in the kernel for good, where that can be seen.
 
         Python handles a signal that comes just before a blocking call only after that call, in any
-        program.
+        program. A thread that waits for the interpreter's lock wakes up every few milliseconds.
         """
-        stat = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/stat")
+        status = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/status")
         with suppress(OSError):  # not on Linux, or it has ended
-            while stat.read_text().rpartition(")")[2].split()[0] == "R":
-                time.sleep(0)
+            before = ""
+            while (now := status.read_text()) != before or "State:\tS" not in now:
+                before = now
+                time.sleep(0.05)

@@ -23,7 +23,8 @@ def test_a_signal_crashes_a_sync_flow(signum: signal.Signals, wait: str, tmp_pat
     """It ends the body at once, the hooks run, and the status is the signal's own."""
     program = Program(SYNC.format(wait=wait), tmp_path)
     program.until("ready")
-    program.wait_until_asleep()
+    if wait != "run_for_ever()":
+        program.wait_until_blocked()
     status, _ = program.end(signum)
     assert program.lines[-2:] == ["f Crashed", "hook f Crashed"]
     assert status in ((143,) if signum == signal.SIGTERM else (-signal.SIGINT, 130))
