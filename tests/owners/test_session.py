@@ -386,8 +386,8 @@ def test_waiting_lines_are_not_written_under_another_owner(own: Isolated) -> Non
     commit_lines = journal.commit_lines
 
     def commit(committed: Any, fence: Any = None) -> None:
-        lines.extend(committed)
         commit_lines(committed, fence)
+        lines.extend(committed)
 
     journal.commit_lines = commit  # type: ignore[method-assign,assignment]
     owner.lease_seconds = 5.0
