@@ -35,33 +35,34 @@ class Task(CallableDefinition[P, R]):
         return Invocation(self, args, kwargs, wait_for)
 
     @overload
-    def submit(self: Task[P, Never], *args: P.args, **kwargs: P.kwargs) -> Future[Any]: ...
+    def submit(self: Task[P, Never], /, *args: P.args, **kwargs: P.kwargs) -> Future[Any]: ...
 
     @overload
     def submit(
-        self: Task[P, Coroutine[Any, Any, T]], *args: P.args, **kwargs: P.kwargs
+        self: Task[P, Coroutine[Any, Any, T]], /, *args: P.args, **kwargs: P.kwargs
     ) -> Future[T]: ...
 
     @overload
-    def submit(self, *args: P.args, **kwargs: P.kwargs) -> Future[R]: ...
+    def submit(self, /, *args: P.args, **kwargs: P.kwargs) -> Future[R]: ...
 
     @overload
     def submit(
-        self: Task[P, Never], *args: Any, wait_for: Iterable[Any] | None, **kwargs: Any
+        self: Task[P, Never], /, *args: Any, wait_for: Iterable[Any] | None, **kwargs: Any
     ) -> Future[Any]: ...
 
     @overload
     def submit(
         self: Task[P, Coroutine[Any, Any, T]],
+        /,
         *args: Any,
         wait_for: Iterable[Any] | None,
         **kwargs: Any,
     ) -> Future[T]: ...
 
     @overload
-    def submit(self, *args: Any, wait_for: Iterable[Any] | None, **kwargs: Any) -> Future[R]: ...
+    def submit(self, /, *args: Any, wait_for: Iterable[Any] | None, **kwargs: Any) -> Future[R]: ...
 
-    def submit(self, *args: Any, wait_for: Iterable[Any] | None = None, **kwargs: Any) -> Any:
+    def submit(self, /, *args: Any, wait_for: Iterable[Any] | None = None, **kwargs: Any) -> Any:
         """Start a task run that executes concurrently; return its future.
 
         A sync task goes to the flow's task runner. An async task of an async flow runs on that
@@ -75,12 +76,13 @@ class Task(CallableDefinition[P, R]):
 
     @overload
     def map(
-        self: Task[P, Never], *args: Any, wait_for: Iterable[Any] | None = None, **kwargs: Any
+        self: Task[P, Never], /, *args: Any, wait_for: Iterable[Any] | None = None, **kwargs: Any
     ) -> FutureList[Any]: ...
 
     @overload
     def map(
         self: Task[P, Coroutine[Any, Any, T]],
+        /,
         *args: Any,
         wait_for: Iterable[Any] | None = None,
         **kwargs: Any,
@@ -88,10 +90,10 @@ class Task(CallableDefinition[P, R]):
 
     @overload
     def map(
-        self, *args: Any, wait_for: Iterable[Any] | None = None, **kwargs: Any
+        self, /, *args: Any, wait_for: Iterable[Any] | None = None, **kwargs: Any
     ) -> FutureList[R]: ...
 
-    def map(self, *args: Any, wait_for: Iterable[Any] | None = None, **kwargs: Any) -> Any:
+    def map(self, /, *args: Any, wait_for: Iterable[Any] | None = None, **kwargs: Any) -> Any:
         """Submit a task run for each set of items, one from each iterable argument.
 
         Strings and mappings count as one item, and so does what `unmapped(...)` marks.
@@ -219,7 +221,7 @@ def task(
             takes the number of retries and returns either.
         retry_jitter_factor: lengthens each delay by up to this factor, at random.
         retry_condition_fn: takes `(task, run, state)` and returns whether to try again.
-        timeout_seconds: how long one attempt may take; then it ends TimedOut.
+        timeout_seconds: how long one attempt may take; then it ends TimedOut. 0 or None: for ever.
         cache_key_fn: takes the run's context and its parameters and returns the key under which
             the result is cached in memory, or None.
         cache_expiration: how long a result is cached; by default for ever.

@@ -28,20 +28,23 @@ class CallableDefinition(Definition[P, R]):
 
     # Never comes first for mypy: what is Any would otherwise be taken for a Coroutine.
     @overload
-    def __call__(self: CallableDefinition[P, Never], *args: P.args, **kwargs: P.kwargs) -> Any: ...
+    def __call__(
+        self: CallableDefinition[P, Never], /, *args: P.args, **kwargs: P.kwargs
+    ) -> Any: ...
 
     # The names of the last overloads are reserved, and so in no P: the overloads do not overlap.
     @overload
     def __call__(  # type: ignore[overload-overlap]
-        self: CallableDefinition[P, Coroutine[Any, Any, T]], *args: P.args, **kwargs: P.kwargs
+        self: CallableDefinition[P, Coroutine[Any, Any, T]], /, *args: P.args, **kwargs: P.kwargs
     ) -> Coroutine[Any, Any, T]: ...
 
     @overload
-    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R: ...
+    def __call__(self, /, *args: P.args, **kwargs: P.kwargs) -> R: ...
 
     @overload
     def __call__(
         self: CallableDefinition[P, Never],
+        /,
         *args: Any,
         return_state: Literal[True],
         wait_for: Iterable[Any] | None = None,
@@ -51,6 +54,7 @@ class CallableDefinition(Definition[P, R]):
     @overload
     def __call__(
         self: CallableDefinition[P, Coroutine[Any, Any, T]],
+        /,
         *args: Any,
         return_state: Literal[True],
         wait_for: Iterable[Any] | None = None,
@@ -60,6 +64,7 @@ class CallableDefinition(Definition[P, R]):
     @overload
     def __call__(
         self,
+        /,
         *args: Any,
         return_state: Literal[True],
         wait_for: Iterable[Any] | None = None,
@@ -67,10 +72,11 @@ class CallableDefinition(Definition[P, R]):
     ) -> State[R]: ...
 
     @overload
-    def __call__(self, *args: Any, wait_for: Iterable[Any] | None, **kwargs: Any) -> R: ...
+    def __call__(self, /, *args: Any, wait_for: Iterable[Any] | None, **kwargs: Any) -> R: ...
 
     def __call__(  # type: ignore[misc]
         self,
+        /,
         *args: Any,
         return_state: bool = False,
         wait_for: Iterable[Any] | None = None,

@@ -91,3 +91,30 @@ def test_a_call_waits_for_what_it_is_told_to(decorate: Any, eventflow_isolated: 
     assert after(wait_for=[Completed()]) == "ran"
     with pytest.raises(UnfinishedRun, match="did not complete"):
         after(wait_for=[Completed(), Failed(message="no")])
+
+
+@pytest.mark.parametrize(
+    "name", ["self", "args", "kwargs", "name", "fn", "definition", "invocation", "function"]
+)
+@pytest.mark.parametrize("decorate", [flow, task], ids=["flow", "task"])
+def test_a_parameter_of_any_name(decorate: Any, name: str) -> None:
+    """It can be given by that name, whatever the names inside of the engine are."""
+    scope: dict[str, Any] = {}
+    exec(f"def body({name}): return {name} + 1", scope)
+    definition = decorate(**{f"{decorate.__name__}_run_name": f"run-{{{name}}}"})(scope["body"])
+
+    assert definition(**{name: 1}) == 2
+
+
+@pytest.mark.parametrize("name", ["self", "args", "kwargs", "name", "definition", "calls"])
+def test_a_submitted_parameter_of_any_name(name: str) -> None:
+    """Submitted and mapped, too."""
+    scope: dict[str, Any] = {}
+    exec(f"def body({name}): return {name} + 1", scope)
+    work = task(scope["body"])
+
+    @flow
+    def main() -> list[int]:
+        return [work.submit(**{name: 1}).result(), *work.map(**{name: [2, 3]}).result()]
+
+    assert main() == [2, 3, 4]
