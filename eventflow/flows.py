@@ -138,7 +138,7 @@ def flow(
         retries: how often a failed attempt is tried again.
         retry_delay_seconds: seconds before each retry: one number, a list, or a function that
             takes the number of retries and returns either.
-        timeout_seconds: how long one attempt may take; then it ends TimedOut.
+        timeout_seconds: how long one attempt may take; then it ends TimedOut. 0 or None: for ever.
         validate_parameters: whether arguments are checked and coerced, by pydantic, to the
             annotations.
         task_runner: where submitted sync tasks execute; by default a shared pool of threads.

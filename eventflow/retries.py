@@ -1,4 +1,4 @@
-"""Retry policies: how often a failed attempt is tried again, and after which delays."""
+"""Options of an attempt: how often it is tried again, after which delays, and its timeout."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
-__all__ = ["Delays", "RetryPolicy", "exponential_backoff"]
+__all__ = ["Delays", "RetryPolicy", "exponential_backoff", "read_timeout"]
 
 Delays: TypeAlias = "float | Sequence[float] | Callable[[int], float | Sequence[float]] | None"
 """Seconds before each retry: one number for all, one for each, or a function of their count."""
@@ -78,3 +78,20 @@ def exponential_backoff(backoff_factor: float) -> Callable[[int], list[float]]:
         return [backoff_factor * 2**attempt for attempt in range(retries)]
 
     return delays
+
+
+def read_timeout(seconds: float | None) -> float | None:
+    """Read a `timeout_seconds` of a run or a hook; 0, None and infinity mean no timeout.
+
+    Raises:
+        TypeError: it is not a number.
+        ValueError: it is negative, or not a number of seconds at all.
+    """
+    if seconds is None:
+        return None
+    if not isinstance(seconds, int | float):
+        raise TypeError(f"timeout_seconds must be a number of seconds, but is {seconds!r}.")
+    if not seconds >= 0:
+        raise ValueError(f"timeout_seconds must be 0 or more, but is {seconds}.")
+
+    return float(seconds) if 0 < seconds < math.inf else None

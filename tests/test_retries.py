@@ -1,4 +1,4 @@
-"""Retry policies: counts, delays in every form, jitter."""
+"""Options of an attempt: counts, delays in every form, jitter, timeouts."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from eventflow.retries import RetryPolicy, exponential_backoff
+from eventflow.retries import RetryPolicy, exponential_backoff, read_timeout
 
 
 @pytest.mark.parametrize(
@@ -65,3 +65,28 @@ def test_wrong_options_are_refused(arguments: Any, error: type[Exception], messa
     """The message names the option, the value and what is allowed."""
     with pytest.raises(error, match=message):
         RetryPolicy.of(*arguments)
+
+
+@pytest.mark.parametrize("seconds", [None, 0, 0.0, float("inf")])
+def test_no_timeout(seconds: float | None) -> None:
+    """0 and None mean none, and so does a time without end."""
+    assert read_timeout(seconds) is None
+
+
+def test_a_timeout_in_seconds() -> None:
+    """It is a number of seconds, whole or not."""
+    assert [read_timeout(seconds) for seconds in (0.5, 3)] == [0.5, 3.0]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "error", "message"),
+    [
+        (-1, ValueError, "timeout_seconds must be 0 or more, but is -1"),
+        (float("nan"), ValueError, "timeout_seconds must be 0 or more, but is nan"),
+        ("1", TypeError, "timeout_seconds must be a number of seconds, but is '1'"),
+    ],
+)
+def test_wrong_timeouts_are_refused(seconds: Any, error: type[Exception], message: str) -> None:
+    """What is no length of time is refused, with its value."""
+    with pytest.raises(error, match=message):
+        read_timeout(seconds)

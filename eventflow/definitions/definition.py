@@ -15,7 +15,7 @@ from eventflow.eventbus.subscriptions import Subscription
 from eventflow.hooks.declaration import KINDS, Hook, HookFunction
 from eventflow.hooks.receiver import HookReceiver
 from eventflow.primitives.callables import is_async, qualified_name
-from eventflow.retries import RetryPolicy
+from eventflow.retries import RetryPolicy, read_timeout
 from eventflow.runs.run import RunType
 from eventflow.states import StateType
 
@@ -276,18 +276,11 @@ def _read_tags(tags: Iterable[str]) -> frozenset[str]:
     return frozenset({tags} if isinstance(tags, str) else tags)
 
 
-def _read_timeout(seconds: float) -> float:
-    if seconds < 0:
-        raise ValueError(f"timeout_seconds must be 0 or more, but is {seconds}.")
-
-    return float(seconds)
-
-
 _OPTIONS: Final[Mapping[str, tuple[str, Callable[[Any], Any]]]] = {
     "flow_run_name": ("run_name", _unchanged),
     "task_run_name": ("run_name", _unchanged),
     "tags": ("tags", _read_tags),
-    "timeout_seconds": ("timeout_seconds", _read_timeout),
+    "timeout_seconds": ("timeout_seconds", read_timeout),
 }
 _VARIADIC: Final = {inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD}
 _RETRY_ORDER: Final = ("retries", "retry_delay_seconds", "retry_jitter_factor")

@@ -9,7 +9,7 @@ from typing import Any, Final, TypeAlias
 from eventflow.eventbus.filters import Filter, Selection, States
 from eventflow.events import StateTransition
 from eventflow.primitives.callables import is_async, qualified_name
-from eventflow.retries import Delays, RetryPolicy
+from eventflow.retries import Delays, RetryPolicy, read_timeout
 from eventflow.runs.run import RunType
 from eventflow.states import StateType
 
@@ -34,8 +34,8 @@ class Hook:
 
     `state` (a name, a type, or several), `run_type`, `name` (a pattern over the definition's
     name) and `tags` select the transitions; without a state, every one. `timeout_seconds` bounds
-    one attempt; `retries` and `retry_delay_seconds` say how often a failing hook is tried again,
-    and after how many seconds.
+    one attempt, unless it is 0 or None; `retries` and `retry_delay_seconds` say how often a failing
+    hook is tried again, and after how many seconds.
 
     Raises:
         TypeError: the function is not callable, or an option is of a wrong type.
@@ -72,7 +72,6 @@ class Hook:
             raise TypeError(f"A hook must be callable, but got {fn!r}.")
         if id == "" or not isinstance(id, str | None):
             raise TypeError(f"The id of a hook must be a string, not empty, but is {id!r}.")
-        _check_timeout(timeout_seconds)
         # Copied: an iterator can be read only once.
         states = state
         if isinstance(state, Iterable) and not isinstance(state, str):
@@ -85,7 +84,7 @@ class Hook:
             "name": name,
             "tags": labels,
             "id": id or qualified_name(fn),
-            "timeout_seconds": timeout_seconds,
+            "timeout_seconds": read_timeout(timeout_seconds),
             "retries": retries,
             "retry_delay_seconds": retry_delay_seconds,
             "is_async": is_async(fn),
@@ -130,15 +129,6 @@ _OPTIONS: Final = (
 def _rebuild(fn: HookFunction, options: dict[str, Any]) -> Hook:
     """Make a hook from its pickled parts."""
     return Hook(fn, **options)
-
-
-def _check_timeout(seconds: float | None) -> None:
-    if seconds is None:
-        return
-    if not isinstance(seconds, int | float):
-        raise TypeError(f"timeout_seconds must be a number of seconds, but is {seconds!r}.")
-    if not seconds > 0:
-        raise ValueError(f"timeout_seconds must be more than 0, but is {seconds}.")
 
 
 def _compile_filter(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import sys
+import time
 from typing import Any
 
 import pytest
@@ -69,6 +70,31 @@ def test_with_options_replaces_and_clears(decorate: Any) -> None:
     assert len(original.with_options(on_completion=None).hooks) == len(original.hooks) == 2
     with pytest.raises(TypeError, match="Expected iterable for 'on_crashed'; got int instead"):
         original.with_options(on_crashed=1)
+
+
+@both
+@pytest.mark.parametrize("seconds", [0, None])
+def test_no_timeout(decorate: Any, seconds: float | None) -> None:
+    """0 and None mean none, and unset one on a copy."""
+
+    def body() -> int:
+        time.sleep(0.03)
+        return 1
+
+    assert decorate(timeout_seconds=seconds)(body)() == 1
+    limited = decorate(timeout_seconds=0.001)(body)
+    assert limited.with_options(timeout_seconds=seconds)() == 1
+    assert limited.with_options(timeout_seconds=seconds).timeout_seconds is None
+
+
+@both
+@pytest.mark.parametrize("seconds", [-1, float("nan")])
+def test_a_wrong_timeout(decorate: Any, seconds: float) -> None:
+    """A number that is no time is refused at decoration, and text is no number."""
+    with pytest.raises(ValueError, match="timeout_seconds must be 0 or more"):
+        decorate(timeout_seconds=seconds)(lambda: None)
+    with pytest.raises(TypeError, match="timeout_seconds must be a number of seconds"):
+        decorate(timeout_seconds="1")(lambda: None)
 
 
 @both
