@@ -16,6 +16,7 @@ from rich.text import Text
 from eventflow.cli.display.tables import as_json, print_json, print_line
 from eventflow.client.journals import journal_file
 from eventflow.errors import JournalError
+from eventflow.interrupts.masks import Wakeup
 from eventflow.owners.folders import owners_folder
 from eventflow.recovery.owner import Report
 from eventflow.recovery.supervisor import recover as recover_all
@@ -73,10 +74,10 @@ def _recovered() -> list[Report]:
 
 def _watch(every: float, *, as_json: bool) -> None:
     shown: set[str] = set()
-    with _until_stopped() as stopped:
+    with until_stopped() as stopped:
         if not as_json:
             click.echo("Watching for dead processes; Ctrl-C ends it.", err=True)
-        while not stopped.is_set():
+        while True:
             try:
                 reports = _recovered()
             except JournalError as error:
@@ -91,7 +92,8 @@ def _watch(every: float, *, as_json: bool) -> None:
                     click.echo(json.dumps(report._asdict())) if as_json else print_line(
                         _line(report)
                     )
-            stopped.wait(every)
+            if stopped.wait(every):
+                return
 
 
 def _show_once(text: str, shown: set[str]) -> None:
@@ -101,9 +103,9 @@ def _show_once(text: str, shown: set[str]) -> None:
 
 
 @contextmanager
-def _until_stopped() -> Iterator[threading.Event]:
+def until_stopped() -> Iterator[Wakeup]:
     """Yield an event that Ctrl-C and SIGTERM set, so that neither interrupts a recovery."""
-    stopped = threading.Event()
+    stopped = Wakeup()
 
     def stop(_number: int, _frame: FrameType | None) -> None:
         stopped.set()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 
 from eventflow import settings
 from eventflow.cli.commands import recover as command
+from eventflow.cli.commands.recover import until_stopped
 from eventflow.errors import JournalError
 from eventflow.hooks.ledger import DeliveryStatus
 from eventflow.journal import open_journal
@@ -100,3 +102,22 @@ def test_watching_waits_for_a_journal_that_is_not_there(spawn: Spawn, tmp_path: 
     process.send_signal(signal.SIGTERM)
     assert process.wait(timeout=30) == 0
     assert not (tmp_path / "home").exists()
+
+
+@pytest.mark.parametrize("moment", range(1, 5))
+def test_a_signal_at_any_moment_of_its_wait_ends_the_watch(moment: int) -> None:
+    """The handler sets what the main thread waits for, and must not wait for that itself."""
+    left = [moment]
+
+    def strike(_frame: object, _event: str, _argument: object) -> None:
+        left[0] -= 1
+        if not left[0]:
+            sys.setprofile(None)
+            signal.raise_signal(signal.SIGTERM)
+
+    with until_stopped() as stopped:
+        sys.setprofile(strike)
+        try:
+            assert stopped.wait(30)
+        finally:
+            sys.setprofile(None)
