@@ -18,16 +18,16 @@ def called():
 
 def look():
     tracer = coverage.Coverage.current()._collector.tracers[-1]
-    found.append((type(tracer.lock_data), type(tracer.unlock_data)))
+    types_of_lock.append((type(tracer.lock_data), type(tracer.unlock_data)))
 
-found = []
+types_of_lock = []
 assert harden()
 called()
 look()
 later = threading.Thread(target=look)
 later.start()
 later.join()
-assert found == [(types.BuiltinMethodType, types.BuiltinMethodType)] * 2, found
+assert types_of_lock == [(types.BuiltinMethodType, types.BuiltinMethodType)] * 2, types_of_lock
 """
 
 
@@ -46,8 +46,8 @@ def test_the_lock_is_taken_without_a_step_of_python(tmp_path: Path) -> None:
         f"--data-file={tmp_path / 'data'}",
         "--include=*measured*",
     ]
-    told = subprocess.run(report, check=True, env=environment, stdout=subprocess.PIPE, text=True)
-    assert "100%" in told.stdout.splitlines()[-1]
+    shown = subprocess.run(report, check=True, env=environment, stdout=subprocess.PIPE, text=True)
+    assert "100%" in shown.stdout.splitlines()[-1]
 
 
 def test_where_nothing_is_measured_there_is_nothing_to_do(tmp_path: Path) -> None:

@@ -110,12 +110,12 @@ def test_json_gives_an_event_back(event: Event) -> None:
 
 def test_every_class_is_in_the_catalogue() -> None:
     """It has every class that is generated above, and users' own as they are defined."""
-    found = events.catalogue()
-    own = {name: kind for name, kind in found.items() if kind.__module__ == "eventflow.events"}
+    catalogue = events.catalogue()
+    own = {name: kind for name, kind in catalogue.items() if kind.__module__ == "eventflow.events"}
 
     assert set(own.values()) == FIELDS.keys() - {Shipped}
-    assert found[f"{__name__}.Shipped"] is Shipped
-    assert list(found) == sorted(found)
+    assert catalogue[f"{__name__}.Shipped"] is Shipped
+    assert list(catalogue) == sorted(catalogue)
 
 
 def test_the_schema_describes_every_class() -> None:

@@ -111,9 +111,9 @@ def watched(tmp_path_factory: pytest.TempPathFactory) -> Watched:
     )
     assert ended.returncode == 0, ended.stderr
     assert list(home.iterdir()) == []
-    found: Watched = json.loads(ended.stdout)
+    result: Watched = json.loads(ended.stdout)
 
-    return found
+    return result
 
 
 def parse(module: Path) -> ast.Module:
@@ -205,8 +205,10 @@ def test_a_folder_of_several_rooms_has_layers(folder: Path) -> None:
 def test_nothing_imports_the_face(module: Path) -> None:
     if module == PACKAGE / "__init__.py":
         return
-    found = [ast.unparse(node) for node in ast.walk(parse(module)) if names_the_face(module, node)]
-    assert found == []
+    imports = [
+        ast.unparse(node) for node in ast.walk(parse(module)) if names_the_face(module, node)
+    ]
+    assert imports == []
 
 
 @every_module
@@ -239,9 +241,9 @@ def test_the_face_is_sorted_and_every_name_resolves() -> None:
 )
 def test_every_module_exports_only_names_it_has(module: Path) -> None:
     name = ".".join(module.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
-    found = import_module(name)
-    exported = getattr(found, "__all__", [])
-    assert [name for name in exported if not hasattr(found, name)] == []
+    imported_module = import_module(name)
+    exported = getattr(imported_module, "__all__", [])
+    assert [name for name in exported if not hasattr(imported_module, name)] == []
 
 
 def test_the_package_says_that_it_is_typed() -> None:

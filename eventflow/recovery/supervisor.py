@@ -17,12 +17,9 @@ from eventflow.owners.folders import RECOVERING, dead, owners_folder
 from eventflow.owners.lifeline import recovery_command, recovery_environment
 from eventflow.owners.locks import lock
 from eventflow.owners.process import recovery_program
-from eventflow.recovery.owner import Report
+from eventflow.recovery.owner import NO_LIMIT, Report
 
 __all__ = ["recover"]
-
-NO_LIMIT: Final = 100_000
-"""How many runs or deliveries a query returns at most."""
 
 POLL_SECONDS: Final = 0.1
 """The pause between two tries to take the lock that another recovery holds."""

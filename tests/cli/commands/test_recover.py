@@ -107,11 +107,11 @@ def test_watching_waits_for_a_journal_that_is_not_there(spawn: Spawn, tmp_path: 
 @pytest.mark.parametrize("moment", range(1, 5))
 def test_a_signal_at_any_moment_of_its_wait_ends_the_watch(moment: int) -> None:
     """The handler sets what the main thread waits for, and must not wait for that itself."""
-    left = [moment]
+    remaining = [moment]
 
     def strike(_frame: object, _event: str, _argument: object) -> None:
-        left[0] -= 1
-        if not left[0]:
+        remaining[0] -= 1
+        if not remaining[0]:
             sys.setprofile(None)
             signal.raise_signal(signal.SIGTERM)
 
