@@ -52,9 +52,26 @@ def host_id() -> str:
 def _host_id() -> str:
     name = socket.gethostname()
     # Copies of one image may have the same machine id, and other machines the same name.
-    machine_id = _first_line("/etc/machine-id") or _first_line("/var/lib/dbus/machine-id")
+    machine_id = (
+        _first_line("/etc/machine-id")
+        or _first_line("/var/lib/dbus/machine-id")
+        or _hardware_uuid()
+    )
 
     return f"{name}-{uuid.uuid5(uuid.NAMESPACE_DNS, f'{machine_id} {name}').hex[:8]}"
+
+
+def _hardware_uuid() -> str:
+    """Return what `gethostuuid(2)` of macOS says; empty where the system has no such call."""
+    import ctypes  # noqa: PLC0415 - needed on macOS only
+
+    try:
+        call = ctypes.CDLL(None).gethostuuid
+    except (AttributeError, OSError, TypeError):
+        return ""
+    found, timeout = (ctypes.c_ubyte * 16)(), (ctypes.c_long * 2)(1, 0)
+
+    return "" if call(found, timeout) else bytes(found).hex()
 
 
 @lru_cache(maxsize=1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import json
 import os
 import subprocess
@@ -9,9 +10,11 @@ import sys
 import zipfile
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 
+from eventflow.owners import process
 from eventflow.owners.process import boot_id, boot_time, describe, host_id, recovery_program
 from tests.journal.elsewhere import ROOT
 
@@ -120,6 +123,31 @@ def test_hosts_and_boots_have_names(monkeypatch: pytest.MonkeyPatch) -> None:
     assert boot_id() == boot_id() != ""
     assert boot_time() == boot_time()
     assert boot_time().endswith("Z")
+
+
+def test_two_machines_of_one_name_without_a_machine_id(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where no file tells the machine's id, as on macOS, its hardware does."""
+    hosts = []
+    for hardware in (b"a" * 16, b"b" * 16, None):
+        monkeypatch.setattr(process, "_first_line", lambda _: "")
+        monkeypatch.setattr(ctypes, "CDLL", lambda _, of=hardware: _Libc(of))
+        process._host_id.cache_clear()
+        hosts.append(host_id())
+    process._host_id.cache_clear()
+    assert len(set(hosts)) == 3
+
+
+class _Libc:
+    """The one call of macOS that tells the UUID of the hardware, which may fail."""
+
+    def __init__(self, uuid: bytes | None) -> None:
+        self.uuid = uuid
+
+    def gethostuuid(self, found: Any, _: object) -> int:
+        if self.uuid is None:
+            return -1
+        found[:] = self.uuid
+        return 0
 
 
 def test_recovery_is_run_as_this_process_was(tmp_path: Path) -> None:
