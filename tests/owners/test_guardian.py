@@ -119,7 +119,9 @@ def test_an_owner_may_wait_for_all_its_children() -> None:
 def test_ctrl_c_ends_the_owner_and_not_its_guardian(tmp_path: Path) -> None:
     """It has no terminal; the next program can use that of its owner."""
     main, terminal = pty.openpty()
-    code = f"import fcntl, termios\nfcntl.ioctl(0, termios.TIOCSCTTY, 0)\n{OWNER}\nsys.stdin.read()"
+    # It waits in turns: a signal just before a blocking call would not end that call.
+    rest = "import time\nwhile True: time.sleep(0.01)"
+    code = f"import fcntl, termios\nfcntl.ioctl(0, termios.TIOCSCTTY, 0)\n{OWNER}\n{rest}"
     process = subprocess.Popen(
         [sys.executable, "-c", code],
         env=os.environ | {"PYTHONPATH": str(ROOT)},
