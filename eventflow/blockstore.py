@@ -16,6 +16,7 @@ from uuid import UUID
 
 from eventflow.errors import BlockExistsError, BlockNotFoundError, StoreError
 from eventflow.primitives.ids import new_id
+from eventflow.primitives.private_files import open_file, refuse_foreign
 from eventflow.settings import home
 
 if TYPE_CHECKING:
@@ -202,7 +203,8 @@ class SqliteBlockStore:
         # SQLite would make it with the umask's mode; its -wal and -shm files copy the mode.
         try:
             with suppress(FileExistsError):
-                os.close(os.open(self.path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+                os.close(open_file(self.path, os.O_CREAT | os.O_EXCL | os.O_WRONLY))
+            refuse_foreign(self.path)
 
         except OSError as error:
             reason = error.strerror or str(error)

@@ -17,6 +17,7 @@ from pydantic_core import PydanticSerializationError, to_jsonable_python
 
 from eventflow.errors import BlockError, HomeError, MissingExtraError
 from eventflow.primitives.ids import new_id
+from eventflow.primitives.private_files import open_file, refuse_foreign
 from eventflow.settings import EVENTFLOW_SECRET_KEY, MASK, home
 
 if TYPE_CHECKING:
@@ -172,13 +173,16 @@ def _key(*, create: bool) -> _Key:
         _create_key_file(path)
 
     try:
+        refuse_foreign(path)
         return _Key(text=path.read_text("ascii", "replace").strip(), source=str(path))
 
     except FileNotFoundError:
         raise BlockError(f"The key file {str(path)!r} is missing. {RESTORE}") from None
 
     except OSError as error:
-        raise HomeError(path.parent, f"its {path.name} cannot be read: {error.strerror}") from error
+        raise HomeError(
+            path.parent, f"its {path.name} cannot be read: {error.strerror or error}"
+        ) from error
 
 
 def _create_key_file(path: Path) -> None:
@@ -187,7 +191,7 @@ def _create_key_file(path: Path) -> None:
 
     temporary = path.with_name(f".{path.name}.{new_id()}")
     try:
-        descriptor = os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
+        descriptor = open_file(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY)
         with os.fdopen(descriptor, "wb") as file:
             file.write(Fernet.generate_key())
             file.flush()

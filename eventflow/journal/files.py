@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 from eventflow.primitives.loggers import get_logger
+from eventflow.primitives.private_files import make_folder, open_file, refuse_foreign
 
 __all__ = ["Identity", "identity", "make", "set_aside"]
 
@@ -22,10 +23,14 @@ def make(path: Path) -> None:
     """Create the file, readable by its user only, unless it exists.
 
     Never opens an existing file: closing it again would drop SQLite's locks on it.
+
+    Raises:
+        OSError: it cannot be created, or belongs to another user.
     """
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    make_folder(path.parent)
     with suppress(FileExistsError):
-        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+        os.close(open_file(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY))
+    refuse_foreign(path)
 
 
 def identity(path: Path) -> Identity | None:

@@ -11,6 +11,7 @@ process id nor a boot id shows that an owner is alive: both may be used again.
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import time
@@ -26,6 +27,14 @@ from eventflow.journal.rows import OwnerRow
 from eventflow.journal.spool import segments
 from eventflow.owners.locks import Lock, is_free, lock
 from eventflow.owners.process import recovery_program
+from eventflow.primitives.loggers import get_logger
+from eventflow.primitives.private_files import (
+    foreign_owner,
+    make_folder,
+    open_file,
+    refusal,
+    refuse_foreign,
+)
 from eventflow.settings import EVENTFLOW_HOME
 
 __all__ = ["RECOVERING", "DeadOwner", "LockedFolder", "dead", "is_alive", "owners_folder"]
@@ -74,9 +83,10 @@ class LockedFolder:
         """Create and lock the folder of this process as an owner.
 
         Raises:
-            OSError: it cannot be created, or the file system has no locks.
+            OSError: it cannot be created, belongs to another user, or the file system has no locks.
         """
-        owners.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_folder(owners)
+        refuse_foreign(owners)
         for _ in range(TRIES - 1):
             with suppress(FileNotFoundError):
                 return cls._create(owners, owner)
@@ -192,11 +202,11 @@ def dead(owners: Path) -> list[DeadOwner]:
     """Return the dead owners, the oldest first, and delete litter.
 
     Several processes may call this at once: the one that locks an owner is to recover it. An owner
-    that is being recovered does not count as dead.
+    that is being recovered does not count as dead, and what belongs to another user is left alone.
     """
     dead_owners = []
     for path in _folders(owners):
-        if not is_free(path / LOCK):
+        if _is_foreign(path) or not is_free(path / LOCK):
             continue
         if _is_complete(path):
             dead_owners.append(DeadOwner.read(path))
@@ -204,6 +214,27 @@ def dead(owners: Path) -> list[DeadOwner]:
             _delete_litter(path)
 
     return dead_owners
+
+
+def _is_foreign(path: Path) -> bool:
+    """Return whether a folder, the one it is in or a file in it is another user's; that is logged.
+
+    A description names a program, and a spool is written to the journal: neither is taken from
+    somebody else.
+    """
+    with suppress(OSError):
+        for file in (path.parent, path, *path.iterdir()):
+            user = foreign_owner(file)
+            if user is not None:
+                _log_foreign(refusal(file, user))
+                return True
+
+    return False
+
+
+@functools.lru_cache(maxsize=64)
+def _log_foreign(text: str) -> None:
+    get_logger("recovery").warning(text)
 
 
 def is_alive(owners: Path, owner_id: str) -> bool:
@@ -234,7 +265,7 @@ def _description(owner: OwnerRow) -> str:
 
 
 def _write(path: Path, description: str) -> None:
-    with open(os.open(path, os.O_CREAT | os.O_TRUNC | os.O_WRONLY, 0o600), "w") as file:  # noqa: PTH123 - private from its creation on
+    with os.fdopen(open_file(path, os.O_CREAT | os.O_TRUNC | os.O_WRONLY), "w") as file:
         file.write(description)
 
 

@@ -17,6 +17,7 @@ from typing import Final
 
 from eventflow.journal import files
 from eventflow.primitives.forks import in_children
+from eventflow.primitives.private_files import open_file
 
 __all__ = ["Lock", "is_free", "lock"]
 
@@ -89,7 +90,7 @@ def lock(path: Path) -> Lock | None:
     with _mutex:
         if files.identity(path) in _held:
             return None
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+        descriptor = open_file(path, os.O_RDWR | os.O_CREAT)
         try:
             _try_lock(descriptor)
         except (BlockingIOError, PermissionError):

@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any, Generic, Literal, TypeVar
 
 from eventflow.errors import ConfigurationError, HomeError, SettingError
+from eventflow.primitives.private_files import foreign_owner, make_folder, refusal
 from eventflow.settings.parsing import (
     choice,
     fernet_key,
@@ -180,7 +181,7 @@ def home() -> Path:
     """
     folder = EVENTFLOW_HOME.value()
     try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_folder(folder)
 
     except FileExistsError:
         raise HomeError(folder, "it is a file, not a folder") from None
@@ -235,6 +236,11 @@ def _config(path: str) -> Mapping[str, object]:
 
     except OSError as error:
         raise ConfigurationError(_unreadable(path, error)) from error
+
+    user = foreign_owner(path)
+    if user is not None:
+        warnings.warn(refusal(path, user), UserWarning, stacklevel=2)
+        return {}
 
     return _read_config(path, (stat.st_mtime_ns, stat.st_size, stat.st_ino))
 

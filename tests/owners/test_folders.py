@@ -19,6 +19,7 @@ from eventflow.owners import folders as module
 from eventflow.owners import locks
 from eventflow.owners.folders import DeadOwner, LockedFolder, dead, is_alive, owners_folder
 from eventflow.owners.process import describe, recovery_program
+from eventflow.primitives import private_files
 from eventflow.settings import EVENTFLOW_JOURNAL_URL
 from tests.journal.elsewhere import Process
 from tests.journal.rows import an_owner
@@ -355,3 +356,31 @@ def test_where_the_owners_of_a_journal_are(tmp_path: Path, monkeypatch: pytest.M
     assert owners_folder("postgresql://host/db") == tmp_path / "home" / "owners"
     assert owners_folder("memory://") is None
     assert owners_folder(EVENTFLOW_JOURNAL_URL.value()) == tmp_path / "home/journal.db-owners"
+
+
+@pytest.mark.parametrize("theirs", ["", "owner.json", "lock", "spool-1.jsonl"])
+def test_what_belongs_to_another_user_is_left_alone(
+    root: Path, theirs: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A description names a program to execute; a warning names the file, once."""
+    owner = a_dead_owner(root)
+    (owner.path / "spool-1.jsonl").write_text("{}\n")
+    file = owner.path / theirs if theirs else owner.path
+    monkeypatch.setattr(module, "foreign_owner", lambda path: 12345 if path == file else None)
+    for _ in range(2):
+        assert dead(root) == []
+    assert owner.path.is_dir()
+    messages = [record.getMessage() for record in caplog.records]
+    assert sum(f"{file} belongs to another user (id 12345)" in text for text in messages) == 1
+
+
+def test_no_folder_is_made_among_those_of_another_user(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They could replace it."""
+    root.mkdir()
+    users = frozenset({root.stat().st_uid + 1})
+    monkeypatch.setattr(private_files, "_trusted_users", lambda: users)
+    with pytest.raises(PermissionError, match=f"{root} belongs to another user"):
+        LockedFolder.create(root, describe())
+    assert list(root.iterdir()) == []

@@ -12,6 +12,7 @@ import pytest
 
 from eventflow import settings
 from eventflow.errors import ConfigurationError, HomeError, SettingError
+from eventflow.primitives import private_files
 from eventflow.settings import (
     EVENTFLOW_API_URL,
     EVENTFLOW_DURABILITY,
@@ -363,3 +364,12 @@ def test_importing_the_settings_reads_no_file() -> None:
     )
     root = Path(settings.__file__).parents[2]
     subprocess.run([sys.executable, "-c", code], check=True, cwd=root)
+
+
+def test_a_file_of_another_user_is_ignored(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It could send the journal elsewhere; a warning says so."""
+    configure(folder, "log_level = 'DEBUG'")
+    users = frozenset({folder.stat().st_uid + 1})
+    monkeypatch.setattr(private_files, "_trusted_users", lambda: users)
+    with pytest.warns(UserWarning, match=r"config\.toml belongs to another user"):
+        assert EVENTFLOW_LOG_LEVEL.value() == "INFO"
