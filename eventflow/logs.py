@@ -15,6 +15,7 @@ import structlog
 
 from eventflow.context import current_hook, current_run
 from eventflow.errors import MissingContextError
+from eventflow.primitives.escapes import escaped, escaped_json, escaped_line
 from eventflow.primitives.forks import renewed
 from eventflow.primitives.loggers import CONTEXT, Logger, get_logger
 from eventflow.runs.run import FlowRun, Run, TaskRun
@@ -184,17 +185,23 @@ def _line(event: MutableMapping[str, Any], *, colours: bool) -> str:
         styled(f"{level.upper():<7}", _LEVELS.get(level, "")),
     ]
     if run := _run_named_in(event):
-        parts.append(styled(f"{run:<{_RUN_COLUMN}}", _CYAN))
-    parts.append(str(event["event"]))
+        parts.append(styled(f"{escaped_line(run):<{_RUN_COLUMN}}", _CYAN))
+    parts.append(_indented(str(event["event"])))
     context = {} if event["logger"] == f"eventflow.{TRACE}" else event
     parts += [
-        f"{styled(f'{key}=', _DIM)}{value if isinstance(value, str) else repr(value)}"
+        styled(f"{escaped_line(key)}=", _DIM)
+        + escaped_line(value if isinstance(value, str) else repr(value))
         for key, value in context.items()
         if key not in _NOT_SHOWN
     ]
-    blocks = [event[key] for key in ("stack", "exception") if event.get(key)]
+    blocks = [f"  {_indented(event[key])}" for key in ("stack", "exception") if event.get(key)]
 
     return "\n".join([" ".join(parts), *blocks])
+
+
+def _indented(text: str) -> str:
+    """Escape control characters, and indent all lines but the first: only records begin a line."""
+    return escaped(text).replace("\n", "\n  ")
 
 
 def _run_named_in(event: MutableMapping[str, Any]) -> str:
@@ -236,6 +243,7 @@ def _formatter() -> logging.Formatter:
         steps += [
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             structlog.processors.JSONRenderer(default=str, ensure_ascii=False),
+            lambda _logger, _method, line: escaped_json(line),
         ]
 
     return structlog.stdlib.ProcessorFormatter(processors=steps)

@@ -10,6 +10,7 @@ from typing import Any, TypeAlias
 import pytest
 
 from eventflow import EventBus, FlowRun, Hook, flow, get_run_logger, hook, task, tracing, use_bus
+from eventflow.primitives.escapes import CONTROLS
 from eventflow.settings import EVENTFLOW_LOG_FORMAT, EVENTFLOW_LOG_LEVEL, temporary_settings
 from eventflow.testing import Isolated
 
@@ -218,3 +219,20 @@ def test_the_level_is_a_setting(own_stderr: OwnStderr) -> None:
 def test_durations_are_formatted_for_people(seconds: float, words: str) -> None:
     """The unit fits the size."""
     assert tracing.in_words(seconds) == words
+
+
+@pytest.mark.parametrize("chosen", ["console", "json"])
+def test_only_records_begin_a_line(own_stderr: OwnStderr, chosen: str) -> None:
+    """Neither a message nor a traceback looks like a record, or acts on the terminal."""
+    evil = "x\x1b[2J\x9b\n12:00:00.000 INFO    bank/transfer  approved"
+
+    @flow(name=evil, flow_run_name=evil)
+    def bank() -> None:
+        get_run_logger().info(evil, note=evil, exc_info=ValueError(evil))
+        raise ValueError(evil)
+
+    with temporary_settings({EVENTFLOW_LOG_FORMAT: chosen}):
+        lines = own_stderr(lambda: bank(return_state=True))
+    assert any("approved" in line for line in lines)
+    assert not any(CONTROLS.search(line) for line in lines)
+    assert not any(line.startswith("12:00") for line in lines)

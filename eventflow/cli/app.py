@@ -19,6 +19,7 @@ from eventflow.cli.commands.run import run
 from eventflow.cli.commands.runs import events, runs
 from eventflow.cli.commands.tail import tail
 from eventflow.errors import ConfigurationError, EventflowError
+from eventflow.primitives.escapes import escaped
 
 __all__ = ["app"]
 
@@ -43,9 +44,9 @@ class Root(click.Group):
         try:
             return super().invoke(ctx)
         except ConfigurationError as error:
-            raise Misconfigured(str(error)) from error
+            raise Misconfigured(escaped(str(error))) from error
         except EventflowError as error:
-            raise click.ClickException(str(error)) from error
+            raise click.ClickException(escaped(str(error))) from error
         except KeyboardInterrupt:
             click.echo("Interrupted.", err=True)
             ctx.exit(INTERRUPTED)

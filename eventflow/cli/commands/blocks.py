@@ -19,6 +19,7 @@ from rich.text import Text
 from eventflow.blocks import Block
 from eventflow.cli.targets import load, split
 from eventflow.client import BlockDocument, get_client
+from eventflow.primitives.escapes import escaped_json, escaped_line
 
 __all__ = ["block"]
 
@@ -63,7 +64,7 @@ def inspect_block(*, reference: str, as_json: bool) -> None:
         [name, value if isinstance(value, str) else json.dumps(value)]
         for name, value in document.data.items()
     ]
-    click.echo(f"{_reference(document)}  {document.id}")
+    click.echo(escaped_line(f"{_reference(document)}  {document.id}"))
     _table(["Field", "Value"], rows)
 
 
@@ -165,16 +166,16 @@ def _plain(document: BlockDocument) -> dict[str, Any]:
 
 
 def _json(value: object) -> str:
-    return json.dumps(value, indent=2, ensure_ascii=False)
+    return escaped_json(json.dumps(value, indent=2, ensure_ascii=False))
 
 
 def _table(titles: list[str], rows: list[list[str]]) -> None:
     """Print a table on a terminal, and lines of tab-separated fields to anything else."""
     if not sys.stdout.isatty():
         for row in rows:
-            click.echo("\t".join(row))
+            click.echo("\t".join(map(escaped_line, row)))
         return
     table = Table(*titles, box=SIMPLE_HEAD, header_style="bold", pad_edge=False)
     for row in rows:
-        table.add_row(*(Text(field, overflow="fold") for field in row))
+        table.add_row(*(Text(escaped_line(field), overflow="fold") for field in row))
     Console().print(table)

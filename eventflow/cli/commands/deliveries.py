@@ -11,7 +11,14 @@ import click
 from rich.text import Text
 
 from eventflow.cli.display.styles import first_line, run_label, status_text
-from eventflow.cli.display.tables import as_json, print_facts, print_json, print_line, show_table
+from eventflow.cli.display.tables import (
+    as_json,
+    print_block,
+    print_facts,
+    print_json,
+    print_line,
+    show_table,
+)
 from eventflow.cli.display.times import ago, at
 from eventflow.cli.lookup import (
     find_delivery,
@@ -133,7 +140,7 @@ def show_delivery(*, delivery: str, as_json: bool) -> None:
     )
     if record.error is not None:
         click.echo()
-        print_line(Text(_in_full(record.error), "red"))
+        print_block(_in_full(record.error), "red")
 
 
 def _survives(delivery: DeliveryRecord) -> str:

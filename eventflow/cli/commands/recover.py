@@ -18,6 +18,7 @@ from eventflow.client.journals import journal_file
 from eventflow.errors import JournalError
 from eventflow.interrupts.masks import Wakeup
 from eventflow.owners.folders import owners_folder
+from eventflow.primitives.escapes import escaped
 from eventflow.recovery.owner import Report
 from eventflow.recovery.supervisor import recover as recover_all
 from eventflow.settings import EVENTFLOW_JOURNAL_URL
@@ -99,7 +100,7 @@ def _watch(every: float, *, as_json: bool) -> None:
 def _show_once(text: str, shown: set[str]) -> None:
     if text not in shown:
         shown.add(text)
-        click.echo(text, err=True)
+        click.echo(escaped(text), err=True)
 
 
 @contextmanager

@@ -24,6 +24,7 @@ from eventflow.eventbus.bus import current_bus
 from eventflow.events import StateTransition
 from eventflow.flows import Flow
 from eventflow.logs import configure, for_people
+from eventflow.primitives.escapes import escaped
 from eventflow.primitives.loggers import get_logger
 from eventflow.runs.run import FlowRun
 from eventflow.settings import EVENTFLOW_LOG_FORMAT, EVENTFLOW_LOG_LEVEL, temporary_settings
@@ -162,7 +163,7 @@ def _show(ended: _Ended) -> None:
 
 def _show_error(error: Exception, what: str) -> None:
     """Print a traceback for people, or log it as a JSON line where the log is JSON."""
-    trace = own_traceback(error)
+    trace = escaped(own_traceback(error))
     if for_people() or logging.getLogger().handlers:
         *before, last = trace.rsplit("\n", 1)
         console = Console(stderr=True)

@@ -20,6 +20,7 @@ from eventflow.cli.lookup import find_run, short_id
 from eventflow.client.archive import Archive, RunTransition
 from eventflow.client.journals import journal_file, opened_journal
 from eventflow.journal.contract import START, Cursor, Journal
+from eventflow.primitives.escapes import escaped_json
 from eventflow.states import StateType
 
 __all__ = ["tail"]
@@ -61,7 +62,7 @@ def tail(
 
 def _print(event: RunTransition, *, as_json: bool) -> None:
     if as_json:
-        click.echo(event.model_dump_json())
+        click.echo(escaped_json(event.model_dump_json()))
     else:
         print_line(_line(event))
     sys.stdout.flush()

@@ -16,7 +16,7 @@ from rich.spinner import Spinner
 from rich.table import Table
 from rich.text import Text
 
-from eventflow.cli.display.styles import counts_line, failure_line, style_of
+from eventflow.cli.display.styles import counts_line, escaped_text, failure_line, style_of
 from eventflow.cli.display.tally import Tally, Totals
 
 __all__ = ["live_progress"]
@@ -76,8 +76,11 @@ class _View:
             status = Text.assemble(("Loading ", "bright_black"), self._target)
         else:
             state = run.state_name or "Pending"
-            status = Text.assemble(
-                (run.flow_name, "bold"), (f"/{run.name}", "cyan"), "  ", (state, style_of(state))
+            status = escaped_text(
+                Text.assemble(
+                    *((run.flow_name, "bold"), (f"/{run.name}", "cyan"), "  "),
+                    (state, style_of(state)),
+                )
             )
         head = Table.grid(padding=(0, 1))
         head.add_row(self._spinner, status, Text(f" {elapsed}", "bright_black"))
@@ -96,6 +99,7 @@ class _View:
 
     @staticmethod
     def _line(text: Text) -> RenderableType:
+        text = escaped_text(text)
         text.no_wrap = True
         text.overflow = "ellipsis"
 

@@ -9,10 +9,12 @@ from rich.console import Console
 from rich.text import Text
 
 from eventflow.cli.display.tally import Failure
+from eventflow.primitives.escapes import CONTROLS, escaped_line
 from eventflow.states import AnyState, StateType
 
 __all__ = [
     "counts_line",
+    "escaped_text",
     "failure_line",
     "first_line",
     "mark_of",
@@ -49,6 +51,18 @@ _MARKS: Final = {
     StateType.CRASHED: ("✗", "x"),
     StateType.CANCELLED: ("■", "-"),
 }
+
+
+def escaped_text(text: Text) -> Text:
+    """Escape the control characters of a text that is shown in one line, and keep its styles."""
+    bounds = [bound for found in CONTROLS.finditer(text.plain) for bound in found.span()]
+    if not bounds:
+        return text
+    pieces = text.divide(bounds)
+    for piece in pieces[1::2]:
+        piece.plain = escaped_line(piece.plain)
+
+    return Text().join(pieces)
 
 
 def style_of(state: str) -> str:
@@ -95,8 +109,8 @@ def failure_line(failure: Failure, console: Console) -> Text:
 
 
 def first_line(text: str, longest: int = 200) -> str:
-    """Return the first line of a text, cut to a length."""
+    """Return the first line of a text, cut to a length, its control characters escaped."""
     lines = text.splitlines() or [""]
     cut = len(lines) > 1 or len(lines[0]) > longest
 
-    return lines[0][:longest] + ("…" if cut else "")
+    return escaped_line(lines[0][:longest]) + ("…" if cut else "")

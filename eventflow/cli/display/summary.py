@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.text import Text
 
 from eventflow.cli.display.styles import counts_line, failure_line, first_line, mark_of, style_of
+from eventflow.cli.display.tables import print_line
 from eventflow.cli.display.tally import Tally, Totals
 from eventflow.runs.run import FlowRun
 from eventflow.states import AnyState
@@ -33,11 +34,9 @@ def summarise(tally: Tally, run: FlowRun, state: AnyState, console: Console) -> 
         rows.append(("cause", Text(first_line(_cause(state)))))
     elif state.data is not None:
         rows.append(("result", Text(_short(state.data))))
-    console.print(_head(run, state, console), soft_wrap=True, highlight=False)
+    print_line(_head(run, state, console), console)
     for name, line in _without_repeats(rows):
-        console.print(
-            Text.assemble((f"  {name:<9}", "bright_black"), line), soft_wrap=True, highlight=False
-        )
+        print_line(Text.assemble((f"  {name:<9}", "bright_black"), line), console)
 
 
 def _head(run: FlowRun, state: AnyState, console: Console) -> Text:

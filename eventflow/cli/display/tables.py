@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Mapping, Sequence
-from typing import Any, Final, TypeVar
+from typing import Final, TypeVar
 
 import click
 from rich.cells import cell_len
@@ -13,9 +13,10 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from eventflow.cli.display.styles import first_line
+from eventflow.cli.display.styles import escaped_text, first_line
+from eventflow.primitives.escapes import escaped_json
 
-__all__ = ["as_json", "print_facts", "print_json", "print_line", "show_table"]
+__all__ = ["as_json", "print_block", "print_facts", "print_json", "print_line", "show_table"]
 
 F = TypeVar("F")
 
@@ -31,7 +32,7 @@ def as_json(command: F) -> F:
 
 def print_json(value: object) -> None:
     """Print a value as one JSON document."""
-    click.echo(json.dumps(value, indent=2, ensure_ascii=False))
+    click.echo(escaped_json(json.dumps(value, indent=2, ensure_ascii=False)))
 
 
 def show_table(titles: Sequence[str], rows: Sequence[Sequence[Text | str]]) -> None:
@@ -49,7 +50,7 @@ def show_table(titles: Sequence[str], rows: Sequence[Sequence[Text | str]]) -> N
 
 
 def _text(cell: Text | str) -> Text:
-    return cell if isinstance(cell, Text) else Text(first_line(cell))
+    return escaped_text(cell) if isinstance(cell, Text) else Text(first_line(cell))
 
 
 def _print_table(titles: Sequence[str], rows: Sequence[Sequence[Text]]) -> None:
@@ -97,6 +98,13 @@ def print_facts(facts: Mapping[str, Text | str | None]) -> None:
         print_line(Text.assemble(label, value if isinstance(value, Text) else str(value)))
 
 
-def print_line(line: Any) -> None:
-    """Print one line; a terminal wraps it, a pipe gets it whole."""
-    Console(highlight=False).print(line, soft_wrap=True, markup=False)
+def print_line(line: Text | str, console: Console | None = None) -> None:
+    """Print one line, its control characters escaped; a terminal wraps it, a pipe gets it whole."""
+    shown = escaped_text(line if isinstance(line, Text) else Text(line))
+    (console or Console()).print(shown, soft_wrap=True, markup=False, highlight=False)
+
+
+def print_block(text: str, style: str) -> None:
+    """Print a text of several lines, indented, its control characters escaped."""
+    for line in text.splitlines():
+        print_line(Text(f"  {line}", style))

@@ -59,7 +59,7 @@ def test_a_delivery_is_shown_with_its_error_in_full(invoke: Invoke, sample: Samp
         str(sample.failed),
         "attempts  3",
         "a reboot\n",
-        "Traceback\nValueError: no\n",
+        "  Traceback\n  ValueError: no\n",
     ):
         assert part in result.stdout
     by_value = json.loads(invoke("deliveries", "ls", "--json", "--hook", "*lambda*").stdout)

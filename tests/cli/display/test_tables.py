@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import json
 import os
 import pty
 import struct
@@ -12,10 +13,13 @@ import pytest
 from rich.text import Text
 
 from eventflow.cli.display.tables import print_facts, show_table
+from eventflow.hooks.ledger import DeliveryStatus
 from eventflow.journal import open_journal
+from eventflow.primitives.escapes import CONTROLS
 from eventflow.settings import EVENTFLOW_JOURNAL_URL
-from tests.cli.conftest import Spawn
-from tests.cli.sample_journal import fill
+from eventflow.states import StateType
+from tests.cli.conftest import Invoke, Spawn
+from tests.cli.sample_journal import RUNNING, Owed, fill, record_run
 
 TITLES = ["Id", ">Size", "What"]
 ROWS: list[list[Text | str]] = [[Text("a", "red"), "7", "漢字"], ["bcd", "1,234", "two\nlines"]]
@@ -61,3 +65,35 @@ def test_a_terminal_gets_colours_and_whole_ids(spawn: Spawn, width: int) -> None
     assert f"\x1b[90m{sample.failed.hex[-8:]}\x1b[0m" in text
     assert "\x1b[31m✗ Failed" in text
     assert "5 m ago" in text
+
+
+EVIL = "\x1b]0;owned\x07\u202e\nforged 12:00"
+
+
+@pytest.mark.parametrize("as_json", [False, True])
+def test_no_name_acts_on_a_terminal_or_begins_a_line(invoke: Invoke, *, as_json: bool) -> None:
+    """Names of runs, definitions, tags and hooks, and errors, come from anywhere."""
+    journal = open_journal(EVENTFLOW_JOURNAL_URL.value())
+    run = record_run(
+        journal,
+        [*RUNNING, (StateType.COMPLETED, EVIL)],
+        Owed(EVIL, f"hooks:{EVIL}", DeliveryStatus.DEAD, error=f"no: {EVIL}"),
+        name=f"run {EVIL}",
+        definition=f"etl {EVIL}",
+        tags=(EVIL,),
+        parameters=json.dumps({EVIL: EVIL}),
+    )
+    journal.close()
+    dead = json.loads(invoke("deliveries", "ls", "--json").stdout)[0]["id"]
+    for words in (
+        ("runs", "ls"),
+        ("runs", "show", str(run)),
+        ("events", str(run)),
+        ("tail", "--run", str(run)),
+        ("deliveries", "ls"),
+        ("deliveries", "show", dead),
+    ):
+        shown = invoke(*words, *(["--json"] if as_json else [])).stdout
+        assert "owned" in shown
+        assert not CONTROLS.search(shown.replace("\n", "")), words
+        assert not any(line.startswith("forged") for line in shown.splitlines()), words
