@@ -13,7 +13,7 @@ from pydantic import Field
 
 from eventflow.errors import CancelledRun, CrashedRun, FailedRun, UnfinishedRun
 from eventflow.primitives.ids import new_id
-from eventflow.primitives.records import Deferred, ErrorInfo, printable, record
+from eventflow.primitives.records import Deferred, ErrorInfo, is_a, printable, record
 
 __all__ = [
     "KNOWN_NAMES",
@@ -119,12 +119,12 @@ class State(Deferred, Generic[R], frozen=True):
         return error  # type: ignore[return-value]
 
     def _error(self) -> Exception:
-        if self.type is StateType.FAILED and isinstance(self.data, Exception):
+        if self.type is StateType.FAILED and is_a(self.data, Exception):
             return self.data
 
         message = self.message or f"The run is {self.name}."
         error = _ERRORS.get(self.type, UnfinishedRun)(message)
-        if isinstance(self.data, BaseException):
+        if is_a(self.data, BaseException):
             error.__cause__ = self.data
 
         return error
@@ -134,7 +134,7 @@ class State(Deferred, Generic[R], frozen=True):
         if self.data is None:
             return self
         error = self.error
-        if error is None and isinstance(self.data, BaseException):
+        if error is None and is_a(self.data, BaseException):
             error = ErrorInfo.of(self.data)
 
         return record(type(self), {**self.__dict__, "data": None, "error": error}, _FIELDS)
@@ -252,7 +252,7 @@ def make_state(
 
 
 def _ended(kind: StateType, name: str, message: str | None, data: Any) -> AnyState:
-    error = ErrorInfo.of(data) if isinstance(data, BaseException) else None
+    error = ErrorInfo.of(data) if is_a(data, BaseException) else None
     text = printable(message) if isinstance(message, str) else message
 
     return _made(kind, name, text, data, error)

@@ -15,6 +15,7 @@ from eventflow.engine.invocation import Invocation
 from eventflow.interrupts.portals import background_portal, running_loop, timer_portal
 from eventflow.interrupts.scopes import CancelScope
 from eventflow.interrupts.signals import note_asyncio_interrupt
+from eventflow.primitives.records import is_a
 from eventflow.runners import TaskScope
 from eventflow.runs.futures import Future, wait
 
@@ -121,7 +122,7 @@ async def acall(invocation: Invocation, body: Any, *, join: bool = False) -> Any
         if scope is not None and not scope.empty:
             await scope.ajoin()
     except BaseException as error:
-        if cancel_scope.leave_body(invocation) or isinstance(error, GeneratorExit):
+        if cancel_scope.leave_body(invocation) or is_a(error, GeneratorExit):
             raise
         raise TakenOver(cancel_scope.takeover, error) from None
     if cancel_scope.leave_body(invocation):

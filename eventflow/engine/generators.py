@@ -21,6 +21,7 @@ from eventflow.engine.lifecycle import throw
 from eventflow.engine.takeover import join_takeover
 from eventflow.interrupts.signals import cause
 from eventflow.logs import run_logger
+from eventflow.primitives.records import is_a
 from eventflow.runs.lazy_states import LazyState
 
 __all__ = ["adrive_generator", "drive_generator"]
@@ -43,7 +44,7 @@ class _GeneratorLifecycle:
             with self._activation:
                 if error is None:
                     self.request = self._lifecycle.send(result)
-                elif isinstance(error, TakenOver):
+                elif is_a(error, TakenOver):
                     self.state = error.takeover.join(error.error)
                 else:
                     self.request = throw(self._lifecycle, error)
@@ -191,7 +192,7 @@ class _AsyncItems:
             await self._finish(None)
         except BaseException as error:
             self.error = cause(error)
-            if isinstance(error, GeneratorExit):  # the body is closed, and nothing may be awaited
+            if is_a(error, GeneratorExit):  # the body is closed, and nothing may be awaited
                 raise
             await self._close_suspended()
         else:

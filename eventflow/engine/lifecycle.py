@@ -27,6 +27,7 @@ from eventflow.engine.result_cache import MISSING, results
 from eventflow.interrupts.masks import Interrupted, thread_mask
 from eventflow.interrupts.scopes import CANCELLATION, TIMEOUT, CancelScope
 from eventflow.logs import run_logger
+from eventflow.primitives.records import error_text, is_a
 from eventflow.runners import TaskScope
 from eventflow.runs.lazy_states import BuiltState, LazyState
 from eventflow.runs.run import Transition
@@ -66,10 +67,10 @@ class _Closed(BaseException):
 
 def throw(lifecycle: Lifecycle, error: BaseException) -> Transition | Effect:
     """Throw what the last request raised into a lifecycle; return the next request."""
-    if not isinstance(error, Exception):
+    if not is_a(error, Exception):
         thread_mask().in_flight = error
 
-    return lifecycle.throw(_Closed(error) if isinstance(error, GeneratorExit) else error)
+    return lifecycle.throw(_Closed(error) if is_a(error, GeneratorExit) else error)
 
 
 def run_to_end(
@@ -189,7 +190,7 @@ def _defer_errors(
 
 
 def _unwrapped(error: BaseException) -> BaseException:
-    return error.error if isinstance(error, _Closed) else error
+    return error.error if is_a(error, _Closed) else error
 
 
 def _state_after_error(
@@ -200,21 +201,21 @@ def _state_after_error(
     cancel_scope = invocation.run.cancel_scope
     cancelled_by_others = cancel_scope.uncancel_task()
     if cancel_scope.reason is CANCELLATION:
-        if cancelled_by_others if isinstance(error, _STOPPED) else not isinstance(error, Exception):
+        if cancelled_by_others if is_a(error, _STOPPED) else not is_a(error, Exception):
             deferred.append(error)
         return BuiltState(Cancelled(message="The run was cancelled."))
-    if isinstance(error, Exception):
+    if is_a(error, Exception):
         message = f"The run could not begin: {_describe(error)}"
         return BuiltState(Failed(message=message, data=error))
     deferred.append(error)
-    if isinstance(error, _STOPPED) and cancel_scope.stopped_above:
+    if is_a(error, _STOPPED) and cancel_scope.stopped_above:
         return BuiltState(Cancelled(message="A run around this one was stopped."))
 
     return BuiltState(Crashed(message=f"The run was ended by {_describe(error)}.", data=error))
 
 
 def _describe(error: BaseException) -> str:
-    text = str(error)
+    text = error_text(error)
 
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
@@ -301,10 +302,10 @@ def _state_after_body_error(invocation: Invocation, error: BaseException) -> Lif
     """
     yield from _cancel_children(invocation)
     cancel_scope = invocation.run.cancel_scope
-    if isinstance(error, Exception):
+    if is_a(error, Exception):
         message = f"The body raised {_describe(error)}"
         return _timed_out(invocation) or BuiltState(Failed(message=message, data=error))
-    if not isinstance(error, _STOPPED):
+    if not is_a(error, _STOPPED):
         raise error
     # The cause is the timeout, unless the task was cancelled from elsewhere as well.
     cancelled_by_others = cancel_scope.reason is TIMEOUT and cancel_scope.uncancel_task()

@@ -14,6 +14,7 @@ from eventflow.engine.lifecycle import BodyAbandoned, run_to_end, throw
 from eventflow.interrupts.masks import Interrupted, thread_mask
 from eventflow.interrupts.scopes import GRACE_SECONDS, CancelScope, active_scopes
 from eventflow.logs import run_logger
+from eventflow.primitives.records import is_a
 from eventflow.runs.lazy_states import LazyState
 from eventflow.runs.run import Transition
 from eventflow.settings import EVENTFLOW_CANCEL_SECONDS
@@ -112,7 +113,7 @@ class Takeover:
     def note_body_end(self, error: BaseException | None) -> None:
         """Note that the body has ended after all, with the error that it raised."""
         self._body_ended.set()
-        if isinstance(error, Exception):
+        if is_a(error, Exception):
             run_logger(self._invocation.run).debug(
                 "The body that was given up ended", exc_info=error
             )
@@ -125,7 +126,7 @@ class Takeover:
         """
         self.note_body_end(error)
         state = self._outcome.result()
-        if error is not None and not isinstance(error, (Exception, *_STOPPED)):
+        if error is not None and not is_a(error, (Exception, *_STOPPED)):
             raise error
 
         return state
@@ -141,7 +142,7 @@ class Takeover:
         task = asyncio.current_task()
         cancelled_by_others = task is not None and cancel_scope.uncancel(task)
         expected = (Exception, Interrupted) if cancelled_by_others else (Exception, *_STOPPED)
-        if error is not None and not isinstance(error, expected):
+        if error is not None and not is_a(error, expected):
             raise error
 
         return self._outcome.result()
@@ -149,7 +150,7 @@ class Takeover:
 
 async def join_takeover(error: BaseException | None) -> None:
     """Await the end of the run if the error is a `TakenOver`."""
-    if isinstance(error, TakenOver):
+    if is_a(error, TakenOver):
         await error.takeover.ajoin(error.error)
 
 

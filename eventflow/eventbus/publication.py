@@ -10,6 +10,7 @@ from eventflow.eventbus.subscriptions import Subscription
 from eventflow.events import Event, ListenerFailed, fact, transition_event
 from eventflow.primitives.callables import qualified_name
 from eventflow.primitives.loggers import get_logger
+from eventflow.primitives.records import is_a
 from eventflow.runs.run import Transition
 from eventflow.states import ErrorInfo
 
@@ -106,7 +107,7 @@ class Publication:
         return self._event
 
     def _handle(self, subscription: Subscription, error: BaseException) -> None:
-        if isinstance(error, Exception):
+        if is_a(error, Exception):
             self._on_failure(subscription.listener, self._built_event(), error)
         elif self._deferred_error is None:
             self._deferred_error = error

@@ -18,6 +18,7 @@ from eventflow.events import Event
 from eventflow.interrupts.portals import background_portal, running_loop
 from eventflow.primitives.callables import is_async, qualified_name
 from eventflow.primitives.forks import in_children
+from eventflow.primitives.records import is_a
 
 __all__ = ["InlineReceiver", "MailboxReceiver", "QueuedReceiver", "receiver_for"]
 
@@ -294,14 +295,14 @@ def receiver_for(
 
 def _ends_task(error: BaseException) -> bool:
     """Return whether an error ends the task, and is not only a failure of the listener."""
-    if isinstance(error, asyncio.CancelledError):
+    if is_a(error, asyncio.CancelledError):
         task = asyncio.current_task()
         return task is None or task.cancelling() > 0
     # An exit ends the user's own loop, as it does from any task; the background loop is shared.
-    if isinstance(error, KeyboardInterrupt | SystemExit):
+    if is_a(error, (KeyboardInterrupt, SystemExit)):
         return not background_portal.is_here
 
-    return isinstance(error, GeneratorExit)
+    return is_a(error, GeneratorExit)
 
 
 _on_background_loop: Final[set[QueuedReceiver]] = set()

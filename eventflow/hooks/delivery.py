@@ -21,6 +21,7 @@ from eventflow.interrupts.masks import Interrupted
 from eventflow.interrupts.portals import background_portal, running_loop
 from eventflow.logs import run_logger
 from eventflow.primitives.ids import delivery_id
+from eventflow.primitives.records import is_a
 from eventflow.runs.run import Run
 from eventflow.states import AnyState, ErrorInfo
 
@@ -116,7 +117,7 @@ class Delivery:
                 self.ledger.settle(self._key, DELIVERED, self.attempt, at_once=not has_ended)
             self._publish(HookSucceeded)
             return None
-        propagates = not isinstance(error, Exception) and not _is_own_cancellation(error)
+        propagates = not is_a(error, Exception) and not _is_own_cancellation(error)
         is_retried = self._fail(error, final=propagates)
         if propagates:
             raise error
@@ -135,7 +136,7 @@ class Delivery:
         """Record, log and publish a failed attempt; return whether there will be another."""
         is_retried = not final and self.attempt < self.max_attempts
         # An interrupt of the process is not the hook's failure: another process finishes it.
-        stays_owed = final and self.ledger is not None and isinstance(error, _INTERRUPTS)
+        stays_owed = final and self.ledger is not None and is_a(error, _INTERRUPTS)
         run_logger(self.run).error(
             f"Hook {self.hook.id} failed on {self.state.name}"
             + (f", attempt {self.attempt} of {self.max_attempts}" if is_retried else ""),
@@ -240,7 +241,7 @@ class Delivery:
 
 def _is_own_cancellation(error: BaseException) -> bool:
     """Return whether an error is a cancellation from within the hook, which only fails by it."""
-    if not isinstance(error, asyncio.CancelledError):
+    if not is_a(error, asyncio.CancelledError):
         return False
     task = None if running_loop() is None else asyncio.current_task()
 

@@ -24,6 +24,7 @@ from typing import Any, Final
 from eventflow.errors import TerminationSignal
 from eventflow.interrupts.masks import WAKE_SIGNAL, ThreadPhase, on_wake_signal, thread_mask
 from eventflow.interrupts.portals import running_loop
+from eventflow.primitives.records import is_a
 
 __all__ = ["cause", "guard", "note_asyncio_interrupt"]
 
@@ -146,7 +147,10 @@ def _is_in_flight(error: BaseException | None) -> bool:
     if error is mask.deferred or error in mask.tasks.values():
         return True
 
-    return error in (*_chain(mask.in_flight), *_chain(sys.exception()))
+    return any(error is other for other in (*_chain(mask.in_flight), *_chain(sys.exception())))
+
+
+_CONTEXT: Final[Any] = vars(BaseException)["__context__"]
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:
@@ -155,7 +159,8 @@ def _chain(error: BaseException | None) -> Iterator[BaseException]:
     while error is not None and id(error) not in seen:
         seen.add(id(error))
         yield error
-        error = error.__context__
+        # Not by the attribute, which a class of the user's may have replaced.
+        error = _CONTEXT.__get__(error)
 
 
 def _end_process(signum: int) -> None:
@@ -166,7 +171,7 @@ def _end_process(signum: int) -> None:
 
 def cause(error: BaseException) -> BaseException:
     """Return the signal's exception if this cancellation stands for it, else the error itself."""
-    if not isinstance(error, asyncio.CancelledError):
+    if not is_a(error, asyncio.CancelledError):
         return error
     note_asyncio_interrupt()
     task = asyncio.current_task()

@@ -8,6 +8,8 @@ from typing import Any, Final
 
 import structlog
 
+from eventflow.primitives.records import is_a, is_describable, own_traceback, traceback_text
+
 __all__ = ["CONTEXT", "Logger", "get_logger"]
 
 Logger = structlog.stdlib.BoundLogger
@@ -25,6 +27,13 @@ def _to_logging(_logger: object, _method: str, event: MutableMapping[str, Any]) 
     """
     message = event.pop("event")
     passed = {key: event.pop(key) for key in ("exc_info", "stack_info") if key in event}
+    error = passed.get("exc_info")
+    if is_a(error, BaseException):
+        # As a tuple: `logging` asks for the truth of it, which an exception may refuse.
+        passed["exc_info"] = type(error), error, own_traceback(error)
+        if not is_describable(error):
+            del passed["exc_info"]
+            event["exception"] = traceback_text(error)
     extra = {f"{key}_" if key in _RESERVED else key: value for key, value in event.items()}
 
     return {"msg": message, "extra": {**extra, CONTEXT: dict(event)}, **passed}

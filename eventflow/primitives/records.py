@@ -3,14 +3,26 @@
 from __future__ import annotations
 
 import traceback
+import types
 from threading import RLock
-from typing import Any, Final, Self, TypeVar
+from typing import Any, Final, Self, TypeGuard, TypeVar
 
 from pydantic import BaseModel
 
-__all__ = ["Deferred", "ErrorInfo", "printable", "record"]
+__all__ = [
+    "Deferred",
+    "ErrorInfo",
+    "error_text",
+    "is_a",
+    "is_describable",
+    "own_traceback",
+    "printable",
+    "record",
+    "traceback_text",
+]
 
 M = TypeVar("M", bound=BaseModel)
+T = TypeVar("T")
 
 _new: Final = object.__new__
 # The setters of the slots themselves: that of object takes twice as long, for every state.
@@ -76,10 +88,10 @@ class ErrorInfo(Deferred, frozen=True):
     def of(cls, error: BaseException) -> Self:
         """Describe an exception, with the end of its traceback."""
         kind = type(error)
-        text = "".join(traceback.format_exception(error))
+        text = traceback_text(error)
         name = kind.__qualname__ if kind.__module__ == "builtins" else _qualified(kind)
 
-        return cls.of_texts(name, printable(_text(error)), printable(text[-TRACEBACK_LIMIT:]))
+        return cls.of_texts(name, printable(error_text(error)), printable(text[-TRACEBACK_LIMIT:]))
 
     @classmethod
     def of_texts(cls, kind: str, message: str, trace: str = "") -> Self:
@@ -107,8 +119,47 @@ def _qualified(kind: type) -> str:
     return f"{kind.__module__}.{kind.__qualname__}"
 
 
-def _text(error: BaseException) -> str:
+def is_a(value: object, kinds: type[T] | tuple[type[T], ...]) -> TypeGuard[T]:
+    """Return whether a value is of a class, without asking the value.
+
+    `isinstance` looks at the `__class__` of one that is not, which may be a property that raises.
+    """
+    return issubclass(type(value), kinds)
+
+
+def error_text(error: BaseException) -> str:
+    """Return the text of an exception, or why there is none: its `__str__` may do anything."""
     try:
         return str(error)
-    except Exception as problem:  # noqa: BLE001 - a user's __str__ may do anything
+    except BaseException as problem:  # noqa: BLE001 - SystemExit as well; signals are masked here
         return f"<its text is not available: {type(problem).__name__}>"
+
+
+def is_describable(error: BaseException) -> bool:
+    """Return whether an exception can be formatted, as every handler of a log does."""
+    try:
+        traceback.format_exception(error)
+    except BaseException:  # noqa: BLE001 - whatever its attributes raise
+        return False
+
+    return True
+
+
+def traceback_text(error: BaseException) -> str:
+    """Format an exception as Python does, or only its own frames if its attributes raise."""
+    try:
+        return "".join(traceback.format_exception(error))
+    except BaseException:  # noqa: BLE001 - SystemExit as well; signals are masked here
+        frames = traceback.format_tb(own_traceback(error))
+        return "".join([HEADING, *frames, f"{type(error).__qualname__}: {error_text(error)}\n"])
+
+
+def own_traceback(error: BaseException) -> types.TracebackType | None:
+    """Return the traceback of an exception, whatever its class has in place of the attribute."""
+    found: types.TracebackType | None = _TRACEBACK.__get__(error)
+
+    return found
+
+
+_TRACEBACK: Final[Any] = vars(BaseException)["__traceback__"]
+HEADING: Final = "Traceback (most recent call last):\n"
