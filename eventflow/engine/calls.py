@@ -10,6 +10,7 @@ from eventflow.context import refuse, reloading
 from eventflow.definitions.definition import Definition
 from eventflow.engine.drivers import adrive, drive
 from eventflow.engine.generators import adrive_generator, drive_generator
+from eventflow.engine.headroom import require_headroom
 from eventflow.engine.invocation import Invocation
 from eventflow.states import State
 
@@ -94,12 +95,15 @@ class CallableDefinition(Definition[P, R]):
             CancelledRun: the run was cancelled.
             UnfinishedRun: something it waits for did not complete.
             ParameterError: the arguments do not fit.
+            RecursionError: it is called so close to the limit that its run could not be ended.
             TypeError: the state of an async generator is asked for, which can return nothing.
         """
         if reloading:
             refuse(self.name)
 
         def make() -> Invocation:
+            require_headroom(self.name)
+
             return self._invocation(args, kwargs, wait_for)
 
         if self.is_generator:

@@ -11,6 +11,7 @@ from eventflow.context import current_run, refuse, reloading
 from eventflow.definitions.definition import Definition
 from eventflow.engine.drivers import adrive, drive
 from eventflow.engine.effects import shielded
+from eventflow.engine.headroom import require_headroom
 from eventflow.engine.invocation import Invocation
 from eventflow.errors import MissingContextError
 from eventflow.interrupts.masks import thread_mask
@@ -219,6 +220,7 @@ class _Work:
     def help(self) -> None:
         """Execute the task run now, unless another thread has begun to."""
         if self.is_possible() and not self._claim.locked():
+            require_headroom(self._invocation.definition.name)
             with thread_mask().nested(self._invocation.run.cancel_scope):
                 self()
 

@@ -171,7 +171,7 @@ def test_the_caller_gets_the_exception_itself(name: str) -> None:
     caught: list[BaseException] = []
     try:
         main()
-    except BaseException as raised:  # noqa: BLE001 - whatever it is; pytest would describe it
+    except BaseException as raised:
         caught.append(raised)
     assert len(caught) == 1
     assert caught[0] is error
