@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
 from typing import Any, Final, NamedTuple, Protocol
@@ -14,7 +14,6 @@ from eventflow.runs.task_scope import TaskScope
 
 __all__ = [
     "HookContext",
-    "LoadingStopped",
     "RunContext",
     "current_hook",
     "current_run",
@@ -23,7 +22,6 @@ __all__ = [
     "refuse",
     "reloading",
     "tags",
-    "without_runs",
 ]
 
 
@@ -88,29 +86,14 @@ def tags(*added: str) -> Iterator[frozenset[str]]:
         current_tags.reset(token)
 
 
-reloading: Final[list[bool]] = []
-"""Not empty while only hooks may call flows and tasks."""
-
-
-class LoadingStopped(BaseException):
-    """A reloaded file called a flow or a task, which was not run, or took too long."""
+reloading: Final[list[Callable[[str], None]]] = []
+"""Not empty while only hooks may call flows and tasks: the last one is called instead."""
 
 
 def refuse(name: str) -> None:
-    """Stop a reloaded file that calls a flow or a task; a hook may call both.
+    """Do not begin a run of a file that is loaded again; a hook may call flows and tasks.
 
-    Raises:
-        LoadingStopped: no hook is in force.
+    Returns if the run may begin; else the thread never goes on.
     """
-    if current_hook.get() is None:
-        raise LoadingStopped(f"it calls {name}, which is not run a second time")
-
-
-@contextmanager
-def without_runs() -> Iterator[None]:
-    """Allow flows and tasks to be called by hooks only within the block, in all threads."""
-    reloading.append(True)
-    try:
-        yield
-    finally:
-        reloading.pop()
+    if reloading and current_hook.get() is None:
+        reloading[-1](name)

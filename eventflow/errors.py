@@ -229,10 +229,17 @@ class DeadlockError(EventflowError):
 
 
 class HookTimeout(EventflowError):
-    """A hook took longer than its own `timeout_seconds`."""
+    """A hook took longer than its own `timeout_seconds`, or than a recovery allows it."""
 
-    def __init__(self, hook: str, seconds: float) -> None:
-        super().__init__(f"The hook {hook} did not end within its timeout of {seconds:g} s.")
+    def __init__(self, hook: str, seconds: float, *, is_own: bool = True) -> None:
+        if is_own:
+            super().__init__(f"The hook {hook} did not end within its timeout of {seconds:g} s.")
+        else:
+            super().__init__(
+                f"The hook {hook} did not end within the {seconds:g} s that a recovery allows a "
+                "hook without a timeout; give it `timeout_seconds`, or set "
+                "EVENTFLOW_RECOVERY_HOOK_SECONDS."
+            )
 
 
 class ConfigurationError(EventflowError):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 import sys
 from collections import OrderedDict
@@ -11,12 +10,14 @@ from typing import Any, Final
 from uuid import UUID
 
 from eventflow.client.archive import Archive, RunTransition
-from eventflow.context import LoadingStopped, RunContext, without_runs
+from eventflow.context import RunContext
 from eventflow.definitions.definition import Definition
 from eventflow.hooks.references import ParsedReference, parse_reference, resolve
 from eventflow.journal.rows import RunRow, state_of
 from eventflow.primitives.callables import MAIN
+from eventflow.recovery.loading import LOADING_SECONDS, execute_module
 from eventflow.recovery.lookup import stand_in
+from eventflow.recovery.parking import execute
 from eventflow.runs.lazy_states import BuiltState
 from eventflow.runs.run import FlowRun, Run, TaskRun, Transition
 from eventflow.states import AnyState, StateType
@@ -145,10 +146,6 @@ def _module(at: ParsedReference) -> Any:
     if at.module == MAIN:
         return None
     if at.module not in sys.modules:
-        try:
-            with without_runs():
-                importlib.import_module(at.module)
-        except (Exception, SystemExit, LoadingStopped):  # noqa: BLE001 - a module may do anything
-            return None
+        execute(lambda: execute_module(at.module, None, []), LOADING_SECONDS)
 
     return sys.modules.get(at.module)

@@ -8,7 +8,7 @@ import inspect
 from collections.abc import AsyncIterator, Awaitable, Iterator
 from contextlib import AbstractContextManager
 from time import perf_counter
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 from uuid import UUID
 
 from eventflow.context import current_hook
@@ -42,6 +42,9 @@ class Delivery:
     `is_begun`, the journal has recorded the beginning of the first attempt with the event.
     """
 
+    limit_seconds: ClassVar[float | None] = None
+    """How long a hook without a timeout of its own may take; only a recovery has such a limit."""
+
     __slots__ = (
         "attempt",
         "bus",
@@ -73,6 +76,17 @@ class Delivery:
     def delivery_id(self) -> UUID:
         """The id of this delivery: always the same for this hook and this event."""
         return delivery_id(self.follows, self.ordinal)
+
+    @property
+    def timeout_seconds(self) -> float | None:
+        """How long an attempt may take."""
+        return self.hook.timeout_seconds or self.limit_seconds
+
+    def timed_out(self) -> HookTimeout:
+        """Return the error of an attempt that took longer."""
+        is_own = self.hook.timeout_seconds is not None
+
+        return HookTimeout(self.hook.id, self.timeout_seconds or 0, is_own=is_own)
 
     def begin(self) -> None:
         """Record the beginning of the next attempt."""
@@ -212,7 +226,7 @@ class Delivery:
             await self._limited(result)
 
     def _limited(self, result: Awaitable[object]) -> Awaitable[object]:
-        return result if self.hook.timeout_seconds is None else self._within_limit(result)
+        return result if self.timeout_seconds is None else self._within_limit(result)
 
     async def _within_limit(self, result: Awaitable[object]) -> None:
         async with self.limit():
@@ -225,7 +239,7 @@ class Delivery:
         Raises:
             HookTimeout: it took longer.
         """
-        seconds = self.hook.timeout_seconds
+        seconds = self.timeout_seconds
         if seconds is None:
             yield
             return
@@ -235,7 +249,7 @@ class Delivery:
                 yield
         except TimeoutError as error:
             if timeout.expired():
-                raise HookTimeout(self.hook.id, seconds) from error
+                raise self.timed_out() from error
             raise
 
 

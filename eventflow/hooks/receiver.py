@@ -7,7 +7,7 @@ import inspect
 from collections.abc import Awaitable, Callable, Iterable
 from concurrent.futures import Future
 from time import sleep
-from typing import TypeVar
+from typing import Final, TypeVar
 
 import anyio.to_thread
 
@@ -25,6 +25,9 @@ from eventflow.runs.run import RunType, Transition
 __all__ = ["HookReceiver", "hook", "redeliver"]
 
 F = TypeVar("F", bound=HookFunction)
+
+BLOCKED_SECONDS: Final = 1.0
+"""How long after its timeout an async hook has ended, unless it blocks its event loop."""
 
 
 class HookReceiver:
@@ -124,24 +127,41 @@ def _attempt(delivery: Delivery, delay: float) -> None:
         if delay:
             sleep(delay)
         delivery.begin()
-        hook = delivery.hook
-        if hook.is_async:
+        if delivery.limit_seconds is not None:
+            _attempt_within_limit(delivery, delivery.limit_seconds)
+        elif delivery.hook.is_async:
             background_portal.run(delivery.acall())
-        elif hook.timeout_seconds is None:
+        elif delivery.hook.timeout_seconds is None:
             delivery.call_blocking()
         else:
-            _call_within(delivery, hook.timeout_seconds)
+            _call_within(delivery, delivery.hook.timeout_seconds)
     finally:
         mask.phase, mask.bodies = phase, bodies
 
 
-def _call_within(delivery: Delivery, seconds: float) -> None:
+def _attempt_within_limit(delivery: Delivery, limit: float) -> None:
+    """Make an attempt that ends in any case, also if an async hook blocks its event loop."""
+    if not delivery.hook.is_async:
+        _call_within(delivery, delivery.hook.timeout_seconds or limit)
+        return
+    seconds = (delivery.hook.timeout_seconds or limit) + BLOCKED_SECONDS
+    try:
+        _call_within(delivery, seconds, lambda: background_portal.run(delivery.acall()))
+    except HookTimeout:
+        # Its thread is blocked: the next hooks get another loop.
+        background_portal.reset()
+        raise
+
+
+def _call_within(
+    delivery: Delivery, seconds: float, call: Callable[[], object] | None = None
+) -> None:
     """Call a hook in a thread of its own, where nothing can stop it after its timeout."""
-    future = in_thread(delivery.call_blocking)
+    future = in_thread(call or delivery.call_blocking)
     try:
         outcome = future.result(seconds)
     except TimeoutError:
-        raise HookTimeout(delivery.hook.id, seconds) from None
+        raise delivery.timed_out() from None
     unwrap(outcome)
 
 

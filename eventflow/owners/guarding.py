@@ -25,14 +25,21 @@ class Guarding:
         # Reentrant: a signal handler, or the pickling of a hook's objects, may run flows.
         self._lock = threading.RLock()
         self._logged: set[str] = set()
+        self._kept = False
+
+    def keep(self) -> None:
+        """Replace the guardian if it was killed."""
+        with self._lock:
+            if self._kept:
+                self._start()
 
     def guard(self, key: str, hooks: Iterable[Hook]) -> None:
         """Have hooks run even if this process dies; `key` is the reference of their definition."""
         with self._lock:
-            # Starts another guardian if the last one was killed.
             self._enabled = self._enabled and self._start()
             if not self._enabled:
                 return
+            self._kept = True
             problem = self._lifeline.hand_over(key, pack([self._pack(hook) for hook in hooks]))
             if problem is not None:
                 get_logger("guardian").warning(
@@ -41,7 +48,8 @@ class Guarding:
 
     def _start(self) -> bool:
         problem = self._lifeline.start()
-        if problem is not None:
+        if problem is not None and problem not in self._logged:
+            self._logged.add(problem)
             get_logger("guardian").warning(
                 f"There is no guardian ({problem}): if this process is killed, the hooks it owes "
                 "run when the next eventflow process starts, or by `eventflow recover`."
@@ -76,7 +84,9 @@ class Guarding:
 
     def dismiss(self) -> None:
         """Record a clean end, on which the guardian exits."""
-        self._lifeline.dismiss()
+        with self._lock:
+            self._kept = False
+            self._lifeline.dismiss()
 
 
 def _pack_by_value(hook: Hook) -> tuple[bytes | None, str]:

@@ -1,4 +1,4 @@
-"""What an owner does beside its runs: cancel on request, renew its lease, recover and prune."""
+"""What an owner does beside its runs: cancel on request, keep guardian and lease, maintain."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ class Heartbeat:
     """A thread that calls back until it is stopped. It logs errors and goes on.
 
     `cancels` returns the runs to cancel; it is called every `poll_seconds` while runs execute.
+    `guard` replaces a guardian that was killed; it is called as often, with runs or without.
     `renew` and `maintain` are called every `interval` seconds; `maintain` also at the start. It may
     take long, and has a thread of its own: the lease is renewed meanwhile.
     """
@@ -29,12 +30,14 @@ class Heartbeat:
         self,
         *,
         cancels: Callable[[], Iterable[UUID]],
+        guard: Callable[[], None],
         renew: Callable[[], None],
         maintain: Callable[[], None],
         interval: float,
         poll_seconds: float = POLL_SECONDS,
     ) -> None:
         self._cancels = cancels
+        self._guard = guard
         self._renew = renew
         self._maintain = maintain
         self._interval = interval
@@ -67,6 +70,7 @@ class Heartbeat:
         while not self._stopped.wait(self._poll_seconds):
             if active_scopes:
                 self._call(self._cancel)
+            self._call(self._guard)
             if time.monotonic() - last >= self._interval:
                 last = time.monotonic()
                 self._call(self._renew)

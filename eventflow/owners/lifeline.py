@@ -14,7 +14,7 @@ import threading
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Final
+from typing import ClassVar, Final
 
 from eventflow.owners.folders import DeadOwner
 from eventflow.owners.note import Note, above_standard
@@ -105,15 +105,25 @@ class Lifeline:
     forked child the connection is closed: the child must not keep its parent alive.
     """
 
+    generation: ClassVar[int] = 0
+    """How many recoveries have started one another, this process included."""
+
     def __init__(self, folder: Path, url: str, command: Sequence[str] | None = None) -> None:
         self._url = url
-        self._command = recovery_command(folder, url) if command is None else list(command)
+        self._command = self._recovery(folder, url) if command is None else list(command)
         self._forked = False
         self._lock = threading.RLock()
         self._pipe = -1
         self.note: Note | None = None
         """The note that the guardian reads; None before the guardian is first started."""
         forks.watch(self)
+
+    def _recovery(self, folder: Path, url: str) -> list[str]:
+        command = recovery_command(folder, url)
+        # Not in the environment, which a hook hands on to what it starts.
+        generation = ["--generation", str(self.generation)] if self.generation else []
+
+        return [*command, *generation] if command else []
 
     @property
     def is_alive(self) -> bool:

@@ -128,6 +128,7 @@ class OwnerSession:
             lease = self.lease_seconds
             self._heartbeat = Heartbeat(
                 cancels=lambda: self.journal.cancels(self.owner),
+                guard=lambda: None if self._guarding is None else self._guarding.keep(),
                 renew=self.renew,
                 maintain=self.sweep_and_prune,
                 interval=HEARTBEAT_SECONDS if lease is None else lease / 3,

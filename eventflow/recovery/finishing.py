@@ -51,8 +51,9 @@ class Finished(NamedTuple):
 class _SyncedLedger:
     """A ledger that commits the start of an attempt first: the attempt may kill this process."""
 
-    def __init__(self, recorder: Recorder) -> None:
+    def __init__(self, recorder: Recorder, on_progress: Callable[[], None]) -> None:
         self._recorder = recorder
+        self._on_progress = on_progress
         self.last = DeliveryStatus.PENDING
 
     def settle(
@@ -70,6 +71,7 @@ class _SyncedLedger:
         self._recorder.settle(key, status, attempts, error, delay)
         if status is DeliveryStatus.RUNNING:
             self._recorder.flush()
+            self._on_progress()
 
     def transaction(self, key: Key, attempts: int) -> AbstractContextManager[Any]:
         """Return the journal's own transaction, which ends with acknowledging this delivery."""
@@ -101,10 +103,18 @@ class _Case(NamedTuple):
 class Finisher:
     """Finishes runs in the name of the recorder's owner, which must be their keeper.
 
-    `message` is that of their Crashed state.
+    `message` is that of their Crashed state. `on_progress` is called at each attempt of a hook that
+    the journal has: the next recovery need not count it again if this one is killed.
     """
 
-    def __init__(self, recorder: Recorder, lookup: DefinitionLookup, message: str) -> None:
+    def __init__(
+        self,
+        recorder: Recorder,
+        lookup: DefinitionLookup,
+        message: str,
+        on_progress: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._on_progress = on_progress
         self._recorder = recorder
         self._journal = recorder.journal
         self._lookup = lookup
@@ -185,7 +195,7 @@ class Finisher:
 
     def _deliver(self, case: _Case, owed: DeliveryRow) -> DeliveryStatus:
         """Make the remaining attempts of one delivery; return its status afterwards."""
-        ledger = _SyncedLedger(self._recorder)
+        ledger = _SyncedLedger(self._recorder, self._on_progress)
         key = (owed.run_id, owed.event_id, owed.ordinal)
         event = case.events.get(owed.event_id)
         if event is None:
@@ -194,7 +204,12 @@ class Finisher:
         fact = self._fact(case, event)
         hook = self._hook(case, fact, owed)
         if hook is None:
-            reason = f"the hook {owed.hook} was not found again; redrive it when it is there"
+            why = self._lookup.problem(owed.hook)
+            reason = (
+                f"the hook {owed.hook} was not found again"
+                + (f" ({why})" if why else "")
+                + "; redrive it when it is there"
+            )
             get_logger("recovery").error(f"{case.row.name}: {reason}")
             ledger.settle(key, DeliveryStatus.DEAD, owed.attempts, reason)
             return ledger.last
@@ -236,6 +251,7 @@ class Finisher:
     def _crash(self, case: _Case) -> None:
         run = case.context.run
         fact = run.enter(Crashed(message=self._message))
+        self._on_progress()
         with _in_context(case, run), _errors_logged("a hook"):
             current_bus().publish_transition(fact)
 

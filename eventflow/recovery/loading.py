@@ -1,37 +1,46 @@
 """Load the definitions of another process again, as multiprocessing's spawn does, without runs.
 
 A file is loaded to its end, to its first call of a flow or a task, or to its first error. What it
-defines before that is used. Nothing that a file does while it is loaded stops the process.
+defines before that is used. What ends the process while it is loaded is not loaded a fourth time.
 """
 
 from __future__ import annotations
 
 import importlib
 import io
+import json
 import os
 import pkgutil
-import signal
 import sys
-import threading
-from collections.abc import Callable, Collection, Iterator
-from contextlib import contextmanager, redirect_stdout, suppress
+from collections.abc import Callable, Collection
+from contextlib import redirect_stdout, suppress
 from importlib.machinery import ModuleSpec, SourceFileLoader
 from importlib.util import find_spec, module_from_spec, spec_from_file_location
 from pathlib import Path
-from types import CodeType, FrameType, ModuleType
+from types import CodeType, ModuleType
 from typing import Any, Final, NamedTuple
 
-from eventflow.context import LoadingStopped, without_runs
 from eventflow.definitions.definition import Definition
 from eventflow.hooks.references import ParsedReference, parse_reference, reference_of, resolve
 from eventflow.journal.rows import OwnerRow
 from eventflow.primitives.callables import MAIN, MP_MAIN, qualified_name
 from eventflow.primitives.loggers import get_logger
+from eventflow.recovery.parking import execute
 
-__all__ = ["Reloader", "Wanted", "adopt_environment"]
+__all__ = [
+    "LOADING_SECONDS",
+    "LoadingNote",
+    "Reloader",
+    "Wanted",
+    "adopt_environment",
+    "execute_module",
+]
 
-LOADING_SECONDS: Final = 120
+LOADING_SECONDS: Final = 120.0
 """How long loading one file may take: one that never ends must not stop the recovery."""
+
+LOADING_ATTEMPTS: Final = 3
+"""How often a file is loaded that ends the process: it may have been killed by another."""
 
 CLASS_DEPTH: Final = 3
 """How deep nested classes are searched for methods that are flows or tasks."""
@@ -71,9 +80,11 @@ class Wanted(NamedTuple):
 class Reloader:
     """Finds the definitions and hooks of another process; loads each module they need once."""
 
-    def __init__(self, owner: OwnerRow) -> None:
+    def __init__(self, owner: OwnerRow, note: LoadingNote | None = None) -> None:
         self._owner = owner
+        self._note = LoadingNote(None) if note is None else note
         self._loaded: dict[str, ModuleType | None] = {}
+        self._problems: dict[str, str] = {}
 
     # -- definitions and functions ----------------------------------------------------------
 
@@ -114,23 +125,55 @@ class Reloader:
         name = MAIN if name == MP_MAIN else name
         if name not in self._loaded:
             self._loaded[name] = None
-            with _errors_logged(name):
-                self._loaded[name] = self._main() if name == MAIN else _module(name, file)
+            if self._note.attempts(name) >= LOADING_ATTEMPTS:
+                self._problems[name] = f"loading it ended the process {LOADING_ATTEMPTS} times"
+                _log.warning(f"{name} is not loaded again: {self._problems[name]}.")
+            else:
+                self._note.begin(name)
+                self._loaded[name] = self._load(name, file)
+                self._note.end(name)
 
         return self._loaded[name]
 
-    def _main(self) -> ModuleType | None:
+    def problem(self, hook_id: str) -> str | None:
+        """Return why the module of a hook was not loaded to its end; None if it was."""
+        name = parse_reference(hook_id).module
+
+        return self._problems.get(MAIN if name == MP_MAIN else name)
+
+    def _load(self, name: str, file: str | None) -> ModuleType | None:
+        """Execute a module's body, up to its first run or error; return what there is of it."""
+        made: list[ModuleType] = []
+        printed = io.TextIOWrapper(io.BytesIO(), encoding="utf-8", errors="replace")
+
+        def body() -> None:
+            self._execute_main(made) if name == MAIN else execute_module(name, file, made)
+
+        with redirect_stdout(printed):
+            stopped = execute(body, LOADING_SECONDS)
+        if stopped is not None:
+            self._problems[name] = _described(stopped)
+            _log_stop(name, stopped, is_made=bool(made))
+        with suppress(ValueError):  # closed by the module
+            printed.seek(0)
+            text = printed.read(LOGGED_CHARACTERS)
+            if text:
+                _log.debug(f"{name} printed while it was loaded: {text}")
+
+        # A module may replace itself there.
+        return sys.modules.get(name, made[0]) if made and name != MAIN else next(iter(made), None)
+
+    def _execute_main(self, made: list[ModuleType]) -> None:
         program = self._code_of_main()
         if program is None:
-            return None
+            return
         code, attributes = program
         module = ModuleType(MP_MAIN)
         vars(module).update(attributes)
         _replaced.append(sys.modules[MAIN])
         sys.modules[MAIN] = sys.modules[MP_MAIN] = module
-        _execute(MAIN, lambda: exec(code, vars(module)))  # noqa: S102 - the user's own program
-
-        return module
+        made.append(module)
+        exec(code, vars(module))  # noqa: S102 - the user's own program
 
     def _code_of_main(self) -> tuple[CodeType, dict[str, Any]] | None:
         """Return the code of the owner's `__main__`, and the attributes of its module."""
@@ -171,83 +214,106 @@ def _attributes(file: str | None, package: str | None, spec: ModuleSpec | None) 
     return {"__file__": file, "__package__": package, "__spec__": spec, "__loader__": loader}
 
 
-def _module(name: str, file: str | None) -> ModuleType | None:
+def execute_module(name: str, file: str | None, made: list[ModuleType]) -> None:
+    """Execute a module without its import lock, which a parked thread would keep.
+
+    The module is added to `made` before its body begins.
+
+    Raises:
+        ModuleNotFoundError: there is no such module.
+    """
     loaded = sys.modules.get(name)
     if loaded is not None and file is None:
-        return loaded
+        made.append(loaded)
+        return
     parent = name.rpartition(".")[0]
     if parent and file is None:
         importlib.import_module(parent)
     spec = find_spec(name) if file is None else _spec_of_file(name, file)
     if spec is None or spec.loader is None:
         raise ModuleNotFoundError(f"there is no module {name!r}")
-    loader, module = spec.loader, module_from_spec(spec)
+    module = module_from_spec(spec)
     sys.modules[name] = module
-    _execute(name, lambda: loader.exec_module(module))
-
-    # A module may replace itself there.
-    return sys.modules.get(name, module)
+    made.append(module)
+    spec.loader.exec_module(module)
 
 
 def _spec_of_file(name: str, file: str) -> ModuleSpec | None:
     return spec_from_file_location(name, file, loader=SourceFileLoader(name, file))
 
 
-# -- executing what is loaded ----------------------------------------------------------------
+def _log_stop(name: str, stopped: str | BaseException, *, is_made: bool) -> None:
+    text = _described(stopped)
+    if isinstance(stopped, str):
+        _log.info(f"The loading of {name} ended early: {text}")
+    elif is_made:
+        _log.warning(f"The loading of {name} ended early, what it defines above counts: {text}")
+    else:
+        _log.warning(f"{name} cannot be loaded again: {text}")
 
 
-@contextmanager
-def _errors_logged(name: str) -> Iterator[None]:
-    """Log why a module cannot be loaded at all."""
+def _described(stopped: str | BaseException) -> str:
+    if isinstance(stopped, str):
+        return stopped
+    text = str(stopped)
+
+    return f"{type(stopped).__name__}: {text}" if text else type(stopped).__name__
+
+
+# -- files that end the process ---------------------------------------------------------------
+
+
+class LoadingNote:
+    """Notes on disk how often the loading of a module of a dead owner has begun, and not ended.
+
+    A later recovery reads there what has ended the process. Without a path nothing is noted.
+    `on_noted` is called when the next recovery will know of a beginning.
+    """
+
+    def __init__(self, path: Path | None, on_noted: Callable[[], object] = lambda: None) -> None:
+        self._path = path
+        self._on_noted = on_noted
+        self._attempts = _read_attempts(path)
+
+    def attempts(self, name: str) -> int:
+        """Return how often the process has ended while a module was loaded."""
+        return self._attempts.get(name, 0)
+
+    def begin(self, name: str) -> None:
+        """Note that the loading of a module begins."""
+        self._attempts[name] = self.attempts(name) + 1
+        self._write()
+
+    def end(self, name: str) -> None:
+        """Note that the process has outlived the loading of a module."""
+        self._attempts.pop(name, None)
+        self._write()
+
+    def _write(self) -> None:
+        if self._path is None:
+            return
+        # A disk that is full must not stop the recovery.
+        with suppress(OSError):
+            complete = self._path.with_name(f"{self._path.name}.new")
+            complete.write_text(json.dumps(self._attempts))
+            complete.replace(self._path)
+            self._on_noted()
+
+    def remove(self) -> None:
+        """Delete the note, as its owner is recovered."""
+        if self._path is not None:
+            with suppress(OSError):
+                self._path.unlink(missing_ok=True)
+
+
+def _read_attempts(path: Path | None) -> dict[str, int]:
     try:
-        yield
-    except (Exception, SystemExit, LoadingStopped) as error:  # noqa: BLE001 - a file may do anything
-        _log.warning(f"{name} cannot be loaded again: {_described(error)}")
+        attempts = {} if path is None else json.loads(path.read_text())
+    except (OSError, ValueError):
+        return {}
+    named = attempts.items() if isinstance(attempts, dict) else ()
 
-
-def _execute(name: str, body: Callable[[], object]) -> None:
-    """Execute a module's body, up to its first run or error."""
-    printed = io.TextIOWrapper(io.BytesIO(), encoding="utf-8", errors="replace")
-    try:
-        with without_runs(), redirect_stdout(printed), _time_limit():
-            body()
-    except LoadingStopped as stop:
-        _log.info(f"The loading of {name} ended early: {stop}")
-    except (Exception, SystemExit) as error:  # noqa: BLE001 - a file may do anything
-        _log.warning(
-            f"The loading of {name} ended early, what it defines above counts: {_described(error)}"
-        )
-    with suppress(ValueError):  # closed by the module
-        printed.seek(0)
-        text = printed.read(LOGGED_CHARACTERS)
-        if text:
-            _log.debug(f"{name} printed while it was loaded: {text}")
-
-
-def _described(error: BaseException) -> str:
-    text = str(error)
-
-    return f"{type(error).__name__}: {text}" if text else type(error).__name__
-
-
-@contextmanager
-def _time_limit() -> Iterator[None]:
-    """Limit the time that the block takes, where signals can do that."""
-    if threading.current_thread() is not threading.main_thread() or not hasattr(signal, "SIGALRM"):
-        yield
-        return
-
-    def expire(_number: int, _frame: FrameType | None) -> None:
-        raise LoadingStopped(f"it takes more than {LOADING_SECONDS} s")
-
-    previous = signal.signal(signal.SIGALRM, expire)
-    # Every second again: the file may catch the exception.
-    signal.setitimer(signal.ITIMER_REAL, LOADING_SECONDS, 1)
-    try:
-        yield
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, previous)
+    return {name: count for name, count in named if isinstance(count, int)}
 
 
 # -- searching a module -----------------------------------------------------------------------

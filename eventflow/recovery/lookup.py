@@ -77,6 +77,10 @@ class DefinitionLookup:
 
         return None if function is None else Hook(function, id=hook_id)
 
+    def problem(self, hook_id: str) -> str | None:
+        """Return why the module of a hook was not loaded to its end; None if it was."""
+        return self._reloader.problem(hook_id)
+
 
 def stand_in(row: RunRow) -> Definition[Any, Any]:
     """Make a definition with the name of one that cannot be loaded, without hooks."""

@@ -7,24 +7,26 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final, NamedTuple
 
 from eventflow.errors import JournalError
 from eventflow.eventbus.bus import bus_of_runs
+from eventflow.hooks.handover import FOR_ALL
 from eventflow.hooks.ledger import OWED
 from eventflow.journal.backlog import commit_all
 from eventflow.journal.contract import DeliveryQuery, Journal, RunQuery
 from eventflow.journal.recorder import Recorder
 from eventflow.journal.rows import OwnerRow
 from eventflow.journal.spool import segments
-from eventflow.owners.folders import DeadOwner, LockedFolder, dead
+from eventflow.owners.folders import DeadOwner, LockedFolder, dead, owners_folder
 from eventflow.primitives.loggers import get_logger
 from eventflow.recovery.finishing import Finisher
-from eventflow.recovery.loading import Reloader, adopt_environment
+from eventflow.recovery.loading import LoadingNote, Reloader, adopt_environment
 from eventflow.recovery.lookup import DefinitionLookup
+from eventflow.settings import EVENTFLOW_JOURNAL_URL
 from eventflow.wiring import recorder as wired_recorder
 
 __all__ = ["Report", "commit_spool", "recover_folder", "recover_id"]
@@ -37,6 +39,9 @@ KEEPER_SECONDS: Final = 5.0
 
 POLL_SECONDS: Final = 0.1
 """How often the journal is queried during that wait."""
+
+LOADING_PREFIX: Final = ".loading-"
+"""Begins the name of the file, beside the folders of the owners, that notes what is loaded."""
 
 VANISHED: Final = "vanished"
 SILENT: Final = "is silent: its lease ran out"
@@ -63,10 +68,13 @@ class Report(NamedTuple):
         )
 
 
-def recover_folder(path: Path, handed_over: Mapping[str, bytes]) -> Report | None:
+def recover_folder(
+    path: Path, handed_over: Mapping[str, bytes], on_progress: Callable[[], None]
+) -> Report | None:
     """Recover an owner of this host by its folder; return None if another process does.
 
     `handed_over` holds the hooks that it handed to its guardian, by the key of their definition.
+    `on_progress` is called whenever something was done that the next recovery need not do again.
     """
     owner = DeadOwner.read(path)
     folder = owner.lock()
@@ -74,11 +82,14 @@ def recover_folder(path: Path, handed_over: Mapping[str, bytes]) -> Report | Non
         return None
     # Locked until the recovery is over.
     with folder:
-        return _recover_locked(owner, folder, handed_over)
+        return _recover_locked(owner, folder, handed_over, on_progress)
 
 
 def _recover_locked(
-    dead_owner: DeadOwner, folder: LockedFolder, handed_over: Mapping[str, bytes]
+    dead_owner: DeadOwner,
+    folder: LockedFolder,
+    handed_over: Mapping[str, bytes],
+    on_progress: Callable[[], None],
 ) -> Report:
     recorder = _recorder()
     journal = recorder.journal
@@ -89,21 +100,25 @@ def _recover_locked(
         if other_folder is not None:
             with other_folder:
                 _end_owner(journal, other, other_folder)
-    report = _finish_runs(recorder, owner, VANISHED, handed_over)
+    report = _finish_runs(recorder, owner, VANISHED, handed_over, on_progress)
     if report.problem is None and not folder.remove():
         return report._replace(problem=f"its folder {folder.path} cannot be deleted")
 
     return report
 
 
-def recover_id(owner_id: str, handed_over: Mapping[str, bytes]) -> Report:
+def recover_id(
+    owner_id: str, handed_over: Mapping[str, bytes], on_progress: Callable[[], None]
+) -> Report:
     """Recover an owner that has no folder here: of another host, or redriven after its end."""
     recorder = _recorder()
     owner = _row(recorder.journal, owner_id) or _unknown(owner_id)
     if owner.ended is None:
         recorder.journal.end(owner_id, SILENT, only_lapsed=True)
 
-    return _finish_runs(recorder, owner, SILENT if owner.lease_until else VANISHED, handed_over)
+    reason = SILENT if owner.lease_until else VANISHED
+
+    return _finish_runs(recorder, owner, reason, handed_over, on_progress)
 
 
 def _recorder() -> Recorder:
@@ -160,14 +175,21 @@ def _unknown(owner_id: str) -> OwnerRow:
 
 
 def _finish_runs(
-    recorder: Recorder, owner: OwnerRow, reason: str, handed_over: Mapping[str, bytes]
+    recorder: Recorder,
+    owner: OwnerRow,
+    reason: str,
+    handed_over: Mapping[str, bytes],
+    on_progress: Callable[[], None],
 ) -> Report:
     """Finish all runs of an owner that no living owner keeps."""
     fence = recorder.sink.fence()
+    # From now on this process has a guardian: a file that is loaded may end it.
+    recorder.sink.guard(FOR_ALL, ())
     adopt_environment(owner)
     message = f"The process that executed it (pid {owner.pid} on {owner.host}) {reason}."
-    lookup = DefinitionLookup(recorder, Reloader(owner), handed_over)
-    finisher = Finisher(recorder, lookup, message)
+    note = LoadingNote(_note_path(owner.id), on_progress)
+    lookup = DefinitionLookup(recorder, Reloader(owner, note), handed_over)
+    finisher = Finisher(recorder, lookup, message, on_progress)
     finished = finisher.finish(fence, owner.id)
     deadline = time.monotonic() + KEEPER_SECONDS
     while _kept_by_others(recorder, owner.id) and time.monotonic() < deadline:
@@ -175,8 +197,17 @@ def _finish_runs(
         time.sleep(POLL_SECONDS)
         finished = finished.plus(finisher.finish(fence, owner.id))
     report = Report(owner.id, owner.host, owner.pid, *finished)
+    problem = _problem(recorder, owner.id)
+    if problem is None:
+        note.remove()
 
-    return report._replace(problem=_problem(recorder, owner.id))
+    return report._replace(problem=problem)
+
+
+def _note_path(owner_id: str) -> Path | None:
+    folder = owners_folder(EVENTFLOW_JOURNAL_URL.value())
+
+    return None if folder is None else folder / f"{LOADING_PREFIX}{owner_id}"
 
 
 def _kept_by_others(recorder: Recorder, owner_id: str) -> int:

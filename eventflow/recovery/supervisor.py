@@ -1,12 +1,16 @@
-"""Recover every dead owner of a journal, each in a new process."""
+"""Recover every dead owner of a journal, side by side, each in a new process."""
 
 from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor
+from concurrent.futures import wait as wait_for_any
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
@@ -15,58 +19,161 @@ from eventflow.journal import open_journal
 from eventflow.journal.contract import DeliveryQuery, Journal, RunQuery
 from eventflow.owners.folders import RECOVERING, dead, owners_folder
 from eventflow.owners.lifeline import recovery_command, recovery_environment
-from eventflow.owners.locks import lock
+from eventflow.owners.locks import Lock, lock
 from eventflow.owners.process import recovery_program
 from eventflow.recovery.owner import NO_LIMIT, Report
 
-__all__ = ["recover"]
+__all__ = ["PROGRESS", "recover"]
 
-POLL_SECONDS: Final = 0.1
-"""The pause between two tries to take the lock that another recovery holds."""
+POLL_SECONDS: Final = 0.25
+"""How often to look for owners that have died meanwhile, and whether another recovery has ended."""
+
+SIDE_BY_SIDE: Final = 16
+"""How many owners are recovered at a time: one whose hook hangs holds up no other."""
+
+TRIES_IN_VAIN: Final = 3
+"""How often the recovery of an owner is started anew that ended before it had done anything."""
+
+STOPPED: Final = (signal.SIGINT, signal.SIGTERM)
+"""The signals by which somebody ends a recovery, which is not started anew then."""
+
+PROGRESS: Final = b"\n"
+"""What a recovery writes before its report when it has done what the next need not do again."""
 
 
 def recover(url: str, *, wait: bool = True) -> list[Report]:
-    """Recover every dead owner of a journal, one after the other.
+    """Recover every dead owner of a journal, each in a process of its own, side by side.
 
     Owners of this host are dead when their lock is free, those of other hosts (in PostgreSQL) when
     their lease ran out. Deliveries that were redriven, and runs that an interrupted recovery left,
-    are finished as well. Only one process of a host does this at a time: a second one waits, or,
-    without `wait`, returns at once.
+    are finished as well. Owners that die meanwhile are recovered too, so that nobody waits behind a
+    hook that hangs. While another process does this, `recover` returns when both have finished, or,
+    without `wait`, at once: the other recovers all.
 
     Raises:
         JournalError: the journal cannot be read.
         SettingError: there is no journal for such a URL.
     """
     folder = owners_folder(url)
-    if folder is None or not folder.is_dir():
-        return _recover_all(url, folder)
-    while (recovering := lock(folder / RECOVERING)) is None:
-        if not wait:
-            return []
-        time.sleep(POLL_SECONDS)
+    root = folder if folder is not None and folder.is_dir() else None
+    reports: list[Report] = []
+    seen: set[str] = set()
+    # Once more after the lock is released: what died at the end was left to this process.
+    while not reports or (root is not None and _unseen(root, seen)):
+        with _recovering(root) as recovering:
+            if recovering is None and root is not None and not wait:
+                break
+            found = _Supervisor(url, root, recovering, seen).recover()
+        if not found:
+            break
+        reports += found
+
+    return reports
+
+
+def _unseen(root: Path, seen: set[str]) -> bool:
+    return any(owner.id not in seen for owner in dead(root))
+
+
+@contextmanager
+def _recovering(root: Path | None) -> Iterator[Lock | None]:
+    """Hold the lock by which other processes know that this one recovers all; None if held."""
+    held = None if root is None else lock(root / RECOVERING)
     try:
-        return _recover_all(url, folder)
+        yield held
     finally:
-        recovering.release()
+        if held is not None:
+            held.release()
 
 
-def _recover_all(url: str, folder: Path | None) -> list[Report]:
-    owners = [] if folder is None else dead(folder)
-    reports = [
-        _recover_in_process(recovery_command(owner.path, url, owner.program), owner.id, url)
-        for owner in owners
-    ]
-    journal = open_journal(url)
-    try:
-        owner_ids = _without_folder(journal)
-    finally:
-        journal.close()
-    reports += [
-        _recover_in_process([*recovery_program(), "--owner-id", owner_id], owner_id, url)
-        for owner_id in owner_ids
-    ]
+class _Supervisor:
+    """Starts a recovery for each dead owner, and another if that one died."""
 
-    return [report for report in reports if report is not None]
+    def __init__(
+        self, url: str, root: Path | None, recovering: Lock | None, seen: set[str]
+    ) -> None:
+        self._url = url
+        self._root = root
+        self._recovering = recovering
+        self._seen = seen
+        self._reports: dict[str, Report] = {}
+
+    def recover(self) -> list[Report]:
+        """Recover all dead owners, and those that die until the last of them is recovered."""
+        with ThreadPoolExecutor(SIDE_BY_SIDE, "eventflow-recovery") as pool:
+            pending = self._start_local(pool) | self._start_remote(pool)
+            while pending or self._is_held_elsewhere():
+                if pending:
+                    _, pending = wait_for_any(pending, POLL_SECONDS, FIRST_COMPLETED)
+                else:
+                    time.sleep(POLL_SECONDS)
+                pending |= self._start_local(pool)
+                if not pending:
+                    pending |= self._start_remote(pool)
+
+        return list(self._reports.values())
+
+    def _is_held_elsewhere(self) -> bool:
+        """Return whether another process recovers all, and has not ended yet."""
+        if self._recovering is None and self._root is not None and self._root.is_dir():
+            self._recovering = lock(self._root / RECOVERING)
+            return self._recovering is None
+
+        return False
+
+    def _start_local(self, pool: ThreadPoolExecutor) -> set[Future[None]]:
+        owners = [] if self._root is None else dead(self._root)
+        unseen = [owner for owner in owners if owner.id not in self._seen]
+        self._seen |= {owner.id for owner in unseen}
+
+        return {
+            pool.submit(
+                self._recover_one, recovery_command(owner.path, self._url, owner.program), owner.id
+            )
+            for owner in unseen
+        }
+
+    def _start_remote(self, pool: ThreadPoolExecutor) -> set[Future[None]]:
+        journal = open_journal(self._url)
+        try:
+            unfinished = _without_folder(journal)
+        finally:
+            journal.close()
+        owner_ids = [owner for owner in unfinished if self._is_new(owner)]
+        self._seen |= set(owner_ids)
+
+        return {
+            pool.submit(self._recover_one, [*recovery_program(), "--owner-id", owner_id], owner_id)
+            for owner_id in owner_ids
+        }
+
+    def _is_new(self, owner: str) -> bool:
+        # One with a folder is recovered by that, here or by another process.
+        return owner not in self._seen and not (self._root and (self._root / owner).is_dir())
+
+    def _recover_one(self, command: Sequence[str], owner: str) -> None:
+        """Recover one owner; note the outcome, unless another process does it."""
+        in_vain = 0
+        while in_vain < TRIES_IN_VAIN:
+            try:
+                code, output = _run(command, self._url)
+            except OSError as error:
+                report = Report(owner, problem=f"its recovery cannot be started: {error}")
+                break
+            if output.strip():
+                report = Report(**json.loads(output))
+                break
+            if code == 0:
+                # Another process recovers it. If that one dies, it is found dead once more.
+                self._seen.discard(owner)
+                return
+            report = Report(owner, problem=f"its recovery ended with code {code}")
+            if -code in STOPPED:
+                break
+            # A hook or a file that kills its process is counted where it is run: each ends among
+            # the dead after a few attempts, however many there are.
+            in_vain = 0 if output else in_vain + 1
+        self._reports[owner] = report
 
 
 def _without_folder(journal: Journal) -> list[str]:
@@ -84,10 +191,10 @@ def _without_folder(journal: Journal) -> list[str]:
     return sorted(lapsed | unkept | {row.owner for row in [*unfinished, *owing]} & ended)
 
 
-def _recover_in_process(command: Sequence[str], owner: str, url: str) -> Report | None:
-    """Recover one owner in a new process; return None if another process does."""
+def _run(command: Sequence[str], url: str) -> tuple[int, bytes]:
+    """Run a recovery in a new process; return its exit code, and what it wrote."""
     reader, writer = os.pipe()
-    try:
+    with os.fdopen(reader, "rb", buffering=0) as pipe:
         try:
             process = subprocess.Popen(  # noqa: S603 - our own program
                 [*command, "--alone", "--report", str(writer)],
@@ -97,12 +204,19 @@ def _recover_in_process(command: Sequence[str], owner: str, url: str) -> Report 
             )
         finally:
             os.close(writer)
-        with os.fdopen(reader, "rb") as pipe:
-            report = pipe.read()
         code = process.wait()
-    except OSError as error:
-        return Report(owner, problem=f"its recovery cannot be started: {error}")
-    if report:
-        return Report(**json.loads(report))
+        # Not to its end: a process that a hook has started may have the other end open.
+        os.set_blocking(reader, False)
 
-    return None if code == 0 else Report(owner, problem=f"its recovery ended with code {code}")
+        return code, _read(pipe.fileno())
+
+
+def _read(descriptor: int) -> bytes:
+    output = b""
+    try:
+        while part := os.read(descriptor, 2**16):
+            output += part
+    except BlockingIOError:
+        pass
+
+    return output

@@ -45,6 +45,7 @@ __all__ = [
     "EVENTFLOW_LEASE_SECONDS",
     "EVENTFLOW_LOG_FORMAT",
     "EVENTFLOW_LOG_LEVEL",
+    "EVENTFLOW_RECOVERY_HOOK_SECONDS",
     "EVENTFLOW_RETENTION_BYTES",
     "EVENTFLOW_RETENTION_DAYS",
     "EVENTFLOW_SECRET_KEY",
@@ -327,6 +328,13 @@ EVENTFLOW_CANCEL_SECONDS: Setting[float] = Setting(
     allowed="a number of seconds, more than 0",
     parse=positive,
     default=lambda: 30.0,
+)
+EVENTFLOW_RECOVERY_HOOK_SECONDS: Setting[float] = Setting(
+    name="EVENTFLOW_RECOVERY_HOOK_SECONDS",
+    meaning="How long a hook without a timeout of its own may take in a recovery.",
+    allowed="a number of seconds, more than 0",
+    parse=positive,
+    default=lambda: 600.0,
 )
 EVENTFLOW_RETENTION_DAYS: Setting[float] = Setting(
     name="EVENTFLOW_RETENTION_DAYS",

@@ -262,34 +262,25 @@ def test_the_next_process_recovers_the_owner(sandbox: Sandbox) -> None:
 
 
 def test_a_guardian_that_was_killed_alone_is_replaced(sandbox: Sandbox) -> None:
-    """The next definition with hooks starts another one, which guards all of them."""
+    """While no further flow is called; the new one has the hooks that were handed to the first."""
     program = sandbox.python(
         """
-        @flow(on_crashed=[record_state])
-        def first(wait):
-            wait()
+        def make(word):
+            return lambda flow, run, state: record(word, state.name)
 
-        @flow(on_crashed=[record_state])
-        def second():
-            hold("second")
-
-        def wait():
-            record("first")
-            while not os.path.exists("go"):
-                time.sleep(0.02)
-            second()
+        @flow(on_crashed=[record_state, make("by value")])
+        def etl():
+            hold()
 
         if __name__ == "__main__":
-            first(wait)
+            etl()
         """
     )
-    sandbox.wait_for_record("first")
+    sandbox.wait_for_record("ready")
     guardian = sandbox.guardian()
     os.kill(guardian, signal.SIGKILL)
-    wait_until(lambda: guardian not in sandbox.processes(), sandbox.processes)
-    (sandbox.folder / "go").touch()
-    sandbox.wait_for_record("ready", "second")
+    wait_until(lambda: set(sandbox.guardians()) - {guardian}, sandbox.processes)
     program.send(signal.SIGKILL)
     assert program.end() == -signal.SIGKILL
-    assert sandbox.records()[2:] == [["second", "Crashed", 1], ["first", "Crashed", 1]]
+    assert sandbox.records()[1:] == [["etl", "Crashed", 1], ["by value", "Crashed"]]
     sandbox.assert_clean()

@@ -80,6 +80,32 @@ def test_a_guardian_is_started_for_the_first_hooks(line: Line, guarding: Guardin
     assert line.dismissals == 1
 
 
+def test_a_guardian_is_kept_from_the_first_hooks_on(line: Line, guarding: Guarding) -> None:
+    """Not before them, and not after the end of its owner."""
+    guarding.keep()
+    assert line.starts == 0
+
+    guarding.guard("etl:flow", [Hook(importable)])
+    guarding.keep()
+    assert line.starts == 2
+
+    guarding.dismiss()
+    guarding.keep()
+    assert line.starts == 2
+
+
+def test_a_guardian_that_cannot_be_replaced_is_tried_again(
+    line: Line, guarding: Guarding, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The system may have had too many processes for a while; it is said once."""
+    guarding.guard("etl:flow", [Hook(importable)])
+    line.obstacle = "too many processes"
+    for _ in range(3):
+        guarding.keep()
+    assert line.starts == 4
+    assert caplog.text.count("There is no guardian (too many processes)") == 1
+
+
 def test_a_setting_turns_the_guardian_off(line: Line) -> None:
     """None is started, and nothing is handed over."""
     with temporary_settings({EVENTFLOW_GUARDIAN: False}):

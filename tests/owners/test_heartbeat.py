@@ -41,6 +41,10 @@ class Calls:
         self._call("cancels")
         return []
 
+    def guard(self) -> None:
+        """Count it."""
+        self._call("guard")
+
     def renew(self) -> None:
         """Count it."""
         self._call("renew")
@@ -65,6 +69,7 @@ def heartbeat(calls: Calls) -> Iterator[Heartbeat]:
     """Return a heartbeat at short intervals, which is not started yet."""
     made = Heartbeat(
         cancels=calls.cancels,
+        guard=calls.guard,
         renew=calls.renew,
         maintain=calls.maintain,
         interval=INTERVAL,
@@ -89,6 +94,16 @@ def test_a_heartbeat_renews_and_maintains_until_it_is_stopped(
     assert {thread.name for thread in started}.isdisjoint({"eventflow-owner", "eventflow-tending"})
     heartbeat.stop()
     assert calls.names == names
+
+
+def test_the_guardian_is_looked_after_without_any_run(heartbeat: Heartbeat, calls: Calls) -> None:
+    """Also when nothing executes, and again after an error."""
+    calls.effects["guard"] = lambda: 1 / 0
+    heartbeat.start()
+
+    calls.wait("guard", 3)
+
+    assert "cancels" not in calls.names
 
 
 def test_a_lease_is_renewed_during_long_maintenance(heartbeat: Heartbeat, calls: Calls) -> None:
