@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import sys
 from io import TextIOWrapper
 from typing import Any
@@ -47,6 +48,10 @@ class Root(click.Group):
             raise Misconfigured(escaped(str(error))) from error
         except EventflowError as error:
             raise click.ClickException(escaped(str(error))) from error
+        except OSError as error:
+            if error.errno == errno.EPIPE:
+                raise  # click ends quietly: nobody reads the output any more
+            raise click.ClickException(escaped(f"The system refused it: {error}")) from error
         except KeyboardInterrupt:
             click.echo("Interrupted.", err=True)
             ctx.exit(INTERRUPTED)

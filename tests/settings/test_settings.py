@@ -56,6 +56,7 @@ def test_each_setting_has_its_default(folder: Path) -> None:
         "EVENTFLOW_GUARDIAN": True,
         "EVENTFLOW_LEASE_SECONDS": 15.0,
         "EVENTFLOW_CANCEL_SECONDS": 30.0,
+        "EVENTFLOW_RECOVERY_HOOK_SECONDS": 600.0,
         "EVENTFLOW_RETENTION_DAYS": 30.0,
         "EVENTFLOW_RETENTION_BYTES": 2 * 2**30,
         "EVENTFLOW_API_URL": "http://127.0.0.1:4200",

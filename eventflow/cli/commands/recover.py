@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from types import FrameType
 from typing import Final
@@ -13,9 +13,9 @@ from typing import Final
 import click
 from rich.text import Text
 
-from eventflow.cli.display.tables import as_json, print_json, print_line
+from eventflow.cli.display.tables import as_json, print_json, print_line, show_table
 from eventflow.client.journals import journal_file
-from eventflow.errors import JournalError
+from eventflow.errors import EventflowError
 from eventflow.interrupts.masks import Wakeup
 from eventflow.owners.folders import owners_folder
 from eventflow.primitives.escapes import escaped
@@ -26,6 +26,12 @@ from eventflow.settings import EVENTFLOW_JOURNAL_URL
 __all__ = ["recover"]
 
 EVERY_SECONDS: Final = 2.0
+
+DEAD: Final = 1
+LEFT: Final = 3
+"""The exit codes if a hook ended among the dead, and if an owner could not be recovered."""
+
+TITLES: Final = ("process", ">crashed", ">delivered", ">dead", "outcome")
 
 
 @click.command(short_help="Finish what dead processes left behind.")
@@ -47,7 +53,7 @@ def recover(ctx: click.Context, *, watch: bool, every: float, as_json: bool) -> 
     a flow. This is for when there is neither, and, with --watch, for a service that sees to it.
     With --watch and --json every line is a document.
 
-    Ends with 1 if something could not be finished.
+    Ends with 0 if nothing is left, with 1 if a hook is dead, with 3 if a process is not recovered.
     """
     if watch:
         _watch(every, as_json=as_json)
@@ -58,9 +64,28 @@ def recover(ctx: click.Context, *, watch: bool, every: float, as_json: bool) -> 
     elif not reports:
         click.echo("No dead process has left anything behind.")
     else:
-        for report in reports:
-            print_line(_line(report))
-    ctx.exit(1 if any(report.problem for report in reports) else 0)
+        show_table(TITLES, [_row(report) for report in reports])
+    ctx.exit(_exit_code(reports))
+
+
+def _exit_code(reports: Sequence[Report]) -> int:
+    if any(report.problem is not None for report in reports):
+        return LEFT
+
+    return DEAD if any(report.dead for report in reports) else 0
+
+
+def _row(report: Report) -> list[Text | str]:
+    process = f"{report.pid} on {report.host}" if report.host else report.owner
+    outcome = Text("recovered", "green")
+    if report.problem is not None:
+        outcome = Text(report.problem, "red")
+    elif report.dead:
+        outcome = Text("see: eventflow deliveries ls", "yellow")
+
+    numbers = (report.crashed, report.delivered, report.dead)
+
+    return [process, *(f"{number:,}" for number in numbers), outcome]
 
 
 def _recovered() -> list[Report]:
@@ -81,7 +106,7 @@ def _watch(every: float, *, as_json: bool) -> None:
         while True:
             try:
                 reports = _recovered()
-            except JournalError as error:
+            except (EventflowError, OSError) as error:
                 # A service goes on while its journal fails.
                 reports = []
                 _show_once(str(error), shown)

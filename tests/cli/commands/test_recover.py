@@ -32,7 +32,7 @@ def test_a_dead_owner_is_recovered(spawn: Spawn, tmp_path: Path) -> None:
     journal.end(OWNER, "vanished")
     process = spawn("recover", "--json")
     out, err = process.communicate(timeout=60)
-    assert process.returncode == 0, err
+    assert process.returncode == 1, err
     (report,) = json.loads(out)
     assert (report["owner"], report["crashed"], report["problem"]) == (OWNER, 1, None)
     row = journal.run(story.running)
@@ -53,16 +53,35 @@ REPORTS = [
 def test_reports_are_printed(
     invoke: Invoke, sample: Sample, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A line for each owner; a problem ends with 1."""
+    """A row for each owner; one that is left ends with 3."""
     monkeypatch.setattr(command, "recover_all", lambda url: REPORTS)
     result = invoke("recover")
-    assert result.exit_code == 1
-    first, second = result.stdout.splitlines()
-    assert first == (
-        "✓ process 4711 on host-1 (owner-1): 1 run Crashed, 2 hooks delivered, 1 hook dead "
-        "(see: eventflow deliveries ls)"
-    )
-    assert second == "✗ process 4712 on host-2 (owner-2): the journal cannot be written"
+    assert result.exit_code == 3
+    head, first, second = (line.split(maxsplit=6) for line in result.stdout.splitlines())
+    assert head == ["PROCESS", "CRASHED", "DELIVERED", "DEAD", "OUTCOME"]
+    assert first == ["4711", "on", "host-1", "1", "2", "1", "see: eventflow deliveries ls"]
+    assert second == ["4712", "on", "host-2", "0", "0", "0", "the journal cannot be written"]
+
+
+@pytest.mark.parametrize(
+    ("reports", "code"),
+    [
+        ([Report("a", "here", 1, crashed=1)], 0),
+        ([Report("a", "here", 1, dead=1), Report("b", "here", 2)], 1),
+        ([Report("a", "here", 1, dead=1), Report("b", problem="kept")], 3),
+    ],
+)
+def test_the_exit_code_tells_what_is_left(
+    invoke: Invoke,
+    sample: Sample,
+    monkeypatch: pytest.MonkeyPatch,
+    reports: list[Report],
+    code: int,
+) -> None:
+    """Nothing, dead deliveries, or owners; the same for programs."""
+    monkeypatch.setattr(command, "recover_all", lambda url: reports)
+    assert invoke("recover").exit_code == code
+    assert invoke("recover", "--json").exit_code == code
 
 
 def test_nothing_to_recover_is_said(invoke: Invoke, sample: Sample) -> None:
