@@ -8,6 +8,7 @@ import sys
 from importlib.metadata import version
 from pathlib import Path
 
+import click
 import pytest
 
 from eventflow.cli import main
@@ -71,3 +72,18 @@ def test_help_names_every_command_and_loads_no_database(tmp_path: Path) -> None:
     ]
     assert not any(line.endswith("...") for line in commands)
     assert not (tmp_path / "home").exists()
+
+
+def test_an_error_of_the_system_is_a_message(
+    invoke: Invoke, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No traceback, in any command."""
+
+    def refuse(*_: object) -> None:
+        raise PermissionError(13, "Permission denied", "/somewhere/journal.db")
+
+    monkeypatch.setattr(click.Group, "invoke", refuse)
+    result = invoke("runs", "ls")
+    assert result.exit_code == 1
+    assert "Permission denied: '/somewhere/journal.db'" in result.stderr
+    assert "Traceback" not in result.output

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
+import threading
+import time
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from eventflow import Hook, bus, runtime, task
-from eventflow.events import HookOutcome
+from eventflow.events import HookFailed, HookOutcome
+from eventflow.hooks import receiver
+from eventflow.hooks.delivery import Delivery
 from eventflow.hooks.receiver import redeliver
 from eventflow.primitives.ids import delivery_id
 from eventflow.runs.run import TaskRun, Transition
 from eventflow.states import Completed, Pending, Running
+from eventflow.testing import capture_events
 from tests.hooks.callables import KINDS, calls, record
 
 pytestmark = pytest.mark.usefixtures("eventflow_isolated")
@@ -93,3 +99,47 @@ def test_an_interrupt_of_a_delivery_is_passed_on() -> None:
     with pytest.raises(KeyboardInterrupt):
         redeliver(Hook(leave), fact, 1, 0, 3)
     assert ledger.settled == [(1, "running", 1), (1, "failed", 1)]
+
+
+@pytest.mark.parametrize("kind", ["sync", "async", "async that blocks its loop"])
+def test_a_hook_without_a_timeout_has_the_limit_of_a_recovery(
+    kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It ends among the dead with a message that says what to do; the next async hook runs."""
+    monkeypatch.setattr(Delivery, "limit_seconds", 0.05)
+    monkeypatch.setattr(receiver, "BLOCKED_SECONDS", 0.05)
+    go_on, ran = threading.Event(), threading.Event()
+
+    def wait(*_: Any) -> None:
+        go_on.wait(60)
+
+    async def await_for_ever(*_: Any) -> None:
+        await asyncio.Event().wait()
+
+    async def block(*_: Any) -> None:
+        go_on.wait(60)
+
+    async def other(*_: Any) -> None:
+        ran.set()
+
+    fact, ledger = past_transition()
+    hanging: Any = {"sync": wait, "async": await_for_ever}.get(kind, block)
+    with capture_events() as events:
+        redeliver(Hook(hanging), fact, 0, 2, 3)
+        monkeypatch.setattr(Delivery, "limit_seconds", 30)
+        redeliver(Hook(other), fact, 1, 0, 3)
+    go_on.set()
+
+    assert ledger.settled[1] == (0, "dead", 3)
+    assert ran.is_set()
+    (failed,) = [event for event in events if isinstance(event, HookFailed)]
+    assert "within the 0.05 s that a recovery allows" in failed.error.message
+    assert "EVENTFLOW_RECOVERY_HOOK_SECONDS" in failed.error.message
+
+
+def test_its_own_timeout_comes_before_that_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also if it is longer."""
+    monkeypatch.setattr(Delivery, "limit_seconds", 0.001)
+    fact, ledger = past_transition()
+    redeliver(Hook(lambda *_: time.sleep(0.05), timeout_seconds=30), fact, 0, 0, 1)
+    assert ledger.settled[-1] == (0, "delivered", 1)

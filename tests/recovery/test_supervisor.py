@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import subprocess
+import threading
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from eventflow.recovery.owner import Report
 from eventflow.recovery.supervisor import recover
-from tests.recovery.scripts import RunKilled, owner_folders
+from tests.guarantee.sandbox import wait_until
+from tests.recovery.scripts import ReadTold, RunKilled, owner_folders
 
 
 def test_a_recovery_that_cannot_be_started_is_reported(
@@ -26,3 +30,69 @@ def test_a_recovery_that_cannot_be_started_is_reported(
 
     assert report.problem == "its recovery cannot be started: too many processes"
     assert len(owner_folders(url)) == 1
+
+
+def test_no_owner_waits_behind_the_hook_of_another(
+    run_killed: RunKilled, url: str, read_told: ReadTold
+) -> None:
+    """Not one that was dead before, and not one that dies while the first recovery hangs."""
+    script = """
+import time
+
+def page(flow, run, state):
+    tell(run.parameters["n"])
+    while run.parameters["n"] == 1 and not os.path.exists("go"): time.sleep(0.02)
+
+@flow(on_crashed=[page])
+def etl(n): die()
+
+if __name__ == "__main__":
+    etl(int(open("n").read()) if os.path.exists("n") else 1)
+"""
+    run_killed(script)
+    folder = Path(url.removeprefix("sqlite:///")).parent
+    (folder / "n").write_text("2")
+    run_killed(script)
+    reports: list[Report] = []
+    recovery = threading.Thread(target=lambda: reports.extend(recover(url)))
+    recovery.start()
+    wait_until(lambda: len(read_told()) == 2, read_told)
+    (folder / "n").write_text("3")
+    run_killed(script)
+    wait_until(lambda: len(read_told()) == 3, read_told)
+    assert recovery.is_alive()
+    assert recover(url, wait=False) == []
+    (folder / "go").touch()
+    recovery.join(60)
+
+    assert sorted(told for (told,) in read_told()) == [1, 2, 3]
+    assert [(report.problem, report.crashed) for report in reports] == [(None, 1)] * 3
+    assert owner_folders(url) == []
+
+
+def test_what_a_hook_has_started_does_not_keep_up_the_recovery(
+    run_killed: RunKilled, url: str, read_told: ReadTold, tmp_path: Path
+) -> None:
+    """A fork of a hook that lives on has the other end of the report."""
+    run_killed(
+        """
+import time
+
+def fork(flow, run, state):
+    if os.fork() == 0:
+        while not os.path.exists("go"): time.sleep(0.02)
+        os._exit(0)
+    tell("forked", sorted(name for name in os.environ if "GENERATION" in name))
+
+@flow(on_crashed=[fork])
+def etl(): die()
+
+etl()
+"""
+    )
+
+    (report,) = recover(url)
+
+    (tmp_path / "go").touch()
+    assert (report.problem, report.crashed) == (None, 1)
+    assert read_told() == [["forked", []]]
