@@ -30,7 +30,7 @@ from eventflow.logs import run_logger
 from eventflow.primitives.records import error_text, is_a
 from eventflow.runners import TaskScope
 from eventflow.runs.lazy_states import BuiltState, LazyState
-from eventflow.runs.run import Transition
+from eventflow.runs.run import Run, Transition
 from eventflow.settings import EVENTFLOW_CANCEL_SECONDS
 from eventflow.states import (
     CANCELLED,
@@ -203,7 +203,7 @@ def _state_after_error(
     if cancel_scope.reason is CANCELLATION:
         if cancelled_by_others if is_a(error, _STOPPED) else not is_a(error, Exception):
             deferred.append(error)
-        return BuiltState(Cancelled(message="The run was cancelled."))
+        return _cancelled(invocation.run)
     if is_a(error, Exception):
         message = f"The run could not begin: {_describe(error)}"
         return BuiltState(Failed(message=message, data=error))
@@ -212,6 +212,17 @@ def _state_after_error(
         return BuiltState(Cancelled(message="A run around this one was stopped."))
 
     return BuiltState(Crashed(message=f"The run was ended by {_describe(error)}.", data=error))
+
+
+def _cancelled(run: Run) -> LazyState:
+    """Return the state in which a cancelled run ends; its message says how far the run was."""
+    message = "The run was cancelled."
+    if not run.run_count:
+        message = "The run was cancelled before its body began."
+    elif run.state_name == "AwaitingRetry":
+        message = f"The run was cancelled between attempts {run.run_count} and {run.run_count + 1}."
+
+    return BuiltState(Cancelled(message=message))
 
 
 def _describe(error: BaseException) -> str:
@@ -226,7 +237,7 @@ def _early_end(invocation: Invocation) -> LazyState | None:
         raise invocation.start_error
     cancel_scope = invocation.run.cancel_scope
     if cancel_scope.reason is CANCELLATION:
-        return BuiltState(Cancelled(message="The run was cancelled before it began."))
+        return _cancelled(invocation.run)
     if cancel_scope.parent is not None and cancel_scope.parent.takeover is not None:
         return BuiltState(Cancelled(message="The run around this one goes on without its body."))
 
@@ -267,7 +278,7 @@ def _attempts(invocation: Invocation) -> Lifecycle:
     name = "Running"
     while True:
         if cancel_scope.reason is CANCELLATION:
-            return BuiltState(Cancelled(message="The run was cancelled before its body began."))
+            return _cancelled(run)
         yield run.enter(LazyState(RUNNING, name))
         try:
             final = state_of((yield CALL))

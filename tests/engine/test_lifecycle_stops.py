@@ -43,6 +43,7 @@ def test_cancelled_before_it_began(kind: Kind, eventflow_events: list[Event]) ->
     state = kind.state(kind.declare(lambda: called.append(1)))
 
     assert state.is_cancelled
+    assert state.message == "The run was cancelled before its body began."
     assert not called
     assert checked_state_names(eventflow_events) == ["Pending", "Cancelling", "Cancelled"]
 
@@ -53,6 +54,7 @@ def test_cancelled_while_awaiting_retry(kind: Kind, eventflow_events: list[Event
     state = kind.state(kind.declare(raising(ValueError()), retries=1, retry_delay_seconds=3600))
 
     assert state.is_cancelled
+    assert state.message == "The run was cancelled between attempts 1 and 2."
     assert checked_state_names(eventflow_events) == [
         "Pending",
         "Running",
@@ -60,6 +62,15 @@ def test_cancelled_while_awaiting_retry(kind: Kind, eventflow_events: list[Event
         "Cancelling",
         "Cancelled",
     ]
+
+
+def test_cancelled_without_a_delay_before_the_retry(kind: Kind) -> None:
+    """Between two attempts that nothing lies between, the message says so as well."""
+    bus.subscribe(lambda event: event.run.cancel(), state="AwaitingRetry", name="work")
+    state = kind.state(kind.declare(raising(ValueError()), retries=1))
+
+    assert state.is_cancelled
+    assert state.message == "The run was cancelled between attempts 1 and 2."
 
 
 @pytest.mark.parametrize("make", [Cancelling, Cancelled])
