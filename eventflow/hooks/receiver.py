@@ -9,7 +9,8 @@ from concurrent.futures import Future
 from time import sleep
 from typing import Final, TypeVar
 
-import anyio.to_thread
+from anyio import CapacityLimiter, to_thread
+from anyio.lowlevel import RunVar
 
 from eventflow.errors import HookTimeout
 from eventflow.eventbus.bus import current_bus
@@ -28,6 +29,15 @@ F = TypeVar("F", bound=HookFunction)
 
 BLOCKED_SECONDS: Final = 1.0
 """How long after its timeout an async hook has ended, unless it blocks its event loop."""
+
+THREADS: Final = 40
+"""How many sync hooks of async runs may execute at once on one event loop, each in a thread.
+
+They do not count among anyio's threads, which a program uses for other work: neither is blocked
+by the other.
+"""
+
+_limiter: Final[RunVar[CapacityLimiter | None]] = RunVar("eventflow_hook_threads", None)
 
 
 class HookReceiver:
@@ -174,7 +184,9 @@ async def _aattempt(delivery: Delivery, delay: float) -> None:
         return
     # A sync hook may block; the loop must not.
     if delivery.hook.timeout_seconds is None:
-        result = await anyio.to_thread.run_sync(delivery.call, abandon_on_cancel=True)
+        result = await to_thread.run_sync(
+            delivery.call, abandon_on_cancel=True, limiter=_thread_limiter()
+        )
     else:
         # Not a thread of the pool: one that never returns would keep the process alive.
         future = in_thread(delivery.call)
@@ -186,6 +198,16 @@ async def _aattempt(delivery: Delivery, delay: float) -> None:
             raise
     if inspect.iscoroutine(result):
         await delivery.await_result(result)
+
+
+def _thread_limiter() -> CapacityLimiter:
+    """Return what limits the threads of sync hooks on this event loop, and nothing else."""
+    limiter = _limiter.get()
+    if limiter is None:
+        limiter = CapacityLimiter(THREADS)
+        _limiter.set(limiter)
+
+    return limiter
 
 
 def _close_coroutine(future: Future[Outcome[object]]) -> None:

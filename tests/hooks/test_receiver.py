@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from anyio import to_thread
 
 from eventflow import Hook, bus, flow, get_run_logger, hook, runtime, task
 from eventflow.context import current_run
@@ -189,3 +190,37 @@ def test_an_event_without_a_live_run_runs_no_hook() -> None:
 
     assert calls == []
     assert len(seen) == 3
+
+
+def test_blocking_hooks_leave_the_threads_of_a_program_alone() -> None:
+    """Sync hooks of async runs block none of anyio's threads, nor are they blocked by them."""
+    count = 45
+    release = threading.Event()
+    waiting = threading.Semaphore(0)
+
+    def block() -> None:
+        waiting.release()
+        release.wait()
+
+    def block_hook(*_: Any) -> None:
+        block()
+
+    async def work() -> None:
+        pass
+
+    def wait_for(number: int) -> None:
+        for _ in range(number):
+            waiting.acquire()
+
+    async def main() -> None:
+        blocked = task(on_completion=[block_hook])(work)
+        runs = [asyncio.create_task(blocked()) for _ in range(count)]
+        await asyncio.to_thread(wait_for, 40)
+        # Every thread of the hooks is taken; the program has all of its own.
+        others = [asyncio.create_task(to_thread.run_sync(block)) for _ in range(40)]
+        await asyncio.to_thread(wait_for, 40)
+        # Now every thread of both is taken.
+        release.set()
+        await asyncio.gather(*runs, *others)
+
+    asyncio.run(main())
