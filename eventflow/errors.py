@@ -22,6 +22,7 @@ BaseException
         │   └── MappingMissingIterable
         ├── CacheKeyError
         ├── DeadlockError
+        ├── EventLoopError
         ├── HookTimeout
         ├── ConfigurationError
         │   ├── SettingError
@@ -52,6 +53,7 @@ __all__ = [
     "ConfigurationError",
     "CrashedRun",
     "DeadlockError",
+    "EventLoopError",
     "EventflowError",
     "FailedRun",
     "HomeError",
@@ -225,6 +227,17 @@ class DeadlockError(EventflowError):
         super().__init__(
             f"Waiting for {name} here would wait for ever: this event loop has to run it. "
             "Write `await future` instead of `future.result()` or `future.wait()`."
+        )
+
+
+class EventLoopError(EventflowError, RuntimeError):
+    """Something async was used where no event loop of asyncio is running."""
+
+    def __init__(self, what: str) -> None:
+        super().__init__(
+            f"{what} needs an event loop of asyncio, and none is running here. Run the program "
+            "with asyncio.run(...); eventflow's async code does not run under trio, where "
+            "`await trio.to_thread.run_sync(asyncio.run, main())` gives it a loop of its own."
         )
 
 

@@ -12,6 +12,7 @@ from eventflow.engine.effects import TakenOver, shielded
 from eventflow.engine.invocation import Invocation
 from eventflow.engine.lifecycle import Lifecycle, lifecycle_of, run_to_end, throw
 from eventflow.engine.takeover import take_over
+from eventflow.errors import EventLoopError
 from eventflow.interrupts.masks import InterruptMask, thread_mask
 from eventflow.interrupts.scopes import active_scopes, on_grace_expired
 from eventflow.interrupts.signals import cause, guard
@@ -74,7 +75,10 @@ class AsyncActivation:
         run = self._invocation.run
         self._restore_signals: Callable[[], None] | None = None
         self._mask: InterruptMask | None = None
-        self._task = asyncio.current_task()
+        try:
+            self._task = asyncio.current_task()
+        except RuntimeError:
+            raise EventLoopError(f"A run of {run.definition_name}") from None
         if self._task is not None and run.cancel_scope.begin_task(self._task):
             self._mask = thread_mask()
             self._mask.enter_task(self._task)

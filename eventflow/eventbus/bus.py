@@ -19,6 +19,7 @@ from eventflow.eventbus.receivers import MailboxReceiver, QueuedReceiver, receiv
 from eventflow.eventbus.routing import NO_ROUTE, Explanation, Route, Router
 from eventflow.eventbus.subscriptions import Listener, Receiver, Subscription, TransitionRecorder
 from eventflow.events import Event, ListenerFailed
+from eventflow.interrupts.portals import required_loop
 from eventflow.runs.run import Transition
 
 __all__ = ["EventBus", "bus", "bus_of_runs", "compose_with", "current_bus", "use_bus"]
@@ -290,7 +291,7 @@ class EventBus:
     async def _stream(
         self, chosen: Filter, size: int, overflow: Overflow
     ) -> AsyncIterator[EventStream]:
-        mailbox = Mailbox(asyncio.get_running_loop(), size, overflow)
+        mailbox = Mailbox(required_loop("bus.stream()"), size, overflow)
         with self.attach("stream", MailboxReceiver(mailbox), chosen):
             yield EventStream(mailbox)
 
@@ -307,7 +308,7 @@ class EventBus:
         return self._wait_for(Filter.of(selection), timeout)
 
     async def _wait_for(self, chosen: Filter, timeout: float | None) -> Any:
-        mailbox = Mailbox(asyncio.get_running_loop(), 1, "drop_newest")
+        mailbox = Mailbox(required_loop("bus.wait_for()"), 1, "drop_newest")
         with self.attach("wait_for", MailboxReceiver(mailbox), chosen, once=True):
             try:
                 async with asyncio.timeout(timeout):

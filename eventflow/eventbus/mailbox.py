@@ -12,7 +12,7 @@ from typing import Any, Final, Literal, TypeAlias
 
 from eventflow.events import Event
 from eventflow.interrupts.masks import Wakeup, wait
-from eventflow.interrupts.portals import running_loop
+from eventflow.interrupts.portals import required_loop, running_loop
 
 __all__ = ["EventStream", "Mailbox", "Overflow", "check_policy", "in_listener"]
 
@@ -128,9 +128,9 @@ class Mailbox:
 
         Called by the publisher itself: another task may await the result.
         """
+        loop = required_loop("Waiting until a listener has room for an event")
         if in_listener.get() or asyncio.current_task() is self._reader:
             return None
-        loop = asyncio.get_running_loop()
         room: asyncio.Future[None] = loop.create_future()
         is_full = self._add_waiter(lambda: loop.call_soon_threadsafe(_set, room))
 

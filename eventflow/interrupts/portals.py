@@ -9,6 +9,7 @@ from concurrent.futures import Future
 from contextvars import copy_context
 from typing import Any, Final, TypeAlias, TypeVar
 
+from eventflow.errors import EventLoopError
 from eventflow.primitives.forks import in_children
 
 __all__ = [
@@ -16,6 +17,7 @@ __all__ = [
     "Portal",
     "background_portal",
     "in_thread",
+    "required_loop",
     "running_loop",
     "timer_portal",
     "unwrap",
@@ -33,6 +35,19 @@ def running_loop() -> asyncio.AbstractEventLoop | None:
         return asyncio.get_running_loop()
     except RuntimeError:
         return None
+
+
+def required_loop(what: str) -> asyncio.AbstractEventLoop:
+    """Return the event loop that is running in this thread.
+
+    Raises:
+        EventLoopError: there is none, as under trio; its message begins with `what`.
+    """
+    loop = running_loop()
+    if loop is None:
+        raise EventLoopError(what)
+
+    return loop
 
 
 async def _capture(awaitable: Awaitable[T]) -> Outcome[T]:

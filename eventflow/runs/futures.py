@@ -16,7 +16,7 @@ from uuid import UUID
 from eventflow.errors import DeadlockError
 from eventflow.interrupts.masks import Wakeup
 from eventflow.interrupts.masks import wait as block_until
-from eventflow.interrupts.portals import running_loop
+from eventflow.interrupts.portals import required_loop, running_loop
 from eventflow.primitives.forks import renewed
 from eventflow.runs.run import TaskRun
 from eventflow.states import AnyState, Pending
@@ -220,7 +220,7 @@ class Future(Generic[T]):
         """Wait, in async code, until the task run has ended."""
         if self._ended:
             return
-        loop = asyncio.get_running_loop()
+        loop = required_loop(f"Awaiting the task run {self.run.name!r}")
         waiter: asyncio.Future[None] = loop.create_future()
 
         def wake(_: object) -> None:
@@ -361,7 +361,7 @@ class as_completed(Generic[T]):  # noqa: N801 - used like a function, as in Pref
 
     async def __aiter__(self) -> AsyncIterator[Future[T]]:
         ended: asyncio.Queue[Future[T]] = asyncio.Queue()
-        loop = asyncio.get_running_loop()
+        loop = required_loop("`async for` over as_completed()")
         deadline = _deadline(self._timeout)
         for future in self._futures:
             future.add_done_callback(
