@@ -10,6 +10,7 @@ from datetime import timedelta
 from typing import Any, ClassVar, Final, Generic, ParamSpec, Self, TypeAlias, TypeVar, cast
 
 from eventflow.definitions.parameters import Parameters
+from eventflow.definitions.pickling import rebound, reduced
 from eventflow.errors import SignatureMismatchError
 from eventflow.eventbus.subscriptions import Subscription
 from eventflow.hooks.declaration import KINDS, Hook, HookFunction
@@ -40,6 +41,8 @@ class Definition(Generic[P, R]):
     """A function with options and hooks; calling it makes a run.
 
     `with_options` returns a copy with some options changed; two definitions never share hooks.
+    As of a function, `copy.copy` gives the definition itself, and pickle only says where another
+    process finds it: in the module that holds it.
     """
 
     run_type: ClassVar[RunType]
@@ -231,7 +234,7 @@ class Definition(Generic[P, R]):
             instance is None and not isinstance(fn, classmethod | staticmethod)
         ):
             return self
-        bound = copy.copy(self)
+        bound = self._copied()
         bound.fn = fn.__get__(instance, owner)
         origin = self.origin
         if origin._bound_parameters is None:  # noqa: SLF001 - its own kind
@@ -240,9 +243,15 @@ class Definition(Generic[P, R]):
 
         return bound
 
+    def _copied(self) -> Self:
+        copied = object.__new__(type(self))
+        copied.__dict__.update(vars(self))
+
+        return copied
+
     def _with(self, options: Mapping[str, Any]) -> Self:
         """Return an independent copy with some options changed and some kinds of hooks replaced."""
-        copied = copy.copy(self)
+        copied = self._copied()
         copied._become_independent(options)  # noqa: SLF001 - its own kind
 
         return copied
@@ -254,6 +263,19 @@ class Definition(Generic[P, R]):
         self._set(options)
         self.parameters = self.parameters.renamed(self.name)
         self._declare()
+
+    def __copy__(self) -> Self:
+        return self
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Any:
+        if self.origin is self:
+            return self
+        bound_to: Any = getattr(self.fn, "__self__", None)
+
+        return rebound(self.origin, copy.deepcopy(bound_to, memo))
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        return reduced(self, protocol)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}(name={self.name!r}, fn={qualified_name(self.fn)})"

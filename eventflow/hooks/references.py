@@ -17,6 +17,7 @@ __all__ = [
     "Reference",
     "function_reference",
     "parse_reference",
+    "place_of",
     "reference_of",
     "resolve",
     "set_reference",
@@ -95,16 +96,26 @@ def set_reference(definition: Any, text: str) -> None:
 
 
 def _make_reference(origin: Any) -> Reference:
+    place = place_of(origin)
+    if place is None:
+        number = f"{NUMBER_SEPARATOR}{next(_numbers)}"
+        return Reference(f"{qualified_name(origin.fn)}{number}", is_loadable=False)
+    name, path = place
+    module = sys.modules[name]
+
+    return Reference(f"{name}:{path}{_file_suffix(name, module)}", _is_loadable(module))
+
+
+def place_of(origin: Any) -> tuple[str, str] | None:
+    """Return the module and the path in it that lead to a definition now; None if nothing does."""
     module_name, _, fn_path = qualified_name(origin.fn).partition(":")
     for name in dict.fromkeys((module_name, MAIN)):
         module = sys.modules.get(name)
         path = None if module is None else _path_in(module, fn_path, origin)
-        if module is not None and path is not None:
-            return Reference(f"{name}:{path}{_file_suffix(name, module)}", _is_loadable(module))
+        if path is not None:
+            return name, path
 
-    number = f"{NUMBER_SEPARATOR}{next(_numbers)}"
-
-    return Reference(f"{module_name}:{fn_path}{number}", is_loadable=False)
+    return None
 
 
 def _path_in(module: ModuleType, path: str, origin: object) -> str | None:
