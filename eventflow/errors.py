@@ -13,6 +13,7 @@ BaseException
         ├── IllegalTransition
         ├── MissingContextError
         ├── ParameterError
+        │   ├── HiddenFutureError
         │   ├── ParameterBindError
         │   └── ParameterTypeError
         ├── SignatureMismatchError
@@ -56,6 +57,7 @@ __all__ = [
     "EventLoopError",
     "EventflowError",
     "FailedRun",
+    "HiddenFutureError",
     "HomeError",
     "HookTimeout",
     "IllegalTransition",
@@ -150,6 +152,17 @@ class ParameterBindError(ParameterError):
         super().__init__(
             f"{name}{signature} cannot be called with {len(args)} positional argument(s) and "
             f"keywords {sorted(kwargs) or 'none'}: {reason}."
+        )
+
+
+class HiddenFutureError(ParameterError):
+    """An argument is an object that holds a future, in an attribute that is not looked into."""
+
+    def __init__(self, name: str, attributes: Iterable[str]) -> None:
+        super().__init__(
+            f"{name} was given an object with a future in {', '.join(attributes)}, which is not "
+            "replaced by its result: only collections, dataclasses, attrs classes and pydantic "
+            "models are looked into. Pass the future itself, or its result."
         )
 
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any, Final, NamedTuple
 
+from eventflow.engine.containers import OBJECT, Container, kind_of
 from eventflow.primitives.ids import new_id
 from eventflow.runs.futures import Future, allow_failure, unmapped
 from eventflow.runs.lazy_states import BuiltState, LazyState
@@ -20,12 +21,8 @@ __all__ = [
     "without_futures",
 ]
 
-_COLLECTIONS: Final = (list, tuple, set, frozenset, dict)
-_MEANINGFUL: Final = (State, Future, *_COLLECTIONS)
-"""The types of return values that may be, or contain, states and futures."""
-
 PLAIN: Final = frozenset({bool, bytes, float, int, str, type(None)})
-"""The types of values that are surely none of these; checking other types takes longer."""
+"""The types of values that surely hold no future; asking for the kind of others takes longer."""
 
 
 class Dependencies(NamedTuple):
@@ -36,61 +33,108 @@ class Dependencies(NamedTuple):
     tolerated: list[Future[Any]]
     """Futures that may have failed."""
 
+    hidden: list[str]
+    """Attributes that hold a future, of objects that eventflow does not look into."""
 
-NO_DEPENDENCIES: Final = Dependencies([], [], [])
+
+NO_DEPENDENCIES: Final = Dependencies([], [], [], [])
 
 
-def _flatten(value: Any) -> Iterator[Any]:
-    """Iterate over the values in nested collections; visit each collection only once."""
-    if not isinstance(value, _COLLECTIONS):
-        yield value
-        return
-    seen = {id(value)}
-    stack = [_items(value)]
+def _found(value: Any) -> Iterator[Any]:
+    """Iterate over the dependencies in nested data, and over the objects that hide some.
+
+    Each container is visited only once.
+    """
+    seen: set[int] = set()
+    stack = [iter((value,))]
     while stack:
         for inner in stack[-1]:
-            if not isinstance(inner, _COLLECTIONS):
+            if type(inner) in PLAIN:
+                continue
+            kind = kind_of(type(inner))
+            if kind is None or (kind is OBJECT and not _hidden(inner)):
+                continue
+            if not isinstance(kind, Container):
                 yield inner
             elif id(inner) not in seen:
                 seen.add(id(inner))
-                stack.append(_items(inner))
+                stack.append(iter(kind.contents(inner)))
                 break
         else:
             stack.pop()
 
 
-def _items(value: Any) -> Iterator[Any]:
-    return iter(value.values() if isinstance(value, dict) else value)
+def _returned_leaves(value: Any) -> Iterator[Any]:
+    """Iterate over all that is in nested collections, but for the keys of mappings."""
+    seen = {id(value)}
+    stack = [iter((value,))]
+    while stack:
+        for inner in stack[-1]:
+            kind = None if type(inner) in PLAIN else kind_of(type(inner))
+            if not isinstance(kind, Container) or not kind.is_collection:
+                yield inner
+            elif inner is value or id(inner) not in seen:
+                seen.add(id(inner))
+                contents = inner.values() if isinstance(inner, Mapping) else kind.contents(inner)
+                stack.append(iter(contents))
+                break
+        else:
+            stack.pop()
 
 
 def _replaced(value: Any, replaced: Mapping[int, Any]) -> Any:
-    """Return the same nested collections with some values replaced, by identity."""
-    return _replace(value, replaced, set())
+    """Return the same nested data with some values replaced, by identity.
+
+    Containers in which nothing is replaced stay what they are; the others are copied.
+    """
+    return _rebuilt(value, replaced, _affected(value, replaced), {})
 
 
-def _replace(value: Any, replaced: Mapping[int, Any], ancestors: set[int]) -> Any:
-    if not isinstance(value, _COLLECTIONS):
-        return replaced.get(id(value), value)
-    if id(value) in ancestors:
+def _affected(value: Any, replaced: Mapping[int, Any]) -> set[int]:
+    """Return the ids of the containers that hold what is to be replaced, at any depth."""
+    holders: dict[int, list[int]] = {}
+    reached: list[int] = []
+    seen = {id(value)}
+    to_visit = [value]
+    while to_visit:
+        outer = to_visit.pop()
+        kind = kind_of(type(outer))
+        for inner in kind.contents(outer) if isinstance(kind, Container) else ():
+            if id(inner) in replaced:
+                reached.append(id(outer))
+            elif isinstance(kind_of(type(inner)), Container):
+                holders.setdefault(id(inner), []).append(id(outer))
+                if id(inner) not in seen:
+                    seen.add(id(inner))
+                    to_visit.append(inner)
+    affected: set[int] = set()
+    while reached:
+        holder = reached.pop()
+        if holder not in affected:
+            affected.add(holder)
+            reached += holders.get(holder, ())
+
+    return affected
+
+
+def _rebuilt(
+    value: Any, replaced: Mapping[int, Any], affected: set[int], made: dict[int, Any]
+) -> Any:
+    if id(value) in replaced:
+        return replaced[id(value)]
+    kind = kind_of(type(value))
+    if id(value) not in affected or not isinstance(kind, Container):
         return value
-    ancestors.add(id(value))
-    old = list(_items(value))
-    new = [_replace(inner, replaced, ancestors) for inner in old]
-    ancestors.discard(id(value))
-    if all(before is after for before, after in zip(old, new, strict=True)):
-        return value
+    if id(value) in made:
+        return made[id(value)]
+    copied = value
+    if kind.copied is not None:
+        # Noted before it is filled: something in it may hold it.
+        copied = made[id(value)] = kind.copied(value)
+    inner = [_rebuilt(held, replaced, affected, made) for held in kind.contents(value)]
+    made[id(value)] = kind.refilled(copied, inner)
 
-    return _copy_with(value, new)
-
-
-def _copy_with(value: Any, inner: list[Any]) -> Any:
-    if isinstance(value, dict):
-        return dict(zip(value, inner, strict=True))
-    if isinstance(value, tuple) and hasattr(value, "_fields"):
-        return type(value)(*inner)
-    kind = next(base for base in _COLLECTIONS if isinstance(value, base))
-
-    return kind(inner)
+    return made[id(value)]
 
 
 def state_of(returned: Any) -> LazyState:
@@ -99,12 +143,12 @@ def state_of(returned: Any) -> LazyState:
     A state stands for itself. Futures and states, alone or in a collection of nothing else, are
     aggregated, and replaced by their results. Anything else completes the run.
     """
-    if type(returned) in PLAIN or not isinstance(returned, _MEANINGFUL):
+    if type(returned) in PLAIN or kind_of(type(returned)) is None:
         return LazyState(COMPLETED, "Completed", None, returned)
     if isinstance(returned, State):
         return BuiltState(_returned_state(returned))
     leaves: list[Future[Any] | AnyState] = []
-    for leaf in _flatten(returned):
+    for leaf in _returned_leaves(returned):
         if not isinstance(leaf, Future | State):
             return LazyState(COMPLETED, "Completed", None, returned)
         leaves.append(leaf)
@@ -130,24 +174,38 @@ def _returned_state(state: AnyState) -> AnyState:
 def find_dependencies(values: Any) -> Dependencies:
     """Find the futures and the states among arguments."""
     dependencies = NO_DEPENDENCIES
-    for leaf in _flatten(values):
-        if not isinstance(leaf, Future | State | allow_failure | unmapped):
-            continue
+    for found in _found(values):
         if dependencies is NO_DEPENDENCIES:
-            dependencies = Dependencies([], [], [])
-        if isinstance(leaf, Future):
-            dependencies.futures.append(leaf)
-        elif isinstance(leaf, State):
-            dependencies.states.append(leaf)
+            dependencies = Dependencies([], [], [], [])
+        if isinstance(found, Future):
+            dependencies.futures.append(found)
+        elif isinstance(found, State):
+            dependencies.states.append(found)
+        elif isinstance(found, allow_failure | unmapped):
+            _add_marked(found, dependencies)
         else:
-            _add_marked(leaf, dependencies)
+            dependencies.hidden.extend(_hidden(found))
 
     return dependencies
+
+
+def _hidden(value: Any) -> list[str]:
+    """Return the attributes of an object that are futures."""
+    attributes = vars(value)
+    if Future not in map(type, attributes.values()):
+        return []
+
+    return [
+        f"{type(value).__qualname__}.{name}"
+        for name, held in attributes.items()
+        if type(held) is Future
+    ]
 
 
 def _add_marked(mark: allow_failure[Any] | unmapped[Any], dependencies: Dependencies) -> None:
     inner = find_dependencies(mark.value)
     dependencies.tolerated.extend(inner.tolerated)
+    dependencies.hidden.extend(inner.hidden)
     if isinstance(mark, allow_failure):
         dependencies.tolerated.extend(inner.futures)
     else:
@@ -158,12 +216,12 @@ def _add_marked(mark: allow_failure[Any] | unmapped[Any], dependencies: Dependen
 def without_futures(value: Any) -> Any:
     """Return arguments with futures and states replaced by their results."""
     replaced: dict[int, Any] = {}
-    for leaf in _flatten(value):
-        if isinstance(leaf, allow_failure | unmapped):
-            replaced[id(leaf)] = without_futures(leaf.value)
-        elif isinstance(leaf, Future):
-            replaced[id(leaf)] = leaf.state.result(raise_on_failure=False)
-        elif isinstance(leaf, State):
-            replaced[id(leaf)] = leaf.result(raise_on_failure=False)
+    for found in _found(value):
+        if isinstance(found, allow_failure | unmapped):
+            replaced[id(found)] = without_futures(found.value)
+        elif isinstance(found, Future):
+            replaced[id(found)] = found.state.result(raise_on_failure=False)
+        elif isinstance(found, State):
+            replaced[id(found)] = found.result(raise_on_failure=False)
 
     return _replaced(value, replaced) if replaced else value

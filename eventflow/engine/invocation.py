@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from contextvars import Context
 from functools import partial
-from typing import Any, Final
+from typing import Any
 
 from eventflow.context import RunContext, current_run, current_tags
 from eventflow.definitions.definition import Definition
 from eventflow.definitions.parameters import Parameters
+from eventflow.engine.containers import kind_of
 from eventflow.engine.dataflow import (
     NO_DEPENDENCIES,
     PLAIN,
@@ -18,18 +19,14 @@ from eventflow.engine.dataflow import (
     without_futures,
 )
 from eventflow.engine.result_cache import MISSING, results
-from eventflow.errors import CacheKeyError
+from eventflow.errors import CacheKeyError, HiddenFutureError
 from eventflow.eventbus.bus import EventBus, bus_of_runs
 from eventflow.logs import take_prints
 from eventflow.runners import TaskScope
-from eventflow.runs.futures import Future, allow_failure, unmapped
+from eventflow.runs.futures import Future
 from eventflow.runs.run import FlowRun, Run, TaskRun
-from eventflow.states import State
 
 __all__ = ["Invocation"]
-
-_MAY_HOLD: Final = (Future, State, allow_failure, unmapped, list, tuple, set, frozenset, dict)
-"""The types of arguments that are, or may contain, dependencies."""
 
 
 class Invocation:
@@ -95,7 +92,7 @@ class Invocation:
 
     def _may_have_dependencies(self) -> bool:
         for value in (*self.args, *self.kwargs.values()):
-            if type(value) not in PLAIN and isinstance(value, _MAY_HOLD):
+            if type(value) not in PLAIN and kind_of(type(value)) is not None:
                 return True
 
         return False
@@ -163,10 +160,13 @@ class Invocation:
         Raises:
             ParameterBindError: the arguments do not fit the signature.
             ParameterTypeError: an argument does not fit its annotation.
+            HiddenFutureError: an object among the arguments has a future as an attribute.
             SignatureMismatchError: the run name's template asks for another parameter.
         """
         has_dependencies = self.dependencies is not NO_DEPENDENCIES
         if has_dependencies:
+            if self.dependencies.hidden:
+                raise HiddenFutureError(self.definition.name, self.dependencies.hidden)
             self.args, self.kwargs = without_futures((self.args, self.kwargs))
             self.run.parameters = partial(
                 _bind_quietly, self.definition.parameters, self.args, self.kwargs
