@@ -56,6 +56,13 @@ class HookContext(Protocol):
         """Return the journal's own transaction, committed with the acknowledgement of the hook."""
         ...
 
+    def scope_within(self, context: RunContext | None) -> TaskScope | None:
+        """Return the scope of the tasks that the hook submits.
+
+        None if the run in force is of a flow that the hook has called.
+        """
+        ...
+
 
 current_run: Final[ContextVar[RunContext | None]] = ContextVar("eventflow_run", default=None)
 current_hook: Final[ContextVar[HookContext | None]] = ContextVar("eventflow_hook", default=None)

@@ -67,10 +67,11 @@ class Task(CallableDefinition[P, R]):
 
         A sync task goes to the flow's task runner. An async task of an async flow runs on that
         flow's own event loop, one of a sync flow on a background loop. Futures among the
-        arguments are replaced by their results. The flow run does not end before the task run.
+        arguments, and in the data that these hold, are replaced by their results. The flow run does
+        not end before the task run, nor does the hook that submits it.
 
         Raises:
-            MissingContextError: no flow is running here.
+            MissingContextError: no flow or hook is running here.
         """
         return submit(self, args, kwargs, wait_for)
 
@@ -101,7 +102,7 @@ class Task(CallableDefinition[P, R]):
         Raises:
             MappingMissingIterable: no argument can be iterated over.
             MappingLengthMismatch: the iterables are not equally long.
-            MissingContextError: no flow is running here.
+            MissingContextError: no flow or hook is running here.
         """
         calls = rows(self.name, self.parameters, args, kwargs)
 

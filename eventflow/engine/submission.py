@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Iterable
 from contextvars import Context, copy_context
 from typing import Any
 
-from eventflow.context import current_run, refuse, reloading
+from eventflow.context import current_hook, current_run, refuse, reloading
 from eventflow.definitions.definition import Definition
 from eventflow.engine.drivers import adrive, drive
 from eventflow.engine.effects import shielded
@@ -37,7 +37,7 @@ def submit(
     """Submit a task run to its event loop or task runner; it is Pending on return.
 
     Raises:
-        MissingContextError: no flow is running here.
+        MissingContextError: no flow or hook is running here.
     """
     if reloading:
         refuse(definition.name)
@@ -138,10 +138,13 @@ async def _await_hooks(invocation: Invocation, pending_hooks: Awaitable[None]) -
 
 
 def _scope(name: str) -> TaskScope:
-    context = current_run.get()
+    context, hook = current_run.get(), current_hook.get()
+    scope = None if hook is None else hook.scope_within(context)
+    if scope is not None:
+        return scope
     if context is None or context.scope is None:
         raise MissingContextError(
-            f"{name}.submit()", "Call the task itself, or submit it inside a flow."
+            f"{name}.submit()", "Call the task itself, or submit it inside a flow or a hook."
         )
 
     return context.scope

@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import inspect
+import threading
 from collections.abc import AsyncIterator, Awaitable, Iterator
 from contextlib import AbstractContextManager
 from time import perf_counter
 from typing import Any, ClassVar, Final
 from uuid import UUID
 
-from eventflow.context import current_hook
+from eventflow.context import RunContext, current_hook
 from eventflow.errors import HookTimeout, JournalError, TerminationSignal
 from eventflow.eventbus.bus import EventBus, current_bus
 from eventflow.events import HookDeadLettered, HookFailed, HookOutcome, HookSucceeded, fact
@@ -20,13 +21,20 @@ from eventflow.hooks.ledger import DEAD, DELIVERED, FAILED, RUNNING, DeliverySta
 from eventflow.interrupts.masks import Interrupted
 from eventflow.interrupts.portals import background_portal, running_loop
 from eventflow.logs import run_logger
+from eventflow.primitives.forks import renewed
 from eventflow.primitives.ids import delivery_id
 from eventflow.primitives.records import is_a
+from eventflow.runners import TaskScope
+from eventflow.runners.threads import default
 from eventflow.runs.run import Run
 from eventflow.states import AnyState, ErrorInfo
 
 __all__ = ["Delivery"]
 
+
+# Several tasks that a hook has called may submit its first ones at once.
+_lock = threading.Lock()
+renewed(globals(), "_lock", threading.Lock)
 
 _INTERRUPTS: Final = (
     *(KeyboardInterrupt, TerminationSignal, Interrupted),
@@ -55,6 +63,7 @@ class Delivery:
         "max_attempts",
         "ordinal",
         "run",
+        "scope",
         "start",
         "state",
     )
@@ -71,6 +80,7 @@ class Delivery:
         self.bus: EventBus = current_bus()
         self.attempt = 0
         self.start = 0.0
+        self.scope: TaskScope | None = None
 
     @property
     def delivery_id(self) -> UUID:
@@ -118,12 +128,32 @@ class Delivery:
 
         return self.ledger.transaction(self._key, self.attempt)
 
+    def scope_within(self, context: RunContext | None) -> TaskScope | None:
+        """Return the scope of the tasks that the present attempt submits; see `HookContext`."""
+        flow_run = None if context is None else context.flow_run
+        if (None if flow_run is None else flow_run.flow_run_id) != self.run.flow_run_id:
+            return None
+        with _lock:
+            if self.scope is None:
+                around = None if context is None else context.scope
+                self.scope = TaskScope(
+                    default if around is None else around.runner,
+                    running_loop() if self.hook.is_async else None,
+                )
+
+            return self.scope
+
     def end_attempt(self, error: BaseException | None) -> float | None:
         """Record the outcome of an attempt; return the delay before the next, if there is one.
 
         Raises:
             BaseException: the error, if it is more than the failure of a hook.
         """
+        if self.scope is not None:
+            # All have ended, unless the attempt took too long.
+            self.scope.close()
+            self.scope.cancel()
+            self.scope = None
         if error is None:
             if self.ledger is not None:
                 # The body that executes next may kill the process.
@@ -197,10 +227,23 @@ class Delivery:
             current_hook.reset(token)
 
     def call(self) -> object:
-        """Call the hook's function within the context of this attempt; return its result."""
+        """Call the hook's function within the context of this attempt; return its result.
+
+        Wait for the tasks that it submitted, unless it returned a coroutine, which goes on.
+        """
         token = current_hook.set(self)
         try:
-            return self.hook.fn(self.run.definition, self.run, self.state)
+            result = self.hook.fn(self.run.definition, self.run, self.state)
+            if self.scope is not None and not inspect.iscoroutine(result):
+                self.scope.join()
+        except BaseException:
+            if self.scope is not None:
+                self.scope.close()
+                self.scope.cancel()
+                self.scope.join()
+            raise
+        else:
+            return result
         finally:
             current_hook.reset(token)
 
@@ -216,14 +259,27 @@ class Delivery:
         try:
             result = self.hook.fn(self.run.definition, self.run, self.state)
             if inspect.isawaitable(result):
-                await self._limited(result)
+                await self._complete(result)
         finally:
             current_hook.reset(token)
 
     async def await_result(self, result: Awaitable[object]) -> None:
         """Await what a plain function returned, within the context of this attempt."""
         with self._in_force():
+            await self._complete(result)
+
+    async def _complete(self, result: Awaitable[object]) -> None:
+        """Await a result, and the tasks that were submitted meanwhile."""
+        try:
             await self._limited(result)
+            if self.scope is not None:
+                await self.scope.ajoin()
+        except Exception as error:
+            if self.scope is not None and not isinstance(error, HookTimeout):
+                self.scope.close()
+                self.scope.cancel()
+                await self.scope.ajoin()
+            raise
 
     def _limited(self, result: Awaitable[object]) -> Awaitable[object]:
         return result if self.timeout_seconds is None else self._within_limit(result)
@@ -231,6 +287,8 @@ class Delivery:
     async def _within_limit(self, result: Awaitable[object]) -> None:
         async with self.limit():
             await result
+            if self.scope is not None:
+                await self.scope.ajoin()
 
     @contextlib.asynccontextmanager
     async def limit(self) -> AsyncIterator[None]:
