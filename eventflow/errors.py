@@ -14,6 +14,7 @@ BaseException
         ├── MissingContextError
         ├── ParameterError
         │   ├── HiddenFutureError
+        │   ├── IteratorEndedError
         │   ├── ParameterBindError
         │   └── ParameterTypeError
         ├── SignatureMismatchError
@@ -61,6 +62,7 @@ __all__ = [
     "HomeError",
     "HookTimeout",
     "IllegalTransition",
+    "IteratorEndedError",
     "JournalError",
     "MappingError",
     "MappingLengthMismatch",
@@ -163,6 +165,17 @@ class HiddenFutureError(ParameterError):
             f"{name} was given an object with a future in {', '.join(attributes)}, which is not "
             "replaced by its result: only collections, dataclasses, attrs classes and pydantic "
             "models are looked into. Pass the future itself, or its result."
+        )
+
+
+class IteratorEndedError(ParameterError):
+    """An iterator among the arguments was ended while an earlier attempt went through it."""
+
+    def __init__(self, count: int, reason: str) -> None:
+        super().__init__(
+            f"An earlier attempt was stopped in an iterator that it was given, after {count} "
+            f"item(s), by {reason}: there is no telling what would have followed. Give a list, or "
+            "something else that can be iterated over again."
         )
 
 

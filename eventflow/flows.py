@@ -135,7 +135,8 @@ def flow(
         description: by default the function's docstring.
         flow_run_name: a template over the parameters (`"load-{day}"`), or a function.
         tags: tags of every run, beside those of `tags(...)` blocks around the call.
-        retries: how often a failed attempt is tried again.
+        retries: how often a failed attempt is tried again. The items of a generator that is given
+            as an argument are kept, as they are seen, for the next attempt.
         retry_delay_seconds: seconds before each retry: one number, a list, or a function that
             takes the number of retries and returns either.
         timeout_seconds: how long one attempt may take; then it ends TimedOut. 0 or None: for ever.

@@ -217,7 +217,8 @@ def task(
         description: by default the function's docstring.
         task_run_name: a template over the parameters (`"fetch-{url}"`), or a function.
         tags: tags of every run, beside those of `tags(...)` blocks around the call.
-        retries: how often a failed attempt is tried again.
+        retries: how often a failed attempt is tried again. The items of a generator that is given
+            as an argument are kept, as they are seen, for the next attempt.
         retry_delay_seconds: seconds before each retry: one number, a list, or a function that
             takes the number of retries and returns either.
         retry_jitter_factor: lengthens each delay by up to this factor, at random.

@@ -15,6 +15,7 @@ from typing import Any, Final
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 from pydantic.errors import PydanticUserError
 
+from eventflow.definitions.iterables import repeatable
 from eventflow.errors import ParameterBindError, ParameterTypeError, ReservedArgumentError
 
 __all__ = ["Parameters"]
@@ -155,6 +156,7 @@ def _adapters(
 
 
 def _adapter(annotation: Any) -> TypeAdapter[Any]:
+    annotation = repeatable(annotation)
     try:
         return TypeAdapter(annotation, config=ConfigDict(arbitrary_types_allowed=True))
     except PydanticUserError:  # models and dataclasses bring a configuration of their own

@@ -18,6 +18,7 @@ from eventflow.engine.dataflow import (
     find_dependencies,
     without_futures,
 )
+from eventflow.engine.kept_items import from_the_first_item, with_items_kept
 from eventflow.engine.result_cache import MISSING, results
 from eventflow.errors import CacheKeyError, HiddenFutureError
 from eventflow.eventbus.bus import EventBus, bus_of_runs
@@ -182,6 +183,12 @@ class Invocation:
             self.run.parameters = checked
         elif not parameters.fits(self.args, self.kwargs):
             self.run.parameters = parameters.bind(self.args, self.kwargs)
+        if self.definition.retry.retries:
+            self.args, self.kwargs = with_items_kept(self.args, self.kwargs)
+
+    def rewind(self) -> None:
+        """Have the next attempt see again the items of the iterators among the arguments."""
+        self.args, self.kwargs = from_the_first_item(self.args, self.kwargs)
 
     def cached(self, key_fn: Callable[..., object], *, refresh: bool) -> Any:
         """Return the cached result of this run, or `MISSING`.

@@ -334,6 +334,7 @@ def _await_retry(invocation: Invocation, final: LazyState) -> Generator[Any, Any
     yield run.enter(AwaitingRetry(message=message, error=final.error))
     if delay:
         yield Sleep(delay)
+    invocation.rewind()
 
 
 def _cancel_children(invocation: Invocation) -> Generator[Any, Any, None]:
