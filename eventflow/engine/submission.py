@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Awaitable, Callable, Iterable
+from contextlib import AbstractContextManager, nullcontext
 from contextvars import Context, copy_context
 from typing import Any
 
@@ -20,6 +21,7 @@ from eventflow.interrupts.scopes import active_scopes
 from eventflow.logs import run_logger
 from eventflow.runners import TaskRunner, TaskScope
 from eventflow.runners.loop import spawn
+from eventflow.runners.threads import lent
 from eventflow.runs.futures import Future
 from eventflow.runs.lazy_states import LazyState
 from eventflow.runs.run import TaskRun
@@ -226,6 +228,10 @@ class _Work:
             require_headroom(self._invocation.definition.name)
             with thread_mask().nested(self._invocation.run.cancel_scope):
                 self()
+
+    def lent(self) -> AbstractContextManager[None]:
+        """Return the block in which the calling worker waits, and another works in its place."""
+        return lent() if self.is_possible() else nullcontext()
 
     def _execute(self) -> None:
         try:

@@ -7,16 +7,19 @@ import logging
 import os
 import threading
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from queue import Empty, SimpleQueue
 from typing import Final
 
 from eventflow.primitives.forks import in_children
 
-__all__ = ["ThreadPoolTaskRunner", "default"]
+__all__ = ["ThreadPoolTaskRunner", "default", "lent"]
 
 _logger: Final = logging.getLogger("eventflow.runners")
+_here: Final = threading.local()
+"""Knows the runner of which the thread is a worker."""
+
 _runners: Final[weakref.WeakSet[ThreadPoolTaskRunner]] = weakref.WeakSet()
 
 
@@ -24,7 +27,8 @@ class ThreadPoolTaskRunner:
     """Executes submitted sync tasks in at most `max_workers` threads, in order of submission.
 
     The threads are started when they are needed and are shared by all flows that use the
-    runner. By default there are four more than processors, and at most 32.
+    runner. By default there are four more than processors, and at most 32. A worker that waits
+    for another run, with a timeout or for a cached result, lends its place to one thread more.
 
     Raises:
         ValueError: `max_workers` is less than 1.
@@ -45,13 +49,41 @@ class ThreadPoolTaskRunner:
         """Queue the work for the next free thread."""
         self._waiting.put(work)
         with self._lock:
-            if self._busy == self.max_workers:
+            if self._busy >= self.max_workers:
                 return
             self._busy += 1
         try:
-            (self._pool or self._start()).submit(self._work_on)
+            self._begin_work()
         except RuntimeError:  # the interpreter is shutting down: no thread may start any more
             self._work_on()
+
+    def _begin_work(self) -> None:
+        if self._lent:
+            # The threads of the pool may all be waiting.
+            threading.Thread(target=self._work_in_place, name="eventflow-worker-in-place").start()
+        else:
+            (self._pool or self._start()).submit(self._work_on)
+
+    def _work_in_place(self) -> None:
+        self._mark_worker()
+        self._work_on()
+
+    @contextlib.contextmanager
+    def lent(self) -> Iterator[None]:
+        """Let another thread work in the place of the calling worker, which waits in the block."""
+        with self._lock:
+            self._lent += 1
+            is_needed = not self._waiting.empty()
+            self._busy -= not is_needed
+        try:
+            if is_needed:
+                with contextlib.suppress(RuntimeError):  # the interpreter is shutting down
+                    self._begin_work()
+            yield
+        finally:
+            with self._lock:
+                self._lent -= 1
+                self._busy += 1
 
     def _work_on(self) -> None:
         """Execute what is queued until the queue is empty."""
@@ -63,6 +95,8 @@ class ThreadPoolTaskRunner:
 
     def _next(self) -> Callable[[], object] | None:
         """Return the oldest work; None if there is none, and this thread is not busy any more."""
+        if self._busy > self.max_workers and self._retires():
+            return None
         with contextlib.suppress(Empty):
             return self._waiting.get_nowait()
         with self._lock:
@@ -72,6 +106,14 @@ class ThreadPoolTaskRunner:
             self._busy -= 1
 
         return None
+
+    def _retires(self) -> bool:
+        """Return whether this thread ends, as a worker that had lent its place is back."""
+        with self._lock:
+            retires = self._busy > self.max_workers
+            self._busy -= retires
+
+            return retires
 
     def _start(self) -> ThreadPoolExecutor:
         with self._lock:
@@ -84,6 +126,7 @@ class ThreadPoolTaskRunner:
 
     def _mark_worker(self) -> None:
         self._workers.is_worker = True
+        _here.runner = self
 
     def is_worker(self) -> bool:
         """Return whether the calling thread is one of this runner's own."""
@@ -95,6 +138,7 @@ class ThreadPoolTaskRunner:
         self._pool = None
         self._waiting = SimpleQueue()
         self._busy = 0
+        self._lent = 0
 
     def __repr__(self) -> str:
         return f"ThreadPoolTaskRunner(max_workers={self.max_workers})"
@@ -102,6 +146,13 @@ class ThreadPoolTaskRunner:
 
 default: Final = ThreadPoolTaskRunner()
 """The runner of flows that name none."""
+
+
+def lent() -> contextlib.AbstractContextManager[None]:
+    """Return the block in which the calling thread, if it is a worker, lends its place."""
+    runner: ThreadPoolTaskRunner | None = getattr(_here, "runner", None)
+
+    return contextlib.nullcontext() if runner is None else runner.lent()
 
 
 def _after_fork() -> None:

@@ -8,7 +8,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Generator, Iterable, Iterator
-from contextlib import suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass
 from typing import Any, Final, Generic, NamedTuple, Protocol, TypeVar
 from uuid import UUID
@@ -65,6 +65,10 @@ class Helper(Protocol):
 
     def help(self) -> None:
         """Execute the task run now, unless another thread has begun to."""
+        ...
+
+    def lent(self) -> AbstractContextManager[None]:
+        """Return the block in which the calling worker waits, and another works in its place."""
         ...
 
 
@@ -165,6 +169,10 @@ class Future(Generic[T]):
         for helper in reversed(helpers.values()):
             helper.help()
 
+    def lent(self) -> AbstractContextManager[None]:
+        """Return the block in which a worker lends its place while it waits, for a limited time."""
+        return nullcontext() if self._helper is None else self._helper.lent()
+
     def wait(self, timeout: float | None = None) -> bool:
         """Block until the task run has ended or `timeout` seconds have passed.
 
@@ -179,6 +187,11 @@ class Future(Generic[T]):
             raise DeadlockError(f"the task run {self.run.name!r}")
         if timeout is None:
             self.help()
+            return self._wait(None)
+        with self.lent():
+            return self._wait(timeout)
+
+    def _wait(self, timeout: float | None) -> bool:
         wakeup = Wakeup()
         wake = _Wake(wakeup)
         deadline = _deadline(timeout)
@@ -355,9 +368,15 @@ class as_completed(Generic[T]):  # noqa: N801 - used like a function, as in Pref
                 elif _remaining(deadline) == 0:
                     raise self._timed_out(count)
                 else:
-                    block_until(wakeup, _remaining(deadline))
+                    with self._lent():
+                        block_until(wakeup, _remaining(deadline))
                     wakeup.clear()
             yield ended.popleft()
+
+    def _lent(self) -> AbstractContextManager[None]:
+        waiting = next((future for future in self._futures if not future.done()), None)
+
+        return nullcontext() if waiting is None or self._timeout is None else waiting.lent()
 
     async def __aiter__(self) -> AsyncIterator[Future[T]]:
         ended: asyncio.Queue[Future[T]] = asyncio.Queue()

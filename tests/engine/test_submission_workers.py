@@ -187,3 +187,44 @@ def test_runs_make_no_garbage() -> None:
     )
     assert ended.stderr == ""
     assert int(ended.stdout) < 20
+
+
+@pytest.mark.parametrize("way", ["result", "wait", "as_completed", "wait for all"])
+def test_waiting_with_a_timeout_in_a_full_pool(way: str) -> None:
+    """The task that is waited for is executed in the place of the worker that waits."""
+    inner = task(lambda: 3)
+
+    @task
+    def outer() -> int:
+        future = inner.submit()
+        if way == "as_completed":
+            return next(iter(as_completed([future], timeout=60))).result()
+        if way == "wait for all":
+            return sum(done.result() for done in wait([future], timeout=60).done)
+        return future.result(timeout=60) if way == "result" or future.wait(60) else -1
+
+    @flow(task_runner=ThreadPoolTaskRunner(1))
+    def main() -> list[int]:
+        return [outer.submit().result(), outer.submit().result()]
+
+    assert main() == [3, 3]
+
+
+def test_a_timeout_in_a_full_pool_is_kept() -> None:
+    """Also while the task goes on that another thread executes."""
+    go = threading.Event()
+    inner = task(lambda: go.wait(60))
+
+    @task
+    def outer() -> bool:
+        future = inner.submit()
+        with pytest.raises(TimeoutError):
+            future.result(timeout=0.01)
+        go.set()
+        return future.result()
+
+    @flow(task_runner=ThreadPoolTaskRunner(1))
+    def main() -> bool:
+        return outer.submit().result()
+
+    assert main()
