@@ -225,7 +225,9 @@ def task(
         retry_condition_fn: takes `(task, run, state)` and returns whether to try again.
         timeout_seconds: how long one attempt may take; then it ends TimedOut. 0 or None: for ever.
         cache_key_fn: takes the run's context and its parameters and returns the key under which
-            the result is cached in memory, or None.
+            the result is cached in memory, or None. Of several runs with one key at once, one
+            computes the result, and the others wait for it. Results are handed out as they are,
+            not copied; tasks with the same keys share them. A generator yields its items again.
         cache_expiration: how long a result is cached; by default for ever.
         refresh_cache: whether the body is called even if there is a cached result, to replace it.
         log_prints: whether `print` in the body goes to the run's logger.

@@ -17,11 +17,13 @@ from eventflow.interrupts.scopes import CancelScope
 from eventflow.interrupts.signals import note_asyncio_interrupt
 from eventflow.primitives.records import is_a
 from eventflow.runners import TaskScope
+from eventflow.runners.threads import lent
 from eventflow.runs.futures import Future, wait
 
 __all__ = [
     "CALL",
     "AwaitBody",
+    "AwaitComputation",
     "AwaitUpstream",
     "Call",
     "CallFunction",
@@ -226,6 +228,24 @@ class AwaitUpstream(Effect):
         """Wait on the event loop."""
         for future in self.futures:
             await future.ended()
+
+
+class AwaitComputation(Effect):
+    """Wait for another run that computes the result of this one's cache key."""
+
+    __slots__ = ("future",)
+
+    def __init__(self, future: Future[Any]) -> None:
+        self.future = future
+
+    def run(self, invocation: Invocation) -> None:
+        """Block until it has ended; a worker lends its place, which the other may need."""
+        with lent():
+            invocation.run.cancel_scope.call(self.future.wait)
+
+    async def arun(self, invocation: Invocation) -> None:  # noqa: ARG002 - the interface
+        """Wait on the event loop."""
+        await self.future.ended()
 
 
 class CancelChildren(Effect):

@@ -68,6 +68,8 @@ class _Items:
         self._invocation = invocation
         self._activation = activation
         self._body = invocation.definition.fn(*invocation.args, **invocation.kwargs)
+        if invocation.items is not None:
+            invocation.items.clear()  # what a failed attempt has yielded
         self._pull: Callable[[], Any] = partial(next, self._body)
         self.item: Any = None
         self.result: Any = None
@@ -83,6 +85,8 @@ class _Items:
             self.error = error
             self._close_suspended()
         else:
+            if self._invocation.items is not None:
+                self._invocation.items.append(self.item)
             return True
         if self.error is None:
             self._finish(None)
@@ -156,6 +160,8 @@ def drive_generator(
                 items.send(sent)
         lifecycle.advance(items.result, items.error)
 
+    yield from invocation.cached_items
+
     return invocation.run.state if return_state else lifecycle.state.result()
 
 
@@ -178,6 +184,8 @@ class _AsyncItems:
         self._invocation = invocation
         self._activation = activation
         self._body = invocation.definition.fn(*invocation.args, **invocation.kwargs)
+        if invocation.items is not None:
+            invocation.items.clear()  # what a failed attempt has yielded
         self._pull: Callable[[], Awaitable[Any]] = partial(anext, self._body)
         self.item: Any = None
         self.error: BaseException | None = None
@@ -196,6 +204,8 @@ class _AsyncItems:
                 raise
             await self._close_suspended()
         else:
+            if self._invocation.items is not None:
+                self._invocation.items.append(self.item)
             return True
 
         return False
@@ -238,7 +248,9 @@ class _AsyncItems:
             return await acall(self._invocation, function())
 
 
-async def adrive_generator(make: Callable[[], Invocation]) -> AsyncGenerator[Any, Any]:
+async def adrive_generator(  # noqa: C901 - `yield from`, which would part it, is for sync code
+    make: Callable[[], Invocation],
+) -> AsyncGenerator[Any, Any]:
     """Execute a run whose body is an async generator, as `drive_generator` does."""
     invocation = make()
     activation = AsyncActivation(invocation)
@@ -264,6 +276,8 @@ async def adrive_generator(make: Callable[[], Invocation]) -> AsyncGenerator[Any
             lifecycle.close(invocation, error)
         else:
             lifecycle.advance(*outcome)
+    for item in invocation.cached_items:
+        yield item
     lifecycle.state.result()
 
 

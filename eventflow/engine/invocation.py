@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from contextvars import Context
 from functools import partial
 from typing import Any
@@ -18,14 +18,21 @@ from eventflow.engine.dataflow import (
     find_dependencies,
     without_futures,
 )
-from eventflow.engine.kept_items import from_the_first_item, with_items_kept
-from eventflow.engine.result_cache import MISSING, results
+from eventflow.engine.kept_items import (
+    Replay,
+    from_the_first_item,
+    is_plain_iterator,
+    with_items_kept,
+)
+from eventflow.engine.result_cache import results
 from eventflow.errors import CacheKeyError, HiddenFutureError
 from eventflow.eventbus.bus import EventBus, bus_of_runs
 from eventflow.logs import take_prints
 from eventflow.runners import TaskScope
 from eventflow.runs.futures import Future
+from eventflow.runs.lazy_states import LazyState
 from eventflow.runs.run import FlowRun, Run, TaskRun
+from eventflow.states import COMPLETED
 
 __all__ = ["Invocation"]
 
@@ -43,6 +50,7 @@ class Invocation:
         "dependencies",
         "future",
         "generator_closed",
+        "items",
         "kwargs",
         "lifecycle",
         "name_error",
@@ -50,6 +58,9 @@ class Invocation:
         "scope",
         "start_error",
     )
+
+    items: list[Any] | None
+    """What a generator's body has yielded, or a cached run yields, if its task has a cache."""
 
     scope: TaskScope | None
     """The scope of the tasks that this run itself submits, if it is a flow run."""
@@ -74,7 +85,8 @@ class Invocation:
         self.bus: EventBus = bus_of_runs()
         self.name_error: Exception | None = None
         self.start_error: BaseException | None = None
-        self.cache_key: str | None = None
+        self.cache_key: tuple[str, bool] | None = None
+        self.items: list[Any] | None = None
         self.generator_closed = False
         self.future: Future[Any] | None = None
         self.dependencies = self._find_dependencies(wait_for)
@@ -190,8 +202,8 @@ class Invocation:
         """Have the next attempt see again the items of the iterators among the arguments."""
         self.args, self.kwargs = from_the_first_item(self.args, self.kwargs)
 
-    def cached(self, key_fn: Callable[..., object], *, refresh: bool) -> Any:
-        """Return the cached result of this run, or `MISSING`.
+    def set_cache_key(self, key_fn: Callable[..., object]) -> None:
+        """Set the key under which the result is cached; None for no cache.
 
         Raises:
             CacheKeyError: the key function raised, or returned no string.
@@ -202,12 +214,41 @@ class Invocation:
         except Exception as error:
             raise CacheKeyError(name, f"raised {type(error).__name__}: {error}") from error
         if key is None:
-            return MISSING
+            return
         if not isinstance(key, str):
             raise CacheKeyError(name, f"gave {key!r}, a {type(key).__name__}")
-        self.cache_key = key
+        # What a generator yields is of no use to a task that returns a result, nor the reverse.
+        self.cache_key = (key, self.definition.is_generator)
 
-        return MISSING if refresh else results().get(key)
+    def cached_result(self, stored: Any) -> Any:
+        """Return the result for this run that another has stored, and set the items it yielded."""
+        if self.definition.is_generator:
+            self.items, stored = stored
+
+        return stored.again() if isinstance(stored, Replay) else stored
+
+    @property
+    def cached_items(self) -> list[Any]:
+        """What a generator's run yields that was found in the cache."""
+        return self.items or [] if self.run.state_name == "Cached" else []
+
+    def store_result(self, final: LazyState) -> LazyState:
+        """Store the result under the key of the cache; return the final state.
+
+        The items of an iterator are kept, and the state is given one that goes through them. What
+        cannot be gone through again is not stored, nor is what a consumer has not taken whole.
+        """
+        stored = final.data
+        if is_plain_iterator(stored) and type(final) is LazyState:
+            stored = Replay(stored)
+            final = LazyState(COMPLETED, final.name, None, stored.again())
+        elif isinstance(stored, Iterator | AsyncIterator) or self.generator_closed:
+            return final
+        if self.definition.is_generator:
+            stored = ([*(self.items or ())], stored)
+        results().put(self.cache_key, stored, self.definition.cache_expiration)
+
+        return final
 
 
 def _bind_quietly(

@@ -15,6 +15,7 @@ from eventflow.engine.dataflow import NO_DEPENDENCIES, state_of
 from eventflow.engine.effects import (
     CALL,
     AwaitBody,
+    AwaitComputation,
     AwaitUpstream,
     CallFunction,
     CancelChildren,
@@ -23,14 +24,14 @@ from eventflow.engine.effects import (
     TakenOver,
 )
 from eventflow.engine.invocation import Invocation
-from eventflow.engine.result_cache import MISSING, results
+from eventflow.engine.result_cache import MISSING, Computation, results
 from eventflow.interrupts.masks import Interrupted, thread_mask
 from eventflow.interrupts.scopes import CANCELLATION, TIMEOUT, CancelScope
 from eventflow.logs import run_logger
 from eventflow.primitives.records import error_text, is_a
 from eventflow.runners import TaskScope
 from eventflow.runs.lazy_states import BuiltState, LazyState
-from eventflow.runs.run import Run, Transition
+from eventflow.runs.run import Run, TaskRun, Transition
 from eventflow.settings import EVENTFLOW_CANCEL_SECONDS
 from eventflow.states import (
     CANCELLED,
@@ -262,15 +263,30 @@ def _work(invocation: Invocation) -> Lifecycle:
 
 
 def _cached_or_attempted(invocation: Invocation, key_fn: Callable[..., object]) -> Lifecycle:
-    definition = invocation.definition
-    cached = invocation.cached(key_fn, refresh=definition.refresh_cache)
-    if cached is not MISSING:
-        return BuiltState(Cached(data=cached))
-    final = yield from _attempts(invocation)
-    if final.is_completed and invocation.cache_key is not None:
-        results().put(invocation.cache_key, final.data, definition.cache_expiration)
-
-    return final
+    """Return the cached result, or compute it; of several runs at once only one computes it."""
+    run, definition, cache = invocation.run, invocation.definition, results()
+    invocation.set_cache_key(key_fn)
+    key = invocation.cache_key
+    if key is None:
+        return (yield from _attempts(invocation))
+    assert isinstance(run, TaskRun)  # noqa: S101 - flows have no cache
+    try:
+        found = MISSING
+        if definition.is_generator and not definition.refresh_cache:
+            # Its consumer decides when it goes on: nobody must wait for that.
+            found = cache.get(key)
+        elif not definition.refresh_cache:
+            found = cache.begin(key, run, blocking=not definition.is_async)
+        while isinstance(found, Computation):
+            yield AwaitComputation(found.future)
+            found = cache.begin(key, run, blocking=not definition.is_async)
+        if found is not MISSING:
+            return BuiltState(Cached(data=invocation.cached_result(found)))
+        invocation.items = [] if definition.is_generator else None
+        final = yield from _attempts(invocation)
+        return invocation.store_result(final) if final.is_completed else final
+    finally:
+        cache.finish(key, run)
 
 
 def _attempts(invocation: Invocation) -> Lifecycle:
