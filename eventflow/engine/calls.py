@@ -10,8 +10,8 @@ from eventflow.context import refuse, reloading
 from eventflow.definitions.definition import Definition
 from eventflow.engine.drivers import adrive, drive
 from eventflow.engine.generators import adrive_generator, drive_generator
-from eventflow.engine.headroom import require_headroom
 from eventflow.engine.invocation import Invocation
+from eventflow.primitives.headroom import require_headroom
 from eventflow.states import State
 
 __all__ = ["CallableDefinition", "WaitFor"]

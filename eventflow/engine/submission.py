@@ -12,13 +12,13 @@ from eventflow.context import current_hook, current_run, refuse, reloading
 from eventflow.definitions.definition import Definition
 from eventflow.engine.drivers import adrive, drive
 from eventflow.engine.effects import shielded
-from eventflow.engine.headroom import require_headroom
 from eventflow.engine.invocation import Invocation
 from eventflow.errors import MissingContextError
 from eventflow.interrupts.masks import thread_mask
 from eventflow.interrupts.portals import running_loop
 from eventflow.interrupts.scopes import active_scopes
 from eventflow.logs import run_logger
+from eventflow.primitives.headroom import require_headroom
 from eventflow.runners import TaskRunner, TaskScope
 from eventflow.runners.loop import spawn
 from eventflow.runners.threads import lent
