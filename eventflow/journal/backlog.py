@@ -25,6 +25,9 @@ CAPACITY: Final = 64 * 2**20
 class Store(Protocol):
     """What a writer needs of a journal."""
 
+    in_hurry: bool
+    """Whether to wait for others a moment only."""
+
     def commit_lines(self, lines: Sequence[bytes], fence: Fence | None = None) -> None:
         """Write lines, whole or not at all."""
         ...

@@ -149,6 +149,9 @@ class Journal(Protocol):
     place.
     """
 
+    in_hurry: bool
+    """Whether to wait for others a moment only: set when a process ends whose lines are safe."""
+
     def commit_lines(self, lines: Sequence[bytes], fence: Fence | None = None) -> None:
         """Write the rows of lines (see `eventflow.journal.format`), whole or not at all.
 

@@ -15,7 +15,6 @@ from __future__ import annotations
 import atexit
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
@@ -27,6 +26,7 @@ from eventflow.journal.backlog import CAPACITY, Backlog, StatusCallback, Store, 
 from eventflow.journal.contract import Fence, StaleOwnerError
 from eventflow.journal.leader import CommitLeader
 from eventflow.journal.spool import Segment, Spool
+from eventflow.journal.status import Status
 from eventflow.primitives import forks
 
 __all__ = ["Writer"]
@@ -71,7 +71,7 @@ class Writer:
         forks.watch(self)
 
     def _reset(self) -> None:
-        self.lost = 0
+        self._status = Status(self._on_status)
         self._backlog = Backlog(self._capacity)
         self._append_lock = threading.RLock()
         # Its `notify` raises unless this thread holds the lock: that is how ownership is checked.
@@ -87,16 +87,16 @@ class Writer:
         self._thread: threading.Thread | None = None
         self._start_lock = threading.RLock()
         self._closing = False
-        self._error: JournalError | None = None
-        self._spool_error: JournalError | None = None
-        self._reported_down = False
-        self._overflowed = False
-        self._refusals: deque[JournalError] = deque()
+
+    @property
+    def lost(self) -> int:
+        """How many lines are lost: there was no room for them, or the journal refused them."""
+        return self._status.lost
 
     @property
     def down(self) -> bool:
         """Whether the last write to the journal, or to the spool, failed."""
-        return self._error is not None or self._spool_error is not None
+        return self._status.error is not None
 
     @property
     def kept(self) -> int:
@@ -139,7 +139,7 @@ class Writer:
                 raise
             finally:
                 self._appending = reentrant
-            self._spool_error = None
+            self._status.spool_error = None
             return True
 
     def notify(self) -> None:
@@ -155,7 +155,7 @@ class Writer:
         """
         if self._is_spooled():
             return True
-        if not self._waits or self._error is not None:
+        if not self._waits or self._status.journal_error is not None:
             self.notify()
             return False
 
@@ -165,7 +165,7 @@ class Writer:
         # The thread that commits does so for all that wait.
         backlogged, lost = self._backlogged, self.lost
         self._leader.wait(
-            lambda: self._backlog_committed >= backlogged or self._error is not None,
+            lambda: self._backlog_committed >= backlogged or self._status.journal_error is not None,
             partial(self._flush, retry=False),
         )
 
@@ -177,12 +177,11 @@ class Writer:
     def _append_to_backlog(self, line: bytes) -> None:
         self._backlogged += 1
         if not self._backlog.append(line):
-            self.lost += 1
-            self._overflowed = True
+            self._status.overflow()
 
     def _spool_failed(self, error: OSError) -> None:
         folder = None if self.spool is None else self.spool.folder
-        self._spool_error = JournalError(
+        self._status.spool_error = JournalError(
             f"The spool of the journal in {folder} cannot be written: {error}."
         )
 
@@ -202,7 +201,9 @@ class Writer:
         lost = self.lost
         try:
             with self._commit_lock:
-                if self._committer is not None or (self._error is not None and not retry):
+                if self._committer is not None or (
+                    self._status.journal_error is not None and not retry
+                ):
                     return False
                 self._committer, backlogged = threading.get_ident(), self._backlogged
                 try:
@@ -215,7 +216,7 @@ class Writer:
             self._leader.wake()
         if not committed:
             self._wake_thread()
-        self._report_status()
+        self._status.report()
         return committed and self.lost == lost
 
     def _must_not_commit(self) -> bool:
@@ -239,13 +240,13 @@ class Writer:
             while not self._commit_snapshot():
                 pass
         except JournalError as error:
-            self._error = error
+            self._status.journal_error = error
         except Exception as error:  # noqa: BLE001 - whatever it is, the lines are kept
-            self._error = JournalError(f"The journal cannot be written: {error!r}.")
+            self._status.journal_error = JournalError(f"The journal cannot be written: {error!r}.")
         else:
-            self._error = None
+            self._status.journal_error = None
 
-        return self._error is None
+        return self._status.journal_error is None
 
     def _commit_snapshot(self) -> bool:
         """Commit the lines there are now, and none that come later: that might never end.
@@ -257,14 +258,14 @@ class Writer:
             spool, backlogged = self.spool, len(self._backlog.lines)
             newest = 0 if spool is None else spool.newest
         while spool is not None and (segment := self._oldest(spool, newest)) is not None:
-            commit_all(segment, self._commit, self._discard)
+            commit_all(segment, self._commit, self._status.discard)
             segment.drop()
             with self._append_lock:
                 spool.remove(segment)
             # There may be room for the backlog now.
             if self._spool_backlog():
                 return False
-        commit_all(self._backlog, self._commit, self._discard, backlogged)
+        commit_all(self._backlog, self._commit, self._status.discard, backlogged)
 
         return True
 
@@ -291,7 +292,7 @@ class Writer:
                 self._spool_failed(error)
                 return False
             self._backlog.advance()
-            self._spool_error = None
+            self._status.spool_error = None
 
         return True
 
@@ -299,28 +300,8 @@ class Writer:
         try:
             self.journal.commit_lines(lines, self.fence)
         except StaleOwnerError as error:
-            # The journal will never take them; whoever took over does what is owed.
-            self._discard(len(lines), error)
-            self._refusals.append(error)
-
-    def _discard(self, count: int, error: Exception) -> None:
-        with self._append_lock:
-            self.lost += count
-        log_loss(f"{count} lines are not in the journal, and will not be: {error!r}")
-
-    def _report_status(self) -> None:
-        with self._append_lock:
-            refusals = [self._refusals.popleft() for _ in range(len(self._refusals))]
-            error = self._error or self._spool_error
-            changed = (error is not None) is not self._reported_down
-            self._reported_down = error is not None
-            overflowed, self._overflowed = self._overflowed, False
-        if overflowed:
-            log_loss(f"There is no room for more lines; {self.lost} are lost so far")
-        for refusal in refusals:
-            self._on_status(refusal, self.lost)
-        if changed:
-            self._on_status(error, self.lost)
+            # The journal will never take them.
+            self._status.refuse(len(lines), error)
 
     # -- the background thread --------------------------------------------------------------
 
@@ -351,9 +332,9 @@ class Writer:
 
     def _run(self) -> None:
         while not self._closing:
-            if self._error is None:
+            if self._status.journal_error is None:
                 self._wakeups.get()
-            self._pause(LINGER_SECONDS if self._error is None else RETRY_SECONDS)
+            self._pause(LINGER_SECONDS if self._status.journal_error is None else RETRY_SECONDS)
             # Before the flush: a line appended after it notifies again.
             self._notified = False
             try:
@@ -367,12 +348,19 @@ class Writer:
             with suppress(Empty):
                 self._wakeups.get(timeout=remaining)
 
+    def hurry(self) -> None:
+        """Have nobody wait long for the journal, if all lines are in the spool."""
+        if self._is_spooled():
+            self.journal.in_hurry = True
+
     def close(self) -> bool:
         """Commit the remaining lines and stop the thread; return False if any line remains.
 
-        May be repeated. A closed writer can still be used: it commits every line at once.
+        With all of them in the spool it does not wait until others release the journal. May be
+        repeated. A closed writer can still be used: it commits every line at once.
         """
         self._closing = True
+        self.hurry()
         self._wakeups.put(None)
         thread = self._thread
         if thread not in (None, threading.current_thread()) and not self._is_reentrant():

@@ -32,6 +32,7 @@ from eventflow.owners.heartbeat import Heartbeat
 from eventflow.owners.lifeline import Lifeline, start_recovery
 from eventflow.owners.locks import is_free
 from eventflow.owners.process import describe
+from eventflow.owners.store import OwnerStore
 from eventflow.primitives import forks
 from eventflow.primitives.loggers import get_logger
 from eventflow.settings import (
@@ -149,7 +150,7 @@ class OwnerSession:
                 # The journal has the owner only after the first commit: the spool must name it.
                 spool, self._owner_line = Spool(folder.path), owner_line(folder.description)
         self._writer = Writer(
-            _OwnerStore(self.owner, self),
+            OwnerStore(self.owner, self),
             partial(self._report, self.owner),
             waits=not self.url.startswith("memory:"),
             spool=spool,
@@ -324,6 +325,7 @@ class OwnerSession:
         if not self.begun or self._writer is None:
             return
         atexit.unregister(self.close)
+        self._writer.hurry()
         if self._heartbeat is not None:
             self._heartbeat.stop()
         written = self._writer.close()
@@ -336,6 +338,7 @@ class OwnerSession:
         except JournalError as error:
             get_logger("journal").warning(f"{error} `eventflow recover` will finish this.")
         self.journal.close()
+        self.journal.in_hurry = False
         self._reset()
 
     def _is_done(self) -> bool:
@@ -371,29 +374,3 @@ class OwnerSession:
             for recorder in self._recorders:
                 recorder.discard_held()
             self._reset()
-
-
-class _OwnerStore:
-    """The journal as the writer of one owner uses it.
-
-    The owner is registered with its first lines. Once the session has another owner, lines are
-    refused.
-    """
-
-    def __init__(self, owner: str, session: OwnerSession) -> None:
-        self._owner = owner
-        self._session = session
-
-    def commit_lines(self, lines: Sequence[bytes], fence: Fence | None = None) -> None:
-        """Write lines, whole or not at all."""
-        fence = fence or self._session.fence()
-        if fence.owner != self._owner:
-            raise StaleOwnerError(self._owner, 0)
-        self._session.journal.commit_lines(lines, fence)
-
-    def in_transaction(self) -> bool:
-        """Return whether this thread is within a hook's transaction and therefore cannot commit."""
-        return self._session.journal.in_transaction()
-
-    def close(self) -> None:
-        """Do nothing: the session still has to end its owner, and closes the journal then."""

@@ -22,6 +22,7 @@ class FakeStore:
     """
 
     def __init__(self) -> None:
+        self.in_hurry = False
         self.groups: list[list[bytes]] = []
         self.committers: list[str] = []
         self.fences: list[Fence | None] = []

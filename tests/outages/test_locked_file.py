@@ -13,6 +13,9 @@ from pathlib import Path
 import pytest
 
 from eventflow.events import JournalFailed, JournalRecovered
+from eventflow.journal.contract import RunQuery
+from eventflow.owners.folders import dead
+from eventflow.recovery.supervisor import recover
 from tests.outages.workload import (
     CALLS,
     TIMEOUT_SECONDS,
@@ -57,7 +60,7 @@ def test_runs_do_not_wait_for_a_locked_journal(
     """Runs end while the file is locked; all of them are journalled once it is released."""
     workload.run(5)
     workload.assert_journalled()
-    own_journal()._busy_timeout = 0.1
+    own_journal()._busy_timeout = 0.01
     own_journal().close()
     with locked_elsewhere(tmp_path / "home" / "journal.db"):
         workload.run(30)
@@ -67,8 +70,54 @@ def test_runs_do_not_wait_for_a_locked_journal(
     workload.wait_for(JournalRecovered)
 
     workload.assert_journalled()
-    assert "was kept by others for 1.2 s" in failed.error.message
+    assert "is kept locked by another process" in failed.error.message
     assert_logged(caplog, failed)
+
+
+PROGRAM = """
+from eventflow import flow
+
+def hook(definition, run, state):
+    print(state.name, flush=True)
+
+@flow(on_completion=[hook])
+def etl():
+    pass
+
+etl()
+"""
+
+
+def test_a_process_ends_while_the_journal_is_locked(workload: Workload, tmp_path: Path) -> None:
+    """Its lines are in the spool, and a recovery commits them after the lock is released."""
+    workload.run(1)
+    workload.flush()
+    home = tmp_path / "home"
+    program = tmp_path / "program.py"
+    program.write_text(PROGRAM)
+    env = {**os.environ, "EVENTFLOW_HOME": str(home), "EVENTFLOW_GUARDIAN": "false"}
+    with locked_elsewhere(home / "journal.db"):
+        # Fails after the timeout if the program waits for the lock.
+        done = subprocess.run(
+            [sys.executable, str(program)],
+            env=env,
+            cwd=tmp_path,
+            timeout=TIMEOUT_SECONDS,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        assert done.stdout == "Completed\n"
+        assert len(own_journal().runs(RunQuery(definition="etl"))) == 1
+        (dead_owner,) = dead(home / "journal.db-owners")
+        assert list(dead_owner.path.glob("spool-*"))
+
+    reports = recover(f"sqlite:///{home}/journal.db")
+
+    assert [(report.crashed, report.problem) for report in reports] == [(0, None)]
+    runs = own_journal().runs(RunQuery(definition="etl"))
+    assert [run.state_name for run in runs] == ["Completed"] * 2
+    assert own_journal().verify() == []
 
 
 def test_a_lock_of_ten_seconds_is_no_outage(

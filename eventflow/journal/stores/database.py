@@ -51,6 +51,7 @@ class SqlJournal(ABC):
 
     def __init__(self, durability: Durability) -> None:
         self.durability = durability
+        self.in_hurry = False
         self._local = local()
 
     @abstractmethod

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Final
 
 from eventflow.errors import JournalError
 
-__all__ = ["MIGRATIONS", "VERSION", "check_version", "statements_after"]
+__all__ = ["MIGRATIONS", "VERSION", "check_version", "statements_after", "tables"]
 
 MIGRATIONS: Final[Sequence[str]] = (
     # `@` stands before the name of a table; UUID, PLACE and the type of whole numbers depend on
@@ -60,6 +61,18 @@ MIGRATIONS: Final[Sequence[str]] = (
 
 VERSION: Final = len(MIGRATIONS)
 """The version of the schema that this eventflow reads and writes."""
+
+
+_TABLE: Final = re.compile(r"(CREATE|DROP) TABLE @(\w+)")
+
+
+def tables(version: int) -> frozenset[str]:
+    """Return the names of the tables of a version; none of one that is not known."""
+    made: set[str] = set()
+    for word, name in _TABLE.findall(";".join(MIGRATIONS[:version])) if version <= VERSION else ():
+        (made.add if word == "CREATE" else made.discard)(name)
+
+    return frozenset(made)
 
 
 def statements_after(version: int) -> list[str]:

@@ -37,12 +37,21 @@ T = TypeVar("T")
 SYNCHRONOUS: Final[dict[str, str]] = {"process": "NORMAL", "power": "FULL", "off": "NORMAL"}
 """The `synchronous` of SQLite. Not OFF: a loss of power could then corrupt the file."""
 
-BUSY_SECONDS: Final = 5.0
-"""How long a run waits for the lock of the file before the journal counts as unavailable."""
+BUSY_SECONDS: Final = 0.5
+"""How long one attempt waits for the lock of the file."""
 
-ATTEMPTS: Final = 12
-"""How many times as long a writer waits that holds up no run: among many busy processes, chance
-decides which one gets the lock."""
+LAST_BUSY_SECONDS: Final = 0.2
+"""How long one attempt waits once the process is in a hurry to end."""
+
+ATTEMPTS: Final[dict[str, int]] = {"process": 120, "power": 10, "off": 120}
+"""How often a writer tries: with `power` the runs wait for it. Otherwise it holds up no run, and
+among many busy processes, chance decides which one gets the lock."""
+
+READ_ATTEMPTS: Final = 10
+"""How often a reader tries: it waits only while SQLite repairs the file, or its schema is old."""
+
+PAUSE_SECONDS: Final = 0.001
+"""The pause between two attempts, in which another thread of this process has its turn."""
 
 POLL_SECONDS: Final = 0.05
 """How often `wait` checks for events of other processes."""
@@ -73,7 +82,7 @@ def opened(url: str, durability: Durability) -> SqliteJournal:
 class SqliteJournal(SqlJournal):
     """A journal in one file, which is created on first use. See `Journal` for the methods.
 
-    `busy_timeout` is how many seconds a run waits for the lock; other threads wait longer.
+    `busy_timeout` is how many seconds one attempt waits for the lock.
     """
 
     codec = Codec(UUID)
@@ -88,8 +97,7 @@ class SqliteJournal(SqlJournal):
         super().__init__(durability)
         self.path = path
         self._busy_timeout = busy_timeout
-        # With `power` the runs themselves wait.
-        self._attempts = 1 if durability == "power" else ATTEMPTS
+        self._attempts = ATTEMPTS[durability]
         self._lock = threading.RLock()
         self._session: SqliteSession | None = None
         self._identity: files.Identity | None = None
@@ -127,8 +135,7 @@ class SqliteJournal(SqlJournal):
             self.path, timeout=self._busy_timeout, isolation_level=None, check_same_thread=False
         )
         try:
-            connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
-            self._enable_wal(connection)
+            self._prepare_file(connection)
             connection.execute(f"PRAGMA journal_size_limit = {WAL_BYTES}")
             connection.execute(f"PRAGMA synchronous = {SYNCHRONOUS[self.durability]}")
         except BaseException:
@@ -136,6 +143,13 @@ class SqliteJournal(SqlJournal):
             raise
 
         return connection
+
+    def _prepare_file(self, connection: sqlite3.Connection) -> None:
+        """Set what stays with the file, where it is not set yet: it needs the write lock."""
+        if connection.execute("PRAGMA page_count").fetchone() == (0,):
+            connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
+        if connection.execute("PRAGMA journal_mode").fetchone() != ("wal",):
+            self._enable_wal(connection)
 
     def _enable_wal(self, connection: sqlite3.Connection) -> None:
         deadline = time.monotonic() + self._busy_timeout
@@ -225,16 +239,16 @@ class SqliteJournal(SqlJournal):
             with transaction(session.connection, "DEFERRED"):
                 return work(session)
 
-        return self._with_attempts(read)
+        return self._with_attempts(read, min(READ_ATTEMPTS, self._attempts))
 
-    def _with_attempts(self, work: Callable[[SqliteSession], T]) -> T:
-        for remaining in reversed(range(self._attempts)):
+    def _with_attempts(self, work: Callable[[SqliteSession], T], attempts: int = 0) -> T:
+        for remaining in reversed(range(attempts or self._attempts)):
             try:
                 return self._attempt(work)
             except JournalError as error:
-                # Between the attempts, a thread that wants to fork can take the lock.
-                if not remaining or not is_busy(error.__cause__):
+                if not remaining or self.in_hurry or not is_busy(error.__cause__):
                     raise
+            time.sleep(PAUSE_SECONDS)
 
         raise AssertionError("it is tried at least once")
 
@@ -242,7 +256,10 @@ class SqliteJournal(SqlJournal):
         with self._lock:
             for _ in range(TRIES):
                 try:
-                    result = work(self._open())
+                    session = self._open()
+                    if self.in_hurry:
+                        session.wait_at_most(LAST_BUSY_SECONDS)
+                    result = work(session)
                 except (sqlite3.Error, OSError, *_UNSTORABLE) as error:
                     self._recover_or_raise(error)
                 else:
@@ -276,8 +293,7 @@ class SqliteJournal(SqlJournal):
 
     def _failure_message(self, error: Exception) -> str:
         if is_busy(error):
-            seconds = self._busy_timeout * self._attempts
-            return f"The journal {self.path} was kept by others for {seconds:g} s."
+            return f"The journal {self.path} is kept locked by another process."
 
         return f"The journal {self.path} cannot be used: {error}."
 

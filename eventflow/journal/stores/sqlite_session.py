@@ -11,6 +11,7 @@ from functools import lru_cache
 from typing import Any, Final
 
 from eventflow.journal.rows import sanitized
+from eventflow.journal.stores.schema import tables
 
 __all__ = ["SqliteSession", "code_of", "guarded", "is_busy", "transaction"]
 
@@ -93,11 +94,38 @@ class SqliteSession:
         return f"{column} GLOB ?", pattern.replace("[!", "[^")
 
     def version(self) -> int:
-        """Return the version of the schema, 0 where there is none."""
-        if not self.all("SELECT 1 FROM sqlite_master WHERE name = 'meta'"):
-            return 0
+        """Return the version of the schema, 0 where there is none.
 
-        return int(self.all("SELECT value FROM @meta WHERE name = 'schema'")[0][0])
+        Raises:
+            sqlite3.DatabaseError: the file is damaged: it has not all the tables of its version.
+        """
+        names = {name for (name,) in self.all("SELECT name FROM sqlite_master")}
+        if "meta" not in names:
+            # Some of them alone may be another program's tables: those are left as they are.
+            if tables(1) - names == {"meta"}:
+                raise _damaged("the table meta is missing")
+            return 0
+        rows = self.all("SELECT value FROM @meta WHERE name = 'schema'")
+        if not rows:
+            raise _damaged("the version of its schema is missing")
+        version = int(rows[0][0])
+        missing = sorted(tables(version) - names)
+        if missing:
+            raise _damaged(f"the table {missing[0]} is missing")
+
+        return version
+
+    def wait_at_most(self, seconds: float) -> None:
+        """Wait that long for the lock from now on."""
+        self.run(f"PRAGMA busy_timeout = {int(seconds * 1000)}")
+
+
+def _damaged(reason: str) -> sqlite3.DatabaseError:
+    """Return the error that SQLite itself raises for a damaged file."""
+    error = sqlite3.DatabaseError(reason)
+    error.sqlite_errorcode = sqlite3.SQLITE_CORRUPT
+
+    return error
 
 
 @contextmanager

@@ -1,0 +1,48 @@
+"""The journal as the writer of one owner uses it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from eventflow.journal.contract import Fence, Journal, StaleOwnerError
+
+__all__ = ["OwnerStore"]
+
+
+class _Session(Protocol):
+    @property
+    def journal(self) -> Journal: ...
+
+    def fence(self) -> Fence: ...
+
+
+class OwnerStore:
+    """Registers the owner with its first lines; refuses them once the session has another owner."""
+
+    def __init__(self, owner: str, session: _Session) -> None:
+        self._owner = owner
+        self._session = session
+
+    def commit_lines(self, lines: Sequence[bytes], fence: Fence | None = None) -> None:
+        """Write lines, whole or not at all."""
+        fence = fence or self._session.fence()
+        if fence.owner != self._owner:
+            raise StaleOwnerError(self._owner, 0)
+        self._session.journal.commit_lines(lines, fence)
+
+    @property
+    def in_hurry(self) -> bool:
+        """Whether the journal waits for others a moment only."""
+        return self._session.journal.in_hurry
+
+    @in_hurry.setter
+    def in_hurry(self, value: bool) -> None:
+        self._session.journal.in_hurry = value
+
+    def in_transaction(self) -> bool:
+        """Return whether this thread is within a hook's transaction and therefore cannot commit."""
+        return self._session.journal.in_transaction()
+
+    def close(self) -> None:
+        """Do nothing: the session still has to end its owner, and closes the journal then."""
