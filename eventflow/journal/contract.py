@@ -28,6 +28,7 @@ __all__ = [
     "Fence",
     "Finding",
     "Journal",
+    "NewerSchemaError",
     "Pruned",
     "RunQuery",
     "StaleOwnerError",
@@ -49,6 +50,16 @@ class StaleOwnerError(JournalError):
         super().__init__(
             f"The owner {owner!r} with token {token} answers for nothing any more: another process "
             "took it for dead and took over its runs, or it ended. Register it again for new runs."
+        )
+
+
+class NewerSchemaError(JournalError):
+    """Only a newer eventflow can read the journal; trying again does not help."""
+
+    def __init__(self, where: str, version: int, known: int) -> None:
+        super().__init__(
+            f"The journal {where} has schema {version}, made by a newer eventflow; this one knows "
+            f"{known}. Upgrade eventflow, or set EVENTFLOW_JOURNAL_URL to another journal."
         )
 
 

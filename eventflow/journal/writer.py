@@ -1,9 +1,11 @@
 """Group commit: lines of many runs are committed in one transaction.
 
-With a spool a line is durable as soon as it is appended, and a background thread commits it.
-Without one, or while it cannot be written, lines wait in memory. A publisher whose line must be
-durable before it goes on then commits that line itself, together with all that waits, so that no
-other thread has to be woken. Publishers that come in the meantime find their lines committed too.
+With a spool a line survives this process as soon as it is appended, and a background thread commits
+it. Without one, or while it cannot be written, lines wait in memory. Where the spool is missing, or
+is not enough (another host must know of the line, or it must survive a loss of power), a publisher
+whose line must be durable before it goes on commits that line itself, together with all that waits,
+so that no other thread has to be woken. Publishers that come in the meantime find their lines
+committed too.
 
 Any method may be interrupted by a signal handler or a finalizer that calls any other. For that
 reason the locks are reentrant, and the thread is woken by a `SimpleQueue`: an `Event` would
@@ -41,7 +43,8 @@ RETRY_SECONDS: Final = 0.5
 class Writer:
     """Commits lines in groups, in the order in which they were appended.
 
-    Every group is committed under `fence`. With `waits=False` no publisher waits for a commit.
+    Every group is committed under `fence`. With `waits=False` no publisher waits for a commit, with
+    `trusts_spool=False` also those whose lines are in the spool do.
     `on_status` is called when the journal fails, and when it works again. `before_commit` is called
     before each commit, to append what is held back elsewhere. Any thread may call any method, also
     from within another one. In a forked child the writer is empty again, without the fence and the
@@ -55,6 +58,7 @@ class Writer:
         *,
         fence: Fence | None = None,
         waits: bool = True,
+        trusts_spool: bool = True,
         spool: Spool | None = None,
         capacity: int = CAPACITY,
         before_commit: Callable[[], object] = bool,
@@ -65,6 +69,7 @@ class Writer:
         self.forked = False
         self._on_status = on_status
         self._waits = waits
+        self._trusts_spool = trusts_spool
         self._capacity = capacity
         self._before_commit = before_commit
         self._reset()
@@ -80,8 +85,8 @@ class Writer:
         self._commit_lock = threading.RLock()
         self._leader = CommitLeader(self._commit_lock)
         self._committer: int | None = None
-        # How many lines were ever put into the backlog, and how many of them are committed.
-        self._backlogged = self._backlog_committed = 0
+        # How many lines were ever appended, and how many of them are committed.
+        self._appended = self._committed = 0
         self._wakeups: SimpleQueue[None] = SimpleQueue()
         self._notified = False
         self._thread: threading.Thread | None = None
@@ -106,7 +111,7 @@ class Writer:
     @property
     def waits(self) -> bool:
         """Whether the line appended last is durable only after a `wait`."""
-        return self._waits and not self._is_spooled()
+        return self._waits and not self._is_durable()
 
     # -- appending --------------------------------------------------------------------------
 
@@ -117,6 +122,7 @@ class Writer:
         called under a lock.
         """
         with self._append_lock:
+            self._appended += 1
             spool = self.spool
             # The lines in the backlog come before this one.
             if spool is None or self._backlog.lines:
@@ -150,32 +156,34 @@ class Writer:
     def wait(self) -> bool:
         """Return when all appended lines are durable; return False if they are not.
 
-        With a spool they already are. While the journal is down, only the background thread tries
-        again, so that no run pays for an attempt.
+        Where the spool is enough, they are. While the journal is down, only the background thread
+        tries again, so that no run pays for an attempt.
         """
-        if self._is_spooled():
+        if self._is_durable():
             return True
         if not self._waits or self._status.journal_error is not None:
             self.notify()
             return False
-
         if self._must_not_commit():
             self._wake_thread()
             return False
         # The thread that commits does so for all that wait.
-        backlogged, lost = self._backlogged, self.lost
+        appended, lost = self._appended, self.lost
         self._leader.wait(
-            lambda: self._backlog_committed >= backlogged or self._status.journal_error is not None,
+            lambda: self._committed >= appended or self._status.journal_error is not None,
             partial(self._flush, retry=False),
         )
 
-        return (self._backlog_committed >= backlogged and self.lost == lost) or self._is_spooled()
+        return (self._committed >= appended and self.lost == lost) or self._is_durable()
+
+    def _is_durable(self) -> bool:
+        """Return whether all lines are durable without a commit."""
+        return self._trusts_spool and self._is_spooled()
 
     def _is_spooled(self) -> bool:
         return self.spool is not None and not self._backlog.lines
 
     def _append_to_backlog(self, line: bytes) -> None:
-        self._backlogged += 1
         if not self._backlog.append(line):
             self._status.overflow()
 
@@ -205,11 +213,11 @@ class Writer:
                     self._status.journal_error is not None and not retry
                 ):
                     return False
-                self._committer, backlogged = threading.get_ident(), self._backlogged
+                self._committer, appended = threading.get_ident(), self._appended
                 try:
                     self._before_commit()
                     if committed := self._commit_pending():
-                        self._backlog_committed = backlogged
+                        self._committed = appended
                 finally:
                     self._committer = None
         finally:

@@ -21,12 +21,13 @@ from datetime import datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
+from uuid import NAMESPACE_URL, uuid5
 
 from eventflow.journal.format import owner_in
 from eventflow.journal.rows import OwnerRow
 from eventflow.journal.spool import segments
 from eventflow.owners.locks import Lock, is_free, lock
-from eventflow.owners.process import recovery_program
+from eventflow.owners.process import host_id, recovery_program
 from eventflow.primitives.loggers import get_logger
 from eventflow.primitives.private_files import (
     foreign_owner,
@@ -35,9 +36,17 @@ from eventflow.primitives.private_files import (
     refusal,
     refuse_foreign,
 )
-from eventflow.settings import EVENTFLOW_HOME
+from eventflow.settings import CREDENTIALS, EVENTFLOW_HOME
 
-__all__ = ["RECOVERING", "DeadOwner", "LockedFolder", "dead", "is_alive", "owners_folder"]
+__all__ = [
+    "RECOVERING",
+    "DeadOwner",
+    "LockedFolder",
+    "dead",
+    "is_alive",
+    "is_of_this_host",
+    "owners_folder",
+]
 
 LOCK: Final = "lock"
 DESCRIPTION: Final = "owner.json"
@@ -62,7 +71,12 @@ def owners_folder(url: str) -> Path | None:
         # As SQLite itself does: one folder for a file, by whatever name it is opened.
         return Path(f"{os.path.realpath(place[1:])}-owners")
 
-    return EVENTFLOW_HOME.value() / "owners" if scheme == "postgresql" else None
+    if scheme != "postgresql":
+        return None
+    # One folder for each database: what is spooled for one must not be committed to another.
+    name = uuid5(NAMESPACE_URL, CREDENTIALS.sub("", url).replace("://@", "://")).hex[:12]
+
+    return EVENTFLOW_HOME.value() / f"owners-{name}"
 
 
 class LockedFolder:
@@ -242,6 +256,14 @@ def is_alive(owners: Path, owner_id: str) -> bool:
     path = owners / owner_id
 
     return path.is_dir() and not is_free(path / LOCK)
+
+
+def is_of_this_host(owners: Path | None, row: OwnerRow) -> bool:
+    """Return whether an owner has its folder here: then that shows if it lives, and not its lease.
+
+    The spool in the folder has to be read before its runs are taken over.
+    """
+    return owners is not None and row.host == host_id() and (owners / row.id).is_dir()
 
 
 def _folders(owners: Path) -> list[Path]:

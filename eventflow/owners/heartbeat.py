@@ -16,6 +16,9 @@ __all__ = ["Heartbeat"]
 POLL_SECONDS: Final = 0.25
 """How often the journal is queried for requested cancellations while runs execute."""
 
+RETRY_SECONDS: Final = 1.0
+"""After how long a lease is renewed again that could not be, unless it is due before."""
+
 
 class Heartbeat:
     """A thread that calls back until it is stopped. It logs errors and goes on.
@@ -66,14 +69,20 @@ class Heartbeat:
 
     def _run(self) -> None:
         self._call(self._start_maintenance)
-        last = time.monotonic()
+        maintained = renewed = time.monotonic()
+        wait = self._interval
         while not self._stopped.wait(self._poll_seconds):
             if active_scopes:
                 self._call(self._cancel)
             self._call(self._guard)
-            if time.monotonic() - last >= self._interval:
-                last = time.monotonic()
-                self._call(self._renew)
+            if time.monotonic() - renewed >= wait:
+                renewed = time.monotonic()
+                # Soon again after a failure: others may take this owner for dead.
+                wait = self._interval
+                if not self._call(self._renew):
+                    wait = min(RETRY_SECONDS, wait)
+            if time.monotonic() - maintained >= self._interval:
+                maintained = time.monotonic()
                 self._call(self._start_maintenance)
 
     def _start_maintenance(self) -> None:
@@ -86,7 +95,8 @@ class Heartbeat:
             if scope is not None:
                 scope.stop(Reason.CANCELLED)
 
-    def _call(self, callback: Callable[[], None]) -> None:
+    def _call(self, callback: Callable[[], None]) -> bool:
+        """Call back; return False if that failed."""
         try:
             callback()
         except Exception as error:  # noqa: BLE001 - a wrong setting, say: the other callbacks go on
@@ -94,9 +104,12 @@ class Heartbeat:
             if str(error) not in self._logged:
                 self._logged.add(str(error))
                 get_logger("journal").warning(f"{error}")
+            return False
+
+        return True
 
 
-def _started(target: Callable[[], None], name: str) -> threading.Thread:
+def _started(target: Callable[[], object], name: str) -> threading.Thread:
     thread = threading.Thread(target=target, name=name, daemon=True)
     thread.start()
 

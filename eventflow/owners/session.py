@@ -26,7 +26,7 @@ from eventflow.journal.recorder import Recorder
 from eventflow.journal.rows import OwnerRow
 from eventflow.journal.spool import Spool
 from eventflow.journal.writer import Writer
-from eventflow.owners.folders import RECOVERING, LockedFolder, dead, owners_folder
+from eventflow.owners.folders import RECOVERING, LockedFolder, dead, is_of_this_host, owners_folder
 from eventflow.owners.guarding import Guarding
 from eventflow.owners.heartbeat import Heartbeat
 from eventflow.owners.lifeline import Lifeline, start_recovery
@@ -73,7 +73,9 @@ class OwnerSession:
     def __init__(self, url: str, durability: Durability) -> None:
         self.url = url
         self.journal = open_journal(url, durability)
-        self._spools = durability == "process" and url.startswith("sqlite:")
+        # Elsewhere a commit is awaited, for another host or for the loss of power. The lines that
+        # cannot be committed now are in the spool there too.
+        self._trusts_spool = durability == "process" and url.startswith("sqlite:")
         self.lease_seconds = self._lease() if url.startswith("postgresql:") else None
         self._recovery_due = False
         # The runs that another owner has taken over, because this process was silent for too long;
@@ -146,13 +148,13 @@ class OwnerSession:
         spool = None
         if folder is not None:
             self._guarding = Guarding(Lifeline(folder.path, self.url))
-            if self._spools:
-                # The journal has the owner only after the first commit: the spool must name it.
-                spool, self._owner_line = Spool(folder.path), owner_line(folder.description)
+            # The journal has the owner only after the first commit: the spool must name it.
+            spool, self._owner_line = Spool(folder.path), owner_line(folder.description)
         self._writer = Writer(
             OwnerStore(self.owner, self),
             partial(self._report, self.owner),
             waits=not self.url.startswith("memory:"),
+            trusts_spool=self._trusts_spool,
             spool=spool,
             before_commit=self._flush_recorders,
         )
@@ -307,7 +309,9 @@ class OwnerSession:
         lapsed = [] if self.lease_seconds is None else self.journal.owners(lapsed=True)
         # Only one process succeeds in marking an owner as ended; that one starts its recovery.
         for row in lapsed:
-            if row.id != self.owner and self.journal.end(row.id, "silent", only_lapsed=True):
+            if row.id == self.owner or is_of_this_host(root, row):
+                continue
+            if self.journal.end(row.id, "silent", only_lapsed=True):
                 self._recovery_due = True
         # A recovery that is in progress may have missed the owner that died last: the next sweep
         # then starts another.

@@ -96,7 +96,9 @@ def _recover_one(options: argparse.Namespace) -> Report | None:
         if options.owner_id is not None:
             return recover_id(options.owner_id, handed_over, on_progress)
 
-        return recover_folder(Path(options.owner), handed_over, on_progress)
+        return recover_folder(
+            Path(options.owner), handed_over, on_progress, waits=not options.alone
+        )
     except (EventflowError, OSError) as error:
         return Report(options.owner_id or Path(options.owner).name, problem=str(error))
 

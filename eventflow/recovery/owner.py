@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -16,8 +16,16 @@ from eventflow.errors import JournalError
 from eventflow.eventbus.bus import bus_of_runs
 from eventflow.hooks.handover import FOR_ALL
 from eventflow.hooks.ledger import OWED
-from eventflow.journal.backlog import commit_all
-from eventflow.journal.contract import DeliveryQuery, Journal, RunQuery
+from eventflow.journal.backlog import commit_all, log_loss
+from eventflow.journal.contract import (
+    DeliveryQuery,
+    Fence,
+    Journal,
+    NewerSchemaError,
+    RunQuery,
+    StaleOwnerError,
+    UnstorableError,
+)
 from eventflow.journal.recorder import Recorder
 from eventflow.journal.rows import OwnerRow
 from eventflow.journal.spool import segments
@@ -42,6 +50,11 @@ POLL_SECONDS: Final = 0.1
 
 LOADING_PREFIX: Final = ".loading-"
 """Begins the name of the file, beside the folders of the owners, that notes what is loaded."""
+FIRST_PAUSE_SECONDS: Final = 0.1
+"""The first pause before a journal is tried again that cannot be used; each is twice the last."""
+
+LONGEST_PAUSE_SECONDS: Final = 5.0
+"""The longest of these pauses."""
 
 VANISHED: Final = "vanished"
 SILENT: Final = "is silent: its lease ran out"
@@ -69,12 +82,17 @@ class Report(NamedTuple):
 
 
 def recover_folder(
-    path: Path, handed_over: Mapping[str, bytes], on_progress: Callable[[], None]
+    path: Path,
+    handed_over: Mapping[str, bytes],
+    on_progress: Callable[[], None],
+    *,
+    waits: bool = False,
 ) -> Report | None:
     """Recover an owner of this host by its folder; return None if another process does.
 
     `handed_over` holds the hooks that it handed to its guardian, by the key of their definition.
     `on_progress` is called whenever something was done that the next recovery need not do again.
+    With `waits` it waits for a journal that cannot be written.
     """
     owner = DeadOwner.read(path)
     folder = owner.lock()
@@ -82,7 +100,7 @@ def recover_folder(
         return None
     # Locked until the recovery is over.
     with folder:
-        return _recover_locked(owner, folder, handed_over, on_progress)
+        return _recover_locked(owner, folder, handed_over, on_progress, waits=waits)
 
 
 def _recover_locked(
@@ -90,21 +108,44 @@ def _recover_locked(
     folder: LockedFolder,
     handed_over: Mapping[str, bytes],
     on_progress: Callable[[], None],
+    *,
+    waits: bool,
 ) -> Report:
     recorder = _recorder()
-    journal = recorder.journal
-    owner = _end_owner(journal, dead_owner, folder)
-    for other in dead(folder.path.parent):
-        # It may be a recovery that was killed: the runs that it kept are free once it is ended.
-        other_folder = other.lock()
-        if other_folder is not None:
-            with other_folder:
-                _end_owner(journal, other, other_folder)
+
+    def end_owners() -> OwnerRow:
+        owner = _end_owner(recorder.journal, dead_owner, folder)
+        for other in dead(folder.path.parent):
+            # It may be a recovery that was killed: the runs that it kept are free once it is ended.
+            other_folder = other.lock()
+            if other_folder is not None:
+                with other_folder:
+                    _end_owner(recorder.journal, other, other_folder)
+        return owner
+
+    owner = _when_it_answers(end_owners, folder) if waits else end_owners()
     report = _finish_runs(recorder, owner, VANISHED, handed_over, on_progress)
     if report.problem is None and not folder.remove():
         return report._replace(problem=f"its folder {folder.path} cannot be deleted")
 
     return report
+
+
+def _when_it_answers(work: Callable[[], OwnerRow], folder: LockedFolder) -> OwnerRow:
+    """Do the work as soon as the journal can be written, if the folder is still there then."""
+    pause = FIRST_PAUSE_SECONDS
+    while True:
+        try:
+            return work()
+        except (StaleOwnerError, NewerSchemaError, UnstorableError):
+            raise
+        except JournalError as error:
+            if not folder.path.is_dir():
+                raise
+            if pause == FIRST_PAUSE_SECONDS:
+                get_logger("recovery").warning(f"{error} The recovery waits until it can be used.")
+        time.sleep(pause)
+        pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
 
 
 def recover_id(
@@ -134,29 +175,40 @@ def _recorder() -> Recorder:
 
 def _end_owner(journal: Journal, dead_owner: DeadOwner, folder: LockedFolder) -> OwnerRow:
     """Commit the spool of a dead owner and mark it as ended; return its row."""
-    commit_spool(journal, folder.path)
     row = _row(journal, folder.id)
     if row is None and dead_owner.owner is not None:
         # Killed before its first commit. What is redriven later needs the row to load its files.
         journal.register(dead_owner.owner)
+    # After the end of its lease another host may have taken over, and entered Crashed: what this
+    # one wrote meanwhile must not replace that.
+    leased = row is not None and row.lease_until is not None
+    commit_spool(journal, folder.path, Fence(row.id, row.token) if row and leased else None)
     journal.end(folder.id, VANISHED)
 
     return dead_owner.owner or row or _unknown(folder.id)
 
 
-def commit_spool(journal: Journal, folder: Path) -> None:
+def commit_spool(journal: Journal, folder: Path, fence: Fence | None = None) -> None:
     """Commit the spool of a dead owner, and delete each file that is committed.
+
+    What the journal refuses is logged and deleted.
 
     Raises:
         JournalError: the journal cannot be written; the rest is still in the spool.
     """
-    log = get_logger("recovery")
+
+    def commit(lines: Sequence[bytes]) -> None:
+        try:
+            journal.commit_lines(lines, fence)
+        except StaleOwnerError as error:
+            log_loss(f"{len(lines)} lines of the spool are left out: {error}")
+
     for segment in segments(folder):
         try:
             commit_all(
                 segment,
-                journal.commit_lines,
-                lambda _, error: log.error("A line of the spool is left out: %s", error),
+                commit,
+                lambda _, error: log_loss(f"A line of the spool is left out: {error}"),
             )
             segment.drop()
         finally:

@@ -17,7 +17,7 @@ from typing import Final
 from eventflow.hooks.ledger import OWED
 from eventflow.journal import open_journal
 from eventflow.journal.contract import DeliveryQuery, Journal, RunQuery
-from eventflow.owners.folders import RECOVERING, dead, owners_folder
+from eventflow.owners.folders import RECOVERING, dead, is_of_this_host, owners_folder
 from eventflow.owners.lifeline import recovery_command, recovery_environment
 from eventflow.owners.locks import Lock, lock
 from eventflow.owners.process import recovery_program
@@ -136,7 +136,7 @@ class _Supervisor:
     def _start_remote(self, pool: ThreadPoolExecutor) -> set[Future[None]]:
         journal = open_journal(self._url)
         try:
-            unfinished = _without_folder(journal)
+            unfinished = _without_folder(journal, self._root)
         finally:
             journal.close()
         owner_ids = [owner for owner in unfinished if self._is_new(owner)]
@@ -176,12 +176,13 @@ class _Supervisor:
         self._reports[owner] = report
 
 
-def _without_folder(journal: Journal) -> list[str]:
+def _without_folder(journal: Journal, folder: Path | None) -> list[str]:
     """Return the owners that only the journal shows to be unfinished.
 
     Their lease ran out, or they have ended, and runs or deliveries of theirs are unfinished.
     """
-    lapsed = {row.id for row in journal.owners(lapsed=True)}
+    silent = journal.owners(lapsed=True)
+    lapsed = {row.id for row in silent if not is_of_this_host(folder, row)}
     ended = {row.id for row in journal.owners() if row.ended is not None}
     unkept = {row.owner for row in journal.runs(RunQuery(keeper="", limit=NO_LIMIT))}
     unfinished = journal.runs(RunQuery(unfinished=True, limit=NO_LIMIT))

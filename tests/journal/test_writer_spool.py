@@ -279,3 +279,44 @@ def test_a_handler_that_interrupts_an_append_does_not_wait_for_itself(
     assert returned == [True, False, False]
     assert writer.flush()
     assert sorted(store.distinct_lines) == numbered_lines(3)
+
+
+def test_where_the_spool_is_not_enough_a_commit_is_awaited(
+    store: FakeStore, status_log: StatusLog, spool_folder: Path
+) -> None:
+    """The publisher commits; what it cannot commit is in the spool, and it goes on."""
+    writer = Writer(store, status_log, spool=Spool(spool_folder), trusts_spool=False)
+    assert writer.waits
+    assert writer.append(b"line-0")
+    assert writer.wait()
+    assert store.lines == [b"line-0"]
+    assert store.committers == [threading.current_thread().name]
+    assert read_spool(spool_folder) == []
+
+    store.error = JournalError("gone")
+    writer.append(b"line-1")
+    assert not writer.wait()
+    writer.append(b"line-2")
+    assert not writer.wait()
+    assert read_spool(spool_folder) == [b"line-1", b"line-2"]
+    assert writer.kept == 0
+    store.error = None
+
+    assert status_log.recovered.wait(60)
+    assert writer.close()
+    assert store.distinct_lines == numbered_lines(3)
+
+
+@pytest.mark.parametrize("spooled", [True, False])
+def test_a_closed_writer_hurries_if_no_line_would_be_lost(
+    store: FakeStore, status_log: StatusLog, spool_folder: Path, spooled: bool
+) -> None:
+    """What is in memory only is worth waiting for."""
+    writer = Writer(store, status_log, spool=Spool(spool_folder) if spooled else None)
+    writer.append(b"line-0")
+    hurried: list[bool] = []
+    store.on_commit = lambda: hurried.append(store.in_hurry)
+
+    assert writer.close()
+
+    assert hurried[-1:] == [spooled]

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import socket
+import subprocess
+import sys
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -14,6 +19,7 @@ import pytest
 
 from eventflow.events import JournalFailed, JournalRecovered
 from eventflow.journal import open_journal
+from eventflow.journal.contract import RunQuery
 from eventflow.journal.stores import postgres
 from eventflow.journal.stores.postgres import PostgresJournal, _Session
 from eventflow.owners.process import describe
@@ -52,6 +58,82 @@ def test_runs_go_on_while_the_server_is_killed_and_started_again(server: Server)
 
         workload.assert_journalled()
     assert "127.0.0.1" in failed.error.message
+
+
+KILLED = """
+import os, pathlib, sys, time
+from eventflow import flow
+
+def told(definition, run, state):
+    with open("told", "a") as file:
+        file.write(f"{definition.name} {state.name}\\n")
+
+@flow(on_completion=[told], on_crashed=[told])
+def done(): ...
+
+@flow(on_completion=[told], on_crashed=[told])
+def killed():
+    pathlib.Path("began").touch()
+    time.sleep(600)
+
+if __name__ == "__main__":
+    done()
+    pathlib.Path("up").touch()
+    while not pathlib.Path("down").exists():
+        time.sleep(0.01)
+    done()
+    killed()
+"""
+
+
+def test_a_process_killed_while_the_server_is_away_loses_nothing(
+    server: Server, tmp_path: Path
+) -> None:
+    """Its lines are in its spool: its guardian waits for the server, and delivers what is owed.
+
+    What completed is not crashed, and no hook runs twice.
+    """
+    url = server.url("spooled")
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute(b"CREATE SCHEMA spooled")
+    (tmp_path / "script.py").write_text(KILLED)
+    env = {
+        **os.environ,
+        "EVENTFLOW_HOME": str(tmp_path / "home"),
+        "EVENTFLOW_JOURNAL_URL": url,
+        "EVENTFLOW_GUARDIAN": "true",
+        "EVENTFLOW_LEASE_SECONDS": "1",
+    }
+    owner = subprocess.Popen([sys.executable, "script.py"], cwd=tmp_path, env=env)
+    wait_until((tmp_path / "up").exists)
+    server.kill()
+    (tmp_path / "down").touch()
+    wait_until((tmp_path / "began").exists)
+    owner.kill()
+    owner.wait(TIMEOUT_SECONDS)
+    server.start()
+
+    journal = open_journal(url)
+    wait_until(lambda: len(journal.runs(RunQuery(state_names=["Crashed"]))) == 1)
+    wait_until(lambda: not list((tmp_path / "home").glob("owners-*/*/")))
+
+    assert sorted((tmp_path / "told").read_text().splitlines()) == [
+        "done Completed",
+        "done Completed",
+        "killed Crashed",
+    ]
+    states = [(run.definition, run.state_name) for run in journal.runs(RunQuery())]
+    assert sorted(states) == [("done", "Completed")] * 2 + [("killed", "Crashed")]
+    assert journal.verify() == []
+    journal.close()
+
+
+def wait_until(condition: Callable[[], object]) -> None:
+    """Wait until another process has done something."""
+    deadline = time.monotonic() + TIMEOUT_SECONDS
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
 
 
 class Proxy:

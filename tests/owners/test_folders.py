@@ -347,13 +347,20 @@ def test_an_owner_whose_lock_cannot_be_queried_is_alive(root: Path) -> None:
 
 
 def test_where_the_owners_of_a_journal_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Beside a SQLite file, by whatever name it is opened; in the home for a server."""
+    """Beside a SQLite file, by whatever name it is opened; in the home for a server.
+
+    There each database has its own: what is spooled for one must not get into another.
+    """
     (tmp_path / "link.db").symlink_to(tmp_path / "real.db")
     beside = tmp_path.resolve() / "real.db-owners"
     assert owners_folder(f"sqlite:///{tmp_path}/link.db") == beside
     monkeypatch.chdir(tmp_path)
     assert owners_folder("sqlite:///real.db") == beside
-    assert owners_folder("postgresql://host/db") == tmp_path / "home" / "owners"
+    of_a_server = owners_folder("postgresql://host/db")
+    assert of_a_server is not None
+    assert of_a_server.parent == tmp_path / "home"
+    assert owners_folder("postgresql://me:secret@host/db") == of_a_server
+    assert owners_folder("postgresql://host/other") != of_a_server
     assert owners_folder("memory://") is None
     assert owners_folder(EVENTFLOW_JOURNAL_URL.value()) == tmp_path / "home/journal.db-owners"
 

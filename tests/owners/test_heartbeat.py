@@ -134,6 +134,39 @@ def test_a_call_that_fails_is_logged_once_and_repeated(
     assert caplog.text.count("gone") == 1
 
 
+def test_a_lease_that_could_not_be_renewed_is_renewed_soon(
+    calls: Calls, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not only after the whole interval, in which others would take this owner for dead."""
+    now = [0.0]
+    monkeypatch.setattr("eventflow.owners.heartbeat.time.monotonic", lambda: now[0])
+    asked: list[float] = []
+
+    def renew() -> None:
+        asked.append(now[0])
+        if len(asked) < 3:
+            raise JournalError("gone")
+
+    heartbeat = Heartbeat(
+        cancels=calls.cancels, renew=renew, maintain=calls.maintain, interval=100.0
+    )
+
+    class Ticks:
+        """Lets half a second pass each time, and ends after 203 s."""
+
+        def wait(self, _: float) -> bool:
+            now[0] += 0.5
+            return now[0] > 203.0
+
+        def set(self) -> None:
+            pass
+
+    monkeypatch.setattr(heartbeat, "_stopped", Ticks())
+    heartbeat._run()
+
+    assert asked == [100.0, 101.0, 102.0, 202.0]
+
+
 # -- cancellations ---------------------------------------------------------------------------------
 
 

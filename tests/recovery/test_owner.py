@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import shutil
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
-from eventflow.journal.contract import Journal, RunQuery
-from eventflow.journal.rows import EventRow, RunRow
-from eventflow.owners.folders import owners_folder
+import pytest
+
+from eventflow.errors import JournalError
+from eventflow.journal.contract import DeliveryQuery, Journal, NewerSchemaError, RunQuery
+from eventflow.journal.rows import EventRow, OwnerRow, RunRow
+from eventflow.journal.spool import Spool
+from eventflow.owners.folders import LockedFolder, owners_folder
 from eventflow.owners.process import describe
-from eventflow.primitives.ids import new_id
-from eventflow.recovery.owner import Report
+from eventflow.primitives.ids import delivery_id, new_id
+from eventflow.recovery.owner import Report, _when_it_answers
 from eventflow.recovery.supervisor import recover
 from eventflow.states import StateType
-from tests.journal.rows import line_of
+from tests.journal.rows import a_delivery, a_run, an_owner, entering, later, line_of
 from tests.recovery.scripts import HEAD, ReadTold, RunKilled, owner_folders
 
 
@@ -154,6 +160,94 @@ def test_an_owner_of_another_machine_is_recovered_when_its_lease_ran_out(
     assert read_told() == [[message]]
     (run,) = journal.runs(RunQuery(run_type="flow"))
     assert (run.name, run.state_name, run.message) == ("lost-run", "Crashed", message)
+
+
+@pytest.mark.parametrize("taken_over", [True, False])
+def test_what_was_spooled_does_not_undo_a_takeover(
+    url: str, journal: Journal, tmp_path: Path, taken_over: bool
+) -> None:
+    """A run that another host let crash owes no on_completion; else the spool comes first."""
+    root, dead_owner = owners_folder(url), describe()._replace(main_file=None)
+    assert root is not None
+    run = later(a_run(owner=dead_owner.id, reference="nowhere:etl"), StateType.RUNNING)
+    completed, crashed = (
+        later(run, kind, ends=True) for kind in (StateType.COMPLETED, StateType.CRASHED)
+    )
+    fence = journal.register(dead_owner, lease_seconds=60)
+    journal.commit_lines([entering(run._replace(sequence=0)), entering(run)], fence)
+    folder = LockedFolder.create(root, dead_owner)
+    spool = Spool(folder.path)
+    owed = a_delivery(completed, id=delivery_id(completed.state_id, 0))
+    spool.append(entering(completed, owed) + b"\n")
+    spool.close()
+    if taken_over:
+        journal.end(dead_owner.id, "silent")
+        journal.commit_lines([entering(crashed)])
+    folder.release()
+
+    (report,) = recover(url)
+
+    assert (report.crashed, report.problem) == (0, None)
+    (row,) = journal.runs(RunQuery())
+    assert row.state_name == ("Crashed" if taken_over else "Completed")
+    hooks = [delivery.hook for delivery in journal.deliveries(DeliveryQuery())]
+    assert hooks == ([] if taken_over else ["alerts:page"])
+    assert owner_folders(url) == []
+
+
+class Away:
+    """Work that fails so often; `pauses` are those between the attempts."""
+
+    def __init__(self, failures: int, error: JournalError) -> None:
+        self.failures = failures
+        self.error = error
+        self.pauses: list[float] = []
+
+    def __call__(self) -> OwnerRow:
+        if len(self.pauses) < self.failures:
+            raise self.error
+        return an_owner("back")
+
+
+@pytest.fixture
+def dead_folder(tmp_path: Path) -> Iterator[LockedFolder]:
+    folder = LockedFolder.create(tmp_path / "owners", describe())
+    yield folder
+    folder.release()
+
+
+def test_a_recovery_waits_until_the_journal_answers(
+    dead_folder: LockedFolder, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """With longer and longer pauses, up to a limit; it says so once."""
+    away = Away(9, JournalError("The journal is away."))
+    monkeypatch.setattr("eventflow.recovery.owner.time.sleep", away.pauses.append)
+
+    assert _when_it_answers(away, dead_folder) == an_owner("back")
+
+    assert away.pauses == [0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 5.0, 5.0, 5.0]
+    assert caplog.text.count("The journal is away.") == 1
+
+
+def test_a_recovery_waits_only_while_there_is_something_to_deliver(
+    dead_folder: LockedFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not when the folder was deleted, and not where waiting does not help."""
+    away = Away(10**6, JournalError("away"))
+
+    def pause(seconds: float) -> None:
+        away.pauses.append(seconds)
+        if len(away.pauses) == 3:
+            shutil.rmtree(dead_folder.path)
+
+    monkeypatch.setattr("eventflow.recovery.owner.time.sleep", pause)
+    newer = Away(1, NewerSchemaError("x", 99, 1))
+    with pytest.raises(NewerSchemaError):
+        _when_it_answers(newer, dead_folder)
+    with pytest.raises(JournalError, match="away"):
+        _when_it_answers(away, dead_folder)
+
+    assert (len(newer.pauses), len(away.pauses)) == (0, 3)
 
 
 def test_a_report_is_a_sentence() -> None:

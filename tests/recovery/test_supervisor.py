@@ -9,6 +9,9 @@ from typing import Any
 
 import pytest
 
+from eventflow.journal import open_journal
+from eventflow.owners.folders import LockedFolder, owners_folder
+from eventflow.owners.process import describe
 from eventflow.recovery.owner import Report
 from eventflow.recovery.supervisor import recover
 from tests.guarantee.sandbox import wait_until
@@ -96,3 +99,20 @@ etl()
     (tmp_path / "go").touch()
     assert (report.problem, report.crashed) == (None, 1)
     assert read_told() == [["forked", []]]
+
+
+def test_an_owner_that_lives_here_is_not_recovered_by_its_lease(
+    postgres_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The server may have been away for longer; who holds the lock of the folder is alive."""
+    monkeypatch.setenv("EVENTFLOW_HOME", str(tmp_path / "home"))
+    root, owner = owners_folder(postgres_url), describe()
+    assert root is not None
+    journal = open_journal(postgres_url)
+    fence = journal.register(owner, lease_seconds=-1)
+
+    with LockedFolder.create(root, owner):
+        assert recover(postgres_url) == []
+
+    assert journal.renew(fence, 60)
+    journal.close()

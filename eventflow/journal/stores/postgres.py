@@ -54,6 +54,9 @@ CONNECTION: Final[dict[str, Any]] = {
 ANSWER_SECONDS: Final = 10.0
 """How long to wait for an answer."""
 
+LAST_SECONDS: Final = 2
+"""How long to wait for a connection or an answer once the process is in a hurry to end."""
+
 IDLE_SECONDS: Final = 5
 """How long a stopped process may keep the locks of its transaction."""
 
@@ -169,6 +172,7 @@ class PostgresJournal(SqlJournal):
         self.url = url
         self._lock = threading.RLock()
         self._connection: Connection | None = None
+        self._failure: JournalError | None = None  # of a process in a hurry: it tries no more
         self._inherited: list[Any] = []
         forks.watch(self)
 
@@ -178,7 +182,7 @@ class PostgresJournal(SqlJournal):
         if self._connection is None or self._connection.closed:
             connection = self._connect()
             try:
-                connection.answer_timeout = ANSWER_SECONDS
+                connection.answer_timeout = self._answer_timeout
                 idle = f"SET SESSION idle_in_transaction_session_timeout = '{IDLE_SECONDS}s'"
                 connection.execute(idle.encode())
                 connection.commit()
@@ -191,8 +195,9 @@ class PostgresJournal(SqlJournal):
         return self._connection
 
     def _connect(self) -> Connection:
+        hurry = {"connect_timeout": LAST_SECONDS} if self.in_hurry else {}
         connection = Connection.connect(
-            make_conninfo("", **CONNECTION | conninfo_to_dict(self.url))
+            make_conninfo("", **CONNECTION | conninfo_to_dict(self.url) | hurry)
         )
         try:
             if self.durability == "off":
@@ -254,24 +259,32 @@ class PostgresJournal(SqlJournal):
 
     def _use(self, work: Callable[[Session], T], *, sanitize: bool) -> T:
         with self._lock:
-            # Only the use of a connection shows that its server was restarted.
-            reused = self._connection is not None
+            if self.in_hurry and self._failure is not None:
+                raise self._failure
             try:
-                return self._attempt(work, sanitize=sanitize)
-            except _DISCONNECTED as error:
-                self.close()
-                if not reused or isinstance(error, NoAnswer):
-                    raise JournalError(self._failure_message(error)) from error
-            try:
-                return self._attempt(work, sanitize=sanitize)
-            except _DISCONNECTED as error:
-                self.close()
+                return self._use_twice(work, sanitize=sanitize)
+            except JournalError as error:
+                self._failure = error if self.in_hurry else None
+                raise
+
+    def _use_twice(self, work: Callable[[Session], T], *, sanitize: bool) -> T:
+        # Only the use of a connection shows that its server was restarted.
+        reused = self._connection is not None
+        try:
+            return self._attempt(work, sanitize=sanitize)
+        except _DISCONNECTED as error:
+            self.close()
+            if not reused or isinstance(error, NoAnswer):
                 raise JournalError(self._failure_message(error)) from error
+        try:
+            return self._attempt(work, sanitize=sanitize)
+        except _DISCONNECTED as error:
+            self.close()
+            raise JournalError(self._failure_message(error)) from error
 
     def _attempt(self, work: Callable[[Session], T], *, sanitize: bool) -> T:
         try:
             connection = self._open()
-            connection.answer_timeout = None if self._is_without_timeout() else ANSWER_SECONDS
             with connection.transaction():
                 return work(_Session(connection, sanitize=sanitize))
         except _DISCONNECTED:
@@ -288,9 +301,12 @@ class PostgresJournal(SqlJournal):
     def _failure_message(self, error: Exception) -> str:
         return f"The journal {self._masked_url()} cannot be used: {str(error).strip().rstrip('.')}."
 
-    def _is_without_timeout(self) -> bool:
-        """Return whether this thread waits for answers without a limit."""
-        return getattr(self._local, "without_timeout", False)
+    def _answer_timeout(self) -> float | None:
+        """Return how long this thread waits for an answer; None stands for no limit."""
+        if self.in_hurry:
+            return LAST_SECONDS
+
+        return None if getattr(self._local, "without_timeout", False) else ANSWER_SECONDS
 
     @contextmanager
     def _without_timeout(self) -> Iterator[None]:

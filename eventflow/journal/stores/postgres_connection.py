@@ -7,7 +7,7 @@ are for packets that are lost.
 from __future__ import annotations
 
 import time
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from typing import Any
 
 import psycopg
@@ -20,14 +20,15 @@ class NoAnswer(psycopg.OperationalError):
 
 
 class Connection(psycopg.Connection[Any]):
-    """A connection that is closed if the server does not answer within `answer_timeout` seconds."""
+    """A connection that is closed if the server does not answer within `answer_timeout()` seconds.
 
-    answer_timeout: float | None = None
+    It may change while an answer is waited for; None stands for no limit.
+    """
+
+    answer_timeout: Callable[[], float | None] = staticmethod(lambda: None)
 
     def wait(self, gen: Any, *args: Any, **options: Any) -> Any:
         """Wait for an answer; psycopg calls this for every request."""
-        if self.answer_timeout is None:
-            return super().wait(gen, *args, **options)
         try:
             return super().wait(_answered(gen, self.answer_timeout), *args, **options)
         except NoAnswer:
@@ -35,15 +36,16 @@ class Connection(psycopg.Connection[Any]):
             raise
 
 
-def _answered(gen: Any, answer_timeout: float) -> Generator[Any, Any, Any]:
+def _answered(gen: Any, timeout: Callable[[], float | None]) -> Generator[Any, Any, Any]:
     """Wait as psycopg does, which resumes this ten times a second while there is no answer."""
-    end = time.monotonic() + answer_timeout
+    began = time.monotonic()
     try:
         wanted = next(gen)
         while True:
             ready = yield wanted
-            if not ready and time.monotonic() > end:
-                raise NoAnswer(f"the server did not answer within {answer_timeout:g} s")
+            seconds = None if ready else timeout()
+            if seconds is not None and time.monotonic() - began > seconds:
+                raise NoAnswer(f"the server did not answer within {seconds:g} s")
             wanted = gen.send(ready)
     except StopIteration as done:
         return done.value

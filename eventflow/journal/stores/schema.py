@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from typing import Final
 
-from eventflow.errors import JournalError
+from eventflow.journal.contract import NewerSchemaError
 
 __all__ = ["MIGRATIONS", "VERSION", "check_version", "statements_after", "tables"]
 
@@ -89,10 +89,7 @@ def check_version(version: int, where: str) -> None:
     """Refuse a schema that only a newer eventflow can read.
 
     Raises:
-        JournalError: the schema is newer than this eventflow.
+        NewerSchemaError: the schema is newer than this eventflow.
     """
     if version > VERSION:
-        raise JournalError(
-            f"The journal {where} has schema {version}, made by a newer eventflow; this one knows "
-            f"{VERSION}. Upgrade eventflow, or set EVENTFLOW_JOURNAL_URL to another journal."
-        )
+        raise NewerSchemaError(where, version, VERSION)

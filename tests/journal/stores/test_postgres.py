@@ -12,8 +12,9 @@ import pytest
 from eventflow.errors import JournalError
 from eventflow.journal import open_journal
 from eventflow.journal.contract import START, Journal, RunQuery
+from eventflow.journal.stores import postgres
 from eventflow.journal.stores.postgres import PostgresJournal, _Session
-from eventflow.journal.stores.postgres_connection import Connection
+from eventflow.journal.stores.postgres_connection import Connection, NoAnswer
 from tests.journal.rows import a_run, an_owner, entering, ids, line_of
 
 
@@ -53,6 +54,35 @@ def test_an_unreachable_server_is_an_error_without_the_password() -> None:
         journal.commit_lines([entering(a_run())])
 
     assert "secret" not in str(caught.value)
+
+
+def test_a_process_in_a_hurry_waits_for_a_silent_server_once(
+    journal: Journal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A shorter time than usual, and after that every use fails at once."""
+    assert isinstance(journal, PostgresJournal)
+    journal.statistics()
+    assert journal._answer_timeout() == postgres.ANSWER_SECONDS
+    timeouts: list[float | None] = []
+
+    def silent(connection: Connection, *_: Any, **__: Any) -> Any:
+        timeouts.append(connection.answer_timeout())
+        raise NoAnswer("the server did not answer")
+
+    journal.in_hurry = True
+    with monkeypatch.context() as patch:
+        patch.setattr(Connection, "wait", silent)
+        for _ in range(3):
+            with pytest.raises(JournalError, match="did not answer"):
+                journal.owners()
+
+    assert timeouts[0] == postgres.LAST_SECONDS < postgres.ANSWER_SECONDS
+    attempts = len(timeouts)
+    with pytest.raises(JournalError, match="did not answer"):
+        journal.owners()
+    assert len(timeouts) == attempts
+    journal.in_hurry = False
+    assert journal.owners() == []
 
 
 def test_dropped_tables_are_created_again(journal: Journal, postgres_url: str) -> None:
