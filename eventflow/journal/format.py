@@ -30,6 +30,7 @@ __all__ = [
     "Tables",
     "Values",
     "decode",
+    "matters",
     "owner_in",
     "owner_line",
 ]
@@ -53,6 +54,8 @@ the parsed values."""
 
 _OWNER: Final = RunRow._fields.index("owner")
 _SEQUENCE: Final = RunRow._fields.index("sequence")
+_ENDED: Final = RunRow._fields.index("ended")
+_EVENT_SEQUENCE: Final = EventRow._fields.index("sequence")
 _STATUS: Final = DeliveryRow._fields.index("status")
 _SETTLED_ID: Final = Settlement._fields.index("delivery_id")
 _SETTLED_STATUS: Final = Settlement._fields.index("status")
@@ -130,6 +133,21 @@ def owner_in(line: bytes) -> str:
     owners = tables.get("owners") if _is_well_formed(tables) else None
 
     return str(owners[0][0]) if owners else ""
+
+
+def matters(line: bytes) -> bool:
+    """Return whether a run or a hook would be lost with a line, or run again.
+
+    It begins or ends a run, is about hooks, or describes the owner.
+    """
+    if not isinstance(line, JournalLine):
+        return True
+    rows = line.rows
+    if not rows.keys().isdisjoint(("deliveries", "settlements", "owners")):
+        return True
+    ends = any(run[_ENDED] is not None for run in rows.get("runs", ()))
+
+    return ends or any(event[_EVENT_SEQUENCE] == 0 for event in rows.get("events", ()))
 
 
 def decode(lines: Iterable[bytes]) -> Rows:

@@ -4,6 +4,7 @@ An owner's lines go to files of its own, one `os.write` each. From then on the k
 they survive the death of the process, though not a loss of power. They are committed from there,
 oldest file first, and each file is deleted when all of it is in the journal. What a dead owner left
 is read from its folder.
+On a full disk, lines that matter are written to a part of it that was reserved.
 """
 
 from __future__ import annotations
@@ -32,6 +33,11 @@ GROUP_BYTES: Final = 8 * 2**20
 
 CACHED_BYTES: Final = 2**20
 """Up to which size of a file its lines are kept in memory as well."""
+
+RESERVE_BYTES: Final = 256 * 2**10
+"""How many bytes are reserved: the ends of some hundred runs, with what they owe."""
+
+RESERVE: Final = "reserve"  # the file, until it is needed
 
 _PREFIX: Final = "spool-"
 _SUFFIX: Final = ".jsonl"
@@ -184,6 +190,73 @@ class Spool:
         self._segment_bytes = segment_bytes
         self._current: Segment | None = None
         self._closed: deque[Segment] = deque()
+        self._reserves = False
+        # The reserve, before it is needed, and while lines are written to it.
+        self._spare = -1
+        self._reserved: Segment | None = None
+
+    def reserve(self) -> None:
+        """Reserve a part of the disk, if there is room for it; else it is tried again later."""
+        self._reserves = True
+        # Some systems have no such call.
+        with suppress(OSError, AttributeError):
+            # Not to append, but to write in place: only that needs no space.
+            fd = os.open(self.folder / RESERVE, os.O_CREAT | os.O_TRUNC | os.O_RDWR, 0o600)
+            try:
+                os.posix_fallocate(fd, 0, RESERVE_BYTES)
+            except BaseException:
+                os.close(fd)
+                raise
+            self._spare = fd
+
+    def append_reserved(self, line: bytes) -> bool:
+        """Write one line to what was reserved; return False if there is no room left."""
+        data, written = line + b"\n", False
+        try:
+            segment = self._reserved or self._take_reserve()
+            start = segment.size
+            if start + len(data) <= RESERVE_BYTES and not segment.is_deleted():
+                # First: what interrupts this call may write a line as well.
+                segment.size += len(data)
+                written = os.pwrite(segment.fd, data, start) == len(data)
+        except OSError:
+            return False
+        finally:
+            if not written:
+                # Nothing may follow what is incomplete.
+                self._reserved = None
+        if written:
+            segment.cache(line)
+            self.size += len(data)
+
+        return written
+
+    def _take_reserve(self) -> Segment:
+        if self._spare < 0:
+            raise OSError(errno.ENOSPC, "Nothing is reserved")
+        fd, self._spare = self._spare, -1
+        self.rotate()
+        self._find_newest()
+        self.newest += 1
+        path = self.folder / f"{_PREFIX}{self.newest}{_SUFFIX}"
+        try:
+            (self.folder / RESERVE).rename(path)
+        except BaseException:
+            os.close(fd)
+            raise
+        self._reserved = segment = Segment(path, self.newest, fd)
+        self._closed.append(segment)
+
+        return segment
+
+    def is_complete(self, segment: Segment) -> bool:
+        """Return whether all lines of the oldest file were read, and no more will come."""
+        if segment is self._reserved:
+            if segment.peek(1):
+                return False
+            self._reserved = None
+
+        return True
 
     def append(self, data: bytes, line: bytes | None = None) -> None:
         """Append whole lines, each with its newline: all of them, or none.
@@ -198,7 +271,8 @@ class Spool:
         if self.size + length > self._limit:
             raise OSError(errno.ENOSPC, f"{self.size} bytes wait for the journal already")
         try:
-            if current is None or current.size >= self._segment_bytes:
+            begins = current is None or current.size >= self._segment_bytes
+            if current is None or begins:
                 current = self._begin_segment()
             if os.write(current.fd, data) != length:
                 _undo(current)
@@ -208,11 +282,15 @@ class Spool:
         current.size += length
         current.cache(line)
         self.size += length
+        if begins:
+            # There is room. What follows comes after this line.
+            self._reserved = None
+            if self._reserves and self._spare < 0:
+                self.reserve()
 
     def _begin_segment(self) -> Segment:
         self.rotate()
-        if self.newest == 0:
-            self.newest = max((number for number, _ in _segment_files(self.folder)), default=0)
+        self._find_newest()
         while True:
             self.newest += 1
             path = self.folder / f"{_PREFIX}{self.newest}{_SUFFIX}"
@@ -225,6 +303,10 @@ class Spool:
             self._closed.append(other)
 
         return segment
+
+    def _find_newest(self) -> None:
+        if self.newest == 0:
+            self.newest = max((number for number, _ in _segment_files(self.folder)), default=0)
 
     def rotate(self) -> None:
         """Have the next line begin a new file."""
@@ -267,7 +349,10 @@ class Spool:
         for segment in (*self._closed, *filter(None, [self._current])):
             segment.close()
         self._closed.clear()
-        self._current = None
+        self._current = self._reserved = None
+        spare, self._spare = self._spare, -1
+        if spare >= 0:
+            os.close(spare)
 
 
 def _undo(segment: Segment) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
+from pathlib import Path
 
 from eventflow.errors import JournalError
 from eventflow.journal.backlog import StatusCallback, log_loss
@@ -30,6 +31,18 @@ class Status:
     def error(self) -> JournalError | None:
         """Why lines could not be written last; None if they could."""
         return self.journal_error or self.spool_error
+
+    def spool_failed(self, folder: Path, error: OSError) -> None:
+        """Note why the last line could not be written to the spool."""
+        self.spool_error = JournalError(
+            f"The spool of the journal in {folder} cannot be written: {error}."
+        )
+
+    def journal_failed(self, error: Exception) -> None:
+        """Note why the last lines could not be committed."""
+        if not isinstance(error, JournalError):
+            error = JournalError(f"The journal cannot be written: {error!r}.")
+        self.journal_error = error
 
     def overflow(self) -> None:
         """Count a line for which there is no room anywhere."""

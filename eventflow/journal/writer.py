@@ -2,10 +2,9 @@
 
 With a spool a line survives this process as soon as it is appended, and a background thread commits
 it. Without one, or while it cannot be written, lines wait in memory. Where the spool is missing, or
-is not enough (another host must know of the line, or it must survive a loss of power), a publisher
-whose line must be durable before it goes on commits that line itself, together with all that waits,
-so that no other thread has to be woken. Publishers that come in the meantime find their lines
-committed too.
+is not enough (for another host, or for a loss of power), a publisher whose line must be durable
+commits that line itself, together with all that waits, so that no other thread has to be woken.
+Publishers that come in the meantime find their lines committed too.
 
 Any method may be interrupted by a signal handler or a finalizer that calls any other. For that
 reason the locks are reentrant, and the thread is woken by a `SimpleQueue`: an `Event` would
@@ -23,9 +22,9 @@ from functools import partial
 from queue import Empty, SimpleQueue
 from typing import Final
 
-from eventflow.errors import JournalError
 from eventflow.journal.backlog import CAPACITY, Backlog, StatusCallback, Store, commit_all, log_loss
 from eventflow.journal.contract import Fence, StaleOwnerError
+from eventflow.journal.format import matters
 from eventflow.journal.leader import CommitLeader
 from eventflow.journal.spool import Segment, Spool
 from eventflow.journal.status import Status
@@ -81,7 +80,7 @@ class Writer:
         self._append_lock = threading.RLock()
         # Its `notify` raises unless this thread holds the lock: that is how ownership is checked.
         self._append_lock_owned = threading.Condition(self._append_lock)
-        self._appending = False
+        self._appending = self._kept_back = False
         self._commit_lock = threading.RLock()
         self._leader = CommitLeader(self._commit_lock)
         self._committer: int | None = None
@@ -123,21 +122,9 @@ class Writer:
         """
         with self._append_lock:
             self._appended += 1
-            spool = self.spool
-            # The lines in the backlog come before this one.
-            if spool is None or self._backlog.lines:
-                self._append_to_backlog(line)
-                return False
             reentrant, self._appending = self._appending, True
             try:
-                if reentrant:
-                    # This call interrupted another one, which may have written a part of its line.
-                    spool.rotate()
-                spool.append(line + b"\n", line)
-            except OSError as error:
-                self._append_to_backlog(line)
-                self._spool_failed(error)
-                return False
+                spooled = self._append_to_spool(line, rotate=reentrant)
             except BaseException:
                 # Interrupted: the line may be in the spool or not. A second copy does no harm.
                 self._append_to_backlog(line)
@@ -145,8 +132,29 @@ class Writer:
                 raise
             finally:
                 self._appending = reentrant
-            self._status.spool_error = None
-            return True
+            if not spooled:
+                self._append_to_backlog(line)
+
+            return spooled
+
+    def _append_to_spool(self, line: bytes, *, rotate: bool) -> bool:
+        if (spool := self.spool) is None:
+            return False
+        # The lines in the backlog come before this one.
+        if not self._backlog.lines:
+            self._kept_back = False
+            if rotate:
+                # This call interrupted another one, which may have written a part of its line.
+                spool.rotate()
+            try:
+                spool.append(line + b"\n", line)
+            except OSError as error:
+                self._status.spool_failed(spool.folder, error)
+            else:
+                self._status.spool_error = None
+                return True
+        # Only lines that do not matter are overtaken: they neither begin nor end anything.
+        return not self._kept_back and matters(line) and spool.append_reserved(line)
 
     def notify(self) -> None:
         """Wake the writer thread; where no thread can be started, commit at once."""
@@ -184,14 +192,9 @@ class Writer:
         return self.spool is not None and not self._backlog.lines
 
     def _append_to_backlog(self, line: bytes) -> None:
+        self._kept_back = self._kept_back or matters(line)
         if not self._backlog.append(line):
             self._status.overflow()
-
-    def _spool_failed(self, error: OSError) -> None:
-        folder = None if self.spool is None else self.spool.folder
-        self._status.spool_error = JournalError(
-            f"The spool of the journal in {folder} cannot be written: {error}."
-        )
 
     # -- committing -------------------------------------------------------------------------
 
@@ -247,10 +250,8 @@ class Writer:
             self._spool_backlog()
             while not self._commit_snapshot():
                 pass
-        except JournalError as error:
-            self._status.journal_error = error
         except Exception as error:  # noqa: BLE001 - whatever it is, the lines are kept
-            self._status.journal_error = JournalError(f"The journal cannot be written: {error!r}.")
+            self._status.journal_failed(error)
         else:
             self._status.journal_error = None
 
@@ -267,6 +268,9 @@ class Writer:
             newest = 0 if spool is None else spool.newest
         while spool is not None and (segment := self._oldest(spool, newest)) is not None:
             commit_all(segment, self._commit, self._status.discard)
+            with self._append_lock:
+                if not spool.is_complete(segment):
+                    continue
             segment.drop()
             with self._append_lock:
                 spool.remove(segment)
@@ -297,7 +301,7 @@ class Writer:
             try:
                 spool.append(b"\n".join(self._backlog.peek()) + b"\n")
             except OSError as error:
-                self._spool_failed(error)
+                self._status.spool_failed(spool.folder, error)
                 return False
             self._backlog.advance()
             self._status.spool_error = None

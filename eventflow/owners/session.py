@@ -150,6 +150,7 @@ class OwnerSession:
             self._guarding = Guarding(Lifeline(folder.path, self.url))
             # The journal has the owner only after the first commit: the spool must name it.
             spool, self._owner_line = Spool(folder.path), owner_line(folder.description)
+            spool.reserve()
         self._writer = Writer(
             OwnerStore(self.owner, self),
             partial(self._report, self.owner),

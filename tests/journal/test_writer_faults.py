@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from eventflow.errors import JournalError
-from eventflow.journal.spool import Spool
+from eventflow.journal.spool import RESERVE, Spool
 from eventflow.journal.writer import Writer
 from tests.journal.fakes import FakeStore, FaultyDisk
 from tests.journal.writing import append, append_and_wait, read_spool
@@ -45,9 +45,16 @@ class Faults(RuleBasedStateMachine):
         # The lines of a deleted file are lost with this process.
         self.deleted = False
 
-    @initialize(limit=st.sampled_from([30, 100, 2**30]), segment=st.sampled_from([1, 40, 10**6]))
-    def begin(self, limit: int, segment: int) -> None:
+    @initialize(
+        limit=st.sampled_from([30, 100, 2**30]),
+        segment=st.sampled_from([1, 40, 10**6]),
+        reserve=st.sampled_from([None, 25, 2**18]),
+    )
+    def begin(self, limit: int, segment: int, reserve: int | None) -> None:
         spool = Spool(self.folder, limit=limit, segment_bytes=segment)
+        if reserve is not None:
+            self.patch.setattr("eventflow.journal.spool.RESERVE_BYTES", reserve)
+            spool.reserve()
         self.writer = Threadless(
             self.store, lambda error, lost: self.reports.append(error), spool=spool
         )
@@ -150,7 +157,7 @@ class Faults(RuleBasedStateMachine):
                 self.writer.close()
                 self._assert_all_committed()
                 assert self.writer.lost == len(self.store.unstorable)
-                assert list(self.folder.iterdir()) == []
+                assert {path.name for path in self.folder.iterdir()} <= {RESERVE}
         finally:
             self.patch.undo()
             shutil.rmtree(self.folder.parent)

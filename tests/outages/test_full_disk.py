@@ -12,7 +12,9 @@ from pathlib import Path
 import pytest
 
 from eventflow.events import JournalFailed, JournalRecovered
+from eventflow.journal.spool import Spool
 from eventflow.testing import isolated
+from tests.journal.writing import numbered_lines, read_spool
 from tests.outages.workload import Workload, assert_logged, own_journal
 
 
@@ -53,6 +55,21 @@ def test_a_full_disk_fails_no_run(small_disk: Path, caplog: pytest.LogCaptureFix
         workload.assert_journalled()
     assert "full" in failed.error.message or "No space" in failed.error.message
     assert_logged(caplog, failed)
+
+
+def test_the_reserve_can_be_written_on_a_full_disk(small_disk: Path) -> None:
+    """Really: no block is free any more, and what is written there is found by others."""
+    spool = Spool(small_disk)
+    spool.reserve()
+    fill(small_disk)
+    with pytest.raises(OSError, match="No space"):
+        spool.append(b"line-0\n")
+
+    lines = numbered_lines(5000)
+    assert all(spool.append_reserved(line) for line in lines)
+
+    assert read_spool(small_disk) == lines
+    spool.close()
 
 
 class FullDisk:
