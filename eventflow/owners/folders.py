@@ -111,7 +111,12 @@ class LockedFolder:
     def _create(cls, owners: Path, owner: OwnerRow) -> Self:
         incomplete, path = owners / f"{CREATED_PREFIX}{owner.id}", owners / owner.id
         incomplete.mkdir(mode=0o700, exist_ok=True)
-        held = lock(incomplete / LOCK)
+        try:
+            held = lock(incomplete / LOCK)
+        except OSError:
+            # Nobody else could delete it, which needs the lock.
+            _delete(incomplete)
+            raise
         if held is None:
             raise FileNotFoundError(f"{incomplete} was taken for litter")
         try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import errno
 import sys
 import threading
 import time
@@ -55,6 +56,9 @@ PRUNE_EVERY: Final = timedelta(hours=1)
 
 SWEEP_SECONDS: Final = 60.0
 """How often, at most, a recovery is started because of the same owner."""
+
+WITHOUT_LOCKS: Final = frozenset({errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP})
+"""The errors of a lock on a file system that has none."""
 
 UNLIMITED_DAYS: Final = 365_000
 """A retention that is as good as unlimited: a date cannot be longer ago."""
@@ -175,9 +179,13 @@ class OwnerSession:
         try:
             return LockedFolder.create(root, row)
         except OSError as error:
+            if error.errno in WITHOUT_LOCKS and self.url.startswith("sqlite:"):
+                # SQLite takes that for the lock of another process, for which it would wait.
+                self.journal.in_hurry = True
             get_logger("journal").warning(
                 f"The folder {root} cannot be used ({error}). If this process is killed, nobody "
-                "will know of it, and the hooks it owes will not be run."
+                "will know of it, and the hooks it owes will not be run. On a file system without "
+                "locks nothing is recorded either: have EVENTFLOW_HOME on one that has them."
             )
             return None
 

@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
+from eventflow.errors import JournalError
 from eventflow.hooks.ledger import OWED
 from eventflow.journal import open_journal
 from eventflow.journal.contract import DeliveryQuery, Journal, RunQuery
@@ -51,7 +52,7 @@ def recover(url: str, *, wait: bool = True) -> list[Report]:
     without `wait`, at once: the other recovers all.
 
     Raises:
-        JournalError: the journal cannot be read.
+        JournalError: the journal cannot be read, or the folder of its owners has no locks.
         SettingError: there is no journal for such a URL.
     """
     folder = owners_folder(url)
@@ -78,12 +79,21 @@ def _unseen(root: Path, seen: set[str]) -> bool:
 @contextmanager
 def _recovering(root: Path | None) -> Iterator[Lock | None]:
     """Hold the lock by which other processes know that this one recovers all; None if held."""
-    held = None if root is None else lock(root / RECOVERING)
+    held = None if root is None else _lock(root)
     try:
         yield held
     finally:
         if held is not None:
             held.release()
+
+
+def _lock(root: Path) -> Lock | None:
+    try:
+        return lock(root / RECOVERING)
+    except OSError as error:
+        raise JournalError(
+            f"Nobody can be recovered: {root} cannot be locked ({error})."
+        ) from error
 
 
 class _Supervisor:
@@ -116,7 +126,7 @@ class _Supervisor:
     def _is_held_elsewhere(self) -> bool:
         """Return whether another process recovers all, and has not ended yet."""
         if self._recovering is None and self._root is not None and self._root.is_dir():
-            self._recovering = lock(self._root / RECOVERING)
+            self._recovering = _lock(self._root)
             return self._recovering is None
 
         return False
