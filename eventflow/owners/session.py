@@ -82,6 +82,7 @@ class OwnerSession:
         self._trusts_spool = durability == "process" and url.startswith("sqlite:")
         self.lease_seconds = self._lease() if url.startswith("postgresql:") else None
         self._recovery_due = False
+        self._lockless = False
         # The runs that another owner has taken over, because this process was silent for too long;
         # in a forked child, the runs of its parent.
         self.given_up: frozenset[int] = frozenset()
@@ -158,7 +159,7 @@ class OwnerSession:
         self._writer = Writer(
             OwnerStore(self.owner, self),
             partial(self._report, self.owner),
-            waits=not self.url.startswith("memory:"),
+            waits=not (self._lockless or self.url.startswith("memory:")),
             trusts_spool=self._trusts_spool,
             spool=spool,
             before_commit=self._flush_recorders,
@@ -181,7 +182,7 @@ class OwnerSession:
         except OSError as error:
             if error.errno in WITHOUT_LOCKS and self.url.startswith("sqlite:"):
                 # SQLite takes that for the lock of another process, for which it would wait.
-                self.journal.in_hurry = True
+                self.journal.in_hurry = self._lockless = True
             get_logger("journal").warning(
                 f"The folder {root} cannot be used ({error}). If this process is killed, nobody "
                 "will know of it, and the hooks it owes will not be run. On a file system without "

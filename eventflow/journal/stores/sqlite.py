@@ -47,6 +47,9 @@ ATTEMPTS: Final[dict[str, int]] = {"process": 120, "power": 10, "off": 120}
 """How often a writer tries: with `power` the runs wait for it. Otherwise it holds up no run, and
 among many busy processes, chance decides which one gets the lock."""
 
+LAST_ATTEMPTS: Final = 15
+"""How many of these may fail in a row before each use tries once: in a crowd most succeed."""
+
 READ_ATTEMPTS: Final = 10
 """How often a reader tries: it waits only while SQLite repairs the file, or its schema is old."""
 
@@ -98,6 +101,8 @@ class SqliteJournal(SqlJournal):
         self.path = path
         self._busy_timeout = busy_timeout
         self._attempts = ATTEMPTS[durability]
+        # How many attempts in a hurry failed since the last success.
+        self._in_vain = 0
         self._lock = threading.RLock()
         self._session: SqliteSession | None = None
         self._identity: files.Identity | None = None
@@ -244,10 +249,15 @@ class SqliteJournal(SqlJournal):
     def _with_attempts(self, work: Callable[[SqliteSession], T], attempts: int = 0) -> T:
         for remaining in reversed(range(attempts or self._attempts)):
             try:
-                return self._attempt(work)
+                result = self._attempt(work)
             except JournalError as error:
-                if not remaining or self.in_hurry or not is_busy(error.__cause__):
+                self._in_vain += self.in_hurry
+                given_up = self.in_hurry and self._in_vain >= LAST_ATTEMPTS
+                if not remaining or given_up or not is_busy(error.__cause__):
                     raise
+            else:
+                self._in_vain = 0
+                return result
             time.sleep(PAUSE_SECONDS)
 
         raise AssertionError("it is tried at least once")

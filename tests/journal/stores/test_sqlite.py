@@ -21,7 +21,7 @@ from eventflow.hooks.ledger import DeliveryStatus
 from eventflow.journal import open_journal
 from eventflow.journal.contract import START, DeliveryQuery, RunQuery, StaleOwnerError
 from eventflow.journal.stores import schema
-from eventflow.journal.stores.sqlite import ATTEMPTS, READ_ATTEMPTS, SqliteJournal
+from eventflow.journal.stores.sqlite import ATTEMPTS, LAST_ATTEMPTS, READ_ATTEMPTS, SqliteJournal
 from eventflow.journal.stores.sqlite_session import SqliteSession
 from eventflow.states import StateType
 from tests.journal.rows import a_delivery, a_run, an_owner, entering, later, settled, settling
@@ -369,28 +369,25 @@ def test_a_reader_of_an_older_schema_waits_for_the_lock_less_long(
     assert journal.run(run.id) == run
 
 
-def test_a_process_in_a_hurry_tries_once(
+def test_a_process_in_a_hurry_soon_gives_up(
     journal: SqliteJournal, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """And a thread that waits for the lock already gives up after its present attempt."""
+    """After a few attempts in all; then each use tries once, until one succeeds."""
+    monkeypatch.setattr("eventflow.journal.stores.sqlite.LAST_BUSY_SECONDS", 0.001)
     journal.statistics()
     journal.in_hurry = True
     tries = counted_attempts(journal, monkeypatch)
+    with locked(path):
+        for _ in range(3):
+            with pytest.raises(JournalError, match="kept locked"):
+                journal.commit_lines([entering(a_run())])
+    assert len(tries) == LAST_ATTEMPTS + 2 < ATTEMPTS["power"] * 2
+
+    journal.commit_lines([entering(a_run())])
+    tries.clear()
     with locked(path), pytest.raises(JournalError, match="kept locked"):
         journal.commit_lines([entering(a_run())])
-    assert len(tries) == 1
-
-    journal.in_hurry = False
-    attempt = journal._attempt
-
-    def hurried(work: Any) -> Any:
-        journal.in_hurry = len(tries) == 4
-        return attempt(work)
-
-    monkeypatch.setattr(journal, "_attempt", hurried)
-    with locked(path), pytest.raises(JournalError, match="kept locked"):
-        journal.commit_lines([entering(a_run())])
-    assert len(tries) == 5
+    assert len(tries) == LAST_ATTEMPTS
 
 
 def test_a_path_that_cannot_be_used_is_an_error_of_the_journal(tmp_path: Path) -> None:
