@@ -148,7 +148,11 @@ def test_a_lease_that_could_not_be_renewed_is_renewed_soon(
             raise JournalError("gone")
 
     heartbeat = Heartbeat(
-        cancels=calls.cancels, renew=renew, maintain=calls.maintain, interval=100.0
+        cancels=calls.cancels,
+        renew=renew,
+        maintain=calls.maintain,
+        guard=calls.guard,
+        interval=100.0,
     )
 
     class Ticks:
