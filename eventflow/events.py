@@ -20,6 +20,7 @@ from pydantic_core import CoreSchema
 
 from eventflow.primitives.ids import new_id
 from eventflow.primitives.records import Deferred, record
+from eventflow.runs.lazy_states import BuiltState
 from eventflow.runs.run import Run, RunType, TaskRun, Transition
 from eventflow.states import AnyState, ErrorInfo
 
@@ -42,6 +43,7 @@ __all__ = [
     "parse",
     "schema",
     "transition_event",
+    "transition_of",
 ]
 
 Tags = Annotated[frozenset[str], PlainSerializer(sorted, return_type=list[str], when_used="json")]
@@ -141,6 +143,10 @@ class StateTransition(Event, frozen=True, defer_build=True):
             return None
 
         return (self.to_state.timestamp - self.from_state.timestamp).total_seconds()
+
+    def __copy__(self) -> Self:
+        copied = super().__copy__()
+        return copied if self.run is None else copied._with_run(self.run)
 
     def _with_run(self, run: Run) -> Self:
         # Not a field on purpose: the run is neither compared nor serialised.
@@ -292,6 +298,28 @@ def transition_event(fact: Transition) -> StateTransition:
     event = record(kind, values, _FIELDS)
 
     return event._with_run(run)  # noqa: SLF001 - the one place that makes such events
+
+
+AGAIN: Final = 1 << 15
+"""The first ordinal of a transition that is published again: none is so high in the journal."""
+
+
+def transition_of(event: Event) -> Transition | None:
+    """Return the transition that an event is of; None if it is of none, or its run is not here."""
+    run = event.run if isinstance(event, StateTransition) else None
+    if run is None:
+        return None
+    assert isinstance(event, StateTransition)  # noqa: S101 - for the type checker
+    before, present = event.from_state, run.entered
+    # The present state has its data as well.
+    is_present = present is not None and present.number == event.to_state.id.int
+    entered = present if present is not None and is_present else BuiltState(event.to_state)
+    transition = Transition(run, None if before is None else BuiltState(before), entered)
+    transition.sequence = event.sequence
+    transition.run_count = event.run_count
+    transition.next_ordinal = AGAIN
+
+    return transition
 
 
 _ABSTRACT: Final = frozenset({Event, StateTransition, HookOutcome, JournalEvent})

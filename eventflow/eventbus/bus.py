@@ -18,7 +18,7 @@ from eventflow.eventbus.publication import Publication, following, log_failure
 from eventflow.eventbus.receivers import MailboxReceiver, QueuedReceiver, receiver_for
 from eventflow.eventbus.routing import NO_ROUTE, Explanation, Route, Router
 from eventflow.eventbus.subscriptions import Listener, Receiver, Subscription, TransitionRecorder
-from eventflow.events import Event, ListenerFailed
+from eventflow.events import Event, ListenerFailed, transition_of
 from eventflow.interrupts.portals import required_loop
 from eventflow.runs.run import Transition
 
@@ -157,10 +157,11 @@ class EventBus:
             event = following(event, follows)
         if route is NO_ROUTE:
             return event
-        publication = Publication(event, self._listener_failed, event)
+        subject = self._subject(event, route)
+        publication = Publication(subject, self._listener_failed, event)
         publication.call_listeners(route.listeners)
         if route.hooks:
-            publication.run_hooks(route.hooks_for(event))
+            publication.run_hooks(route.hooks_for(subject))
         publication.raise_deferred()
 
         return event
@@ -177,15 +178,25 @@ class EventBus:
             event = following(event, follows)
         if route is NO_ROUTE:
             return event
-        publication = Publication(event, self._listener_failed, event)
+        subject = self._subject(event, route)
+        publication = Publication(subject, self._listener_failed, event)
         incomplete = publication.start(route.listeners)
-        hooks = route.hooks_for(event)
+        hooks = route.hooks_for(subject)
         if incomplete or hooks:
             await publication.complete(hooks)
         else:
             publication.raise_deferred()
 
         return event
+
+    def _subject(self, event: Event, route: Route) -> Event | Transition:
+        """Return what is delivered: for hooks, the transition that is published again."""
+        fact = transition_of(event) if route.hooks else None
+        if fact is None:
+            return event
+        fact.bus = self
+
+        return fact
 
     def listens_for(self, kind: type[Event]) -> bool:
         """Return whether events of a class have subscribers, so that none is built in vain."""
@@ -203,6 +214,8 @@ class EventBus:
         if recorder is None and route is NO_ROUTE:
             return
         owed = route.hooks_for(fact)
+        if owed:
+            fact.bus = self
         if recorder is not None and recorder.record(fact, owed, observed=bool(route.listeners)):
             recorder.wait()
         if route is NO_ROUTE:
@@ -223,6 +236,8 @@ class EventBus:
         route = self._router.of_transition(fact)
         recorder = self.recorder
         owed = route.hooks_for(fact)
+        if owed:
+            fact.bus = self
         if recorder is not None and recorder.record(fact, owed, observed=bool(route.listeners)):
             return self._wait_and_publish(recorder, fact, route, owed)
 

@@ -14,7 +14,7 @@ from uuid import UUID
 
 from eventflow.context import RunContext, current_hook
 from eventflow.errors import HookTimeout, JournalError, TerminationSignal
-from eventflow.eventbus.bus import EventBus, current_bus
+from eventflow.eventbus.bus import EventBus
 from eventflow.events import HookDeadLettered, HookFailed, HookOutcome, HookSucceeded, fact
 from eventflow.hooks.declaration import Hook
 from eventflow.hooks.ledger import DEAD, DELIVERED, FAILED, RUNNING, DeliveryStatus, Ledger
@@ -26,8 +26,8 @@ from eventflow.primitives.ids import delivery_id
 from eventflow.primitives.records import is_a
 from eventflow.runners import TaskScope
 from eventflow.runners.threads import default
-from eventflow.runs.run import Run
-from eventflow.states import AnyState, ErrorInfo
+from eventflow.runs.run import Transition
+from eventflow.states import ErrorInfo
 
 __all__ = ["Delivery"]
 
@@ -44,10 +44,11 @@ _INTERRUPTS: Final = (
 
 
 class Delivery:
-    """One hook owed one event.
+    """One hook owed one transition.
 
-    `follows` is the id of the event, `ordinal` the hook's place among those that are owed it. If
-    `is_begun`, the journal has recorded the beginning of the first attempt with the event.
+    `follows` is the id of its event, `ordinal` the hook's place among those that are owed it, `bus`
+    where the outcomes are published. If `is_begun`, the journal has recorded the beginning of the
+    first attempt with the event.
     """
 
     limit_seconds: ClassVar[float | None] = None
@@ -68,16 +69,16 @@ class Delivery:
         "state",
     )
 
-    def __init__(self, hook: Hook, run: Run, state: AnyState, event_id: UUID) -> None:
+    def __init__(self, hook: Hook, fact: Transition, ordinal: int, bus: EventBus) -> None:
         self.hook = hook
-        self.run = run
-        self.state = state
-        self.follows = event_id
-        self.ordinal = 0
-        self.ledger: Ledger | None = None
+        self.run = fact.run
+        self.state = fact.to_state
+        self.follows = self.state.id
+        self.ordinal = ordinal
+        self.ledger: Ledger | None = fact.journal
         self.is_begun = False
         self.max_attempts = hook.policy.retries + 1
-        self.bus: EventBus = current_bus()
+        self.bus = bus
         self.attempt = 0
         self.start = 0.0
         self.scope: TaskScope | None = None

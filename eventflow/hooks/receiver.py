@@ -15,7 +15,7 @@ from anyio.lowlevel import RunVar
 from eventflow.errors import HookTimeout
 from eventflow.eventbus.bus import current_bus
 from eventflow.eventbus.filters import States
-from eventflow.events import Event, StateTransition
+from eventflow.events import Event
 from eventflow.hooks.declaration import Hook, HookFunction
 from eventflow.hooks.delivery import Delivery
 from eventflow.interrupts.masks import ENGINE, HOOK, thread_mask
@@ -41,7 +41,11 @@ _limiter: Final[RunVar[CapacityLimiter | None]] = RunVar("eventflow_hook_threads
 
 
 class HookReceiver:
-    """Receives transitions for a hook: runs it in sync code, returns its run to async code."""
+    """Receives transitions for a hook: runs it in sync code, returns its run to async code.
+
+    An event that is still an event is passed over: the run that a hook needs is not in this
+    process.
+    """
 
     __slots__ = ("hook",)
 
@@ -50,30 +54,20 @@ class HookReceiver:
 
     def receive(self, event: Event | Transition) -> None:
         """Run the hook, sync or async, and return when it has ended."""
-        delivery = self._delivery(event)
-        if delivery is not None:
-            _run(delivery)
+        if isinstance(event, Transition):
+            _run(self._delivery(event))
 
     def areceive(self, event: Event | Transition) -> Awaitable[None] | None:
         """Return the run of the hook, to be awaited."""
-        delivery = self._delivery(event)
-        return None if delivery is None else _arun(delivery)
+        return _arun(self._delivery(event)) if isinstance(event, Transition) else None
 
-    def _delivery(self, event: Event | Transition) -> Delivery | None:
-        if isinstance(event, Transition):
-            delivery = Delivery(self.hook, event.run, event.to_state, event.to_state.id)
-            delivery.ledger = event.journal
-            delivery.ordinal = event.next_ordinal
-            # The row of the first has recorded its beginning.
-            delivery.is_begun = event.next_ordinal == 0
-            event.next_ordinal += 1
-            return delivery
-        # A user published a past transition again: hooks need the live run.
-        run = event.run if isinstance(event, StateTransition) else None
-        if run is None or run.state is None:
-            return None
+    def _delivery(self, fact: Transition) -> Delivery:
+        delivery = Delivery(self.hook, fact, fact.next_ordinal, fact.bus)
+        # The row of the first has recorded its beginning.
+        delivery.is_begun = fact.next_ordinal == 0
+        fact.next_ordinal += 1
 
-        return Delivery(self.hook, run, run.state, event.id)
+        return delivery
 
     def end(self) -> None:
         """Do nothing: no event is held."""
@@ -91,9 +85,7 @@ def redeliver(hook: Hook, fact: Transition, ordinal: int, attempts: int, limit: 
     Raises:
         BaseException: whatever other than an Exception the hook raised.
     """
-    delivery = Delivery(hook, fact.run, fact.to_state, fact.to_state.id)
-    delivery.ledger = fact.journal
-    delivery.ordinal = ordinal
+    delivery = Delivery(hook, fact, ordinal, current_bus())
     delivery.attempt = attempts
     delivery.max_attempts = limit
     if attempts >= limit:

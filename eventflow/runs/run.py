@@ -28,11 +28,13 @@ class Transition:
     """The fact that a run entered a state: all that its event is built from.
 
     `previous` and `entered` are the two states. `journal` records the deliveries of the hooks that
-    the transition is owed to; `next_ordinal` is the ordinal of the next one to be delivered.
+    the transition is owed to; `next_ordinal` is the ordinal of the next one to be delivered. `bus` is
+    where it is published: the bus sets it, if the transition is owed to a hook.
     """
 
     __slots__ = (
         "_follows",
+        "bus",
         "entered",
         "journal",
         "next_ordinal",
@@ -51,6 +53,7 @@ class Transition:
         self.journal: Any = None
         self.next_ordinal = 0
         self._follows: UUID | None = None
+        self.bus: Any
 
     @classmethod
     def past(cls, run: Run, follows: UUID | None) -> Self:

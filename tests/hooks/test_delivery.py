@@ -11,6 +11,7 @@ import pytest
 from eventflow import Hook, bus, runtime, task
 from eventflow.context import current_hook
 from eventflow.errors import HookTimeout, JournalError
+from eventflow.eventbus.bus import current_bus
 from eventflow.events import HookOutcome
 from eventflow.hooks.delivery import Delivery
 from eventflow.primitives.ids import delivery_id
@@ -60,11 +61,9 @@ def nothing(*_: Any) -> None:
 def make_delivery(fn: Any = nothing, **options: Any) -> tuple[Delivery, Ledger, list[HookOutcome]]:
     """Make a delivery of the end of a run; returns its ledger and its published events as well."""
     run = TaskRun(work, "work", dict, frozenset(), None)
-    for state in (Pending(), Running(), Completed()):
-        run.enter(state)
-    assert run.state is not None
-    delivery = Delivery(Hook(fn, **options), run, run.state, run.state.id)
-    delivery.ledger = ledger = Ledger()
+    *_, fact = [run.enter(state) for state in (Pending(), Running(), Completed())]
+    fact.journal = ledger = Ledger()
+    delivery = Delivery(Hook(fn, **options), fact, 0, current_bus())
     events: list[HookOutcome] = []
     bus.subscribe(events.append, event_type=HookOutcome)
 

@@ -149,6 +149,7 @@ class _Replay:
     def _run(self, event: RunTransition, history: History) -> HookOutcome | None:
         outcomes: list[HookOutcome] = []
         transition = history.transition(event)
+        transition.bus = current_bus()
         token = current_run.set(history.context(transition.run))
         try:
             with current_bus().subscribe(outcomes.append, event_type=HookOutcome):
