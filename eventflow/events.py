@@ -146,7 +146,7 @@ class StateTransition(Event, frozen=True, defer_build=True):
 
     def __copy__(self) -> Self:
         copied = super().__copy__()
-        return copied if self.run is None else copied._with_run(self.run)
+        return copied if self.run is None else copied._with_run(self.run)  # noqa: SLF001 - a copy
 
     def _with_run(self, run: Run) -> Self:
         # Not a field on purpose: the run is neither compared nor serialised.

@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import itertools
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager
 from contextvars import ContextVar
+from functools import partial
 from typing import Any, Final, TypeVar, Unpack, overload
 
 from anyio import to_thread
 
 from eventflow.eventbus.filters import Filter, Selection
-from eventflow.eventbus.mailbox import EventStream, Mailbox, Overflow, check_policy
+from eventflow.eventbus.mailbox import Overflow, check_policy
 from eventflow.eventbus.publication import Publication, following, log_failure
-from eventflow.eventbus.receivers import MailboxReceiver, QueuedReceiver, receiver_for
+from eventflow.eventbus.receivers import receiver_for
 from eventflow.eventbus.routing import NO_ROUTE, Explanation, Route, Router
 from eventflow.eventbus.subscriptions import Listener, Receiver, Subscription, TransitionRecorder
+from eventflow.eventbus.waiting import EventStream, stream, wait_for
 from eventflow.events import Event, ListenerFailed, transition_of
-from eventflow.interrupts.portals import required_loop
 from eventflow.runs.run import Transition
 
 __all__ = ["EventBus", "bus", "bus_of_runs", "compose_with", "current_bus", "use_bus"]
@@ -88,9 +88,10 @@ class EventBus:
         `size` and `overflow` are for async listeners: how many events may wait, and what
         happens then; `subscription.dropped` counts what was dropped.
 
-        An async listener runs on the event loop that is running at the subscription, and ends
-        with it; without one it runs on a background loop, until the process ends. Either way it
-        has a few seconds to finish what was published before.
+        An async listener runs on the event loop that is running at the subscription. Once that
+        is closed, it runs on the one from which the next event is published. Without any it runs
+        on a background loop. The end of a loop, and of the process, gives it a few seconds to
+        finish what was published before.
 
         Raises:
             TypeError: the listener is not callable, or a keyword is unknown or of a wrong type.
@@ -103,10 +104,7 @@ class EventBus:
 
         def add(listener: object) -> Subscription:
             receiver = receiver_for(listener, self._alistener_failed, size, overflow)
-            subscription = self.attach(listener, receiver, chosen, priority=priority, once=once)
-            if isinstance(receiver, QueuedReceiver):
-                receiver.on_end = subscription.cancel
-            return subscription
+            return self.attach(listener, receiver, chosen, priority=priority, once=once)
 
         def decorate(listener: L) -> L:
             add(listener)
@@ -300,36 +298,24 @@ class EventBus:
         chosen = Filter.of(selection)
         check_policy(size, overflow)
 
-        return self._stream(chosen, size, overflow)
-
-    @contextlib.asynccontextmanager
-    async def _stream(
-        self, chosen: Filter, size: int, overflow: Overflow
-    ) -> AsyncIterator[EventStream]:
-        mailbox = Mailbox(required_loop("bus.stream()"), size, overflow)
-        with self.attach("stream", MailboxReceiver(mailbox), chosen):
-            yield EventStream(mailbox)
+        return stream(self.attach, chosen, size, overflow)
 
     def wait_for(
         self, *, timeout: float | None = None, **selection: Unpack[Selection]
     ) -> Coroutine[Any, Any, Any]:
-        """Wait for the next event that is selected, for `timeout` seconds at most; return it.
+        """Wait for the next event that is selected; return it when awaited.
+
+        It is the first one after this call, whenever the result is awaited. The `timeout`, in
+        seconds, begins when it is.
 
         Raises:
             TimeoutError: none came within `timeout` seconds.
             TypeError: a keyword is unknown or of a wrong type.
             ValueError: the run_type or the run_id is wrong.
         """
-        return self._wait_for(Filter.of(selection), timeout)
+        attach = partial(self.attach, once=True)
 
-    async def _wait_for(self, chosen: Filter, timeout: float | None) -> Any:
-        mailbox = Mailbox(required_loop("bus.wait_for()"), 1, "drop_newest")
-        with self.attach("wait_for", MailboxReceiver(mailbox), chosen, once=True):
-            try:
-                async with asyncio.timeout(timeout):
-                    return await mailbox.get()
-            except TimeoutError:
-                raise TimeoutError(f"No event came within {timeout:g} s for: {chosen}.") from None
+        return wait_for(attach, Filter.of(selection), timeout)
 
     # -- inspecting -------------------------------------------------------------------------
 

@@ -5,16 +5,20 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Generator
+from collections.abc import Awaitable, Callable, Generator, Sequence
 from contextlib import suppress
 from contextvars import ContextVar
+from functools import partial
 from typing import Any, Final, Literal, TypeAlias
 
 from eventflow.events import Event
 from eventflow.interrupts.masks import Wakeup, wait
 from eventflow.interrupts.portals import required_loop, running_loop
+from eventflow.primitives.loggers import get_logger
 
-__all__ = ["EventStream", "Mailbox", "Overflow", "check_policy", "in_listener"]
+__all__ = ["Mailbox", "Overflow", "check_policy", "in_listener"]
+
+_logger: Final = get_logger("bus")
 
 Overflow: TypeAlias = Literal["block", "drop_oldest", "drop_newest"]
 """What happens to a publisher, or to an event, when a mailbox is full."""
@@ -44,37 +48,56 @@ def check_policy(size: int, overflow: str) -> None:
 
 
 class Mailbox:
-    """Events in the order in which they were published, read on one event loop.
+    """Events in the order in which they were published, each for one reader, on its loop.
 
-    `size` bounds how many wait. With "block" an event is always taken, and its publisher then
-    waits for room. A publisher that the reader may be waiting for never does: the reader's own
-    task, the code of async listeners, and sync code on a running event loop, which would stop.
+    `size` bounds how many wait. With "block" an event is taken in, and its publisher then waits
+    for room. A publisher that the reader may be waiting for cannot: the reader's own task, the code
+    of async listeners, and sync code on a running event loop, which would stop. Nor can one whose
+    reader stands still. Its event is dropped.
+
+    `start` is called when there are events and nobody reads them: at the first one, and when the
+    loop of the reader was closed. Without it, the reader comes by itself.
     """
 
     __slots__ = (
         "_closed",
         "_ending",
         "_events",
-        "_idle",
         "_lock",
-        "_loop",
         "_reader",
         "_waiters",
-        "_woken",
+        "_wakes",
         "dropped",
+        "is_busy",
+        "loop",
+        "name",
         "overflow",
         "size",
+        "start",
     )
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, size: int, overflow: Overflow) -> None:
+    def __init__(
+        self,
+        name: str,
+        size: int,
+        overflow: Overflow,
+        *,
+        loop: asyncio.AbstractEventLoop | None = None,
+        start: Callable[[], object] | None = None,
+    ) -> None:
+        self.name = name
         self.size = size
         self.overflow = overflow
         self.dropped = 0
+        self.loop = loop
+        """Where it is read; None while that is not known yet."""
+        self.is_busy = False
+        """Whether the reader took an event and has not come back."""
+        self.start = start
+        self._wakes = [] if start is None else [start]
         self._events: deque[Event] = deque()
-        self._lock = threading.Lock()
-        self._loop = loop
-        self._woken = asyncio.Event()
-        self._idle = False
+        # Reentrant: a finalizer or a signal handler may close the mailbox, or publish.
+        self._lock = threading.RLock()
         self._reader: asyncio.Task[object] | None = None
         self._waiters: list[Callable[[], object]] = []
         self._ending = False
@@ -83,58 +106,89 @@ class Mailbox:
     def __len__(self) -> int:
         return len(self._events)
 
-    def put(self, event: Event) -> bool:
-        """Take an event, or drop one; return whether the publisher has to wait for room."""
-        with self._lock:
-            if self._closed:
-                self.dropped += 1
-                return False
-            full = len(self._events) >= self.size
-            if full and self.overflow != "block":
-                self.dropped += 1
-                if self.overflow == "drop_newest":
-                    return False
-                self._events.popleft()
-            self._events.append(event)
-            wake, self._idle = self._idle, False
-        if (wake and not self._wake()) or (full and self._loop.is_closed()):
-            self.close()  # no reader will come
+    # -- publishers -------------------------------------------------------------------------
 
-        return full and self.overflow == "block"
-
-    def _wake(self) -> bool:
-        """Wake the reader; return False if its loop is closed."""
-        if running_loop() is self._loop:
-            self._woken.set()
-            return True
-        try:
-            self._loop.call_soon_threadsafe(self._woken.set)
-        except RuntimeError:
-            return False
-
-        return True
-
-    def wait_for_room(self) -> None:
-        """Block a publisher in another thread until there is room again."""
-        if running_loop() is not None or in_listener.get():
+    def put(self, event: Event) -> None:
+        """Take an event from sync code, or drop one; blocks while it is full, if it may."""
+        if not self._take_in(event, self._may_block):
             return
         room = Wakeup()
         if self._add_waiter(room.set):
-            while self._loop.is_running() and not wait(room, POLL_SECONDS):
+            while self.is_read() and not wait(room, POLL_SECONDS):
                 pass
 
-    def room(self) -> Awaitable[None] | None:
-        """Return what an async publisher has to await until there is room; None if it need not.
+    def aput(self, event: Event) -> Awaitable[None] | None:
+        """Take an event from async code, or drop one; return the wait for room, if there is one.
 
         Called by the publisher itself: another task may await the result.
         """
         loop = required_loop("Waiting until a listener has room for an event")
-        if in_listener.get() or asyncio.current_task() is self._reader:
+        if not self._take_in(event, self._may_wait):
             return None
         room: asyncio.Future[None] = loop.create_future()
         is_full = self._add_waiter(lambda: loop.call_soon_threadsafe(_set, room))
 
-        return _RoomAwaitable(self._loop, room) if is_full else None
+        return _Room(room, self.is_read) if is_full else None
+
+    def _may_block(self) -> bool:
+        return running_loop() is None and not in_listener.get() and self.is_read()
+
+    def _may_wait(self) -> bool:
+        if in_listener.get() or asyncio.current_task() is self._reader:
+            return False
+
+        return self.is_read()
+
+    def is_read(self) -> bool:
+        """Return whether there will be room: the reader's loop runs, or is only about to."""
+        loop = self.loop
+        return loop is None or loop.is_running()
+
+    def _take_in(self, event: Event, may_wait: Callable[[], bool]) -> bool:
+        """Take an event, or drop one; return whether the publisher has to wait for room."""
+        waits = says = False
+        wakes: Sequence[Callable[[], object]] = ()
+        with self._lock:
+            full = len(self._events) >= self.size and not self._closed
+            waits = full and self.overflow == "block" and may_wait()
+            drops = self._closed or (full and not waits)
+            if drops:
+                says = full and self.overflow == "block" and self.dropped == 0
+                self.dropped += 1
+            if full and self.overflow == "drop_oldest":
+                self._events.popleft()
+                drops = False
+            if not drops:
+                self._events.append(event)
+            if not self._closed:
+                wakes = self._claim_wakes()
+        if says:
+            self._say_dropped()
+        for wake in wakes:
+            wake()
+
+        return waits
+
+    def _claim_wakes(self) -> Sequence[Callable[[], object]]:
+        """Return what makes somebody read, if nobody does: for one caller, who calls it."""
+        wakes, self._wakes = self._wakes, []
+        if self.start is None:
+            return wakes
+        if not wakes and self.loop is not None and self.loop.is_closed():
+            wakes = [self.start]
+        if wakes:
+            self.loop = None  # until it is known where it is read from now on
+
+        return wakes
+
+    def _say_dropped(self) -> None:
+        _logger.warning(
+            "The queue of a listener is full, and a publisher that cannot wait for room goes on: "
+            "its events are dropped. Raise the listener's size, or publish with `await "
+            "bus.apublish(...)` or from a thread.",
+            listener=self.name,
+            size=self.size,
+        )
 
     def _add_waiter(self, notify: Callable[[], object]) -> bool:
         """Have a publisher notified when there is room; return False if there is already."""
@@ -145,27 +199,34 @@ class Mailbox:
 
             return is_full
 
+    # -- the reader -------------------------------------------------------------------------
+
     async def get(self) -> Event | None:
         """Return the next event; None once the mailbox has ended and is empty."""
         self._reader = asyncio.current_task()
-        while not self._is_ready():
-            await self._woken.wait()
+        self.loop = loop = asyncio.get_running_loop()
+        while (event := self.take()) is None:
+            woken: asyncio.Future[None] = loop.create_future()
+            event = self.take(partial(_wake, woken))
+            if event is not None or self._is_over():
+                break
+            await woken
 
-        return self.take()
+        return event
 
-    def _is_ready(self) -> bool:
-        with self._lock:
-            ready = bool(self._events) or self._ending or self._closed
-            if not ready:
-                self._idle = True
-                self._woken.clear()
+    def _is_over(self) -> bool:
+        return (self._ending or self._closed) and not self._events
 
-            return ready
+    def take(self, wake: Callable[[], object] | None = None) -> Event | None:
+        """Return the next event without waiting; None if there is none.
 
-    def take(self) -> Event | None:
-        """Return the next event without waiting; None if there is none."""
+        Then `wake` is called once, when there is one or the mailbox is closed.
+        """
         with self._lock:
             event = self._events.popleft() if self._events else None
+            self.is_busy = event is not None
+            if event is None and wake is not None:
+                self._wakes.append(wake)
             waiters: list[Callable[[], object]] = []
             if self._waiters and len(self._events) <= self.size:
                 waiters, self._waiters = self._waiters, waiters
@@ -173,73 +234,91 @@ class Mailbox:
 
         return event
 
+    def leave(self) -> None:
+        """Stop reading, whatever waits: the next event has a reader started again."""
+        with self._lock:
+            self.is_busy = False
+            self._wakes = [] if self.start is None else [self.start]
+
+    def reset(self) -> None:
+        """Start afresh in a forked process: the events are the parent's."""
+        self._lock = threading.RLock()
+        self._events.clear()
+        self.loop = None
+        self.leave()
+
+    def claim(self) -> bool:
+        """Return whether events wait for a reader that does not come; if so, the caller does."""
+        with self._lock:
+            is_left = bool(self._events) and not self.is_read()
+            if is_left:
+                self._wakes, self.loop = [], None
+
+        return is_left
+
     def end(self) -> None:
         """Have the reader stop when the mailbox is empty."""
-        with self._lock:
-            self._ending = True
-        self._wake()
+        self._ending = True
+        self._wake_waiting()
 
     def close(self) -> None:
         """Take no more events, drop those that wait, and release reader and publishers."""
+        self._closed = True
+        self.drop_all()
+        self._wake_waiting()
+
+    def drop_all(self) -> int:
+        """Drop the events that wait, and release publishers; return how many they were."""
         with self._lock:
-            self._closed = True
-            self.dropped += len(self._events)
+            count = len(self._events)
+            self.dropped += count
             self._events.clear()
             waiters, self._waiters = self._waiters, []
-        self._wake()
         _notify(waiters)
 
+        return count
 
-class _RoomAwaitable:
+    def _wake_waiting(self) -> None:
+        if self.start is None:
+            with self._lock:
+                wakes, self._wakes = self._wakes, []
+            for wake in wakes:
+                wake()
+
+
+class _Room:
     """Waits for room when awaited; unlike a coroutine, it may be dropped without a warning."""
 
-    __slots__ = ("_loop", "_room")
+    __slots__ = ("_is_read", "_room")
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, room: asyncio.Future[None]) -> None:
-        self._loop = loop
+    def __init__(self, room: asyncio.Future[None], is_read: Callable[[], bool]) -> None:
         self._room = room
+        self._is_read = is_read
 
     def __await__(self) -> Generator[Any, None, None]:
         return self._wait().__await__()
 
     async def _wait(self) -> None:
-        while self._loop.is_running() and not self._room.done():
+        while self._is_read() and not self._room.done():
             await asyncio.wait([self._room], timeout=POLL_SECONDS)
 
 
-def _set(room: asyncio.Future[None]) -> None:
-    if not room.done():
-        room.set_result(None)
+def _wake(woken: asyncio.Future[None]) -> None:
+    """Wake a reader that awaits; if its loop is closed, another may read later."""
+    loop = woken.get_loop()
+    if running_loop() is loop:
+        _set(woken)
+        return
+    with suppress(RuntimeError):
+        loop.call_soon_threadsafe(_set, woken)
+
+
+def _set(future: asyncio.Future[None]) -> None:
+    if not future.done():
+        future.set_result(None)
 
 
 def _notify(waiters: list[Callable[[], object]]) -> None:
     for notify in waiters:
         with suppress(RuntimeError):  # that publisher's loop is closed
             notify()
-
-
-class EventStream:
-    """The events of one `stream`, for `async for`."""
-
-    def __init__(self, mailbox: Mailbox) -> None:
-        self._mailbox = mailbox
-
-    @property
-    def dropped(self) -> int:
-        """How many events were dropped because they were not read in time."""
-        return self._mailbox.dropped
-
-    @property
-    def pending(self) -> int:
-        """How many events wait to be read."""
-        return len(self._mailbox)
-
-    def __aiter__(self) -> AsyncIterator[Any]:
-        return self
-
-    async def __anext__(self) -> Any:
-        event = await self._mailbox.get()
-        if event is None:
-            raise StopAsyncIteration
-
-        return event

@@ -6,7 +6,6 @@ import asyncio
 import atexit
 import contextlib
 import inspect
-import threading
 import time
 from collections.abc import Awaitable, Callable
 from contextvars import Context, copy_context
@@ -18,9 +17,12 @@ from eventflow.events import Event
 from eventflow.interrupts.portals import background_portal, running_loop
 from eventflow.primitives.callables import is_async, qualified_name
 from eventflow.primitives.forks import in_children
+from eventflow.primitives.loggers import get_logger
 from eventflow.primitives.records import is_a
 
 __all__ = ["InlineReceiver", "MailboxReceiver", "QueuedReceiver", "receiver_for"]
+
+_logger: Final = get_logger("bus")
 
 AsyncListener: TypeAlias = Callable[[Any], Awaitable[object]]
 
@@ -29,6 +31,9 @@ AsyncFailureHandler: TypeAlias = Callable[[object, Event, BaseException], Awaita
 
 SHUTDOWN_SECONDS: Final = 5.0
 """How long an ending event loop, or process, waits for async listeners to finish."""
+
+FINISH_POLL_SECONDS: Final = 0.002
+"""How often an ending process checks whether they have."""
 
 EVENTS_PER_TURN: Final = 16
 """After how many events a listener yields to the other tasks of its loop."""
@@ -85,12 +90,11 @@ class MailboxReceiver:
 
     def receive(self, event: Event) -> None:
         """Put the event into the mailbox; blocks while it is full, if that is the policy."""
-        if self._mailbox.put(event):
-            self._mailbox.wait_for_room()
+        self._mailbox.put(event)
 
     def areceive(self, event: Event) -> Awaitable[None] | None:
         """Put the event into the mailbox; return the wait for room, if that is the policy."""
-        return self._mailbox.room() if self._mailbox.put(event) else None
+        return self._mailbox.aput(event)
 
     def end(self) -> None:
         """Take no more events; those in the mailbox can still be read."""
@@ -104,46 +108,42 @@ class MailboxReceiver:
 class _ListenerTask(asyncio.Task[None]):
     """The task of an async listener. A loop that ends lets it finish its mailbox, for a while."""
 
-    mailbox: Mailbox
-    is_closing = False
+    is_given_up = False
+    _is_closing = False
 
     def cancel(self, msg: object = None) -> bool:
         """Cancel the task; where the loop has stopped for good, only after the shutdown time."""
         loop = self.get_loop()
         # `asyncio.run` and its like cancel the remaining tasks when the loop has stopped running,
         # and then run it once more until all of them have ended.
-        if loop.is_running() or self.is_closing or self.done():
+        if loop.is_running() or self._is_closing or self.done():
             return super().cancel(msg)
-        self.is_closing = True
-        self.mailbox.end()
-        loop.call_later(SHUTDOWN_SECONDS, super().cancel)
+        self._is_closing = True
+        loop.call_later(SHUTDOWN_SECONDS, self._give_up)
 
         return True
 
-
-_listener_tasks: Final[set[_ListenerTask]] = set()  # a loop itself holds its tasks weakly
+    def _give_up(self) -> None:
+        self.is_given_up = super().cancel()
 
 
 class QueuedReceiver:
-    """Puts events into a mailbox; an async listener is called in a task of its own.
+    """Puts events into a mailbox; an async listener is called in a task, while there are any.
 
     The task runs on the loop that was running at the subscription, else on the background loop.
+    Once that loop is closed, the next event takes the listener to the loop that is running then.
     A loop, or a process, that ends gives the listener a few seconds to finish its mailbox.
-    `on_end` is called when the task has ended.
     """
 
     __slots__ = (
-        "_busy",
         "_context",
-        "_ended",
+        "_has_said",
+        "_home",
         "_listener",
-        "_lock",
-        "_loop",
         "_mailbox",
         "_on_failure",
-        "_overflow",
-        "_size",
-        "on_end",
+        "_task",
+        "_turn",
     )
 
     def __init__(
@@ -153,128 +153,167 @@ class QueuedReceiver:
         size: int,
         overflow: Overflow,
     ) -> None:
-        self.on_end: Callable[[], object] = bool
         self._listener = listener
         self._on_failure = on_failure
-        self._size = size
-        self._overflow: Overflow = overflow
-        self._loop = running_loop()
+        self._home = running_loop()
         self._context: Context = copy_context()
-        self._mailbox: Mailbox | None = None
-        self._lock = threading.Lock()
-        self._busy = False
-        self._ended = threading.Event()
+        self._mailbox = Mailbox(qualified_name(listener), size, overflow, start=self._start)
+        self._turn: object = None
+        self._task: _ListenerTask | None = None
+        self._has_said = False
 
     @property
     def dropped(self) -> int:
         """How many events were dropped."""
-        return 0 if self._mailbox is None else self._mailbox.dropped
+        return self._mailbox.dropped
 
     @property
     def pending(self) -> int:
         """How many events the listener has not finished."""
-        return 0 if self._mailbox is None else len(self._mailbox) + self._busy
+        return len(self._mailbox) + self._mailbox.is_busy
 
     def receive(self, event: Event) -> None:
         """Put the event into the mailbox; blocks while it is full, if that is the policy."""
-        mailbox = self._mailbox or self._open()
-        if mailbox.put(event):
-            mailbox.wait_for_room()
+        self._mailbox.put(event)
 
     def areceive(self, event: Event) -> Awaitable[None] | None:
         """Put the event into the mailbox; return the wait for room, if that is the policy."""
-        mailbox = self._mailbox or self._open()
-        return mailbox.room() if mailbox.put(event) else None
+        return self._mailbox.aput(event)
 
-    def _open(self) -> Mailbox:
-        with self._lock:
-            if self._mailbox is None:
-                if self._loop is None:
-                    _on_background_loop.add(self)
-                loop = self._loop or background_portal.loop
-                self._mailbox = Mailbox(loop, self._size, self._overflow)
-                self._start_task(loop, self._mailbox)
+    def _start(self) -> None:
+        """Have a task read the mailbox until it is empty."""
+        self._start_on(self._choose_loop())
 
-            return self._mailbox
+    def _choose_loop(self) -> asyncio.AbstractEventLoop:
+        home, here = self._home, running_loop()
+        if home is None:
+            return background_portal.loop
+        if home.is_closed():
+            if here is None:
+                return background_portal.loop
+            home = self._home = here
+        elif here is not None and not home.is_running():
+            self._say_waiting()
 
-    def _start_task(self, loop: asyncio.AbstractEventLoop, mailbox: Mailbox) -> None:
-        def start() -> None:
-            # A copy: the fork of a process may leave the context entered for ever.
-            task = _ListenerTask(self._run(mailbox), loop=loop, context=self._context.copy())
-            task.mailbox = mailbox
-            _listener_tasks.add(task)
-            task.add_done_callback(_listener_tasks.discard)
+        return home
+
+    def _say_waiting(self) -> None:
+        if not self._has_said:
+            self._has_said = True
+            _logger.warning(
+                "The event loop of an async listener is not running, and another publishes: its "
+                "events wait until its own runs again, or is closed. Subscribe it on the loop that "
+                "is to call it.",
+                listener=self._mailbox.name,
+            )
+
+    def _start_on(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._drop_task()
+        turn = self._turn = object()
+        self._mailbox.loop = loop
+        _turns[turn] = self
+
+        def begin() -> None:
+            if self._turn is turn:
+                # A copy: the fork of a process may leave the context entered for ever.
+                context = self._context.copy()
+                self._task = _ListenerTask(self._run(turn), loop=loop, context=context)
 
         if running_loop() is loop:
-            start()
+            begin()
             return
-        try:
-            loop.call_soon_threadsafe(start)
-        except RuntimeError:  # the loop is closed: nobody will ever read
-            mailbox.close()
+        with contextlib.suppress(RuntimeError):  # it was closed: the next event finds another
+            loop.call_soon_threadsafe(begin)
 
-    async def _run(self, mailbox: Mailbox) -> None:
+    def _drop_task(self) -> None:
+        """Drop a task that was cut off: its loop was closed, or will not run any more."""
+        _turns.pop(self._turn, None)
+        task, self._task, self._turn = self._task, None, None
+        if task is None or task.done():
+            return
+        if self._mailbox.is_busy:
+            _logger.error(
+                "An async listener was cut off in the middle of an event: its event loop was "
+                "closed before it had ended.",
+                listener=self._mailbox.name,
+            )
+        with contextlib.suppress(Exception):  # whatever the listener does when it is closed
+            task.get_coro().close()
+
+    async def _run(self, turn: object) -> None:
         in_listener.set(True)
         try:
-            await self._read(mailbox)
+            await self._read(turn)
         except asyncio.CancelledError:
-            await self._drain(mailbox)
+            await self._drain(turn)
+            raise
+        except BaseException:
+            if self._turn is turn:
+                self._mailbox.leave()
             raise
         finally:
-            mailbox.close()
-            self._ended.set()
-            _on_background_loop.discard(self)
-            self.on_end()
+            if self._turn is not turn or not len(self._mailbox):
+                _turns.pop(turn, None)
 
-    async def _drain(self, mailbox: Mailbox) -> None:
+    async def _drain(self, turn: object) -> None:
         """Deliver the remaining events, where every task of the loop is cancelled."""
         task = asyncio.current_task()
-        if isinstance(task, _ListenerTask) and task.is_closing:
-            return  # the shutdown time is over
-        mailbox.end()
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(SHUTDOWN_SECONDS):
-                await self._read(mailbox)
+        if not isinstance(task, _ListenerTask) or not task.is_given_up:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(SHUTDOWN_SECONDS):
+                    await self._read(turn)
+                    return
+        count = self._mailbox.drop_all()
+        self._mailbox.leave()
+        _logger.error(
+            "An async listener did not end with its event loop, and was given up.",
+            listener=self._mailbox.name,
+            dropped=count,
+        )
 
-    async def _read(self, mailbox: Mailbox) -> None:
-        count = 0
-        while (event := await mailbox.get()) is not None:
+    async def _read(self, turn: object) -> None:
+        mailbox, count = self._mailbox, 0
+        while self._turn is turn:
+            event = mailbox.take(mailbox.start)
+            if event is None:
+                return
             await self._call(event)
             count += 1
             if count % EVENTS_PER_TURN == 0:
                 await asyncio.sleep(0)
 
     async def _call(self, event: Event) -> None:
-        self._busy = True
         try:
             await self._listener(event)
         except BaseException as error:
-            if _ends_task(error):
+            ends = _ends_task(error)
+            if not ends or isinstance(error, asyncio.CancelledError):
+                await self._on_failure(self._listener, event, error)
+            if ends:
                 raise
-            await self._on_failure(self._listener, event, error)
-        finally:
-            self._busy = False
+
+    def finish(self) -> bool:
+        """Return whether events remain; where none will deliver them, have that begun."""
+        if self._mailbox.claim():
+            self._start_on(background_portal.loop)
+        elif not self._mailbox.is_read():
+            self._drop_task()
+            return False
+
+        return self.pending > 0
 
     def end(self) -> None:
-        """Have the listener stop after the events that were published before."""
-        if self._mailbox is not None:
-            self._mailbox.end()
-
-    def wait_for_end(self, seconds: float) -> None:
-        """Wait until the listener has stopped."""
-        self._ended.wait(seconds)
+        """Do nothing: the events that wait are delivered."""
 
     def close(self) -> None:
-        """Drop the waiting events and end the task."""
-        if self._mailbox is not None:
-            self._mailbox.close()
+        """Drop the waiting events."""
+        self._mailbox.close()
 
     def reset(self) -> None:
         """Start afresh in a forked process, where the background loop is gone."""
-        self._lock = threading.Lock()
-        self._ended = threading.Event()
-        self._busy = False
-        self._mailbox = None
+        if self._mailbox.loop is not running_loop():
+            self._task = self._turn = None
+            self._mailbox.reset()
 
 
 def receiver_for(
@@ -305,22 +344,22 @@ def _ends_task(error: BaseException) -> bool:
     return is_a(error, GeneratorExit)
 
 
-_on_background_loop: Final[set[QueuedReceiver]] = set()
-"""The receivers whose listeners run on the background loop."""
+_turns: Final[dict[object, QueuedReceiver]] = {}
+"""The turns of receivers that deliver events. A loop itself holds its tasks weakly."""
 
 
 def _finish() -> None:
     """Wait at the end of the process until listeners have seen what was published."""
     deadline = time.monotonic() + SHUTDOWN_SECONDS
-    receivers = list(_on_background_loop)
-    for receiver in receivers:
-        receiver.end()
-    for receiver in receivers:
-        receiver.wait_for_end(max(0.0, deadline - time.monotonic()))
+    while time.monotonic() < deadline:
+        remaining = [receiver for receiver in list(_turns.values()) if receiver.finish()]
+        if not remaining:
+            return
+        time.sleep(FINISH_POLL_SECONDS)
 
 
 def _after_fork() -> None:
-    for receiver in _on_background_loop:
+    for receiver in list(_turns.values()):
         receiver.reset()
 
 

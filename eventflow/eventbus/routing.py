@@ -127,18 +127,21 @@ class Router:
         """Add a subscription."""
         with self._lock:
             for topic in subscription.filter.topics:
-                self._topics.signal(topic).connect(subscription, weak=False)
+                signal = self._topics.signal(topic)
+                signal.connect(subscription, weak=False)
+                # A finalizer may meanwhile have removed the last other one of the topic.
+                self._topics[topic] = signal
             self._changed(subscription, +1)
 
     def remove(self, subscription: Subscription) -> None:
         """Remove a subscription."""
         with self._lock:
             for topic in subscription.filter.topics:
-                signal = self._topics[topic]
+                signal = self._topics.signal(topic)
                 signal.disconnect(subscription)
                 # Topics without subscriptions would add up: there is one for each run id.
                 if not signal.receivers:
-                    del self._topics[topic]
+                    self._topics.pop(topic, None)
             self._changed(subscription, -1)
 
     def _changed(self, subscription: Subscription, by: int) -> None:

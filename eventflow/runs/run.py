@@ -28,8 +28,8 @@ class Transition:
     """The fact that a run entered a state: all that its event is built from.
 
     `previous` and `entered` are the two states. `journal` records the deliveries of the hooks that
-    the transition is owed to; `next_ordinal` is the ordinal of the next one to be delivered. `bus` is
-    where it is published: the bus sets it, if the transition is owed to a hook.
+    the transition is owed to; `next_ordinal` is the ordinal of the next one to be delivered. `bus`
+    is where it is published: the bus sets it, if the transition is owed to a hook.
     """
 
     __slots__ = (

@@ -10,9 +10,9 @@ from uuid import uuid4
 
 import pytest
 
-from eventflow import Event, EventBus, bus, flow, hook, task, use_bus
+from eventflow import Event, EventBus, State, bus, flow, hook, runtime, task, use_bus
 from eventflow.eventbus.bus import current_bus
-from eventflow.events import StateTransition
+from eventflow.events import HookSucceeded, StateTransition, parse
 from eventflow.testing import Isolated, capture_events
 from tests.eventbus.threads import in_threads
 
@@ -283,47 +283,58 @@ def test_a_transition_can_be_published_on_another_bus(eventflow_isolated: Isolat
     assert seen == ["listener", "hook"] * 2
 
 
-def test_waiting_for_an_event() -> None:
-    """The first that is selected is returned; the subscription ends with it."""
-    own = EventBus()
+@pytest.mark.parametrize("how", ["publish", "apublish", "follows"])
+def test_a_transition_that_is_published_again_is_the_one_it_was(
+    eventflow_isolated: Isolated, how: str
+) -> None:
+    """Its hooks get its state, not the present one, and the outcomes are on that bus."""
+    other, seen, ids = EventBus(), list[Any](), set[Any]()
 
-    async def main() -> None:
-        waiting = asyncio.create_task(own.wait_for(event_type=Fact, timeout=30))
-        await asyncio.sleep(0)
-        await own.apublish(Event())
-        for number in range(3):
-            await own.apublish(Fact(number=number))
-        assert (await waiting).number == 0
-        assert own.subscriptions == []
+    def note(definition: object, run: object, state: State[Any]) -> None:
+        seen.append((state.name, state.data))
+        ids.add(runtime.hook.delivery_id)
 
-    asyncio.run(main())
+    @task(on_running=[note])
+    def answer() -> int:
+        return 42
+
+    with use_bus(other):
+        hook(name="answer")(note)
+        hook(name="answer")(note)
+    with capture_events() as events:
+        answer()
+    transitions = [event for event in events if isinstance(event, StateTransition)]
+    assert (seen, len(ids)) == ([("Running", None)], 1)
+    del seen[:]
+    outcomes: list[HookSucceeded] = []
+    other.subscribe(outcomes.append, event_type=HookSucceeded)
+    own = len(events)
+    for event in transitions:
+        if how == "publish":
+            other.publish(event)
+        elif how == "apublish":
+            asyncio.run(other.apublish(event))
+        else:
+            other.publish(event, follows=transitions[0])
+
+    expected = [("Pending", None), ("Running", None), ("Completed", 42)]
+    assert seen == [each for each in expected for _ in range(2)]
+    assert [each.follows for each in outcomes] == [e.id for e in transitions for _ in range(2)]
+    assert [each.state_name for each in outcomes] == [name for name, _ in seen]
+    assert len(ids) == 7
+    assert len(events) == own
 
 
-def test_waiting_in_vain() -> None:
-    """The error names the timeout and the selection."""
-    own = EventBus()
+def test_a_transition_of_another_process_runs_no_hook(eventflow_isolated: Isolated) -> None:
+    """It has no run that a hook could be given; listeners get it."""
+    other, seen = EventBus(), list[Any]()
+    with use_bus(other):
+        hook()(lambda definition, run, state: seen.append(state))
+    other.subscribe(seen.append)
+    with capture_events() as events:
+        work()
+    read = parse(events[0].model_dump_json())
+    other.publish(read)
+    asyncio.run(other.apublish(read))
 
-    async def main() -> None:
-        with pytest.raises(TimeoutError) as raised:
-            await own.wait_for(state="Completed", run_type="flow", timeout=0.01)
-        assert str(raised.value) == (
-            "No event came within 0.01 s for: StateTransition, run_type='flow', state=Completed."
-        )
-        assert own.subscriptions == []
-
-    asyncio.run(main())
-
-
-def test_waiting_can_be_cancelled() -> None:
-    """The subscription ends with it."""
-    own = EventBus()
-
-    async def main() -> None:
-        waiting = asyncio.create_task(own.wait_for())
-        await asyncio.sleep(0)
-        assert len(own.subscriptions) == 1
-        waiting.cancel()
-        await asyncio.gather(waiting, return_exceptions=True)
-        assert own.subscriptions == []
-
-    asyncio.run(main())
+    assert seen == [read, read]

@@ -8,9 +8,8 @@ from typing import Any
 
 import pytest
 
-from eventflow import Event, EventBus, bus, flow, task
+from eventflow import Event
 from eventflow.eventbus.mailbox import Mailbox, check_policy
-from eventflow.testing import Isolated
 
 
 class Fact(Event):
@@ -30,21 +29,41 @@ async def remaining(mailbox: Mailbox) -> list[int]:
     return numbers
 
 
+def mailbox_of(size: int, overflow: Any = "block") -> Mailbox:
+    return Mailbox("it", size, overflow, loop=asyncio.get_running_loop())
+
+
 @pytest.mark.parametrize(
     ("overflow", "kept", "dropped"),
-    [("drop_oldest", [3, 4], 3), ("drop_newest", [0, 1], 3), ("block", [0, 1, 2, 3, 4], 0)],
+    [("drop_oldest", [3, 4], 3), ("drop_newest", [0, 1], 3), ("block", [0, 1], 3)],
 )
 def test_each_policy_keeps_other_events(overflow: Any, kept: list[int], dropped: int) -> None:
-    """What is dropped is counted; "block" drops nothing, and asks publishers to wait."""
+    """What is dropped is counted; with "block" it is what comes from where nobody can wait."""
 
     async def main() -> None:
-        mailbox = Mailbox(asyncio.get_running_loop(), 2, overflow)
-        asked = [mailbox.put(fact) for fact in FACTS[:5]]
-        assert asked == [False, False, *([overflow == "block"] * 3)]
+        mailbox = mailbox_of(2, overflow)
+        for fact in FACTS[:5]:
+            mailbox.put(fact)
         assert mailbox.dropped == dropped
         assert await remaining(mailbox) == kept
 
     asyncio.run(main())
+
+
+def test_a_drop_in_place_of_a_wait_is_said_once(caplog: pytest.LogCaptureFixture) -> None:
+    """With whose queue it is, and what to do; the other policies say nothing."""
+
+    async def main() -> None:
+        for overflow in ("block", "drop_oldest", "drop_newest"):
+            mailbox = mailbox_of(1, overflow)
+            for fact in FACTS:
+                mailbox.put(fact)
+            assert mailbox.dropped == 9
+
+    asyncio.run(main())
+    (record,) = caplog.records
+    assert (record.listener, record.size) == ("it", 1)  # type: ignore[attr-defined]
+    assert "Raise the listener's size, or publish with `await bus.apublish" in record.message
 
 
 @pytest.mark.parametrize(
@@ -65,19 +84,19 @@ def test_a_publisher_in_another_thread_blocks_until_there_is_room() -> None:
     """It continues when the reader has taken an event, and not before."""
 
     async def main() -> None:
-        mailbox = Mailbox(asyncio.get_running_loop(), 1, "block")
+        mailbox = mailbox_of(1)
         mailbox.put(FACTS[0])
-        waits, through = threading.Event(), threading.Event()
+        through = threading.Event()
 
         def publish() -> None:
-            assert mailbox.put(FACTS[1])
-            waits.set()
-            mailbox.wait_for_room()
+            mailbox.put(FACTS[1])
             through.set()
 
         thread = threading.Thread(target=publish)
         thread.start()
-        await asyncio.to_thread(waits.wait)
+        while len(mailbox) < 2:  # noqa: ASYNC110 - the thread must have put it, no more
+            await asyncio.sleep(0)
+        assert not through.is_set()
         assert await mailbox.get() == FACTS[0]
         assert await mailbox.get() == FACTS[1]
         await asyncio.to_thread(thread.join)
@@ -87,50 +106,35 @@ def test_a_publisher_in_another_thread_blocks_until_there_is_room() -> None:
 
 
 def test_a_publisher_on_a_loop_awaits_room() -> None:
-    """It is woken by the reader; where there is room meanwhile, there is nothing to await."""
+    """It is woken by the reader; where there is room, there is nothing to await."""
 
     async def main() -> None:
-        mailbox = Mailbox(asyncio.get_running_loop(), 1, "block")
-        mailbox.put(FACTS[0])
-        assert mailbox.put(FACTS[1])
-        room = mailbox.room()
+        mailbox = mailbox_of(1)
+        assert mailbox.aput(FACTS[0]) is None
+        room = mailbox.aput(FACTS[1])
         assert room is not None
 
-        async def wait() -> None:
-            await room
-
-        waiting = asyncio.create_task(wait())
+        waiting = asyncio.create_task(_until(room))
         await asyncio.sleep(0)
         assert not waiting.done()
         mailbox.take()
         await waiting
-        assert mailbox.room() is None
-
-    asyncio.run(main())
-
-
-def test_sync_code_on_a_running_loop_never_waits() -> None:
-    """Blocking there would stop whatever else the loop does, the reader perhaps."""
-
-    async def main() -> None:
-        mailbox = Mailbox(asyncio.get_running_loop(), 1, "block")
-        mailbox.put(FACTS[0])
-        assert mailbox.put(FACTS[1])
-        mailbox.wait_for_room()
+        mailbox.take()
+        assert mailbox.aput(FACTS[2]) is None
+        assert await remaining(mailbox) == [2]
 
     asyncio.run(main())
 
 
 def test_the_reader_itself_never_waits() -> None:
-    """A reader may publish to its own mailbox, also when that is full."""
+    """A reader may publish to its own mailbox; what is too much is dropped."""
 
     async def main() -> None:
-        mailbox = Mailbox(asyncio.get_running_loop(), 1, "block")
+        mailbox = mailbox_of(1)
         mailbox.put(FACTS[0])
         await mailbox.get()
-        mailbox.put(FACTS[1])
-        assert mailbox.put(FACTS[2])
-        assert mailbox.room() is None
+        assert [mailbox.aput(fact) for fact in FACTS[1:4]] == [None, None, None]
+        assert (await remaining(mailbox), mailbox.dropped) == ([1], 2)
 
     asyncio.run(main())
 
@@ -139,18 +143,17 @@ def test_closing_releases_reader_and_publishers() -> None:
     """They continue; later events are counted as dropped."""
 
     async def main() -> None:
-        mailbox = Mailbox(asyncio.get_running_loop(), 1, "block")
+        mailbox = mailbox_of(1)
         reader = asyncio.create_task(mailbox.get())
         await asyncio.sleep(0)
         mailbox.close()
         assert await reader is None
-        assert not mailbox.put(FACTS[0])
+        mailbox.put(FACTS[0])
         assert mailbox.dropped == 1
 
-        other = Mailbox(asyncio.get_running_loop(), 1, "block")
+        other = mailbox_of(1)
         other.put(FACTS[0])
-        other.put(FACTS[1])
-        room = other.room()
+        room = other.aput(FACTS[1])
         other.close()
         assert room is not None
         await room
@@ -159,22 +162,31 @@ def test_closing_releases_reader_and_publishers() -> None:
     asyncio.run(main())
 
 
-def test_a_mailbox_whose_loop_is_closed_takes_nothing_in() -> None:
-    """It is never read: no publisher waits, and all events are counted as dropped."""
-    loop = asyncio.new_event_loop()
+def test_every_reader_is_woken() -> None:
+    """Each event goes to one of them, also if another was cancelled meanwhile."""
 
-    async def make() -> Mailbox:
-        return Mailbox(loop, 2, "block")
+    async def main() -> None:
+        mailbox = mailbox_of(10)
+        readers = [asyncio.create_task(mailbox.get()) for _ in range(3)]
+        await asyncio.sleep(0)
+        readers[0].cancel()
+        mailbox.put(FACTS[0])
+        mailbox.put(FACTS[1])
+        found = await asyncio.gather(*readers, return_exceptions=True)
+        assert found[1:] == FACTS[:2]
 
-    mailbox = loop.run_until_complete(make())
-    loop.run_until_complete(asyncio.wait_for(_began_to_read(mailbox), 5))
-    loop.close()
+    asyncio.run(main())
+
+
+def test_what_is_read_on_another_loop_is_the_same() -> None:
+    """The loop of the first reader is closed; nothing is lost, and the bound holds."""
+    mailbox = Mailbox("it", 2, "block")
+    asyncio.run(_began_to_read(mailbox))
     for fact in FACTS:
         mailbox.put(fact)
-        mailbox.wait_for_room()
+    assert mailbox.dropped == len(FACTS) - 2
 
-    assert len(mailbox) == 0
-    assert mailbox.dropped == len(FACTS)
+    assert asyncio.run(remaining(mailbox)) == [0, 1]
 
 
 async def _began_to_read(mailbox: Mailbox) -> None:
@@ -187,107 +199,37 @@ async def _began_to_read(mailbox: Mailbox) -> None:
 def test_a_publisher_does_not_wait_for_a_loop_that_stands_still() -> None:
     """The mailbox is not read while its loop is not running."""
     loop = asyncio.new_event_loop()
-    mailbox = Mailbox(loop, 1, "block")
+    mailbox = Mailbox("it", 1, "block", loop=loop)
     mailbox.put(FACTS[0])
-    assert mailbox.put(FACTS[1])
-    mailbox.wait_for_room()
+    mailbox.put(FACTS[1])
 
-    async def register_canceller() -> None:
-        room = mailbox.room()
-        assert room is not None
-        await room
+    async def publish() -> None:
+        assert mailbox.aput(FACTS[2]) is None
 
-    asyncio.run(register_canceller())
-    assert len(mailbox) == 2
+    asyncio.run(publish())
     loop.close()
-    mailbox.put(FACTS[2])
-    assert (len(mailbox), mailbox.dropped) == (0, 3)
+    assert (len(mailbox), mailbox.dropped) == (1, 2)
 
 
 def test_a_waiting_publisher_may_lose_its_loop() -> None:
     """The notification that there is room must not fail for the reader."""
 
     async def main() -> None:
-        mailbox = Mailbox(asyncio.get_running_loop(), 1, "block")
+        mailbox = mailbox_of(1)
         mailbox.put(FACTS[0])
-        mailbox.put(FACTS[1])
 
-        async def ask() -> None:
-            assert mailbox.room() is not None
+        async def ask(fact: Fact) -> Any:
+            return mailbox.aput(fact)
 
-        await asyncio.to_thread(asyncio.run, ask())
-        room = mailbox.room()
-        assert room is not None
-        waiting = asyncio.ensure_future(_until(room))
+        assert await asyncio.to_thread(asyncio.run, ask(FACTS[1])) is not None
+        waiting = asyncio.ensure_future(_until(await ask(FACTS[2])))
         await asyncio.sleep(0)
         waiting.cancel()
         await asyncio.gather(waiting, return_exceptions=True)
-        assert await remaining(mailbox) == [0, 1]
+        assert await remaining(mailbox) == [0, 1, 2]
 
     asyncio.run(main())
 
 
 async def _until(room: Any) -> None:
     await room
-
-
-# -- streams -----------------------------------------------------------------------------------
-
-
-async def numbers(events: Any, count: int) -> list[int]:
-    return [(await anext(events)).number for _ in range(count)]
-
-
-def test_a_stream_yields_events_in_order() -> None:
-    """Those since the start of the block, from any thread, that are selected."""
-    own = EventBus()
-
-    async def main() -> None:
-        own.publish(Fact(number=-1))
-        async with own.stream(event_type=Fact) as events:
-            own.publish(Fact(number=0))
-            own.publish(Event())
-            await asyncio.to_thread(own.publish, Fact(number=1))
-            assert events.pending == 2
-            assert own.subscriptions[0].pending == 2
-            waiting = asyncio.create_task(numbers(events, 3))
-            await own.apublish(Fact(number=2))
-            assert await waiting == [0, 1, 2]
-        assert own.subscriptions == []
-        assert [event async for event in events] == []
-
-    asyncio.run(main())
-
-
-def test_a_stream_drops_the_oldest_and_counts_them() -> None:
-    """A slow reader loses events, which are counted, and delays no publisher."""
-    own = EventBus()
-
-    async def main() -> None:
-        async with own.stream(size=2) as events:
-            for number in range(5):
-                own.publish(Fact(number=number))
-            assert events.dropped == own.subscriptions[0].dropped == 3
-            assert await numbers(events, 2) == [3, 4]
-
-    asyncio.run(main())
-
-
-def test_a_reader_that_runs_a_flow_does_not_wait(eventflow_isolated: Isolated) -> None:
-    """The events of what the reader does itself do not wait for the reader."""
-
-    @task
-    async def inner() -> None: ...
-
-    @flow
-    async def outer() -> None:
-        await inner()
-
-    async def main() -> None:
-        async with bus.stream(size=1, overflow="block", event_type=Event) as events:
-            bus.publish(Fact(number=0))
-            await anext(events)
-            await outer()
-            assert events.pending == 6
-
-    asyncio.run(main())
