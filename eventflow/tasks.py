@@ -239,7 +239,7 @@ def task(
         on_crashed: hooks for CRASHED.
 
     Raises:
-        TypeError: a list of hooks is not iterable, or holds something not callable.
+        TypeError: a list of hooks is not iterable, or holds what cannot be called as a hook.
         ReservedArgumentError: a parameter is named `return_state` or `wait_for`.
         ValueError: a number is negative.
     """

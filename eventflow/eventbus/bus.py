@@ -94,7 +94,7 @@ class EventBus:
         finish what was published before.
 
         Raises:
-            TypeError: the listener is not callable, or a keyword is unknown or of a wrong type.
+            TypeError: the listener cannot take one event, or a keyword is unknown or wrong.
             ValueError: the size, the overflow policy, the run_type or the run_id is wrong.
         """
         chosen = Filter.of(selection)

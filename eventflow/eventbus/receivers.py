@@ -15,7 +15,7 @@ from eventflow.eventbus.mailbox import Mailbox, Overflow, in_listener
 from eventflow.eventbus.subscriptions import Listener
 from eventflow.events import Event
 from eventflow.interrupts.portals import background_portal, running_loop
-from eventflow.primitives.callables import is_async, qualified_name
+from eventflow.primitives.callables import check_takes, is_async, qualified_name
 from eventflow.primitives.forks import in_children
 from eventflow.primitives.loggers import get_logger
 from eventflow.primitives.records import is_a
@@ -322,14 +322,13 @@ def receiver_for(
     """Return the receiver for a listener: inline for a sync one, queued for an async one.
 
     Raises:
-        TypeError: the listener is not callable.
+        TypeError: the listener is not callable, or not with one positional argument.
     """
-    if not callable(listener):
-        raise TypeError(f"A listener must be callable, but got {listener!r}.")
+    check_takes("listener", listener, ("event",))
     if is_async(listener):
         return QueuedReceiver(cast("AsyncListener", listener), on_failure, size, overflow)
 
-    return InlineReceiver(listener)
+    return InlineReceiver(cast("Listener", listener))
 
 
 def _ends_task(error: BaseException) -> bool:

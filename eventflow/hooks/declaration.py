@@ -8,7 +8,7 @@ from typing import Any, Final, TypeAlias
 
 from eventflow.eventbus.filters import Filter, Selection, States
 from eventflow.events import StateTransition
-from eventflow.primitives.callables import is_async, qualified_name
+from eventflow.primitives.callables import check_takes, is_async, qualified_name
 from eventflow.retries import Delays, RetryPolicy, read_timeout
 from eventflow.runs.run import RunType
 from eventflow.states import StateType
@@ -38,7 +38,8 @@ class Hook:
     hook is tried again, and after how many seconds.
 
     Raises:
-        TypeError: the function is not callable, or an option is of a wrong type.
+        TypeError: the function is not callable, or not with three positional arguments, or an
+            option is of a wrong type.
         ValueError: an option has a wrong value.
     """
 
@@ -68,8 +69,7 @@ class Hook:
         retries: int = 0,
         retry_delay_seconds: Delays = None,
     ) -> None:
-        if not callable(fn):
-            raise TypeError(f"A hook must be callable, but got {fn!r}.")
+        check_takes("hook", fn, ("definition", "run", "state"))
         if id == "" or not isinstance(id, str | None):
             raise TypeError(f"The id of a hook must be a string, not empty, but is {id!r}.")
         # Copied: an iterator can be read only once.

@@ -228,7 +228,8 @@ def hook(
     other options are those of `Hook`.
 
     Raises:
-        TypeError: what is decorated is not callable, or an option is of a wrong type.
+        TypeError: what is decorated is not callable, or not with three positional arguments, or
+            an option is of a wrong type.
         ValueError: an option has a wrong value.
     """
 

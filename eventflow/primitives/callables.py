@@ -1,12 +1,14 @@
-"""Callables: their qualified names, and whether calling one returns an awaitable."""
+"""Callables: their qualified names, what they can be called with, and which are async."""
 
 from __future__ import annotations
 
 import inspect
+import sys
+from collections.abc import Sequence
 from functools import partial
-from typing import Final
+from typing import Any, Final
 
-__all__ = ["MAIN", "MP_MAIN", "is_async", "qualified_name"]
+__all__ = ["MAIN", "MP_MAIN", "check_takes", "is_async", "qualified_name"]
 
 MAIN: Final = "__main__"
 """The name of the module that a process was started with."""
@@ -45,3 +47,59 @@ def qualified_name(function: object) -> str:
     module = getattr(function, "__module__", None) or "builtins"
 
     return f"{MAIN if module == MP_MAIN else module}:{getattr(function, '__qualname__', function)}"
+
+
+def check_takes(what: str, function: object, arguments: Sequence[str]) -> None:
+    """Check that a callable takes so many positional arguments, as far as its signature tells.
+
+    Raises:
+        TypeError: it is not callable, or its signature takes fewer of them, or others as well.
+    """
+    listed = ", ".join(arguments)
+    if not callable(function):
+        raise TypeError(f"A {what} must be callable, but got {function!r}.")
+    try:
+        # Not what is behind `functools.wraps`: the wrapper is called, and may pass on anything.
+        signature = inspect.signature(function, follow_wrapped=False, **_UNEVALUATED)
+    except Exception:  # noqa: BLE001 - many builtins have none; a user's own may do anything
+        return
+    try:
+        signature.bind(*arguments)
+    except TypeError as error:
+        raise TypeError(
+            f"The {what} {qualified_name(function)}{_shown(signature)} cannot be called with "
+            f"({listed}): {error}. A {what} takes {len(arguments)} positional argument"
+            f"{'' if len(arguments) == 1 else 's'}, as in: def {_name(function)}({listed})."
+        ) from None
+
+
+def _name(function: object) -> str:
+    name = qualified_name(function).rpartition(".")[2].rpartition(":")[2]
+
+    return name if name.isidentifier() else "it"
+
+
+def _shown(signature: inspect.Signature) -> str:
+    """Return a signature without annotations and values, which may be long, or not to be shown."""
+    empty = inspect.Parameter.empty
+    parameters = [
+        parameter.replace(
+            annotation=empty, default=empty if parameter.default is empty else _Dots()
+        )
+        for parameter in signature.parameters.values()
+    ]
+
+    return str(inspect.Signature(parameters))
+
+
+class _Dots:
+    def __repr__(self) -> str:
+        return "..."
+
+
+# From Python 3.14 on, annotations are evaluated when they are read, which may fail.
+_UNEVALUATED: Final[dict[str, Any]] = {}
+if sys.version_info >= (3, 14):
+    import annotationlib
+
+    _UNEVALUATED["annotation_format"] = annotationlib.Format.FORWARDREF

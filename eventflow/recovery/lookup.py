@@ -13,6 +13,7 @@ from eventflow.hooks.handover import FOR_ALL, HandedOver
 from eventflow.hooks.receiver import HookReceiver
 from eventflow.journal.recorder import Recorder
 from eventflow.journal.rows import RunRow
+from eventflow.primitives.loggers import get_logger
 from eventflow.recovery.loading import Reloader, Wanted
 from eventflow.tasks import Task
 
@@ -75,7 +76,11 @@ class DefinitionLookup:
             return handed_over
         function = self._reloader.function(hook_id)
 
-        return None if function is None else Hook(function, id=hook_id)
+        try:
+            return None if function is None else Hook(function, id=hook_id)
+        except TypeError as error:  # it takes other arguments by now
+            get_logger("recovery").error(str(error))
+            return None
 
     def problem(self, hook_id: str) -> str | None:
         """Return why the module of a hook was not loaded to its end; None if it was."""

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import threading
+from typing import Any
 
 import pytest
 
@@ -285,6 +286,31 @@ def test_a_publisher_in_another_thread_waits_for_a_slow_listener() -> None:
         assert published == [0, 1, 2, 3, 4]
 
     asyncio.run(main())
+
+
+@pytest.mark.parametrize(
+    ("listener", "message"),
+    [
+        (lambda: None, r"The listener .*<lambda>\(\) cannot be called with \(event\): too many"),
+        (lambda event, bus: None, r"missing a required argument: 'bus'"),
+        (lambda event, *, bus: None, r"A listener takes 1 positional argument, as in: def it\("),
+        (asyncio.sleep, None),
+        (list[object]().append, None),
+        (max, None),
+    ],
+)
+def test_what_cannot_take_an_event_is_refused(listener: Any, message: str | None) -> None:
+    """At the subscription, called and as a decorator; nothing is subscribed."""
+    own = EventBus()
+    if message is None:
+        own.subscribe(listener)
+        own.subscribe()(listener)
+        assert len(own.subscriptions) == 2
+        return
+    for subscribe in (own.subscribe, own.subscribe()):
+        with pytest.raises(TypeError, match=message):
+            subscribe(listener)
+    assert own.subscriptions == []
 
 
 # -- streams -----------------------------------------------------------------------------------

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 from unittest.mock import AsyncMock, MagicMock, Mock
 
 import pytest
 
-from eventflow import Hook, StateType, flow, task
+from eventflow import Hook, StateType, bus, flow, hook, task
 from eventflow.hooks.declaration import KINDS
 
 
@@ -37,7 +39,7 @@ async def aflow() -> None: ...
     [
         (plain, f"{__name__}:plain", False),
         (aplain, f"{__name__}:aplain", True),
-        (partial(partial(aplain, 1), 2), f"{__name__}:aplain", True),
+        (partial(partial(aplain)), f"{__name__}:aplain", True),
         (Caller(), f"{__name__}:Caller", False),
         (Caller().amethod, f"{__name__}:Caller.amethod", True),
         (AsyncCaller(), f"{__name__}:AsyncCaller", True),
@@ -45,7 +47,7 @@ async def aflow() -> None: ...
         (MagicMock(), "unittest.mock:MagicMock", False),
         (AsyncMock(), "unittest.mock:AsyncMock", True),
         (partial(AsyncMock()), "unittest.mock:AsyncMock", True),
-        ([].append, "builtins:list.append", False),
+        ({}.update, "builtins:dict.update", False),
         (aflow, f"{__name__}:aflow", True),
     ],
 )
@@ -119,3 +121,116 @@ def test_a_hook_without_a_state_is_for_every_transition(eventflow_isolated: Any)
 
     assert names == ["Pending", "Running", "Completed"]
     assert list(KINDS.values()) == ["RUNNING", "COMPLETED", "FAILED", "CANCELLING", "CRASHED"]
+
+
+# -- signatures --------------------------------------------------------------------------------
+
+
+def two(flow: Any, run: Any) -> None: ...
+
+
+def keyword(flow: Any, run: Any, state: Any, *, channel: str) -> None: ...
+
+
+def four(flow: Any, run: Any, state: Any, secret: str, kept: str = "s3cret") -> None: ...
+
+
+class Methods:
+    def short(self, run: Any) -> None: ...
+
+    @staticmethod
+    def static(run: Any) -> None: ...
+
+    def whole(self, flow: Any, run: Any, state: Any) -> None: ...
+
+
+class ShortCaller:
+    async def __call__(self, run: Any) -> None: ...
+
+
+@functools.wraps(two)
+def adapted(*args: Any) -> None: ...
+
+
+REFUSED: dict[str, tuple[Any, str]] = {
+    "two": (two, r":two\(flow, run\) cannot be called with \(definition, run, state\): too many"),
+    "keyword": (keyword, r"missing a required (keyword-only )?argument: 'channel'"),
+    "four": (four, r":four\(flow, run, state, secret, kept=\.\.\.\) cannot be called"),
+    "lambda": (lambda: None, r"<lambda>\(\) cannot .* as in: def it\(definition, run, state\)\."),
+    "method": (Methods().short, r"Methods\.short\(run\) cannot"),
+    "static method": (Methods.static, r"Methods\.static\(run\) cannot"),
+    "function of a class": (Methods.whole, r"missing a required argument: 'state'"),
+    "object": (ShortCaller(), r"ShortCaller\(run\) cannot"),
+    "partial": (partial(plain, 1), r":plain\(run, state\) cannot"),
+    "partial with a keyword": (partial(plain, state=1), r"cannot be called"),
+    "class": (Methods, r"Methods\(\) cannot"),
+    "async function": (ShortCaller().__call__, r"ShortCaller\.__call__\(run\) cannot"),
+}
+ACCEPTED: dict[str, Any] = {
+    "function": plain,
+    "default": lambda a, b, c, d=4: None,
+    "any": lambda *args, **more: None,
+    "partial": partial(keyword, channel="x"),
+    "method": Methods().whole,
+    "wrapper": adapted,
+    "builtin with a signature": print,
+    "builtin without one": max,
+    "class without one": dict,
+    "cached": functools.lru_cache(plain),
+    "mock": MagicMock(),
+    "async mock": AsyncMock(),
+    "definition": aflow,
+}
+
+
+def ways(definition: Any) -> dict[str, Callable[[Any], object]]:
+    """Return every way to declare a hook, the options of a decorator among them."""
+    decorator: Any = flow if definition.run_type == "flow" else task
+
+    def declare(kind: str, fn: Any) -> None:
+        decorator(**{kind: [fn]})(lambda: None)
+
+    options: dict[str, Callable[[Any], object]] = {
+        kind: partial(declare, kind) for kind in [*KINDS, "hooks"]
+    }
+    methods: dict[str, Callable[[Any], object]] = {
+        f".{kind}": getattr(definition, kind) for kind in KINDS
+    }
+
+    return {
+        **options,
+        **methods,
+        ".on": definition.on("Failed"),
+        "with_options": lambda fn: definition.with_options(on_failure=[fn]),
+        "Hook": Hook,
+        "hook": hook(state="Failed"),
+    }
+
+
+@pytest.mark.usefixtures("eventflow_isolated")
+@pytest.mark.parametrize("kind", REFUSED)
+@pytest.mark.parametrize("decorator", [flow, task])
+def test_what_cannot_take_three_arguments_is_refused(decorator: Any, kind: str) -> None:
+    """Wherever it is declared, and nothing is declared then."""
+    fn, message = REFUSED[kind]
+    definition = decorator(lambda: None)
+    for way in ways(definition).values():
+        with pytest.raises(TypeError, match=message) as raised:
+            way(fn)
+        assert "A hook takes 3 positional arguments, as in: def " in str(raised.value)
+        assert "s3cret" not in str(raised.value)
+
+    assert definition.hooks == ()
+    assert bus.subscriptions == []
+
+
+@pytest.mark.usefixtures("eventflow_isolated")
+@pytest.mark.parametrize("kind", ACCEPTED)
+def test_what_may_take_three_arguments_is_a_hook(kind: str) -> None:
+    """Also where nobody can tell."""
+    definition = flow(lambda: None)
+    for way in ways(definition).values():
+        way(ACCEPTED[kind])
+
+    assert len(definition.hooks) == len(KINDS) + 1
+    assert len(bus.subscriptions) == 1

@@ -28,6 +28,9 @@ class Kind:
     def of_class(cls, *_: Any) -> None:
         """Be bound to a class."""
 
+    def __init__(self, *_: Any) -> None:
+        """Be made of anything."""
+
     @staticmethod
     def static(*_: Any) -> None:
         """Be bound to nothing."""
@@ -62,7 +65,7 @@ def test_a_function_of_a_module_can_be_imported(fn: Any) -> None:
     [
         (partial(top), "is a partial"),
         (Kind().method, "is bound to an object"),
-        ([].append, "is bound to an object"),
+        ({}.update, "is bound to an object"),
         (Kind(), "is an object of Kind"),
         (Mock(), "is an object of Mock"),
         (MagicMock(), "is an object of MagicMock"),

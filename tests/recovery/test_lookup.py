@@ -8,9 +8,12 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
+from unittest.mock import Mock
 
 import pytest
 
+from eventflow.recovery.lookup import DefinitionLookup
 from tests.recovery.scripts import HEAD, ReadTold
 
 
@@ -49,3 +52,21 @@ main()
     os.close(reader)
 
     assert read_told() == [["closure", "local"], ["lambda"]]
+
+
+@pytest.mark.parametrize("fits", [True, False])
+def test_a_hook_that_takes_other_arguments_by_now_is_not_found(
+    fits: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    """That is said, and ends nothing."""
+
+    def before(flow: Any, run: Any, state: Any) -> None: ...
+
+    def now(flow: Any) -> None: ...
+
+    reloader = Mock()
+    reloader.function.return_value = before if fits else now
+    found = DefinitionLookup(Mock(), reloader, {}).hook("module:name")
+
+    assert (found is not None) is fits
+    assert ("now(flow) cannot be called with (definition, run, state)" in caplog.text) is not fits
