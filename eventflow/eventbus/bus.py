@@ -310,12 +310,11 @@ class EventBus:
 
         Raises:
             TimeoutError: none came within `timeout` seconds.
+            RuntimeError: its subscription was cancelled.
             TypeError: a keyword is unknown or of a wrong type.
             ValueError: the run_type or the run_id is wrong.
         """
-        attach = partial(self.attach, once=True)
-
-        return wait_for(attach, Filter.of(selection), timeout)
+        return wait_for(partial(self.attach, once=True), Filter.of(selection), timeout)
 
     # -- inspecting -------------------------------------------------------------------------
 

@@ -234,11 +234,16 @@ class Mailbox:
 
         return event
 
-    def leave(self) -> None:
-        """Stop reading, whatever waits: the next event has a reader started again."""
+    def leave(self) -> bool:
+        """Stop reading; return whether events wait, for which the caller has to call `start`."""
         with self._lock:
             self.is_busy = False
-            self._wakes = [] if self.start is None else [self.start]
+            remain = bool(self._events)
+            self._wakes = [] if self.start is None or remain else [self.start]
+            if remain:
+                self.loop = None
+
+        return remain
 
     def reset(self) -> None:
         """Start afresh in a forked process: the events are the parent's."""

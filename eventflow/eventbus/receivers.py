@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable
 from contextvars import Context, copy_context
 from typing import Any, Final, TypeAlias, cast
 
+from eventflow.eventbus.loop_ends import SHUTDOWN_SECONDS, ListenerTask, has_ended, keep
 from eventflow.eventbus.mailbox import Mailbox, Overflow, in_listener
 from eventflow.eventbus.subscriptions import Listener
 from eventflow.events import Event
@@ -29,11 +30,8 @@ AsyncListener: TypeAlias = Callable[[Any], Awaitable[object]]
 AsyncFailureHandler: TypeAlias = Callable[[object, Event, BaseException], Awaitable[object]]
 """Called when an async listener raises, with the listener, the event and the error."""
 
-SHUTDOWN_SECONDS: Final = 5.0
-"""How long an ending event loop, or process, waits for async listeners to finish."""
-
 FINISH_POLL_SECONDS: Final = 0.002
-"""How often an ending process checks whether they have."""
+"""How often an ending process checks whether the listeners have finished."""
 
 EVENTS_PER_TURN: Final = 16
 """After how many events a listener yields to the other tasks of its loop."""
@@ -105,26 +103,14 @@ class MailboxReceiver:
         self._mailbox.close()
 
 
-class _ListenerTask(asyncio.Task[None]):
-    """The task of an async listener. A loop that ends lets it finish its mailbox, for a while."""
+class _Turn:
+    """One reading of a mailbox, until it is empty; a later turn takes the place of one cut off."""
 
-    is_given_up = False
-    _is_closing = False
+    __slots__ = ("is_over",)
 
-    def cancel(self, msg: object = None) -> bool:
-        """Cancel the task; where the loop has stopped for good, only after the shutdown time."""
-        loop = self.get_loop()
-        # `asyncio.run` and its like cancel the remaining tasks when the loop has stopped running,
-        # and then run it once more until all of them have ended.
-        if loop.is_running() or self._is_closing or self.done():
-            return super().cancel(msg)
-        self._is_closing = True
-        loop.call_later(SHUTDOWN_SECONDS, self._give_up)
-
-        return True
-
-    def _give_up(self) -> None:
-        self.is_given_up = super().cancel()
+    def __init__(self) -> None:
+        self.is_over = False
+        """Whether the mailbox was found empty: the next event begins another turn."""
 
 
 class QueuedReceiver:
@@ -156,10 +142,12 @@ class QueuedReceiver:
         self._listener = listener
         self._on_failure = on_failure
         self._home = running_loop()
+        if self._home is not None and not background_portal.is_here:
+            keep(self._home)
         self._context: Context = copy_context()
         self._mailbox = Mailbox(qualified_name(listener), size, overflow, start=self._start)
-        self._turn: object = None
-        self._task: _ListenerTask | None = None
+        self._turn: _Turn | None = None
+        self._task: ListenerTask | None = None
         self._has_said = False
 
     @property
@@ -188,8 +176,8 @@ class QueuedReceiver:
         home, here = self._home, running_loop()
         if home is None:
             return background_portal.loop
-        if home.is_closed():
-            if here is None:
+        if has_ended(home):
+            if here is None or has_ended(here) or background_portal.is_here:
                 return background_portal.loop
             home = self._home = here
         elif here is not None and not home.is_running():
@@ -209,7 +197,7 @@ class QueuedReceiver:
 
     def _start_on(self, loop: asyncio.AbstractEventLoop) -> None:
         self._drop_task()
-        turn = self._turn = object()
+        turn = self._turn = _Turn()
         self._mailbox.loop = loop
         _turns[turn] = self
 
@@ -217,7 +205,10 @@ class QueuedReceiver:
             if self._turn is turn:
                 # A copy: the fork of a process may leave the context entered for ever.
                 context = self._context.copy()
-                self._task = _ListenerTask(self._run(turn), loop=loop, context=context)
+                self._task = ListenerTask(self._run(turn), loop=loop, context=context)
+                self._task.add_done_callback(lambda _: self._end(turn))
+                if not background_portal.is_here:
+                    keep(loop)
 
         if running_loop() is loop:
             begin()
@@ -227,7 +218,8 @@ class QueuedReceiver:
 
     def _drop_task(self) -> None:
         """Drop a task that was cut off: its loop was closed, or will not run any more."""
-        _turns.pop(self._turn, None)
+        if self._turn is not None:
+            _turns.pop(self._turn, None)
         task, self._task, self._turn = self._task, None, None
         if task is None or task.done():
             return
@@ -240,42 +232,41 @@ class QueuedReceiver:
         with contextlib.suppress(Exception):  # whatever the listener does when it is closed
             task.get_coro().close()
 
-    async def _run(self, turn: object) -> None:
+    async def _run(self, turn: _Turn) -> None:
         in_listener.set(True)
         try:
             await self._read(turn)
         except asyncio.CancelledError:
             await self._drain(turn)
             raise
-        except BaseException:
-            if self._turn is turn:
-                self._mailbox.leave()
-            raise
-        finally:
-            if self._turn is not turn or not len(self._mailbox):
-                _turns.pop(turn, None)
 
-    async def _drain(self, turn: object) -> None:
+    def _end(self, turn: _Turn) -> None:
+        """Begin another turn if events remain: an exit, or a cancellation, has ended this one."""
+        _turns.pop(turn, None)
+        if self._turn is turn and not turn.is_over and self._mailbox.leave():
+            self._start()
+
+    async def _drain(self, turn: _Turn) -> None:
         """Deliver the remaining events, where every task of the loop is cancelled."""
         task = asyncio.current_task()
-        if not isinstance(task, _ListenerTask) or not task.is_given_up:
+        if not isinstance(task, ListenerTask) or not task.is_given_up:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(SHUTDOWN_SECONDS):
                     await self._read(turn)
                     return
         count = self._mailbox.drop_all()
-        self._mailbox.leave()
         _logger.error(
             "An async listener did not end with its event loop, and was given up.",
             listener=self._mailbox.name,
             dropped=count,
         )
 
-    async def _read(self, turn: object) -> None:
+    async def _read(self, turn: _Turn) -> None:
         mailbox, count = self._mailbox, 0
         while self._turn is turn:
             event = mailbox.take(mailbox.start)
             if event is None:
+                turn.is_over = True
                 return
             await self._call(event)
             count += 1
@@ -343,7 +334,7 @@ def _ends_task(error: BaseException) -> bool:
     return is_a(error, GeneratorExit)
 
 
-_turns: Final[dict[object, QueuedReceiver]] = {}
+_turns: Final[dict[_Turn, QueuedReceiver]] = {}
 """The turns of receivers that deliver events. A loop itself holds its tasks weakly."""
 
 

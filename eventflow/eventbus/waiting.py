@@ -75,8 +75,12 @@ async def _next(mailbox: Mailbox, subscription: Subscription, timeout: float | N
         required_loop("bus.wait_for()")
         try:
             async with asyncio.timeout(timeout):
-                return await mailbox.get()
+                event = await mailbox.get()
         except TimeoutError:
             raise TimeoutError(
                 f"No event came within {timeout:g} s for: {subscription.filter}."
             ) from None
+    if event is None:
+        raise RuntimeError(f"The wait was cancelled on the bus; it was for: {subscription.filter}.")
+
+    return event

@@ -63,7 +63,7 @@ def test_the_end_of_a_loop_waits_for_listeners() -> None:
 
 def test_a_listener_that_never_ends_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     """The end of a loop waits for a while, not for ever."""
-    monkeypatch.setattr("eventflow.eventbus.receivers.SHUTDOWN_SECONDS", 0.01)
+    monkeypatch.setattr("eventflow.eventbus.loop_ends.SHUTDOWN_SECONDS", 0.01)
     own, cancelled = EventBus(), list[int]()
 
     async def hang(event: Fact) -> None:

@@ -194,7 +194,7 @@ def test_one_that_was_given_up_hears_the_next_loop(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """What waited for it is dropped, counted and said."""
-    monkeypatch.setattr("eventflow.eventbus.receivers.SHUTDOWN_SECONDS", 0.01)
+    monkeypatch.setattr("eventflow.eventbus.loop_ends.SHUTDOWN_SECONDS", 0.01)
     own, seen = EventBus(), list[int]()
 
     async def listen(event: Fact) -> None:

@@ -211,3 +211,17 @@ def test_a_wait_that_is_closed_unawaited_leaves_nothing_behind() -> None:
     gc.collect()
 
     assert own.subscriptions == []
+
+
+def test_a_wait_whose_subscription_is_cancelled_raises() -> None:
+    """No event will come, and None would be none."""
+    own = EventBus()
+
+    async def main() -> None:
+        waiting = asyncio.create_task(own.wait_for(event_type=Fact))
+        await asyncio.sleep(0)
+        own.subscriptions[0].cancel()
+        with pytest.raises(RuntimeError, match="The wait was cancelled on the bus; it was for: F"):
+            await waiting
+
+    asyncio.run(main())
