@@ -155,7 +155,7 @@ class EventBus:
             event = following(event, follows)
         if route is NO_ROUTE:
             return event
-        subject = self._subject(event, route)
+        subject = self._again(event) if route.hooks else event
         publication = Publication(subject, self._listener_failed, event)
         publication.call_listeners(route.listeners)
         if route.hooks:
@@ -176,7 +176,7 @@ class EventBus:
             event = following(event, follows)
         if route is NO_ROUTE:
             return event
-        subject = self._subject(event, route)
+        subject = self._again(event) if route.hooks else event
         publication = Publication(subject, self._listener_failed, event)
         incomplete = publication.start(route.listeners)
         hooks = route.hooks_for(subject)
@@ -187,9 +187,9 @@ class EventBus:
 
         return event
 
-    def _subject(self, event: Event, route: Route) -> Event | Transition:
-        """Return what is delivered: for hooks, the transition that is published again."""
-        fact = transition_of(event) if route.hooks else None
+    def _again(self, event: Event) -> Event | Transition:
+        """Return what hooks are given: the transition that is published again."""
+        fact = transition_of(event)
         if fact is None:
             return event
         fact.bus = self

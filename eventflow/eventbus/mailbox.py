@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Generator, Sequence
 from contextlib import suppress
@@ -65,6 +66,7 @@ class Mailbox:
         "_events",
         "_lock",
         "_reader",
+        "_stands_still",
         "_waiters",
         "_wakes",
         "dropped",
@@ -100,6 +102,7 @@ class Mailbox:
         self._lock = threading.RLock()
         self._reader: asyncio.Task[object] | None = None
         self._waiters: list[Callable[[], object]] = []
+        self._stands_still = False
         self._ending = False
         self._closed = False
 
@@ -110,12 +113,28 @@ class Mailbox:
 
     def put(self, event: Event) -> None:
         """Take an event from sync code, or drop one; blocks while it is full, if it may."""
+        if self._may_come_back():
+            self._wait_for_reader()
         if not self._take_in(event, self._may_block):
             return
         room = Wakeup()
         if self._add_waiter(room.set):
             while self.is_read() and not wait(room, POLL_SECONDS):
-                pass
+                self.restart()
+
+    def _may_come_back(self) -> bool:
+        """Return whether a full mailbox is not read at the moment, as when its loop ends."""
+        if len(self._events) < self.size or self.overflow != "block" or self._stands_still:
+            return False
+
+        return not self._closed and not self.is_read() and self._is_free()
+
+    def _wait_for_reader(self) -> None:
+        """Wait until the reader's loop runs again or is closed, once, for a moment."""
+        deadline = time.monotonic() + POLL_SECONDS
+        while not self.is_read() and time.monotonic() < deadline:
+            wait(Wakeup(), POLL_SECONDS / 100)
+        self._stands_still = not self.is_read()
 
     def aput(self, event: Event) -> Awaitable[None] | None:
         """Take an event from async code, or drop one; return the wait for room, if there is one.
@@ -128,10 +147,13 @@ class Mailbox:
         room: asyncio.Future[None] = loop.create_future()
         is_full = self._add_waiter(lambda: loop.call_soon_threadsafe(_set, room))
 
-        return _Room(room, self.is_read) if is_full else None
+        return _Room(room, self) if is_full else None
 
     def _may_block(self) -> bool:
-        return running_loop() is None and not in_listener.get() and self.is_read()
+        return self._is_free() and self.is_read()
+
+    def _is_free(self) -> bool:
+        return running_loop() is None and not in_listener.get()
 
     def _may_wait(self) -> bool:
         if in_listener.get() or asyncio.current_task() is self._reader:
@@ -140,9 +162,17 @@ class Mailbox:
         return self.is_read()
 
     def is_read(self) -> bool:
-        """Return whether there will be room: the reader's loop runs, or is only about to."""
+        """Return whether there will be room: the reader's loop runs, or another is found."""
         loop = self.loop
-        return loop is None or loop.is_running()
+        return loop is None or loop.is_running() or (self.start is not None and loop.is_closed())
+
+    def restart(self) -> None:
+        """Have another reader started if the loop of the last one was closed over events."""
+        with self._lock:
+            is_lost = bool(self._events) and self.loop is not None and self.loop.is_closed()
+            wakes = self._claim_wakes() if is_lost else ()
+        for wake in wakes:
+            wake()
 
     def _take_in(self, event: Event, may_wait: Callable[[], bool]) -> bool:
         """Take an event, or drop one; return whether the publisher has to wait for room."""
@@ -224,6 +254,7 @@ class Mailbox:
         """
         with self._lock:
             event = self._events.popleft() if self._events else None
+            self._stands_still = False
             self.is_busy = event is not None
             if event is None and wake is not None:
                 self._wakes.append(wake)
@@ -255,7 +286,8 @@ class Mailbox:
     def claim(self) -> bool:
         """Return whether events wait for a reader that does not come; if so, the caller does."""
         with self._lock:
-            is_left = bool(self._events) and not self.is_read()
+            loop = self.loop
+            is_left = bool(self._events) and loop is not None and not loop.is_running()
             if is_left:
                 self._wakes, self.loop = [], None
 
@@ -294,18 +326,19 @@ class Mailbox:
 class _Room:
     """Waits for room when awaited; unlike a coroutine, it may be dropped without a warning."""
 
-    __slots__ = ("_is_read", "_room")
+    __slots__ = ("_mailbox", "_room")
 
-    def __init__(self, room: asyncio.Future[None], is_read: Callable[[], bool]) -> None:
+    def __init__(self, room: asyncio.Future[None], mailbox: Mailbox) -> None:
         self._room = room
-        self._is_read = is_read
+        self._mailbox = mailbox
 
     def __await__(self) -> Generator[Any, None, None]:
         return self._wait().__await__()
 
     async def _wait(self) -> None:
-        while self._is_read() and not self._room.done():
+        while self._mailbox.is_read() and not self._room.done():
             await asyncio.wait([self._room], timeout=POLL_SECONDS)
+            self._mailbox.restart()
 
 
 def _wake(woken: asyncio.Future[None]) -> None:

@@ -202,7 +202,11 @@ class QueuedReceiver:
         _turns[turn] = self
 
         def begin() -> None:
-            if self._turn is turn:
+            if self._turn is not turn:
+                return
+            if has_ended(loop):  # in the moment between
+                self._start()
+            else:
                 # A copy: the fork of a process may leave the context entered for ever.
                 context = self._context.copy()
                 self._task = ListenerTask(self._run(turn), loop=loop, context=context)
@@ -287,7 +291,7 @@ class QueuedReceiver:
         """Return whether events remain; where none will deliver them, have that begun."""
         if self._mailbox.claim():
             self._start_on(background_portal.loop)
-        elif not self._mailbox.is_read():
+        elif self._mailbox.loop is not None and not self._mailbox.loop.is_running():
             self._drop_task()
             return False
 

@@ -271,6 +271,54 @@ def test_a_publisher_inside_of_the_listener_is_bounded() -> None:
     assert own.subscriptions[0].dropped == 16
 
 
+def by_publisher(seen: list[tuple[int, int]]) -> dict[int, list[int]]:
+    return {who: [number for one, number in seen if one == who] for who, _ in seen}
+
+
+def test_nothing_is_lost_while_loops_come_and_go() -> None:  # noqa: C901 - one scene
+    """Threads that wait for room, and loops that end meanwhile: all is heard once, in order."""
+    own, seen, calls, overlaps = EventBus(), list[tuple[int, int]](), list[int](), list[int]()
+
+    class Of(Fact):
+        publisher: int
+
+    async def listen(event: Of) -> None:
+        overlaps.extend(calls)
+        calls.append(event.number)
+        if event.number % 7 == 0:
+            await asyncio.sleep(0)
+        seen.append((event.publisher, event.number))
+        calls.remove(event.number)
+
+    async def subscribe() -> None:
+        own.subscribe(listen, event_type=Of, size=5)
+
+    async def publish_from(loop: int) -> None:
+        for number in range(20):
+            await own.apublish(Of(publisher=100 + loop, number=number))
+
+    def publish(thread: int) -> None:
+        for number in range(300):
+            own.publish(Of(publisher=thread, number=number))
+
+    asyncio.run(subscribe())
+    threads = [threading.Thread(target=publish, args=(number,)) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    loops = 0
+    while any(thread.is_alive() for thread in threads):
+        asyncio.run(publish_from(loops))
+        loops += 1
+    (subscription,) = own.subscriptions
+    while subscription.pending:
+        pass
+
+    expected = {thread: list(range(300)) for thread in range(4)}
+    expected.update({100 + loop: list(range(20)) for loop in range(loops)})
+    assert by_publisher(seen) == expected
+    assert (overlaps, subscription.dropped) == ([], 0)
+
+
 def test_a_bus_that_nobody_holds_delivers_and_is_collected() -> None:
     """Its queued events are delivered first; afterwards no task keeps it."""
     listener = Listener()
