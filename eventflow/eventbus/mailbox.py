@@ -13,8 +13,8 @@ from functools import partial
 from typing import Any, Final, Literal, TypeAlias
 
 from eventflow.events import Event
-from eventflow.interrupts.masks import Wakeup, wait
 from eventflow.interrupts.portals import required_loop, running_loop
+from eventflow.interrupts.waiting import Wakeup, wait
 from eventflow.primitives.loggers import get_logger
 
 __all__ = ["Mailbox", "Overflow", "check_policy", "in_listener"]

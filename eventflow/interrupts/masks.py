@@ -6,17 +6,20 @@ is between a transition and its hooks. What arrives while it is masked is raised
 
 from __future__ import annotations
 
+import _thread
 import asyncio
 import contextlib
-import ctypes
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextvars import Context
 from enum import Enum
-from time import monotonic
+from functools import partial
+from types import FrameType
 from typing import Any, Final, Protocol
 
+from eventflow.interrupts.portals import timer_portal
+from eventflow.interrupts.safe_points import is_safe, raise_at_safe_point, raise_in_thread
 from eventflow.primitives.forks import in_children
 
 __all__ = [
@@ -25,10 +28,8 @@ __all__ = [
     "InterruptMask",
     "Interrupted",
     "ThreadPhase",
-    "Wakeup",
     "on_wake_signal",
     "thread_mask",
-    "wait",
 ]
 
 WAKE_SIGNAL: Final = getattr(signal, "SIGURG", None)
@@ -36,6 +37,15 @@ WAKE_SIGNAL: Final = getattr(signal, "SIGURG", None)
 
 POLL_SECONDS: Final = 0.2
 """How often the main thread interrupts a wait of its own to handle signals."""
+
+RETRY_SECONDS: Final = 0.001
+"""How long a thread has to get to a safe point before it is looked at again."""
+
+PATIENCE: Final = 100
+"""How often a thread is looked at in short intervals."""
+
+SLOW_RETRY_SECONDS: Final = 0.02
+"""How long it has afterwards: it waits for somebody else's lock."""
 
 
 class Body(Protocol):
@@ -48,6 +58,14 @@ class Body(Protocol):
 
     def is_below(self, other: Any) -> bool:
         """Return whether the run is a descendant of the other one."""
+        ...
+
+
+class Waker(Protocol):
+    """What ends the wait of a thread."""
+
+    def set(self) -> object:
+        """End it; may be called from a signal handler."""
         ...
 
 
@@ -69,36 +87,6 @@ HOOK: Final = ThreadPhase.HOOK
 LOOP: Final = ThreadPhase.LOOP
 
 
-class Wakeup:
-    """An event that one thread waits for and others set; a wait that it ends clears it.
-
-    Not `threading.Event`, whose `wait` is Python code: an interrupt may be raised between any two
-    of its lines, and be replaced by a RuntimeError of its lock.
-    """
-
-    __slots__ = ("_lock",)
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._lock.acquire()
-
-    def set(self) -> None:
-        """Set the event; may be called from a signal handler."""
-        with contextlib.suppress(RuntimeError):  # it is set already
-            self._lock.release()
-
-    def clear(self) -> None:
-        """Clear the event."""
-        self._lock.acquire(blocking=False)
-
-    def wait(self, timeout: float | None = None) -> bool:
-        """Wait until it is set or `timeout` seconds have passed; return whether it was set."""
-        # Python cannot wait longer than that, which is 292 years.
-        longest = threading.TIMEOUT_MAX
-
-        return self._lock.acquire(timeout=-1 if timeout is None else min(timeout, longest))
-
-
 class Interrupted(BaseException):
     """Raised inside the body of a sync run that eventflow stops; not for users to catch."""
 
@@ -111,12 +99,13 @@ class InterruptMask:
         "_lock",
         "_outer_phase",
         "_polled_loop",
+        "_postponed",
         "bodies",
         "deferred",
         "ident",
         "in_flight",
+        "is_due",
         "phase",
-        "signalled",
         "tasks",
         "waiting_for",
     )
@@ -128,12 +117,14 @@ class InterruptMask:
         self.deferred: BaseException | None = None
         # What ends a run from outside, until the engine is left for a body or for the caller.
         self.in_flight: BaseException | None = None
-        self.waiting_for: Wakeup | None = None
+        self.waiting_for: Waker | None = None
         self.tasks: dict[asyncio.Task[Any], BaseException | None] = {}
         self._outer_phase = NOTHING
         self._polled_loop: asyncio.AbstractEventLoop | None = None
         self._async_exc_pending = False
-        self.signalled = False
+        self._postponed: BaseException | None = None
+        # An interrupt has been asked for, and has not been raised yet.
+        self.is_due = False
         self.renew_lock()
 
     def renew_lock(self) -> None:
@@ -149,6 +140,15 @@ class InterruptMask:
 
         return False
 
+    def raise_pending(self) -> None:
+        """Raise what was postponed, or Interrupted if a body is being executed and is to stop."""
+        postponed = self.take_postponed()
+        if postponed is not None:
+            raise postponed
+        if self.phase is BODY and self.is_stop_requested():
+            self.is_due = False
+            raise Interrupted
+
     def interrupt(self, cancel_scope: Body) -> None:
         """Interrupt this thread if that run's body is on its stack; called from any thread."""
         with self._lock:
@@ -158,30 +158,47 @@ class InterruptMask:
             if self.phase is LOOP:
                 self.cancel_tasks(None)
             elif self.phase is BODY:
-                self._raise_interrupted()
+                self.is_due = True
                 if self.waiting_for is not None:
                     self.waiting_for.set()
+                if self.handles_wake():
+                    self.send_signal()
+                else:
+                    self._raise_interrupted(cancel_scope, 0)
 
-    def _raise_interrupted(self) -> None:
+    def _raise_interrupted(self, cancel_scope: Body, tries: int) -> None:
+        """Raise it as soon as the thread is at a safe point, unless it has left the body before."""
+        with self._lock:
+            is_wanted = cancel_scope.reason is not None and cancel_scope in self.bodies
+            # In another phase, the reason is seen when the body goes on.
+            if not is_wanted or not self.is_due or self.phase is not BODY:
+                return
+            if raise_at_safe_point(self.ident, Interrupted, is_urgent=tries > PATIENCE):
+                self.is_due = False
+                self._async_exc_pending = True
+            else:
+                _later(partial(self._raise_interrupted, cancel_scope, tries + 1), tries)
+
+    def handles_wake(self) -> bool:
+        """Return whether this is the main thread, and the wake signal is handled there."""
         is_main = self.ident == threading.main_thread().ident
-        if is_main and WAKE_SIGNAL is not None and _handles_wake(WAKE_SIGNAL):
-            self.signalled = True
-            signal.pthread_kill(self.ident, WAKE_SIGNAL)
-        else:
-            self._async_exc_pending = True
-            _set_async_exc(self.ident)
 
-    def resend_signal(self) -> bool:
-        """Send the signal again if its handler has not run yet; return whether it was sent.
+        return is_main and WAKE_SIGNAL is not None and _handles_wake(WAKE_SIGNAL)
 
-        A signal that arrives just before a blocking call begins does not end that call.
+    def send_signal(self, tries: int = 0) -> None:
+        """Send the signal to this thread, the main one, again and again until it has been handled.
+
+        It may arrive where nothing must be raised, and just before a blocking call, which it does
+        not end then.
         """
         with self._lock:
-            missed = self.signalled and self.phase is BODY
-            if missed and WAKE_SIGNAL is not None:
-                signal.pthread_kill(self.ident, WAKE_SIGNAL)
-
-            return missed
+            is_wanted = (self.is_due and self.phase is BODY) or self.is_postponed()
+            if not is_wanted or WAKE_SIGNAL is None:
+                return
+            _later(partial(self.send_signal, tries + 1), tries)
+            if self.waiting_for is not None:
+                self.waiting_for.set()
+            signal.pthread_kill(self.ident, WAKE_SIGNAL)
 
     def unmask(self, phase: ThreadPhase) -> None:
         """Allow what may be raised in this phase, and raise what was deferred."""
@@ -190,6 +207,7 @@ class InterruptMask:
             self.in_flight = None
         # `stop` sets its reason before it interrupts: if the thread was masked, it is seen here.
         if phase is BODY and self.bodies and self.is_stop_requested():
+            self.is_due = False
             raise Interrupted
         deferred, self.deferred = self.deferred, None
         if deferred is not None:
@@ -218,7 +236,7 @@ class InterruptMask:
                 # Whether it has been raised yet is not known: set another one, and wait for it.
                 # If it were cleared, CPython would go on checking for it, and a traced thread hang.
                 try:
-                    _set_async_exc(self.ident)
+                    raise_in_thread(self.ident, Interrupted)
                     while True:
                         pass
                 except Interrupted:
@@ -256,6 +274,31 @@ class InterruptMask:
         """Raise an error when the engine is left; an exit takes precedence over an interrupt."""
         if not isinstance(self.deferred, SystemExit):
             self.deferred = error
+
+    def postpone(self, error: BaseException) -> None:
+        """Raise an error in this body or hook as soon as that is safe, or when it has ended."""
+        self.defer(error)
+        self._postponed = error
+        # Only the main thread handles signals. It may be starting a thread just now, and hold the
+        # lock for that: not by `threading`, therefore.
+        with contextlib.suppress(RuntimeError):  # the interpreter is shutting down
+            _thread.start_new_thread(self.send_signal, ())
+
+    def is_postponed(self) -> bool:
+        """Return whether an error waits to be raised in the present body or hook."""
+        error = self.deferred
+
+        return error is not None and error is self._postponed and self.phase in (BODY, HOOK)
+
+    def take_postponed(self) -> BaseException | None:
+        """Return that error, which is raised now; None if there is none."""
+        if not self.is_postponed():
+            return None
+        error, self.deferred, self._postponed = self.deferred, None, None
+        if self.phase is HOOK:
+            self.in_flight = error  # until the other hooks have run
+
+        return error
 
     def enter_task(self, task: asyncio.Task[Any]) -> None:
         """Begin to execute async runs in this task, which is cancelled instead of interrupted."""
@@ -299,8 +342,8 @@ class InterruptMask:
                 task.get_loop().call_soon_threadsafe(task.cancel)
 
 
-def _set_async_exc(ident: int) -> None:
-    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(ident), ctypes.py_object(Interrupted))
+def _later(function: Callable[[], object], tries: int) -> None:
+    timer_portal.call_later(RETRY_SECONDS if tries < PATIENCE else SLOW_RETRY_SECONDS, function)
 
 
 class _Local(threading.local):
@@ -323,44 +366,27 @@ def _handles_wake(signum: int) -> bool:
     return signal.getsignal(signum) is on_wake_signal
 
 
-def on_wake_signal(_signum: int, _frame: object) -> None:
-    """Handle the signal that wakes the main thread.
+_TRIP: Final = iter(partial(_thread.interrupt_main, WAKE_SIGNAL or signal.SIGINT), 0)
+
+
+def on_wake_signal(_signum: int, frame: FrameType | None) -> None:
+    """Handle the signal that wakes the main thread, unless it stands where nothing may be raised.
 
     Raises:
         Interrupted: a body of this thread is to stop.
+        KeyboardInterrupt, TerminationSignal: one was postponed.
     """
     mask = thread_mask()
-    mask.signalled = False
-    if mask.phase is BODY and mask.is_stop_requested():
+    if mask.phase in (BODY, HOOK) and not is_safe(frame):
+        # Handled again where CPython looks for signals the next time. Not by a call, behind which
+        # it would look at once, in this very function.
+        for _ in _TRIP:
+            break
+        return
+    postponed = mask.take_postponed()
+    if postponed is not None:
+        raise postponed
+    # Once for each interrupt: the signal may come again while the body already cleans up.
+    is_due, mask.is_due = mask.is_due, False
+    if is_due and mask.phase is BODY and mask.is_stop_requested():
         raise Interrupted
-
-
-def wait(wakeup: Wakeup, timeout: float | None = None) -> bool:
-    """Wait until it is set or `timeout` seconds have passed; return whether it was set.
-
-    It is also set by `interrupt`, so that a body that waits here can be stopped.
-    """
-    mask = thread_mask()
-    mask.waiting_for = wakeup
-    try:
-        if mask.phase is BODY and mask.is_stop_requested():
-            raise Interrupted
-        if mask.ident != threading.main_thread().ident:
-            return wakeup.wait(timeout)
-        return _wait_in_main_thread(wakeup, timeout)
-    finally:
-        mask.waiting_for = None
-
-
-def _wait_in_main_thread(wakeup: Wakeup, timeout: float | None) -> bool:
-    """Wait at most `POLL_SECONDS` at a time.
-
-    A signal may arrive just before a wait begins, and Python handles it only when that wait ends.
-    """
-    deadline = None if timeout is None else monotonic() + timeout
-    while True:
-        remaining = None if deadline is None else max(0.0, deadline - monotonic())
-        if wakeup.wait(POLL_SECONDS if remaining is None else min(remaining, POLL_SECONDS)):
-            return True
-        if remaining is not None and remaining <= POLL_SECONDS:
-            return False

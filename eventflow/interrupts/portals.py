@@ -92,7 +92,8 @@ class Portal:
 
     def __init__(self, name: str) -> None:
         self._name = name
-        self._lock = threading.Lock()
+        # Reentrant: a signal handler may use a portal that is just being started.
+        self._lock = threading.RLock()
         self._loop: asyncio.AbstractEventLoop | None = None
 
     @property
@@ -164,7 +165,7 @@ class Portal:
 
     def reset(self) -> None:
         """Drop the loop in a forked child, where its thread does not exist."""
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._loop = None
 
 

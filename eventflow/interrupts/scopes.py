@@ -19,19 +19,15 @@ from eventflow.interrupts.masks import (
     ENGINE,
     Interrupted,
     InterruptMask,
-    Wakeup,
     thread_mask,
-    wait,
 )
 from eventflow.interrupts.portals import timer_portal
+from eventflow.interrupts.waiting import Wakeup, wait
 from eventflow.primitives.forks import renewed
 
 __all__ = ["CancelScope", "Reason", "active_scopes", "on_grace_expired"]
 
 T = TypeVar("T")
-
-RESEND_SECONDS: Final = 0.02
-"""How long the main thread has to handle the wake signal before it is sent again."""
 
 GRACE_SECONDS: Final = 0.5
 """How long a cancelled body has to end before its run is taken over."""
@@ -165,8 +161,6 @@ class CancelScope:
         mask, loop = self._mask, self._loop
         if mask is not None:
             mask.interrupt(self)
-            if mask.signalled:
-                _resend_later(mask)
         if loop is not None:
             with contextlib.suppress(RuntimeError):  # the loop is closed, and the run with it
                 loop.call_soon_threadsafe(self._cancel_task)
@@ -315,14 +309,6 @@ class CancelScope:
             self.reason = None
 
         return True
-
-
-def _resend_later(mask: InterruptMask) -> None:
-    def resend() -> None:
-        if mask.resend_signal():
-            _resend_later(mask)
-
-    timer_portal.call_later(RESEND_SECONDS, resend)
 
 
 def _escalate_later(cancel_scope: CancelScope) -> None:

@@ -24,6 +24,7 @@ from typing import Any, Final
 from eventflow.errors import TerminationSignal
 from eventflow.interrupts.masks import WAKE_SIGNAL, ThreadPhase, on_wake_signal, thread_mask
 from eventflow.interrupts.portals import running_loop
+from eventflow.interrupts.safe_points import is_safe
 from eventflow.primitives.records import is_a
 
 __all__ = ["cause", "guard", "note_asyncio_interrupt"]
@@ -77,12 +78,12 @@ def _restore() -> None:
             _signal.signal(signum, _on_interrupt_at_exit if is_last else before)
 
 
-def _on_interrupt(signum: int, _frame: FrameType | None) -> None:
-    _on_signal(signum, KeyboardInterrupt())
+def _on_interrupt(signum: int, frame: FrameType | None) -> None:
+    _on_signal(signum, frame, KeyboardInterrupt())
 
 
-def _on_terminate(signum: int, _frame: FrameType | None) -> None:
-    _on_signal(signum, TerminationSignal(signum))
+def _on_terminate(signum: int, frame: FrameType | None) -> None:
+    _on_signal(signum, frame, TerminationSignal(signum))
 
 
 def _on_interrupt_at_exit(signum: int, frame: FrameType | None) -> None:
@@ -123,7 +124,7 @@ def _on_second(signum: int, _frame: FrameType | None) -> None:
     _end_process(signum)
 
 
-def _on_signal(signum: int, error: BaseException) -> None:
+def _on_signal(signum: int, frame: FrameType | None, error: BaseException) -> None:
     mask = thread_mask()
     if _is_in_flight(_state.received.get(signum)):
         _end_process(signum)
@@ -133,10 +134,15 @@ def _on_signal(signum: int, error: BaseException) -> None:
         mask.defer(error)
     elif mask.phase is ThreadPhase.LOOP and mask.tasks and running_loop() is not None:
         mask.cancel_tasks(error)
+    elif mask.phase in _UNMASKED and mask.handles_wake() and not is_safe(frame):
+        mask.postpone(error)
     else:
         if mask.phase is ThreadPhase.HOOK:
             mask.in_flight = error  # until the other hooks have run
         raise error
+
+
+_UNMASKED: Final = (ThreadPhase.BODY, ThreadPhase.HOOK)
 
 
 def _is_in_flight(error: BaseException | None) -> bool:

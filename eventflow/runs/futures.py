@@ -14,9 +14,9 @@ from typing import Any, Final, Generic, NamedTuple, Protocol, TypeVar
 from uuid import UUID
 
 from eventflow.errors import DeadlockError
-from eventflow.interrupts.masks import Wakeup
-from eventflow.interrupts.masks import wait as block_until
 from eventflow.interrupts.portals import required_loop, running_loop
+from eventflow.interrupts.waiting import Wakeup
+from eventflow.interrupts.waiting import wait as block_until
 from eventflow.primitives.forks import renewed
 from eventflow.runs.run import TaskRun
 from eventflow.states import AnyState, Pending

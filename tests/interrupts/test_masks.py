@@ -1,4 +1,4 @@
-"""Interrupt masks: what may be raised in a thread, and when; how a thread waits."""
+"""Interrupt masks: what may be raised in a thread, and when."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from eventflow.interrupts.masks import InterruptMask, ThreadPhase, Wakeup, thread_mask, wait
+from eventflow.interrupts.masks import InterruptMask, ThreadPhase, thread_mask
 
 
 def test_each_thread_has_a_mask_of_its_own() -> None:
@@ -34,40 +34,6 @@ def test_what_is_deferred_is_raised_when_the_engine_is_left() -> None:
     mask.enter_engine()
     mask.leave_engine(ThreadPhase.NOTHING)
     assert mask.phase is ThreadPhase.NOTHING
-
-
-def test_no_signal_is_sent_again_that_was_not_sent() -> None:
-    """It is sent again only to a body, and only if its handler has not run."""
-    mask = InterruptMask()
-    assert not mask.resend_signal()
-    mask.signalled = True
-    mask.enter_engine()
-    assert not mask.resend_signal()
-
-
-def test_a_wait_ends_when_it_is_woken_or_its_time_is_over() -> None:
-    """It returns which; a wakeup that was set before ends one wait."""
-    wakeup = Wakeup()
-    assert not wait(wakeup, 0.001)
-    wakeup.set()
-    wakeup.set()
-    assert wait(wakeup)
-    assert not wait(wakeup, 0)
-    wakeup.set()
-    wakeup.clear()
-    assert not wait(wakeup, 0.001)
-    assert thread_mask().waiting_for is None
-
-
-def test_a_wait_in_another_thread_is_woken() -> None:
-    """Its timeout may be longer than Python can wait."""
-    results: list[bool] = []
-    wakeup = Wakeup()
-    thread = threading.Thread(target=lambda: results.append(wait(wakeup, 1e300)))
-    thread.start()
-    wakeup.set()
-    thread.join(30)
-    assert results == [True]
 
 
 def test_a_loop_is_polled_while_runs_execute_there() -> None:

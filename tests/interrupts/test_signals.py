@@ -218,7 +218,7 @@ def test_a_signal_at_any_moment_of_a_wait_crashes_the_run(tmp_path: Path) -> Non
                 sys.setprofile(None)
                 signal.raise_signal(signal.SIGTERM)
 
-    FILES = ("futures.py", "threading.py", "masks.py", "task_scope.py")
+    FILES = ("futures.py", "threading.py", "masks.py", "task_scope.py", "waiting.py")
     ends = []
     for moment in range(1, 25):
         remaining = moment

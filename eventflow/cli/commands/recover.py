@@ -16,7 +16,7 @@ from rich.text import Text
 from eventflow.cli.display.tables import as_json, print_json, print_line, show_table
 from eventflow.client.journals import journal_file
 from eventflow.errors import EventflowError
-from eventflow.interrupts.masks import Wakeup
+from eventflow.interrupts.waiting import Wakeup
 from eventflow.owners.folders import owners_folder
 from eventflow.primitives.escapes import escaped
 from eventflow.recovery.owner import Report

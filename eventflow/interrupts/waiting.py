@@ -1,0 +1,79 @@
+"""Waiting in a thread that may be interrupted meanwhile."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from time import monotonic
+
+from eventflow.interrupts.masks import POLL_SECONDS, thread_mask
+
+__all__ = ["Wakeup", "wait"]
+
+
+class Wakeup:
+    """An event that one thread waits for and others set; a wait that it ends clears it.
+
+    Not `threading.Event`, whose `wait` is Python code: an interrupt may be raised between any two
+    of its lines, and be replaced by a RuntimeError of its lock.
+    """
+
+    __slots__ = ("_lock",)
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._lock.acquire()
+
+    def set(self) -> None:
+        """Set the event; may be called from a signal handler."""
+        with contextlib.suppress(RuntimeError):  # it is set already
+            self._lock.release()
+
+    def clear(self) -> None:
+        """Clear the event."""
+        self._lock.acquire(blocking=False)
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Wait until it is set or `timeout` seconds have passed; return whether it was set."""
+        # Python cannot wait longer than that, which is 292 years.
+        longest = threading.TIMEOUT_MAX
+
+        return self._lock.acquire(timeout=-1 if timeout is None else min(timeout, longest))
+
+
+def wait(wakeup: Wakeup, timeout: float | None = None) -> bool:
+    """Wait until it is set or `timeout` seconds have passed; return whether it was set.
+
+    It is also set by `interrupt`, so that a body that waits here can be stopped.
+
+    Raises:
+        Interrupted: a body of this thread is to stop.
+        KeyboardInterrupt, TerminationSignal: one was postponed.
+    """
+    mask = thread_mask()
+    mask.waiting_for = wakeup
+    try:
+        mask.raise_pending()
+        if mask.ident != threading.main_thread().ident:
+            is_set = wakeup.wait(timeout)
+        else:
+            is_set = _wait_in_main_thread(wakeup, timeout)
+        mask.raise_pending()
+    finally:
+        mask.waiting_for = None
+
+    return is_set
+
+
+def _wait_in_main_thread(wakeup: Wakeup, timeout: float | None) -> bool:
+    """Wait at most `POLL_SECONDS` at a time.
+
+    A signal may arrive just before a wait begins, and Python handles it only when that wait ends.
+    """
+    deadline = None if timeout is None else monotonic() + timeout
+    while True:
+        remaining = None if deadline is None else max(0.0, deadline - monotonic())
+        if wakeup.wait(POLL_SECONDS if remaining is None else min(remaining, POLL_SECONDS)):
+            return True
+        if remaining is not None and remaining <= POLL_SECONDS:
+            return False
