@@ -32,6 +32,8 @@ class RunContext(NamedTuple):
     flow_run: FlowRun | None
     scope: TaskScope | None
     log_prints: bool = False
+    stdout: Any = None
+    """The standard output whose prints are logged."""
 
     @property
     def definition(self) -> Any:

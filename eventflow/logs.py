@@ -95,15 +95,18 @@ _print: Final[list[Callable[..., None]]] = []
 _printing: Final = threading.local()
 
 
-def take_prints() -> None:
+def take_prints() -> Any:
     """Replace `print` by one that logs where the run in force has `log_prints`.
 
-    It logs in bodies only, not in hooks, and only what is printed without a `file=`.
+    It logs in bodies only, not in hooks, and only what would be written to the standard output of
+    now, which is returned.
     """
     with _lock:
         if not _print:
             _print.append(builtins.print)
             builtins.print = _print_or_log
+
+    return sys.stdout
 
 
 @functools.wraps(print)
@@ -113,7 +116,8 @@ def _print_or_log(*values: object, sep: str | None = None, **options: Any) -> No
         running is None
         or not running.log_prints
         or current_hook.get() is not None
-        or options.get("file") is not None
+        or sys.stdout is not running.stdout  # it is redirected
+        or (options.get("file") or sys.stdout) is not sys.stdout
         or getattr(_printing, "now", False)
     ):
         _print[0](*values, sep=sep, **options)
@@ -134,10 +138,19 @@ class _Handler(logging.StreamHandler[Any]):
         self.setFormatter(_formatter())
 
     def emit(self, record: logging.LogRecord) -> None:
-        if logging.getLogger().handlers:
+        if logging.getLogger().handlers or sys.stderr is None or _is_closed(sys.stderr):
             return
         self.stream = sys.stderr
         super().emit(record)
+
+
+def _is_closed(stream: Any) -> bool:
+    return bool(getattr(stream, "closed", False))
+
+
+def _is_terminal() -> bool:
+    """Return whether there is a standard error, and it is a terminal."""
+    return sys.stderr is not None and not _is_closed(sys.stderr) and sys.stderr.isatty()
 
 
 def _take_context(
@@ -220,11 +233,11 @@ def for_people() -> bool:
     """Return whether logs are lines for people, not JSON: by the setting, else by the output."""
     chosen = EVENTFLOW_LOG_FORMAT.value()
 
-    return chosen == "console" or (chosen == "auto" and sys.stderr.isatty())
+    return chosen == "console" or (chosen == "auto" and _is_terminal())
 
 
 def _formatter() -> logging.Formatter:
-    colours = sys.stderr.isatty() and not os.environ.get("NO_COLOR")
+    colours = _is_terminal() and not os.environ.get("NO_COLOR")
     steps: list[Any] = [
         structlog.stdlib.add_log_level,
         structlog.stdlib.add_logger_name,

@@ -3,9 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import contextvars
+import io
 import logging
+import os
+import subprocess
+import sys
+import textwrap
 import threading
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -131,3 +138,61 @@ def test_async_runs_at_once(caplog: pytest.LogCaptureFixture) -> None:
     assert len(records) == 6
     assert all(record.message == record.flow_run_name for record in records)  # type: ignore[attr-defined]
     assert logging.getLogger("eventflow.flow_runs").name == records[0].name
+
+
+def test_prints_that_are_logged(
+    caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What goes to the standard output is logged, and what is redirected or goes elsewhere not."""
+    redirected = io.StringIO()
+
+    @task
+    def inner(word: str) -> None:
+        print(word)
+
+    @flow(log_prints=True)
+    def main() -> None:
+        print("plain")
+        print("named", file=sys.stdout)
+        print("error", file=sys.stderr)
+        with contextlib.redirect_stdout(redirected):
+            print("captured")
+            inner("captured, too")
+            print("captured by name", file=sys.stdout)
+        inner("of a task")
+
+    main()
+    assert [message for message, _ in logged(caplog)] == ["plain", "named", "of a task"]
+    assert redirected.getvalue() == "captured\ncaptured, too\ncaptured by name\n"
+    assert capsys.readouterr() == ("", "error\n")
+    printed = caplog.records[-1]
+    assert (printed.funcName, printed.filename) == ("inner", "test_logs.py")
+
+
+@pytest.mark.parametrize(
+    "closing", ["os.close(2); sys.stderr = None", "sys.stderr.close()", "os.close(2)", "pass"]
+)
+def test_a_closed_standard_error(closing: str, tmp_path: Path) -> None:
+    """Runs succeed, and what they log is dropped; logging is configured before or after that."""
+    body = f"""
+    import os, sys
+    if sys.argv[1] == "before":
+        {closing}
+    from eventflow import flow, get_run_logger
+    @flow
+    def f():
+        get_run_logger().warning("a line")
+        return 1
+    f()
+    if sys.argv[1] == "after":
+        {closing}
+    assert f() == 1
+    """
+    for moment in ("before", "after"):
+        subprocess.run(
+            [sys.executable, "-c", textwrap.dedent(body), moment],
+            check=True,
+            timeout=60,
+            stderr=subprocess.DEVNULL,
+            env={**os.environ, "EVENTFLOW_HOME": str(tmp_path), "EVENTFLOW_DURABILITY": "off"},
+        )

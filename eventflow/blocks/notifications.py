@@ -19,6 +19,7 @@ from pydantic import BaseModel, Field, SecretStr, field_validator
 
 from eventflow.blocks.core import Block
 from eventflow.errors import EventflowError, MissingExtraError, NotificationError
+from eventflow.primitives.loggers import get_logger
 from eventflow.settings import MASK
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ BODY_READ = 20_000
 BODY_SHOWN = 200
 LOGGERS_OF_URLS = ("apprise", "httpx", "urllib3.connectionpool")
 
-log = logging.getLogger("eventflow.blocks")
+log = get_logger("blocks")
 
 
 class Sending:

@@ -129,10 +129,14 @@ class Invocation:
             flow_run = flow_run or parent.flow_run
             scope = scope or parent.scope
             log_prints = parent.log_prints if log_prints is None else log_prints
-        if log_prints:
-            take_prints()
+        if not log_prints:
+            return RunContext(run, flow_run, scope)
+        # Of nested runs, the outermost one: where the output is redirected, nothing is logged.
+        stdout = take_prints()
+        if parent is not None and parent.log_prints:
+            stdout = parent.stdout
 
-        return RunContext(run, flow_run, scope, bool(log_prints))
+        return RunContext(run, flow_run, scope, log_prints=True, stdout=stdout)
 
     def _name_run(self) -> None:
         try:

@@ -44,6 +44,9 @@ RETRY_SECONDS: Final = 0.001
 PATIENCE: Final = 100
 """How often a thread is looked at in short intervals."""
 
+URGENT: Final = 20
+"""After how many looks it counts only where the thread stands, and not where it goes from there."""
+
 SLOW_RETRY_SECONDS: Final = 0.02
 """How long it has afterwards: it waits for somebody else's lock."""
 
@@ -173,7 +176,7 @@ class InterruptMask:
             # In another phase, the reason is seen when the body goes on.
             if not is_wanted or not self.is_due or self.phase is not BODY:
                 return
-            if raise_at_safe_point(self.ident, Interrupted, is_urgent=tries > PATIENCE):
+            if raise_at_safe_point(self.ident, Interrupted, is_urgent=tries >= URGENT):
                 self.is_due = False
                 self._async_exc_pending = True
             else:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import MutableMapping
+import sys
+from collections.abc import Mapping, MutableMapping
+from types import FrameType
 from typing import Any, Final
 
 import structlog
@@ -20,12 +22,28 @@ CONTEXT: Final = "_eventflow"
 """The attribute of a record that holds what was bound to its logger."""
 
 
+_PLUMBING: Final = frozenset({"structlog", "eventflow.primitives.loggers", "eventflow.logs"})
+"""The modules, and the package, through which a message passes on its way to `logging`."""
+
+
+def _keep_enabled(
+    logger: Any, _method: str, event: MutableMapping[str, Any]
+) -> MutableMapping[str, Any]:
+    """Undo what `logging.config` does to every logger that it finds: a level says what is shown."""
+    logger.disabled = False
+
+    return event
+
+
 def _to_logging(_logger: object, _method: str, event: MutableMapping[str, Any]) -> dict[str, Any]:
     """Pass message and context to `logging`: the context as attributes of the record.
 
-    A key that `logging` uses itself gets a trailing underscore.
+    `extra=` is added to the context. A key that `logging` uses itself gets a trailing underscore.
     """
     message = event.pop("event")
+    stacklevel = event.pop("stacklevel", 1) + _frames_between(sys._getframe(1))  # noqa: SLF001 - documented
+    if isinstance(event.get("extra"), Mapping | None):
+        event.update(event.pop("extra", None) or {})
     passed = {key: event.pop(key) for key in ("exc_info", "stack_info") if key in event}
     error = passed.get("exc_info")
     if is_a(error, BaseException):
@@ -36,7 +54,27 @@ def _to_logging(_logger: object, _method: str, event: MutableMapping[str, Any]) 
             event["exception"] = traceback_text(error)
     extra = {f"{key}_" if key in _RESERVED else key: value for key, value in event.items()}
 
-    return {"msg": message, "extra": {**extra, CONTEXT: dict(event)}, **passed}
+    return {
+        "msg": message,
+        "extra": {**extra, CONTEXT: dict(event)},
+        "stacklevel": stacklevel,
+        **passed,
+    }
+
+
+def _frames_between(frame: FrameType | None) -> int:
+    """Return how many functions are between the one that calls `logging` and the user's.
+
+    `frame` is that of the processors, which the one that calls `logging` has called.
+    """
+    count = -1
+    while frame is not None:
+        module = frame.f_globals.get("__name__", "")
+        if module not in _PLUMBING and module.partition(".")[0] not in _PLUMBING:
+            break
+        count, frame = count + 1, frame.f_back
+
+    return count
 
 
 def get_logger(name: str) -> Logger:
@@ -44,6 +82,7 @@ def get_logger(name: str) -> Logger:
     logger: Logger = structlog.wrap_logger(
         logging.getLogger(f"eventflow.{name}"),
         processors=[
+            _keep_enabled,
             structlog.stdlib.filter_by_level,
             structlog.stdlib.PositionalArgumentsFormatter(),
             _to_logging,

@@ -21,7 +21,7 @@ from typing import Final, NoReturn
 from weakref import WeakSet
 
 from eventflow.context import reloading
-from eventflow.interrupts.masks import Wakeup
+from eventflow.interrupts.waiting import Wakeup
 
 __all__ = ["execute", "park", "serve", "threads_of_hooks"]
 

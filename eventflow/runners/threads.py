@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 import os
 import threading
 import weakref
@@ -13,10 +12,11 @@ from queue import Empty, SimpleQueue
 from typing import Final
 
 from eventflow.primitives.forks import in_children
+from eventflow.primitives.loggers import get_logger
 
 __all__ = ["ThreadPoolTaskRunner", "default", "lent"]
 
-_logger: Final = logging.getLogger("eventflow.runners")
+_logger: Final = get_logger("runners")
 _here: Final = threading.local()
 """Knows the runner of which the thread is a worker."""
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import threading
 import time
 from collections import deque
@@ -18,6 +17,7 @@ from eventflow.interrupts.portals import required_loop, running_loop
 from eventflow.interrupts.waiting import Wakeup
 from eventflow.interrupts.waiting import wait as block_until
 from eventflow.primitives.forks import renewed
+from eventflow.primitives.loggers import get_logger
 from eventflow.runs.run import TaskRun
 from eventflow.states import AnyState, Pending
 
@@ -35,7 +35,7 @@ T = TypeVar("T")
 
 _lock = threading.Lock()
 renewed(globals(), "_lock", threading.Lock)
-_logger: Final = logging.getLogger("eventflow.futures")
+_logger: Final = get_logger("futures")
 
 
 @dataclass(frozen=True, slots=True)

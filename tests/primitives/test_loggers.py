@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import logging.config
 from typing import Final
 
 import pytest
@@ -60,3 +62,50 @@ def test_structlogs_own_configuration_is_not_touched(caplog: pytest.LogCaptureFi
     get_logger("unconfigured").info("logged")
     assert not structlog.is_configured()
     assert [record.message for record in caplog.records] == ["logged", "logged"]
+
+
+def test_a_record_says_who_logged(caplog: pytest.LogCaptureFixture) -> None:
+    """File, line and function are those of the caller, or of its caller with `stacklevel`."""
+
+    def inner() -> None:
+        logger.info("here")
+        logger.bind(a=1).warning("there", stacklevel=2)
+        try:
+            raise ValueError
+        except ValueError:
+            logger.exception("failed")
+
+    inner()
+    here, there, failed = caplog.records
+    assert (here.funcName, here.pathname) == ("inner", __file__)
+    assert here.lineno == inner.__code__.co_firstlineno + 1
+    assert there.funcName == "test_a_record_says_who_logged"
+    assert failed.funcName == "inner"
+    assert not hasattr(there, "stacklevel")
+
+
+def test_extra_becomes_attributes(caplog: pytest.LogCaptureFixture) -> None:
+    """As with the standard library's loggers; None is none; what is no mapping stays a value."""
+    logger.info("m", extra={"rows": 3, "lineno": 7}, other=4)  # noqa: G101 - it is renamed
+    logger.info("m", extra=None)
+    logger.info("m", extra=5)
+    first, second, third = caplog.records
+    assert (first.rows, first.lineno_, first.other) == (3, 7, 4)  # type: ignore[attr-defined]
+    assert not hasattr(first, "extra")
+    assert not hasattr(second, "extra")
+    assert third.extra == 5  # type: ignore[attr-defined]
+
+
+def test_a_configuration_of_logging_does_not_silence(caplog: pytest.LogCaptureFixture) -> None:
+    """`dictConfig` disables the loggers that exist already, by default."""
+    existing = logging.getLogger("eventflow.tests")
+    before = {name: one for name, one in logging.root.manager.loggerDict.items()}
+    others = {name: one.disabled for name, one in before.items() if isinstance(one, logging.Logger)}
+    try:
+        logging.config.dictConfig({"version": 1})
+        assert existing.disabled
+        logger.info("heard")
+    finally:
+        for name, disabled in others.items():
+            logging.getLogger(name).disabled = disabled
+    assert [record.message for record in caplog.records] == ["heard"]
