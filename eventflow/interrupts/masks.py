@@ -28,6 +28,7 @@ __all__ = [
     "InterruptMask",
     "Interrupted",
     "ThreadPhase",
+    "on_wake",
     "on_wake_signal",
     "thread_mask",
 ]
@@ -173,8 +174,7 @@ class InterruptMask:
         """Raise it as soon as the thread is at a safe point, unless it has left the body before."""
         with self._lock:
             is_wanted = cancel_scope.reason is not None and cancel_scope in self.bodies
-            # In another phase, the reason is seen when the body goes on.
-            if not is_wanted or not self.is_due or self.phase is not BODY:
+            if not (is_wanted and self.is_due and self.phase is BODY):
                 return
             if raise_at_safe_point(self.ident, Interrupted, is_urgent=tries >= URGENT):
                 self.is_due = False
@@ -186,7 +186,9 @@ class InterruptMask:
         """Return whether this is the main thread, and the wake signal is handled there."""
         is_main = self.ident == threading.main_thread().ident
 
-        return is_main and WAKE_SIGNAL is not None and _handles_wake(WAKE_SIGNAL)
+        return (
+            is_main and WAKE_SIGNAL is not None and signal.getsignal(WAKE_SIGNAL) is on_wake_signal
+        )
 
     def send_signal(self, tries: int = 0) -> None:
         """Send the signal to this thread, the main one, again and again until it has been handled.
@@ -365,9 +367,9 @@ def thread_mask() -> InterruptMask:
 in_children(lambda: thread_mask().renew_lock())
 
 
-def _handles_wake(signum: int) -> bool:
-    return signal.getsignal(signum) is on_wake_signal
-
+_woken: Final[list[Callable[[], object]]] = []
+on_wake: Final = _woken.append
+"""Have a function called in the main thread at each wake signal."""
 
 _TRIP: Final = iter(partial(_thread.interrupt_main, WAKE_SIGNAL or signal.SIGINT), 0)
 
@@ -379,6 +381,8 @@ def on_wake_signal(_signum: int, frame: FrameType | None) -> None:
         Interrupted: a body of this thread is to stop.
         KeyboardInterrupt, TerminationSignal: one was postponed.
     """
+    for function in _woken:
+        function()
     mask = thread_mask()
     if mask.phase in (BODY, HOOK) and not is_safe(frame):
         # Handled again where CPython looks for signals the next time. Not by a call, behind which

@@ -22,7 +22,13 @@ from types import FrameType
 from typing import Any, Final
 
 from eventflow.errors import TerminationSignal
-from eventflow.interrupts.masks import WAKE_SIGNAL, ThreadPhase, on_wake_signal, thread_mask
+from eventflow.interrupts.masks import (
+    WAKE_SIGNAL,
+    ThreadPhase,
+    on_wake,
+    on_wake_signal,
+    thread_mask,
+)
 from eventflow.interrupts.portals import running_loop
 from eventflow.interrupts.safe_points import is_safe
 from eventflow.primitives.records import is_a
@@ -31,12 +37,13 @@ __all__ = ["cause", "guard", "note_asyncio_interrupt"]
 
 
 class _State:
-    """How many outermost runs the main thread executes, and the handlers replaced for them."""
+    """The outermost runs that began in the main thread, and the handlers replaced for them."""
 
     __slots__ = ("received", "replaced", "runs")
 
     def __init__(self) -> None:
-        self.runs = 0
+        # One item for each. They may end in any thread: a list changes at once, a number does not.
+        self.runs: list[None] = []
         self.replaced: list[tuple[int, Any, Any]] = []
         self.received: dict[int, BaseException] = {}
 
@@ -53,7 +60,6 @@ def guard() -> Callable[[], None] | None:
     if threading.current_thread() is not threading.main_thread():
         return None
     if not _state.runs:
-        _state.replaced = []
         # Not by the module `signal`, whose look-up of each handler in an enumeration costs more
         # than the rest of a run.
         for signum, ours, defaults in _HANDLERS:
@@ -61,14 +67,27 @@ def guard() -> Callable[[], None] | None:
             if before in defaults:
                 _signal.signal(signum, ours)
                 _state.replaced.append((signum, before, ours))
-    _state.runs += 1
+    _state.runs.append(None)
 
-    return _restore
+    return _end_run
+
+
+def _end_run() -> None:
+    _state.runs.pop()
+    if _state.runs:
+        return
+    if threading.current_thread() is threading.main_thread():
+        _restore()
+    elif WAKE_SIGNAL is not None:
+        # Only the main thread may change handlers. Without ours, it does so after its next run.
+        main = threading.main_thread().ident
+        if _signal.getsignal(WAKE_SIGNAL) is on_wake_signal and main is not None:
+            signal.pthread_kill(main, WAKE_SIGNAL)
 
 
 def _restore() -> None:
-    _state.runs -= 1
-    if _state.runs or threading.current_thread() is not threading.main_thread():
+    """Give the program its handlers back, unless a run is executed."""
+    if _state.runs:
         return
     interrupted = bool(_state.received) and _is_in_flight(_state.received.get(signal.SIGINT))
     _state.received.clear()
@@ -76,6 +95,10 @@ def _restore() -> None:
         if _signal.getsignal(signum) is ours:
             is_last = ours is _on_second or (interrupted and before in _DEFAULTS)
             _signal.signal(signum, _on_interrupt_at_exit if is_last else before)
+    _state.replaced.clear()
+
+
+on_wake(_restore)
 
 
 def _on_interrupt(signum: int, frame: FrameType | None) -> None:
@@ -115,7 +138,8 @@ def note_asyncio_interrupt() -> None:
     before = _signal.getsignal(signal.SIGINT)
     runner = getattr(before.func, "__self__", None) if type(before) is partial else None
     # asyncio's count is private; without it, asyncio handles the next Ctrl-C as well.
-    if _state.runs and getattr(runner, "_interrupt_count", 0):
+    count: int = getattr(runner, "_interrupt_count", 0)
+    if _state.runs and count:
         _signal.signal(signal.SIGINT, _on_second)
         _state.replaced.append((signal.SIGINT, before, _on_second))
 

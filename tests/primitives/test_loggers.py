@@ -99,7 +99,7 @@ def test_extra_becomes_attributes(caplog: pytest.LogCaptureFixture) -> None:
 def test_a_configuration_of_logging_does_not_silence(caplog: pytest.LogCaptureFixture) -> None:
     """`dictConfig` disables the loggers that exist already, by default."""
     existing = logging.getLogger("eventflow.tests")
-    before = {name: one for name, one in logging.root.manager.loggerDict.items()}
+    before = dict(logging.root.manager.loggerDict)
     others = {name: one.disabled for name, one in before.items() if isinstance(one, logging.Logger)}
     try:
         logging.config.dictConfig({"version": 1})
