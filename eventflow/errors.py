@@ -26,6 +26,7 @@ BaseException
         ├── DeadlockError
         ├── EventLoopError
         ├── HookTimeout
+        ├── HookUnavailable
         ├── ConfigurationError
         │   ├── SettingError
         │   ├── HomeError
@@ -61,6 +62,7 @@ __all__ = [
     "HiddenFutureError",
     "HomeError",
     "HookTimeout",
+    "HookUnavailable",
     "IllegalTransition",
     "IteratorEndedError",
     "JournalError",
@@ -279,6 +281,16 @@ class HookTimeout(EventflowError):
                 "hook without a timeout; give it `timeout_seconds`, or set "
                 "EVENTFLOW_RECOVERY_HOOK_SECONDS."
             )
+
+
+class HookUnavailable(EventflowError):
+    """A hook that a dead process owes cannot be had in the process that recovers it."""
+
+    def __init__(self, hook: str, reason: str) -> None:
+        super().__init__(
+            f"The hook {hook} is not available: {reason}. Once it is, have it run by `eventflow "
+            "deliveries redrive` and `eventflow recover`."
+        )
 
 
 class ConfigurationError(EventflowError):

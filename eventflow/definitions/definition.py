@@ -12,7 +12,7 @@ from typing import Any, ClassVar, Final, Generic, ParamSpec, Self, TypeAlias, Ty
 from eventflow.definitions.parameters import Parameters
 from eventflow.definitions.pickling import rebound, reduced
 from eventflow.errors import SignatureMismatchError
-from eventflow.eventbus.subscriptions import Subscription
+from eventflow.eventbus.subscriptions import Subscription, hooks_changed
 from eventflow.hooks.declaration import KINDS, Hook, HookFunction
 from eventflow.hooks.receiver import HookReceiver
 from eventflow.primitives.callables import is_async, qualified_name
@@ -141,6 +141,7 @@ class Definition(Generic[P, R]):
         origin = self.origin
         origin._hooks = (*origin._hooks, (kind, hook))  # noqa: SLF001 - its own kind
         self._declare()
+        hooks_changed(origin)
 
     @property
     def hooks(self) -> tuple[Hook, ...]:

@@ -11,7 +11,7 @@ from weakref import WeakKeyDictionary, WeakSet, ref
 import blinker
 
 from eventflow.eventbus.filters import class_topics, run_topic, tag_topic, transition_topics
-from eventflow.eventbus.subscriptions import Subscription
+from eventflow.eventbus.subscriptions import Subscription, hooks_changed
 from eventflow.events import Event, FlowRunTransition, StateTransition, TaskRunTransition
 from eventflow.primitives.forks import in_children
 from eventflow.runs.run import Transition
@@ -132,6 +132,8 @@ class Router:
                 # A finalizer may meanwhile have removed the last other one of the topic.
                 self._topics[topic] = signal
             self._changed(subscription, +1)
+        if subscription.hook is not None:
+            hooks_changed()
 
     def remove(self, subscription: Subscription) -> None:
         """Remove a subscription."""
@@ -143,6 +145,8 @@ class Router:
                 if not signal.receivers:
                     self._topics.pop(topic, None)
             self._changed(subscription, -1)
+        if subscription.hook is not None:
+            hooks_changed()
 
     def _changed(self, subscription: Subscription, by: int) -> None:
         if any(check.what == "from_state" for check in subscription.filter.checks):

@@ -28,7 +28,7 @@ KINDS: Final = {
 """The state type for which each of the named kinds of hook runs."""
 
 
-@dataclass(frozen=True, slots=True, init=False)
+@dataclass(frozen=True, slots=True, init=False, weakref_slot=True)
 class Hook:
     """A declared subscription with a stable identity: `id`, else the function's `module:qualname`.
 

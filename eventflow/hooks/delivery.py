@@ -13,7 +13,7 @@ from typing import Any, ClassVar, Final
 from uuid import UUID
 
 from eventflow.context import RunContext, current_hook
-from eventflow.errors import HookTimeout, JournalError, TerminationSignal
+from eventflow.errors import HookTimeout, HookUnavailable, JournalError, TerminationSignal
 from eventflow.eventbus.bus import EventBus
 from eventflow.events import HookDeadLettered, HookFailed, HookOutcome, HookSucceeded, fact
 from eventflow.hooks.declaration import Hook
@@ -169,12 +169,14 @@ class Delivery:
 
         return self.hook.policy.delay(self.attempt) if is_retried else None
 
-    def give_up(self) -> None:
-        """Dead-letter the delivery: each of its attempts ended with its process."""
+    def give_up(self, error: HookUnavailable | None = None) -> None:
+        """Dead-letter the delivery: its hook is unavailable, or its attempts ended the process."""
         reason = f"Given up: the process ended in each of {self.attempt} attempts."
+        info = ErrorInfo.of_texts("eventflow.GivenUp", reason)
+        if error is not None:
+            reason, info = str(error), ErrorInfo.of(error)
         run_logger(self.run).error(f"Hook {self.hook.id}: {reason}", hook=self.hook.id)
         self._settle(DEAD, reason)
-        info = ErrorInfo.of_texts("eventflow.GivenUp", reason)
         self._publish(HookDeadLettered, error=info)
 
     def _fail(self, error: BaseException, *, final: bool = False) -> bool:

@@ -7,13 +7,13 @@ import inspect
 from collections.abc import Awaitable, Callable, Iterable
 from concurrent.futures import Future
 from time import sleep
-from typing import Final, TypeVar
+from typing import Final, TypeAlias, TypeVar
 
 from anyio import CapacityLimiter, to_thread
 from anyio.lowlevel import RunVar
 
 from eventflow.errors import HookTimeout
-from eventflow.eventbus.bus import current_bus
+from eventflow.eventbus.bus import EventBus, current_bus
 from eventflow.eventbus.filters import States
 from eventflow.events import Event
 from eventflow.hooks.declaration import Hook, HookFunction
@@ -26,6 +26,9 @@ from eventflow.runs.run import RunType, Transition
 __all__ = ["HookReceiver", "hook", "redeliver"]
 
 F = TypeVar("F", bound=HookFunction)
+
+DeliveryKind: TypeAlias = Callable[[Hook, Transition, int, EventBus], Delivery]
+"""Makes the delivery to a hook: of a transition, with its ordinal, and the bus of its outcomes."""
 
 BLOCKED_SECONDS: Final = 1.0
 """How long after its timeout an async hook has ended, unless it blocks its event loop."""
@@ -47,10 +50,11 @@ class HookReceiver:
     process.
     """
 
-    __slots__ = ("hook",)
+    __slots__ = ("hook", "kind")
 
-    def __init__(self, hook: Hook) -> None:
+    def __init__(self, hook: Hook, kind: DeliveryKind = Delivery) -> None:
         self.hook = hook
+        self.kind = kind
 
     def receive(self, event: Event | Transition) -> None:
         """Run the hook, sync or async, and return when it has ended."""
@@ -62,7 +66,7 @@ class HookReceiver:
         return _arun(self._delivery(event)) if isinstance(event, Transition) else None
 
     def _delivery(self, fact: Transition) -> Delivery:
-        delivery = Delivery(self.hook, fact, fact.next_ordinal, fact.bus)
+        delivery = self.kind(self.hook, fact, fact.next_ordinal, fact.bus)
         # The row of the first has recorded its beginning.
         delivery.is_begun = fact.next_ordinal == 0
         fact.next_ordinal += 1
@@ -76,7 +80,15 @@ class HookReceiver:
         """Do nothing: no event is held."""
 
 
-def redeliver(hook: Hook, fact: Transition, ordinal: int, attempts: int, limit: int) -> None:
+def redeliver(
+    hook: Hook,
+    fact: Transition,
+    ordinal: int,
+    attempts: int,
+    limit: int,
+    *,
+    kind: DeliveryKind = Delivery,
+) -> None:
     """Run the remaining attempts of a delivery, from sync code, and record their outcomes.
 
     `attempts` is how many have begun before, in this process or in another; there are `limit` at
@@ -85,7 +97,7 @@ def redeliver(hook: Hook, fact: Transition, ordinal: int, attempts: int, limit: 
     Raises:
         BaseException: whatever other than an Exception the hook raised.
     """
-    delivery = Delivery(hook, fact, ordinal, current_bus())
+    delivery = kind(hook, fact, ordinal, current_bus())
     delivery.attempt = attempts
     delivery.max_attempts = limit
     if attempts >= limit:

@@ -13,9 +13,11 @@ from weakref import WeakKeyDictionary
 from eventflow.primitives.callables import MAIN, qualified_name
 
 __all__ = [
+    "NUMBER_SEPARATOR",
     "ParsedReference",
     "Reference",
     "function_reference",
+    "known_reference",
     "parse_reference",
     "place_of",
     "reference_of",
@@ -78,6 +80,11 @@ def reference_of(definition: Any) -> Reference:
     return reference
 
 
+def known_reference(definition: Any) -> Reference | None:
+    """Return a definition's reference, if it was asked for before."""
+    return _references.get(definition.origin)
+
+
 def function_reference(fn: object) -> str:
     """Return the reference of a function in a module, with the file where that is needed.
 
@@ -85,9 +92,13 @@ def function_reference(fn: object) -> str:
         KeyError: its module is not loaded.
     """
     name = qualified_name(fn)
-    module = parse_reference(name).module
+    at = parse_reference(name)
+    module = sys.modules[at.module]
+    value = resolve(module, at.path)
+    # Its name may stand for the definition that a decorator made of it.
+    attribute = ".fn" if value is not fn and getattr(value, "fn", None) is fn else ""
 
-    return f"{name}{_file_suffix(module, sys.modules[module])}"
+    return f"{name}{attribute}{_file_suffix(at.module, module)}"
 
 
 def set_reference(definition: Any, text: str) -> None:

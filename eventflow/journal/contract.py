@@ -226,6 +226,10 @@ class Journal(Protocol):
         """Return the deliveries that match, ordered by run, by event and by hook."""
         ...
 
+    def hook_sets(self, owner: str) -> dict[str, str]:
+        """Return the sets of hooks that an owner recorded, as texts by their id."""
+        ...
+
     # -- owners -----------------------------------------------------------------------------
 
     def register(self, owner: OwnerRow, lease_seconds: float | None = None) -> Fence:

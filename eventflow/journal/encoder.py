@@ -15,9 +15,9 @@ from uuid import UUID
 from pydantic_core import to_json
 
 from eventflow.hooks.declaration import Hook
-from eventflow.hooks.importability import import_problem
 from eventflow.hooks.ledger import DeliveryStatus
 from eventflow.hooks.references import reference_of
+from eventflow.hooks.sets import HookSets, hook_columns
 from eventflow.journal.format import JournalLine, Tables, Values
 from eventflow.journal.rows import RunRow, micros
 from eventflow.primitives.ids import delivery_number
@@ -37,9 +37,6 @@ __all__ = [
 MAX_TEXT: Final = 10_000
 """How many characters of a message, or of the error of a hook, are recorded."""
 
-MAX_HOOKS: Final = 1024
-"""Of how many hooks the values in their rows are cached."""
-
 Entry: TypeAlias = "tuple[RunEncoder, Values, Run, bool]"
 """An encoded transition: its encoder, the row of its event, its run, and whether that has ended."""
 
@@ -58,7 +55,9 @@ class RunEncoder:
     __slots__ = (
         "_ancestors",
         "_created",
+        "_declared",
         "_head",
+        "_hooks",
         "_is_final",
         "_parameters",
         "_started",
@@ -73,6 +72,8 @@ class RunEncoder:
         self._created: int | None = None
         self._started: int | None = None
         self._head: Values = []
+        self._declared: object = ()
+        self._hooks = ""
 
     def update(self, run: Run) -> None:
         """Encode the name and the parameters, which are final when the body begins."""
@@ -107,14 +108,24 @@ class RunEncoder:
 
         return self, event, run, run.ended_at is state
 
-    def row(self, event: Values, run: Run, *, ended: bool) -> Values:
-        """Return the row of the run as of an event, with the time its body has taken so far."""
+    def row(self, event: Values, run: Run, sets: HookSets | None, *, ended: bool) -> Values:
+        """Return the row of the run as of an event, with the time its body has taken so far.
+
+        `sets` knows the hooks that it is subject to; None leaves them as they were recorded.
+        """
         key, _, sequence, kind, name, at, count, message, _, _ = event
+        hooks: Values = [None, None]
+        if sets is not None:
+            origin = run.definition.origin
+            if origin.declared is not self._declared:
+                self._declared, self._hooks = origin.declared, sets.of(origin)
+            hooks = [self._hooks, sets.shared]
 
         return [
             *(*self._head, self._parameters, *self._ancestors, self._created, self._started),
             *(at if ended else None, round(run.seconds, 6), count, sequence),
             *(key, kind, name, at, message),
+            *hooks,
         ]
 
     def deliveries(self, fact: Transition, hooks: Iterable[Hook]) -> list[Values]:
@@ -125,7 +136,7 @@ class RunEncoder:
 
         return [
             [
-                *(_delivery_key(event, ordinal), key, self.key, ordinal, *_hook_values(hook)),
+                *(_delivery_key(event, ordinal), key, self.key, ordinal, *hook_columns(hook)),
                 *(_PENDING if ordinal else begun),
             ]
             for ordinal, hook in enumerate(hooks)
@@ -136,23 +147,31 @@ def encode_line(
     entries: Sequence[Entry],
     owed: list[Values] | None = None,
     settlements: list[Values] | None = None,
+    sets: HookSets | None = None,
 ) -> JournalLine:
     """Make one line of entries, of what the last of them owes to hooks, and of settlements.
 
-    The entries of one run, and the settlements of one delivery, must be in their order.
+    The entries of one run, and the settlements of one delivery, must be in their order. `sets` has
+    the sets of hooks that the runs are subject to, those of them that no line holds yet among them.
     """
     rows: Tables = {}
     # The last entry of each run, in the order of the first ones.
     last = {entry[0]: entry for entry in entries}
     if last:
         rows["runs"] = [
-            encoder.row(event, run, ended=ended) for encoder, event, run, ended in last.values()
+            encoder.row(event, run, sets, ended=ended)
+            for encoder, event, run, ended in last.values()
         ]
         rows["events"] = [entry[1] for entry in entries]
     if owed:
         rows["deliveries"] = owed
     if settlements:
         rows["settlements"] = settlements
+    # Last: a row of a run may have found a new set.
+    if sets is not None and sets.sets:
+        rows["hook_sets"] = [*sets.sets]
+    if sets is not None and sets.changes:
+        rows["hook_changes"] = [*sets.changes]
 
     return JournalLine.of(rows)
 
@@ -242,22 +261,6 @@ def _delivery_key(event: int, ordinal: int) -> str:
 
 def _hex(key: UUID | None) -> str | None:
     return None if key is None else f"{key.int:032x}"
-
-
-# By `id`, which is unique as long as the hook is in here: the hash of a hook is slow, and a hook
-# whose function cannot be hashed has to be recorded as well.
-_cached_hooks: Final[dict[int, tuple[Hook, tuple[str, int]]]] = {}
-
-
-def _hook_values(hook: Hook) -> tuple[str, int]:
-    cached = _cached_hooks.get(id(hook))
-    if cached is None:
-        if len(_cached_hooks) >= MAX_HOOKS:
-            _cached_hooks.clear()
-        cached = (hook, (printable(hook.id), int(import_problem(hook) is None)))
-        _cached_hooks[id(hook)] = cached
-
-    return cached[1]
 
 
 # -- parameters ----------------------------------------------------------------------------------

@@ -3,8 +3,15 @@
 A line is an object with the keys `runs`, `events`, `deliveries` and `settlements`, each absent
 where it would be empty. Each holds lists of plain values in the order of the fields of `RunRow`,
 `EventRow`, `DeliveryRow` and `Settlement`: ids are 32 hex digits, times whole microseconds since
-1970, tuples JSON texts. The first line of a spool has only the key `owners`, which describes its
-owner; a commit ignores it, as owners are registered in another way.
+1970, tuples JSON texts.
+
+`hook_sets` holds owner, id and text of sets of hooks, before or with the first run that names them.
+`hook_changes` says that other sets hold for the unfinished runs of an owner: its id, the reference
+of their definition, the set that they named, and the new one; without a reference it is the set of
+their bus that is exchanged.
+
+The first line of a spool has only the key `owners`, which describes its owner; a commit ignores it,
+as owners are registered in another way.
 """
 
 from __future__ import annotations
@@ -46,8 +53,13 @@ _WIDTHS: Final = {
     "events": len(EventRow._fields),
     "deliveries": len(DeliveryRow._fields),
     "settlements": len(Settlement._fields),
+    "hook_sets": 3,
+    "hook_changes": 4,
     "owners": 1,
 }
+_HOOKS: Final = 2
+"""How many columns of a run name sets of hooks: the last ones, absent in lines of before."""
+
 CHUNK: Final = 25
 """How many lines are parsed at a time: few enough that the garbage collector is not triggered by
 the parsed values."""
@@ -88,6 +100,8 @@ class Rows:
     events: Values = field(default_factory=list)
     deliveries: dict[str, Values] = field(default_factory=dict)
     settlements: dict[str, Values] = field(default_factory=dict)
+    hook_sets: Values = field(default_factory=list)
+    hook_changes: list[Values] = field(default_factory=list)
     bad: list[bytes] = field(default_factory=list)
 
     def add(self, line: Tables) -> None:
@@ -103,12 +117,16 @@ class Rows:
             self.deliveries.setdefault(delivery[0], [*delivery])
         for settlement in line.get("settlements", ()):
             self._settle(settlement)
+        for hook_set in line.get("hook_sets", ()):
+            self.hook_sets += hook_set
+        self.hook_changes += line.get("hook_changes", ())
 
     def _add_run(self, run: Values) -> None:
         before = self.runs.get(run[0])
         if before is None or run[_SEQUENCE] >= before[_SEQUENCE]:
             # The last column is the keeper: at first, the owner that executes the run.
-            self.runs[run[0]] = [*run, run[_OWNER]]
+            absent = [None] * (_WIDTHS["runs"] - len(run))
+            self.runs[run[0]] = [*run, *absent, run[_OWNER]]
 
     def _settle(self, settlement: Values) -> None:
         key = settlement[_SETTLED_ID]
@@ -194,7 +212,9 @@ def _is_well_formed(line: Any) -> bool:
         for key, rows in line.items():
             width = _WIDTHS[key]
             for row in rows:
-                if len(row) != width or row.__class__ is not list:
+                if row.__class__ is not list or not (
+                    len(row) == width or (key == "runs" and len(row) == width - _HOOKS)
+                ):
                     return False
     except (KeyError, TypeError):
         return False

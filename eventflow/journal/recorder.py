@@ -13,15 +13,12 @@ from contextlib import AbstractContextManager, suppress
 from datetime import UTC, datetime
 from typing import Any, Final, Protocol
 from uuid import UUID
-from weakref import WeakKeyDictionary
 
 from eventflow.errors import JournalError
 from eventflow.eventbus.bus import EventBus
-from eventflow.eventbus.subscriptions import Subscription
-from eventflow.hooks.declaration import Hook
-from eventflow.hooks.handover import FOR_ALL
+from eventflow.eventbus.subscriptions import Subscription, watch_hooks
 from eventflow.hooks.ledger import DeliveryStatus
-from eventflow.hooks.references import reference_of
+from eventflow.hooks.sets import Guard, HookSets
 from eventflow.journal.contract import Fence, Journal
 from eventflow.journal.encoder import (
     Entry,
@@ -68,6 +65,11 @@ class LineSink(Protocol):
         ...
 
     @property
+    def guarding(self) -> Guard | None:
+        """What guards the hooks of the owner, if anything can."""
+        ...
+
+    @property
     def given_up(self) -> frozenset[int]:
         """The runs that another owner has taken over, by the number of their id."""
         ...
@@ -105,10 +107,6 @@ class LineSink(Protocol):
         """Return the fence under which the owner writes."""
         ...
 
-    def guard(self, key: str, hooks: Sequence[Hook]) -> None:
-        """Have hooks run even if this process dies; `key` names the definition they belong to."""
-        ...
-
 
 class Recorder:
     """Records the transitions on one bus, and the outcomes of their hooks.
@@ -119,11 +117,14 @@ class Recorder:
     def __init__(self, sink: LineSink, bus: EventBus) -> None:
         self.sink = sink
         self._bus = bus
-        self._global_hooks = 0
-        self._guarded: WeakKeyDictionary[Any, object] = WeakKeyDictionary()
-        self._guarded_owner = ""
+        self._sets: HookSets | None = HookSets(bus)
         self.discard_held()
         sink.register(self)
+        watch_hooks(self)
+
+    def continue_runs(self) -> None:
+        """Go on with the runs of other owners: what hooks they are subject to is recorded."""
+        self._sets = None
 
     @property
     def journal(self) -> Journal:
@@ -210,12 +211,18 @@ class Recorder:
         owed: list[Values] | None = None,
     ) -> None:
         """Write entries, among them the held ones, with what the last of them owes."""
-        settled = [*self._settled]
-        self.sink.append(encode_line(entries, owed, settled))
+        settled, sets = [*self._settled], self._sets
+        if sets is not None and sets.owner != self.sink.owner:
+            sets.begin(self.sink.owner, self.sink.guarding)
+        line = encode_line(entries, owed, settled, sets)
+        self.sink.append(line)
         # Afterwards: what interrupts this call must not write later transitions without these. A
         # second copy does no harm. It may itself have written and removed some of these.
         _remove_written(self._held, held)
         _remove_written(self._settled, settled)
+        if sets is not None and (sets.sets or sets.changes):
+            _remove_written(sets.sets, line.rows.get("hook_sets", ()))
+            _remove_written(sets.changes, line.rows.get("hook_changes", ()))
 
     def discard_held(self) -> None:
         """Drop what is held back: in a forked child, since the parent writes it."""
@@ -244,26 +251,42 @@ class Recorder:
         return bool(self._bus.hook_count or fact.run.definition.origin.declared)
 
     def _begin(self, fact: Transition) -> None:
-        """Set the owner up, and hand the hooks that the run may owe to the guardian."""
+        """Set the owner up, and have the hooks that the run may owe guarded."""
         sink = self.sink
         if not sink.begun:
             sink.begin()
-        origin, global_hooks = fact.run.definition.origin, self._bus.hook_count
-        declared = origin.declared
-        if not declared and not global_hooks:
+        origin, sets = fact.run.definition.origin, self._sets
+        if sets is None or (sets.owner == sink.owner and not origin.declared):
             return
-        if self._guarded_owner != sink.owner:
-            # A forked child, for example, which has a guardian of its own.
-            self._guarded_owner = sink.owner
-            self._guarded.clear()
-            self._global_hooks = 0
-        if global_hooks != self._global_hooks:
-            self._global_hooks = global_hooks
-            sink.guard(FOR_ALL, _hooks(self._bus.subscriptions))
-        # Another tuple means that hooks have been added.
-        if self._guarded.get(origin) is not declared:
-            self._guarded[origin] = declared
-            sink.guard(reference_of(origin).text, _hooks(declared))
+        with self._lock:
+            if sets.owner != sink.owner:
+                # A forked child, for example, which has a guardian of its own.
+                sets.begin(sink.owner, sink.guarding)
+            if origin.declared:
+                sets.of(origin)
+
+    def hooks_changed(self, definition: Any) -> None:
+        """Record, for the runs that execute, hooks that were declared or cancelled meanwhile."""
+        sets = self._sets
+        if sets is None or not sets.owner or sets.owner != self.sink.owner:
+            return
+        try:
+            with self._lock:
+                sets.refresh(definition)
+                if not sets.changes:
+                    return
+                self._append((), ())
+            self.sink.notify()
+        except Exception as error:  # noqa: BLE001 - the journal never fails a run
+            _log_failure("A change of hooks", error)
+
+    def repeat_hook_sets(self) -> None:
+        """Record the sets of hooks once more, since lines were lost."""
+        sets = self._sets
+        if sets is not None and sets.owner:
+            with self._lock:
+                sets.repeat()
+                self._append((), ())
 
     # -- deliveries -------------------------------------------------------------------------
 
@@ -316,12 +339,6 @@ class Recorder:
         return self.journal.transaction(delivered, self.sink.fence())
 
 
-def _hooks(subscriptions: Iterable[Subscription]) -> list[Hook]:
-    hooks = [subscription.hook for subscription in subscriptions]
-
-    return [hook for hook in hooks if hook is not None]
-
-
 def _may_select_crashed(subscription: Subscription) -> bool:
     """Return whether a hook may be owed the crash of a run; True if in doubt."""
     states = subscription.hook.state
@@ -337,10 +354,10 @@ def _is_boundary(fact: Transition) -> bool:
     return fact.sequence == 0 or fact.run.ended_at is not None
 
 
-def _remove_written(held: deque[Any], written: Iterable[Any]) -> None:
+def _remove_written(held: deque[Any] | list[Any], written: Iterable[Any]) -> None:
     for item in written:
         if held and held[0] is item:
-            held.popleft()
+            del held[0]
 
 
 def _log_failure(what: str, error: Exception) -> None:

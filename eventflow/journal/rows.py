@@ -35,7 +35,10 @@ class RunRow(NamedTuple):
     """A run as of one transition; a later row of the same run replaces it.
 
     `owner` is the process that executes it; `reference` is `module:qualname` of its definition;
-    `parameters` is JSON for people; `seconds` is how long its body has been executed.
+    `parameters` is JSON for people; `seconds` is how long its body has been executed. `hooks` and
+    `global_hooks` name the sets of hooks that it is subject to: those of its definition, and those
+    of its bus. They are empty where there is no set, and None in a run of an earlier version, or in
+    a row by which a recovery goes on with the run of another owner.
     """
 
     id: UUID
@@ -61,6 +64,8 @@ class RunRow(NamedTuple):
     state_name: str
     state_at: datetime
     message: str | None
+    hooks: str | None = None
+    global_hooks: str | None = None
 
 
 class EventRow(NamedTuple):

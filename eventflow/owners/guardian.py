@@ -16,8 +16,8 @@ import sys
 
 __all__ = ["CLEAN_END", "HEADER", "IGNORED_SIGNALS", "execute", "has_ended_cleanly", "main"]
 
-HEADER = 4
-"""How many bytes at the beginning of the note say whether the end was clean."""
+HEADER = 20
+"""How long the note is before anything is handed over."""
 
 CLEAN_END = b"bye\n"
 """The first bytes of the note after a clean end."""
@@ -29,7 +29,7 @@ owner, and the guardian is needed after that."""
 
 def has_ended_cleanly(note: int) -> bool:
     """Return whether the owner ended cleanly."""
-    return os.pread(note, HEADER, 0) == CLEAN_END
+    return os.pread(note, len(CLEAN_END), 0) == CLEAN_END
 
 
 def execute(command: list[str], note: int) -> None:

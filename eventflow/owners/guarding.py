@@ -1,13 +1,11 @@
-"""Start the guardian, and hand it the hooks as they are in this process."""
+"""Start the guardian, and hand it the hooks that no other process can import."""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable
 
 from eventflow.hooks.declaration import Hook
-from eventflow.hooks.handover import PackedHook, by_name, by_value, pack
-from eventflow.hooks.importability import import_problem
+from eventflow.hooks.handover import pack
 from eventflow.owners.lifeline import Lifeline
 from eventflow.owners.note import ENTRY_BYTES
 from eventflow.primitives.loggers import get_logger
@@ -33,18 +31,11 @@ class Guarding:
             if self._kept:
                 self._start()
 
-    def guard(self, key: str, hooks: Iterable[Hook]) -> None:
-        """Have hooks run even if this process dies; `key` is the reference of their definition."""
+    def guard(self) -> None:
+        """Have a guardian; another one is started if the last one was killed."""
         with self._lock:
             self._enabled = self._enabled and self._start()
-            if not self._enabled:
-                return
-            self._kept = True
-            problem = self._lifeline.hand_over(key, pack([self._pack(hook) for hook in hooks]))
-            if problem is not None:
-                get_logger("guardian").warning(
-                    f"The hooks of {key} cannot be handed to the guardian: {problem}."
-                )
+            self._kept = self._enabled
 
     def _start(self) -> bool:
         problem = self._lifeline.start()
@@ -57,19 +48,21 @@ class Guarding:
 
         return problem is None
 
-    def _pack(self, hook: Hook) -> PackedHook:
-        """Pack a hook: by name where another process can import it, else by value."""
-        reason = import_problem(hook)
-        if reason is None:
-            try:
-                return PackedHook(hook.id, by_name(hook))
-            except Exception as error:  # noqa: BLE001 - pickling an option of the hook may raise anything
-                reason = f"cannot be handed over by name: {error}"
-        packed, problem = _pack_by_value(hook)
-        if hook.id not in self._logged:
+    def hand_over(self, key: str, hook: Hook, reason: str) -> None:
+        """Hand a hook over by value under a key; `reason` is why it cannot be imported."""
+        with self._lock:
+            if not self._enabled:
+                return
+            packed, problem = _packed(hook)
+            if packed is not None:
+                problem = self._lifeline.hand_over(key, packed)
+            if hook.id in self._logged:
+                return
             self._logged.add(hook.id)
             log = get_logger("guardian")
-            if packed is None:
+            if problem is None:
+                log.debug("The hook %s is handed over by value: it %s.", hook.id, reason)
+            else:
                 log.warning(
                     "The hook %s cannot be guaranteed: it %s, and %s. If this process is killed, "
                     "it does not run.",
@@ -77,10 +70,10 @@ class Guarding:
                     reason,
                     problem,
                 )
-            else:
-                log.debug("The hook %s is handed over by value: it %s.", hook.id, reason)
 
-        return PackedHook(hook.id, packed)
+    def let_go(self, key: str) -> None:
+        """Take back what was handed over under a key."""
+        self._lifeline.let_go(key)
 
     def dismiss(self) -> None:
         """Record a clean end, on which the guardian exits."""
@@ -89,13 +82,13 @@ class Guarding:
             self._lifeline.dismiss()
 
 
-def _pack_by_value(hook: Hook) -> tuple[bytes | None, str]:
+def _packed(hook: Hook) -> tuple[bytes | None, str | None]:
     """Pack a hook by value; return None and the reason if that is impossible."""
     try:
-        packed = by_value(hook)
+        packed = pack(hook)
     except Exception as error:  # noqa: BLE001 - pickling a user's object may raise anything
         return None, f"it cannot be handed over by value: {type(error).__name__}: {error}"
     if len(packed) > ENTRY_BYTES // 2:
         return None, f"its {len(packed)} bytes are too many to hand it over by value"
 
-    return packed, ""
+    return packed, None

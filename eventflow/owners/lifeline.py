@@ -11,6 +11,7 @@ import select
 import subprocess
 import sys
 import threading
+from collections import deque
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -114,6 +115,7 @@ class Lifeline:
         self._forked = False
         self._lock = threading.RLock()
         self._pipe = -1
+        self._let_go: deque[str] = deque()
         self.note: Note | None = None
         """The note that the guardian reads; None before the guardian is first started."""
         forks.watch(self)
@@ -174,12 +176,19 @@ class Lifeline:
         self._pipe = write
 
     def hand_over(self, key: str, data: bytes) -> str | None:
-        """Hand packed hooks to the guardian; return the reason if it cannot take them.
-
-        Later data replaces earlier data with the same key; equal data is not written again.
-        """
+        """Hand a packed hook to the guardian; return the reason if it cannot take it."""
         with self._lock:
-            return "there is no guardian" if self.note is None else self.note.write(key, data)
+            if self.note is None:
+                return "there is no guardian"
+            while self._let_go:
+                self.note.remove(self._let_go.popleft())
+
+            return self.note.write(key, data)
+
+    def let_go(self, key: str) -> None:
+        """Have the room of a packed hook used again; called wherever garbage is collected."""
+        # Waits for nothing: the thread may hold any lock.
+        self._let_go.append(key)
 
     def dismiss(self) -> None:
         """Record a clean end, on which the guardian exits. Does not wait until it has."""

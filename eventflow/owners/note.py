@@ -3,10 +3,10 @@
 It is a file without a name, in memory where the system supports that, which owner and guardian
 have open. The system frees it when both processes and the recovery have ended.
 
-It begins with four bytes, `bye` and a newline after a clean end. Then follow, for each definition,
-the lengths of key and data (four bytes each, big-endian), the key in UTF-8, and its packed hooks.
-An entry that the owner was killed while writing is the last one, shorter than its lengths say, and
-is ignored.
+It begins with four bytes, `bye` and a newline after a clean end, and with the places where the
+entries begin and end (eight bytes each, big-endian). Each entry has the lengths of key and data
+(four bytes each), the key in UTF-8, and a packed hook. The two places are written at once and last:
+whenever the owner is killed, there are whole entries between them.
 """
 
 from __future__ import annotations
@@ -18,16 +18,24 @@ from typing import Final
 __all__ = ["CLEAN_END", "ENTRY_BYTES", "HEADER", "Note", "above_standard", "read_handed_over"]
 
 ENTRY_BYTES: Final = 2**20
-"""How large the hooks of one definition may be."""
+"""How large one hook may be."""
 
 TOTAL_BYTES: Final = 16 * 2**20
-"""How much may be handed over in all."""
+"""How much may be handed over at the same time."""
 
 CLEAN_END: Final = b"bye\n"
-HEADER: Final = bytes(len(CLEAN_END))
+PLACE_BYTES: Final = 8
 LENGTH_BYTES: Final = 4
+FIRST_ENTRY: Final = len(CLEAN_END) + 2 * PLACE_BYTES
 FIRST_FREE: Final = 3
 """The lower descriptors are the standard streams: output to those must not end up elsewhere."""
+
+
+def _places(start: int, end: int) -> bytes:
+    return start.to_bytes(PLACE_BYTES) + end.to_bytes(PLACE_BYTES)
+
+
+HEADER: Final = bytes(len(CLEAN_END)) + _places(FIRST_ENTRY, FIRST_ENTRY)
 
 
 class Note:
@@ -36,40 +44,59 @@ class Note:
     def __init__(self) -> None:
         self.descriptor = _anonymous_file()
         os.pwrite(self.descriptor, HEADER, 0)
-        self._end = len(HEADER)
-        # By key, the hash of the data that was written last.
-        self._written: dict[str, int] = {}
+        self._start = self._end = FIRST_ENTRY
+        # By key, where its entry is, and how long.
+        self._entries: dict[str, tuple[int, int]] = {}
+        self._bytes = 0
 
     def write(self, key: str, data: bytes) -> str | None:
-        """Write packed hooks; return the reason if that is impossible.
-
-        Later data replaces earlier data with the same key; equal data is not written again.
-        """
-        if self._written.get(key) == hash(data):
-            return None
+        """Write a packed hook; return the reason if that is impossible."""
         name = key.encode("utf-8", "surrogatepass")
         size = len(name) + len(data)
         if size > ENTRY_BYTES:
             return f"its {size} bytes are more than the {ENTRY_BYTES} that may be handed over"
-        if self._end + size > TOTAL_BYTES:
+        entry = b"".join((_length(name), _length(data), name, data))
+        if self._bytes + len(entry) > TOTAL_BYTES:
             return f"with its {size} bytes it would be more than {TOTAL_BYTES} in all"
-        problem = self._append(b"".join((_length(name), _length(data), name, data)))
-        if problem is None:
-            self._written[key] = hash(data)
-
-        return problem
-
-    def _append(self, entry: bytes) -> str | None:
         try:
-            written = os.pwrite(self.descriptor, entry, self._end)
-            if written < len(entry):
-                os.ftruncate(self.descriptor, self._end)
-                return "there is not enough memory for it"
+            if self._end - self._start > 2 * self._bytes + ENTRY_BYTES:
+                self._compact()
+            self._put(self._end, entry)
+            self._set_places(self._start, self._end + len(entry))
         except OSError as error:
             return f"it cannot be written down: {error}"
-        self._end += len(entry)
+        self._entries[key] = (self._end - len(entry), len(entry))
+        self._bytes += len(entry)
 
         return None
+
+    def remove(self, key: str) -> None:
+        """Have the room of an entry used again; a key that is not there is ignored."""
+        _, size = self._entries.pop(key, (0, 0))
+        self._bytes -= size
+
+    def _compact(self) -> None:
+        """Write what has not been removed once more, where nothing of it is overwritten."""
+        content = {
+            key: os.pread(self.descriptor, size, place)
+            for key, (place, size) in self._entries.items()
+        }
+        start = FIRST_ENTRY if FIRST_ENTRY + self._bytes <= self._start else self._end
+        self._put(start, b"".join(content.values()))
+        place = start
+        for key, entry in content.items():
+            self._entries[key] = (place, len(entry))
+            place += len(entry)
+        self._set_places(start, place)
+        os.ftruncate(self.descriptor, place)
+
+    def _put(self, place: int, data: bytes) -> None:
+        if os.pwrite(self.descriptor, data, place) < len(data):
+            raise OSError("there is not enough memory for it")
+
+    def _set_places(self, start: int, end: int) -> None:
+        os.pwrite(self.descriptor, _places(start, end), len(CLEAN_END))
+        self._start, self._end = start, end
 
     def end_cleanly(self) -> None:
         """Record that the owner ended cleanly."""
@@ -83,27 +110,31 @@ class Note:
 
 
 def read_handed_over(note: int) -> dict[str, bytes]:
-    """Return the packed hooks in a note by key, the last ones of each.
+    """Return the packed hooks in a note by key.
 
     `note` is a descriptor, as `--blobs` names it; it stays open.
     """
+    places = os.pread(note, 2 * PLACE_BYTES, len(CLEAN_END))
+    start, end = int.from_bytes(places[:PLACE_BYTES]), int.from_bytes(places[PLACE_BYTES:])
+    # A note of an earlier version has no places: nothing in it can be read.
+    is_valid = FIRST_ENTRY <= start <= end <= os.fstat(note).st_size
+    content = _read(note, start, end) if is_valid else b""
     handed_over: dict[str, bytes] = {}
-    start, size = len(HEADER), os.fstat(note).st_size
-    content = _read(note, size)
-    while start + 2 * LENGTH_BYTES <= size:
-        key = start + 2 * LENGTH_BYTES
-        data = key + int.from_bytes(content[start : start + LENGTH_BYTES])
-        end = data + int.from_bytes(content[start + LENGTH_BYTES : key])
-        if end <= size:
-            handed_over[content[key:data].decode("utf-8", "surrogatepass")] = content[data:end]
-        start = end
+    at = 0
+    while at + 2 * LENGTH_BYTES <= len(content):
+        key = at + 2 * LENGTH_BYTES
+        data = key + int.from_bytes(content[at : at + LENGTH_BYTES])
+        at = data + int.from_bytes(content[at + LENGTH_BYTES : key])
+        handed_over[content[key:data].decode("utf-8", "surrogatepass")] = content[data:at]
 
     return handed_over
 
 
-def _read(note: int, size: int) -> bytes:
+def _read(note: int, start: int, end: int) -> bytes:
     content = b""
-    while len(content) < size and (part := os.pread(note, size - len(content), len(content))):
+    while start + len(content) < end and (
+        part := os.pread(note, end - start - len(content), start + len(content))
+    ):
         content += part
 
     return content

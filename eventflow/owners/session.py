@@ -7,7 +7,6 @@ import errno
 import sys
 import threading
 import time
-from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import ClassVar, Final
@@ -16,7 +15,6 @@ from weakref import WeakSet
 from eventflow.errors import JournalError
 from eventflow.eventbus.bus import EventBus
 from eventflow.events import ErrorInfo, Event, JournalFailed, JournalRecovered, fact
-from eventflow.hooks.declaration import Hook
 from eventflow.hooks.importability import note_call
 from eventflow.hooks.ledger import OWED
 from eventflow.interrupts.scopes import active_scopes
@@ -105,7 +103,8 @@ class OwnerSession:
         self._row: OwnerRow | None = None
         self._fence: Fence | None = None
         self._folder: LockedFolder | None = None
-        self._guarding: Guarding | None = None
+        # What guards the hooks of this owner; None where there is no folder to recover.
+        self.guarding: Guarding | None = None
         self._heartbeat: Heartbeat | None = None
         self._writer: Writer | None = None
         self._owner_line: bytes | None = None
@@ -136,7 +135,7 @@ class OwnerSession:
             lease = self.lease_seconds
             self._heartbeat = Heartbeat(
                 cancels=lambda: self.journal.cancels(self.owner),
-                guard=lambda: None if self._guarding is None else self._guarding.keep(),
+                guard=lambda: None if self.guarding is None else self.guarding.keep(),
                 renew=self.renew,
                 maintain=self.sweep_and_prune,
                 interval=HEARTBEAT_SECONDS if lease is None else lease / 3,
@@ -148,11 +147,11 @@ class OwnerSession:
         self._fence = None
         self._row = describe()
         self.owner = self._row.id
-        self._guarding = None
+        self.guarding = None
         folder = self._folder = self._create_folder(self._row)
         spool = None
         if folder is not None:
-            self._guarding = Guarding(Lifeline(folder.path, self.url))
+            self.guarding = Guarding(Lifeline(folder.path, self.url))
             # The journal has the owner only after the first commit: the spool must name it.
             spool, self._owner_line = Spool(folder.path), owner_line(folder.description)
             spool.reserve()
@@ -233,11 +232,6 @@ class OwnerSession:
         """Commit all lines; return False if that failed."""
         return self._writer is None or self._writer.flush()
 
-    def guard(self, key: str, hooks: Sequence[Hook]) -> None:
-        """Have hooks run even if this process dies; `key` is the reference of their definition."""
-        if self._guarding is not None:
-            self._guarding.guard(key, hooks)
-
     def fence(self) -> Fence:
         """Return the fence under which this owner writes; register the owner if need be.
 
@@ -257,6 +251,8 @@ class OwnerSession:
         log = get_logger("journal")
         if error is None:
             log.warning("The journal can be written again.", lost=lost)
+            for recorder in list(self._recorders) if lost else ():
+                recorder.repeat_hook_sets()
             self._publish(fact(JournalRecovered, lost=lost))
         elif isinstance(error, StaleOwnerError):
             self._resign(owner, error, lost)
@@ -277,7 +273,7 @@ class OwnerSession:
             # To the old writer, where these lines are refused and counted as lost.
             self._flush_recorders()
             self.given_up |= frozenset(active_scopes)
-            folder, guarding, writer = self._folder, self._guarding, self.writer
+            folder, guarding, writer = self._folder, self.guarding, self.writer
             self._become_owner()
         # The journal refuses the lines that are left.
         writer.flush()
@@ -372,8 +368,8 @@ class OwnerSession:
         # In this order: if killed in between, the guardian finds no folder to recover.
         if self._folder is not None:
             self._folder.remove()
-        if self._guarding is not None:
-            self._guarding.dismiss()
+        if self.guarding is not None:
+            self.guarding.dismiss()
 
     # -- forks ------------------------------------------------------------------------------
 

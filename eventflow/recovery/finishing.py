@@ -5,25 +5,27 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any, Final, NamedTuple
 from uuid import UUID
 
 from eventflow.context import RunContext, current_run
 from eventflow.definitions.definition import Definition
 from eventflow.eventbus.bus import current_bus
+from eventflow.eventbus.subscriptions import Subscription
 from eventflow.events import transition_event
 from eventflow.hooks.declaration import Hook
-from eventflow.hooks.ledger import OWED, DeliveryStatus
-from eventflow.hooks.receiver import redeliver
+from eventflow.hooks.ledger import DEAD, DELIVERED, OWED
+from eventflow.hooks.receiver import HookReceiver, redeliver
 from eventflow.hooks.references import set_reference
 from eventflow.journal.contract import DeliveryQuery, Fence
-from eventflow.journal.recorder import Key, Recorder
+from eventflow.journal.recorder import Recorder
 from eventflow.journal.rows import DeliveryRow, EventRow, RunRow, state_of
-from eventflow.logs import take_prints
 from eventflow.primitives.loggers import get_logger
-from eventflow.recovery.lookup import DefinitionLookup
+from eventflow.recovery.delivering import Fetching, RecoveredDelivery
+from eventflow.recovery.lookup import Lookup, stand_in
 from eventflow.runs.run import FlowRun, Run, TaskRun, Transition
 from eventflow.states import AnyState, Crashed
 
@@ -37,7 +39,10 @@ NO_LIMIT: Final = 1_000_000
 
 
 class Finished(NamedTuple):
-    """How many runs entered Crashed, and the outcomes of the deliveries they owed."""
+    """How many runs entered Crashed, how many hooks that they owed before were delivered.
+
+    `dead` counts the deliveries that are dead now, those of Crashed among them.
+    """
 
     crashed: int = 0
     delivered: int = 0
@@ -48,41 +53,16 @@ class Finished(NamedTuple):
         return Finished(*map(sum, zip(self, other, strict=True)))
 
 
-class _SyncedLedger:
-    """A ledger that commits the start of an attempt first: the attempt may kill this process."""
-
-    def __init__(self, recorder: Recorder, on_progress: Callable[[], None]) -> None:
-        self._recorder = recorder
-        self._on_progress = on_progress
-        self.last = DeliveryStatus.PENDING
-
-    def settle(
-        self,
-        key: Key,
-        status: DeliveryStatus,
-        attempts: int,
-        error: str | None = None,
-        delay: float = 0.0,
-        *,
-        at_once: bool = True,  # noqa: ARG002 - nothing is deferred here
-    ) -> None:
-        """Record the start or the outcome of an attempt."""
-        self.last = status
-        self._recorder.settle(key, status, attempts, error, delay)
-        if status is DeliveryStatus.RUNNING:
-            self._recorder.flush()
-            self._on_progress()
-
-    def transaction(self, key: Key, attempts: int) -> AbstractContextManager[Any]:
-        """Return the journal's own transaction, which ends with acknowledging this delivery."""
-        return self._recorder.transaction(key, attempts)
-
-
 class _Case(NamedTuple):
-    """One run to finish, with its definition, its events and its deliveries."""
+    """One run to finish, with the hooks that it is subject to, its events and its deliveries.
+
+    `definition` stands for its own, which is loaded when the first hook needs it.
+    """
 
     row: RunRow
     definition: Definition[Any, Any]
+    hooks: list[Hook]
+    fetching: Fetching
     context: RunContext
     parent_flow_run_id: UUID | None
     events: Mapping[UUID, EventRow]
@@ -110,7 +90,7 @@ class Finisher:
     def __init__(
         self,
         recorder: Recorder,
-        lookup: DefinitionLookup,
+        lookup: Lookup,
         message: str,
         on_progress: Callable[[], None] = lambda: None,
     ) -> None:
@@ -119,7 +99,6 @@ class Finisher:
         self._journal = recorder.journal
         self._lookup = lookup
         self._message = message
-        self._definitions: dict[tuple[str, str, str], Definition[Any, Any]] = {}
 
     def finish(self, fence: Fence, owner: str) -> Finished:
         """Claim and finish all runs of an owner that no living owner keeps.
@@ -136,7 +115,10 @@ class Finisher:
     def finish_all(self, rows: Iterable[RunRow]) -> Finished:
         """Finish runs, children first; those that wait for a retry come last."""
         cases = [self._case(row) for row in sorted(rows, key=lambda row: row.id, reverse=True)]
-        self._lookup.guard_hooks()
+        guarding = self._recorder.sink.guarding
+        if guarding is not None and any(case.hooks or case.owed for case in cases):
+            # Goes on if this process is killed, by one of the hooks for example.
+            guarding.guard()
         total = Finished()
         for case in sorted(cases, key=lambda case: case.due_in() > 0):
             total = total.plus(self._finish(case))
@@ -145,10 +127,13 @@ class Finisher:
 
     def _finish(self, case: _Case) -> Finished:
         row = case.row
-        outcomes = [self._deliver(case, owed) for owed in case.owed]
+        for owed in case.owed:
+            self._deliver(case, owed)
+        outcomes = case.fetching.outcomes()
+        delivered = outcomes.count(DELIVERED)
         if row.ended is None:
             self._crash(case)
-        delivered = outcomes.count(DeliveryStatus.DELIVERED)
+        dead = case.fetching.outcomes().count(DEAD)
         get_logger("recovery").info(
             f"The {row.run_type} run {row.name!r} of {row.definition}: "
             + ("Crashed" if row.ended is None else row.state_name)
@@ -156,7 +141,7 @@ class Finisher:
             run_id=str(row.id),
         )
 
-        return Finished(int(row.ended is None), delivered, outcomes.count(DeliveryStatus.DEAD))
+        return Finished(int(row.ended is None), delivered, dead)
 
     # -- restoring a run ------------------------------------------------------------------------
 
@@ -166,59 +151,45 @@ class Finisher:
         events = {event.id: event for event in self._journal.events(row.id)}
         parent = None if row.parent_run_id is None else self._journal.run(row.parent_run_id)
         parent_flow_run_id = None if parent is None else parent.flow_run_id
-        definition = self._definition(row, [delivery.hook for delivery in deliveries])
+        hooks = self._lookup.hooks(row)
+        fetching = Fetching(self._lookup, self._recorder, row, self._on_progress)
+        definition = _with_hooks(row, hooks, fetching)
         state = state_of(events.get(row.state_id) or row)
         run = _restored(row, definition, parent_flow_run_id, state)
         flow_run = run if isinstance(run, FlowRun) else self._flow_run(row)
-        context = RunContext(run, flow_run, None, bool(definition.log_prints))
+        context = RunContext(run, flow_run, None)
+        facts = (context, parent_flow_run_id, events, deliveries)
 
-        return _Case(row, definition, context, parent_flow_run_id, events, deliveries)
+        return _Case(row, definition, hooks, fetching, *facts)
 
     def _flow_run(self, row: RunRow) -> FlowRun | None:
         """Return the flow run that a task run belongs to, as it is in the journal."""
         flow_row = None if row.flow_run_id is None else self._journal.run(row.flow_run_id)
         if flow_row is None or flow_row.run_type != "flow":
             return None
-        run = _restored(flow_row, self._definition(flow_row, ()), None, state_of(flow_row))
+        run = _restored(flow_row, stand_in(flow_row), None, state_of(flow_row))
 
         return run if isinstance(run, FlowRun) else None
 
-    def _definition(self, row: RunRow, hooks: Iterable[str]) -> Definition[Any, Any]:
-        key = (row.run_type, row.reference, row.definition)
-        if key not in self._definitions:
-            definition = self._definitions[key] = self._lookup.definition(row, hooks)
-            set_reference(definition, row.reference)
-
-        return self._definitions[key]
-
     # -- deliveries -----------------------------------------------------------------------------
 
-    def _deliver(self, case: _Case, owed: DeliveryRow) -> DeliveryStatus:
-        """Make the remaining attempts of one delivery; return its status afterwards."""
-        ledger = _SyncedLedger(self._recorder, self._on_progress)
-        key = (owed.run_id, owed.event_id, owed.ordinal)
+    def _deliver(self, case: _Case, owed: DeliveryRow) -> None:
+        """Make the remaining attempts of one delivery."""
+        ledger = case.fetching.ledger(self._recorder)
         event = case.events.get(owed.event_id)
         if event is None:
-            ledger.settle(key, DeliveryStatus.DEAD, owed.attempts, "its event is not known")
-            return ledger.last
+            key = (owed.run_id, owed.event_id, owed.ordinal)
+            ledger.settle(key, DEAD, owed.attempts, "its event is not known")
+            return
         fact = self._fact(case, event)
-        hook = self._hook(case, fact, owed)
-        if hook is None:
-            why = self._lookup.problem(owed.hook)
-            reason = (
-                f"the hook {owed.hook} was not found again"
-                + (f" ({why})" if why else "")
-                + "; redrive it when it is there"
-            )
-            get_logger("recovery").error(f"{case.row.name}: {reason}")
-            ledger.settle(key, DeliveryStatus.DEAD, owed.attempts, reason)
-            return ledger.last
         fact.journal = ledger
+        hook = self._hook(case, fact, owed)
         wait_until_due(hook, owed)
         with _in_context(case, fact.run), _errors_logged(owed.hook):
-            redeliver(hook, fact, owed.ordinal, owed.attempts, _max_attempts(hook))
-
-        return ledger.last
+            redeliver(
+                *(hook, fact, owed.ordinal, owed.attempts, _max_attempts(hook)),
+                kind=partial(RecoveredDelivery, case.fetching),
+            )
 
     def _fact(self, case: _Case, event: EventRow) -> Transition:
         """Restore an earlier transition, with the run as it was then."""
@@ -234,26 +205,37 @@ class Finisher:
 
         return Transition.past(run, event.follows)
 
-    def _hook(self, case: _Case, fact: Transition, owed: DeliveryRow) -> Hook | None:
-        """Return the hook that is owed: of several with one identity, that at its position."""
-        position = sum(
-            row.event_id == owed.event_id and row.hook == owed.hook and row.ordinal < owed.ordinal
-            for row in case.deliveries
-        )
-        # Loading its module may attach it to the bus.
-        undeclared = self._lookup.hook(owed.hook) if not _declared(fact, owed.hook) else None
-        declared = _declared(fact, owed.hook)
-        if declared:
-            return declared[min(position, len(declared) - 1)]
+    def _hook(self, case: _Case, fact: Transition, owed: DeliveryRow) -> Hook:
+        """Return the hook that is owed: that at its place among those that select the event."""
+        event = transition_event(fact)
+        selecting = [hook for hook in case.hooks if hook.filter().admits(event)]
+        at_place = selecting[owed.ordinal : owed.ordinal + 1]
+        if at_place and at_place[0].id == owed.hook:
+            return at_place[0]
 
-        return undeclared
+        # Hooks were declared or cancelled since.
+        return self._lookup.owed(owed.hook, selecting)
 
     def _crash(self, case: _Case) -> None:
         run = case.context.run
         fact = run.enter(Crashed(message=self._message))
+        self._lookup.withdraw_global_hooks()
         self._on_progress()
         with _in_context(case, run), _errors_logged("a hook"):
             current_bus().publish_transition(fact)
+
+
+def _with_hooks(row: RunRow, hooks: list[Hook], fetching: Fetching) -> Definition[Any, Any]:
+    """Make a stand-in for a run's definition, whose hooks are fetched when they are called."""
+    definition = stand_in(row)
+    set_reference(definition, row.reference)
+    kind = partial(RecoveredDelivery, fetching)
+    definition.declared = tuple(
+        Subscription(hook.fn, HookReceiver(hook, kind), hook.filter(), serial=0, hook=hook)
+        for hook in hooks
+    )
+
+    return definition
 
 
 def _restored(
@@ -296,25 +278,11 @@ def wait_until_due(
         sleep(max(0.0, min(seconds, hook.policy.delay(max(1, owed.attempts)))))
 
 
-def _declared(fact: Transition, hook_id: str) -> list[Hook]:
-    """Return the declared hooks with an identity; those for the state, if there are any."""
-    explained = [
-        (row.matched, row.subscription.hook)
-        for row in current_bus().explain(transition_event(fact))
-        if row.subscription.hook is not None
-    ]
-    named = [(matched, hook) for matched, hook in explained if hook.id == hook_id]
-
-    return [hook for matched, hook in named if matched] or [hook for _, hook in named]
-
-
 @contextmanager
 def _in_context(case: _Case, run: Run) -> Iterator[None]:
     """Make the run the current one for loggers and `runtime` within the block."""
     context = case.context
     flow_run = run if isinstance(run, FlowRun) else context.flow_run
-    if context.log_prints:
-        take_prints()
     token = current_run.set(context._replace(run=run, flow_run=flow_run))
     try:
         yield

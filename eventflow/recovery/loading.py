@@ -135,10 +135,8 @@ class Reloader:
 
         return self._loaded[name]
 
-    def problem(self, hook_id: str) -> str | None:
-        """Return why the module of a hook was not loaded to its end; None if it was."""
-        name = parse_reference(hook_id).module
-
+    def problem(self, name: str) -> str | None:
+        """Return why a module was not loaded to its end; None if it was."""
         return self._problems.get(MAIN if name == MP_MAIN else name)
 
     def _load(self, name: str, file: str | None) -> ModuleType | None:
@@ -154,6 +152,8 @@ class Reloader:
         if stopped is not None:
             self._problems[name] = _described(stopped)
             _log_stop(name, stopped, is_made=bool(made))
+        elif not made:
+            self._problems[name] = "it is in no file"
         with suppress(ValueError):  # closed by the module
             printed.seek(0)
             text = printed.read(LOGGED_CHARACTERS)

@@ -1,104 +1,213 @@
-"""Find the definitions and hooks of a dead owner: in its files, and in what it handed over."""
+"""Find again what the runs of a dead owner owe: the hooks, and the definitions they are given."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, Final
 
 from eventflow.definitions.definition import Definition
-from eventflow.eventbus.bus import EventBus, current_bus
+from eventflow.errors import HookUnavailable
+from eventflow.eventbus.bus import current_bus
 from eventflow.flows import Flow
-from eventflow.hooks.declaration import KINDS, Hook
-from eventflow.hooks.handover import FOR_ALL, HandedOver
-from eventflow.hooks.receiver import HookReceiver
-from eventflow.journal.recorder import Recorder
+from eventflow.hooks.declaration import Hook
+from eventflow.hooks.handover import unpack
+from eventflow.hooks.references import (
+    NUMBER_SEPARATOR,
+    parse_reference,
+    resolve,
+    set_reference,
+)
+from eventflow.hooks.sets import RecordedHook, Unfetched
 from eventflow.journal.rows import RunRow
+from eventflow.primitives.callables import qualified_name
 from eventflow.primitives.loggers import get_logger
 from eventflow.recovery.loading import Reloader, Wanted
 from eventflow.tasks import Task
 
-__all__ = ["DefinitionLookup", "stand_in"]
+__all__ = ["Lookup", "stand_in"]
+
+_log: Final = get_logger("recovery")
 
 
-class DefinitionLookup:
-    """Finds definitions and hooks in the owner's files and among the hooks it handed over.
+class Lookup:
+    """Knows the hooks of each run by the sets in the journal, and fetches them.
 
-    `handed_over` holds the packed hooks of each definition, by its reference.
+    `sets` are those of the dead owner, as texts by their id; `handed_over` are the packed hooks
+    that it handed to its guardian, by their key.
     """
 
     def __init__(
-        self, recorder: Recorder, reloader: Reloader, handed_over: Mapping[str, bytes]
+        self, sets: Mapping[str, str], reloader: Reloader, handed_over: Mapping[str, bytes]
     ) -> None:
-        self._sink = recorder.sink
+        self._sets = {key: _read(key, text) for key, text in sets.items()}
         self._reloader = reloader
-        self._handed_over = HandedOver(handed_over, reloader.function)
-        self._definitions: dict[str, Definition[Any, Any]] = {}
+        self._handed_over = handed_over
+        self._functions: dict[tuple[str | None, str | None], Any] = {}
+        self._definitions: dict[tuple[str, str, str], Definition[Any, Any]] = {}
+        self._loaded_global_hooks: list[Hook] = []
 
-    def definition(self, row: RunRow, hooks: Iterable[str]) -> Definition[Any, Any]:
-        """Return the definition of a run, some of whose hooks are known, or a stand-in for it."""
+    # -- what is owed -----------------------------------------------------------------------
+
+    def hooks(self, row: RunRow) -> list[Hook]:
+        """Return the hooks that a run is subject to, in order; none of them is fetched yet."""
+        if row.hooks is None or row.global_hooks is None:
+            return self._declared_again(row)
+        recorded = [*self._set(row.hooks), *self._set(row.global_hooks)]
+
+        return [each.unfetched() for each in recorded]
+
+    def _set(self, key: str) -> Iterable[RecordedHook]:
+        if not key:
+            return ()
+
+        return self._sets[key] if key in self._sets else [_lost(key, "the journal does not hold")]
+
+    def _declared_again(self, row: RunRow) -> list[Hook]:
+        """Return the hooks of a run that an earlier version recorded: those its files declare."""
         self._reloader.load_main()
-        hook_ids = self._handed_over.ids(row.reference)
-        wanted = Wanted(row.run_type, row.reference, row.definition, hook_ids or frozenset(hooks))
-        definition = self._reloader.definition(wanted)
-        declared = () if definition is None else definition.hooks
-        if hook_ids is not None and hook_ids != [hook.id for hook in declared]:
-            base: Any = definition or stand_in(row)
-            own_hooks = self._handed_over.hooks(row.reference, declared)
-            no_others = dict.fromkeys(KINDS, ())
-            definition = base.with_options(name=row.definition, hooks=own_hooks, **no_others)
-        if definition is None:
-            return stand_in(row)
-        self._definitions[row.reference] = definition
+        declared = self.definition(row).hooks
+        self.withdraw_global_hooks()
 
-        return definition
+        return [*declared, *self._loaded_global_hooks]
 
-    def guard_hooks(self) -> None:
-        """Attach the hooks for all runs to the bus, and hand every hook to this process's guardian.
+    def withdraw_global_hooks(self) -> None:
+        """Take the hooks that loaded files declared for all runs off the bus: no run owes them."""
+        for subscription in current_bus().subscriptions:
+            if subscription.hook is not None:
+                self._loaded_global_hooks.append(subscription.hook)
+                subscription.cancel()
 
-        Called once all definitions were looked up: a file that ends the process while it is loaded
-        would do so in every recovery that follows.
+    def owed(self, hook_id: str, candidates: Iterable[Hook]) -> Hook:
+        """Return a hook that is owed by its identity alone: of the candidates, else of any set.
+
+        If there are several, or none, it is one that cannot be fetched.
         """
-        bus = current_bus()
-        attached = [hook.id for hook in _hooks_for_all(bus)]
-        for hook in self._handed_over.hooks(FOR_ALL, ()):
-            if hook.id in attached:
-                attached.remove(hook.id)
-            else:
-                bus.attach(hook.fn, HookReceiver(hook), hook.filter(), hook=hook)
-        self._sink.guard(FOR_ALL, _hooks_for_all(bus))
-        for reference, definition in self._definitions.items():
-            self._sink.guard(reference, definition.hooks)
+        every = [hook for hook in candidates if hook.id == hook_id]
+        if not every:
+            recorded = [each for hooks in self._sets.values() for each in hooks]
+            every = [each.unfetched() for each in recorded if each.id == hook_id]
+        if not every and not self._sets and parse_reference(hook_id).is_exact:
+            # Recorded by an earlier version, and declared nowhere any more.
+            every = [RecordedHook(hook_id, reference=hook_id).unfetched()]
+        functions = {_place(hook) for hook in every}
+        if len(functions) == 1:
+            return every[0]
+        problem = (
+            f"is one of {len(functions)} hooks with this identity, and which one is not known"
+            if functions
+            else "is in no set of hooks that the owner recorded"
+        )
 
-    def hook(self, hook_id: str) -> Hook | None:
-        """Return a hook that neither a definition nor the bus has; None if it is not found."""
-        handed_over = self._handed_over.hook(hook_id)
-        if handed_over is not None:
-            return handed_over
-        function = self._reloader.function(hook_id)
+        return RecordedHook(hook_id, problem=problem).unfetched()
+
+    # -- fetching ---------------------------------------------------------------------------
+
+    def fetch(self, recorded: RecordedHook) -> Hook:
+        """Return a hook with its own function.
+
+        Raises:
+            HookUnavailable: it cannot be had in this process.
+        """
+        place = (recorded.reference, recorded.value)
+        if place not in self._functions:
+            try:
+                self._functions[place] = self._function(recorded)
+            except HookUnavailable as error:
+                self._functions[place] = error
+        function = self._functions[place]
+        if isinstance(function, HookUnavailable):
+            raise function
 
         try:
-            return None if function is None else Hook(function, id=hook_id)
+            return recorded.hook(function)
         except TypeError as error:  # it takes other arguments by now
-            get_logger("recovery").error(str(error))
-            return None
+            raise HookUnavailable(recorded.id, str(error)) from error
 
-    def problem(self, hook_id: str) -> str | None:
-        """Return why the module of a hook was not loaded to its end; None if it was."""
-        return self._reloader.problem(hook_id)
+    def _function(self, recorded: RecordedHook) -> Any:
+        if recorded.reference is not None:
+            return self._imported(recorded.id, recorded.reference)
+        packed = self._handed_over.get(recorded.value or "")
+        if packed is None:
+            gone = ", and nothing has it by value any more" if recorded.value else ""
+            raise HookUnavailable(recorded.id, f"it {recorded.problem}{gone}")
+        try:
+            return unpack(packed).fn
+        except Exception as error:
+            reason = f"it was handed over by value, but cannot be unpacked: {error!r}"
+            raise HookUnavailable(recorded.id, reason) from error
+
+    def _imported(self, hook_id: str, reference: str) -> Any:
+        at = parse_reference(reference)
+        module = self._reloader.module(at.module, at.file)
+        where = f"{at.module} ({at.file})" if at.file else at.module
+        why = self._reloader.problem(at.module)
+        if module is None:
+            raise HookUnavailable(hook_id, f"{where} cannot be loaded: {why}")
+        function = resolve(module, at.path)
+        if not callable(function):
+            early = f": its loading ended early, {why}" if why else ""
+            raise HookUnavailable(hook_id, f"there is no {at.path} in {where}{early}")
+
+        return function
+
+    def definition(self, row: RunRow) -> Definition[Any, Any]:
+        """Return the definition of a run as the argument of its hooks, else a stand-in for it."""
+        key = (row.run_type, row.reference, row.definition)
+        if key not in self._definitions:
+            definition = self._loaded(row)
+            if definition is None:
+                _log.info(
+                    f"{row.reference} cannot be loaded again: the hooks of {row.name!r} are given "
+                    f"a stand-in, with the name, the version and the tags of the {row.run_type}."
+                )
+                definition = stand_in(row)
+            elif definition.name != row.definition:
+                definition = definition.with_options(name=row.definition)  # type: ignore[attr-defined]
+            set_reference(definition, row.reference)
+            self._definitions[key] = definition
+
+        return self._definitions[key]
+
+    def _loaded(self, row: RunRow) -> Definition[Any, Any] | None:
+        at = parse_reference(row.reference)
+        # A copy has the function of its original, which has the name without the number.
+        reference = row.reference.replace(f"{NUMBER_SEPARATOR}{at.number}", "", 1)
+        found = self._reloader.definition(Wanted(row.run_type, reference, row.definition))
+        # Another function of the same name is no argument for its hooks.
+        same = found is not None and (
+            at.is_exact or qualified_name(found.fn) == f"{at.module}:{at.path}"
+        )
+
+        return found if same else None
 
 
-def stand_in(row: RunRow) -> Definition[Any, Any]:
-    """Make a definition with the name of one that cannot be loaded, without hooks."""
+def stand_in(row: RunRow, hooks: Iterable[Hook] = ()) -> Definition[Any, Any]:
+    """Make a definition with the name, the version and the tags of a run, and with hooks."""
 
     def lost(*_: object, **__: object) -> None:
         raise RuntimeError(f"{row.reference} could not be loaded again.")
 
     kind = Flow if row.run_type == "flow" else Task
+    options = {"name": row.definition, "version": row.version, "tags": row.tags, "hooks": hooks}
 
-    return kind(lost, {"name": row.definition})
+    return kind(lost, options)
 
 
-def _hooks_for_all(bus: EventBus) -> list[Hook]:
-    hooks = [subscription.hook for subscription in bus.subscriptions]
+def _read(key: str, text: str) -> list[RecordedHook]:
+    try:
+        return RecordedHook.read(text)
+    except ValueError as error:
+        _log.error(f"The set of hooks {key} cannot be read: {error}")
+        return [_lost(key, "this version cannot read")]
 
-    return [hook for hook in hooks if hook is not None]
+
+def _lost(key: str, why: str) -> RecordedHook:
+    """Return what stands for the hooks of a set: owed every state, and never available."""
+    return RecordedHook(f"set {key}", problem=f"is a set of hooks that {why}")
+
+
+def _place(hook: Hook) -> object:
+    """Return what tells the functions of two hooks apart."""
+    fn: Any = hook.fn
+
+    return (fn.recorded.reference, fn.recorded.value) if isinstance(fn, Unfetched) else fn

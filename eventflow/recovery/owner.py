@@ -14,7 +14,6 @@ from typing import Final, NamedTuple
 
 from eventflow.errors import JournalError
 from eventflow.eventbus.bus import bus_of_runs
-from eventflow.hooks.handover import FOR_ALL
 from eventflow.hooks.ledger import OWED
 from eventflow.journal.backlog import commit_all, log_loss
 from eventflow.journal.contract import (
@@ -33,7 +32,7 @@ from eventflow.owners.folders import DeadOwner, LockedFolder, dead, owners_folde
 from eventflow.primitives.loggers import get_logger
 from eventflow.recovery.finishing import Finisher
 from eventflow.recovery.loading import LoadingNote, Reloader, adopt_environment
-from eventflow.recovery.lookup import DefinitionLookup
+from eventflow.recovery.lookup import Lookup
 from eventflow.settings import EVENTFLOW_JOURNAL_URL
 from eventflow.wiring import recorder as wired_recorder
 
@@ -90,7 +89,7 @@ def recover_folder(
 ) -> Report | None:
     """Recover an owner of this host by its folder; return None if another process does.
 
-    `handed_over` holds the hooks that it handed to its guardian, by the key of their definition.
+    `handed_over` holds the packed hooks that it handed to its guardian, by their key.
     `on_progress` is called whenever something was done that the next recovery need not do again.
     With `waits` it waits for a journal that cannot be written.
     """
@@ -168,6 +167,7 @@ def _recorder() -> Recorder:
     recorder = wired_recorder()
     if recorder is None:
         raise JournalError("There is no journal here to recover from.")
+    recorder.continue_runs()
     recorder.sink.begin()
 
     return recorder
@@ -236,11 +236,12 @@ def _finish_runs(
     """Finish all runs of an owner that no living owner keeps."""
     fence = recorder.sink.fence()
     # From now on this process has a guardian: a file that is loaded may end it.
-    recorder.sink.guard(FOR_ALL, ())
+    if recorder.sink.guarding is not None:
+        recorder.sink.guarding.guard()
     adopt_environment(owner)
     message = f"The process that executed it (pid {owner.pid} on {owner.host}) {reason}."
     note = LoadingNote(_note_path(owner.id), on_progress)
-    lookup = DefinitionLookup(recorder, Reloader(owner, note), handed_over)
+    lookup = Lookup(recorder.journal.hook_sets(owner.id), Reloader(owner, note), handed_over)
     finisher = Finisher(recorder, lookup, message, on_progress)
     finished = finisher.finish(fence, owner.id)
     deadline = time.monotonic() + KEEPER_SECONDS

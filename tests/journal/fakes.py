@@ -9,6 +9,8 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from eventflow.errors import JournalError
+from eventflow.hooks.declaration import Hook
+from eventflow.hooks.sets import Guard
 from eventflow.journal.contract import Fence, UnstorableError
 from eventflow.journal.stores.memory import MemoryJournal
 
@@ -135,6 +137,8 @@ class FakeSink:
         self.journal = MemoryJournal()
         self.calls: list[str] = []
         self.lines: list[bytes] = []
+        self.handed_over: dict[str, str] = {}
+        self.guarding: Guard | None = self
 
     def begin(self) -> None:
         """Do nothing: it has begun."""
@@ -160,5 +164,12 @@ class FakeSink:
     def fence(self) -> Fence:
         return Fence("owner", 1)
 
-    def guard(self, key: str, hooks: Any) -> None:
-        self.calls.append(f"guard {key.rpartition(':')[2]} {len(hooks)}")
+    def guard(self) -> None:
+        self.calls.append("guard")
+
+    def hand_over(self, key: str, hook: Hook, reason: str) -> None:
+        self.handed_over[key] = hook.id
+        assert reason
+
+    def let_go(self, key: str) -> None:
+        self.handed_over.pop(key)

@@ -74,6 +74,20 @@ def test_a_row_of_the_wrong_width_is_left_out_unparsed_as_well() -> None:
     assert len(decode([bad, good]).runs) == 1
 
 
+def test_a_line_of_an_earlier_version_is_read() -> None:
+    """Its runs have no columns for sets of hooks; which ones they are subject to is not known."""
+    line = entering(a_run())
+    (row,) = line.rows["runs"]
+    before = JournalLine.of({**line.rows, "runs": [row[:-2]]})
+
+    for given_line in (before, bytes(before)):
+        rows = decode([given_line])
+        assert not rows.bad
+        (read,) = rows.runs.values()
+        assert read[: len(row)] == [*row[:-2], None, None]
+        assert len(read) == len(row) + 1  # the keeper
+
+
 def test_of_a_run_only_the_last_row_counts() -> None:
     """The highest sequence wins in whichever order they come, and every event is kept."""
     first = a_run()

@@ -9,8 +9,7 @@ from typing import Any
 import pytest
 
 from eventflow import Hook
-from eventflow.hooks.handover import FOR_ALL, HandedOver
-from eventflow.hooks.references import function_reference
+from eventflow.hooks.handover import unpack
 from eventflow.owners.guarding import Guarding
 from eventflow.owners.lifeline import Lifeline
 from eventflow.owners.note import ENTRY_BYTES
@@ -21,15 +20,13 @@ def importable(*_: Any) -> None:
     """A hook that another process can import."""
 
 
-importable_name = function_reference(importable)
-
-
 class Line(Lifeline):
     """A lifeline that keeps what is handed over, and starts nothing."""
 
     def __init__(self) -> None:
         self.starts = 0
         self.handed_over: dict[str, bytes] = {}
+        self.taken_back: list[str] = []
         self.dismissals = 0
         self.obstacle: str | None = None
         self.refusal: str | None = None
@@ -44,6 +41,10 @@ class Line(Lifeline):
         if self.refusal is None:
             self.handed_over[key] = data
         return self.refusal
+
+    def let_go(self, key: str) -> None:
+        """Note it."""
+        self.taken_back.append(key)
 
     def dismiss(self) -> None:
         """Count it."""
@@ -62,22 +63,21 @@ def guarding(line: Line) -> Guarding:
         return Guarding(line)
 
 
-def test_a_guardian_is_started_for_the_first_hooks(line: Line, guarding: Guarding) -> None:
-    """Not before, and again if it was killed; hooks are handed over by name if possible."""
+def test_a_guardian_is_started_when_it_is_asked_for(line: Line, guarding: Guarding) -> None:
+    """Not before, and again if it was killed; hooks are handed to it by value, under their key."""
     calls: list[str] = []
     assert line.starts == 0
-    closure = Hook(lambda *_: calls.append("x"), id="closure")
-    guarding.guard("etl:flow", [Hook(importable, id="named", retries=2), closure])
-    guarding.guard(FOR_ALL, [Hook(importable)])
+    closure = Hook(lambda *_: calls.append("x"), id="closure", retries=2)
+    guarding.guard()
+    guarding.hand_over("1", closure, "is a lambda")
+    guarding.guard()
     assert line.starts == 2  # it is the lifeline that starts none beside another
 
-    handed_over = HandedOver(line.handed_over, {importable_name: importable}.get)
-    named, by_value = handed_over.hooks("etl:flow", ())
-    assert (named.id, named.fn, named.retries) == ("named", importable, 2)
-    assert (by_value.id, by_value.fn is closure.fn) == ("closure", False)
-    assert handed_over.ids(FOR_ALL) == [f"{__name__}:importable"]
+    by_value = unpack(line.handed_over["1"])
+    assert (by_value.id, by_value.retries, by_value.fn is closure.fn) == ("closure", 2, False)
+    guarding.let_go("1")
     guarding.dismiss()
-    assert line.dismissals == 1
+    assert (line.taken_back, line.dismissals) == (["1"], 1)
 
 
 def test_a_guardian_is_kept_from_the_first_hooks_on(line: Line, guarding: Guarding) -> None:
@@ -85,7 +85,7 @@ def test_a_guardian_is_kept_from_the_first_hooks_on(line: Line, guarding: Guardi
     guarding.keep()
     assert line.starts == 0
 
-    guarding.guard("etl:flow", [Hook(importable)])
+    guarding.guard()
     guarding.keep()
     assert line.starts == 2
 
@@ -98,7 +98,7 @@ def test_a_guardian_that_cannot_be_replaced_is_tried_again(
     line: Line, guarding: Guarding, caplog: pytest.LogCaptureFixture
 ) -> None:
     """The system may have had too many processes for a while; it is said once."""
-    guarding.guard("etl:flow", [Hook(importable)])
+    guarding.guard()
     line.obstacle = "too many processes"
     for _ in range(3):
         guarding.keep()
@@ -109,7 +109,9 @@ def test_a_guardian_that_cannot_be_replaced_is_tried_again(
 def test_a_setting_turns_the_guardian_off(line: Line) -> None:
     """None is started, and nothing is handed over."""
     with temporary_settings({EVENTFLOW_GUARDIAN: False}):
-        Guarding(line).guard("etl:flow", [Hook(importable)])
+        guarding = Guarding(line)
+    guarding.guard()
+    guarding.hand_over("1", Hook(importable), "is a lambda")
     assert (line.starts, line.handed_over) == (0, {})
 
 
@@ -119,7 +121,8 @@ def test_a_guardian_that_cannot_be_started_is_reported_once(
     """With the alternative; nothing is handed over."""
     line.obstacle = "no Python"
     for _ in range(2):
-        guarding.guard("etl:flow", [Hook(importable)])
+        guarding.guard()
+        guarding.hand_over("1", Hook(importable), "is a lambda")
     assert (line.starts, line.handed_over) == (1, {})
     assert caplog.text.count("There is no guardian (no Python)") == 1
     assert "eventflow recover" in caplog.text
@@ -148,15 +151,13 @@ def too_large() -> Any:
 def test_a_hook_that_cannot_be_handed_over_is_named_once(
     line: Line, guarding: Guarding, fn: Any, why: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """With the reasons; the guardian gets its name, and the other hooks."""
-    hooks = [Hook(fn, id="mine"), Hook(importable, id="other")]
-    guarding.guard("etl:flow", hooks)
-    guarding.guard("etl:other", hooks)
-    assert caplog.text.count("The hook mine cannot be guaranteed") == 1
+    """With both reasons; the others are handed over all the same."""
+    guarding.hand_over("1", Hook(fn, id="mine"), "is an object")
+    guarding.hand_over("2", Hook(fn, id="mine"), "is an object")
+    guarding.hand_over("3", Hook(importable, id="other"), "is a lambda")
+    assert caplog.text.count("The hook mine cannot be guaranteed: it is an object, and") == 1
     assert why in caplog.text
-    handed_over = HandedOver(line.handed_over, {importable_name: importable}.get)
-    assert handed_over.ids("etl:flow") == ["mine", "other"]
-    assert [hook.id for hook in handed_over.hooks("etl:flow", ())] == ["other"]
+    assert set(line.handed_over) == {"3"}
 
 
 def test_a_hook_by_value_is_no_warning(
@@ -165,7 +166,7 @@ def test_a_hook_by_value_is_no_warning(
     """It is guaranteed, except over a reboot."""
     caplog.set_level(logging.DEBUG, "eventflow")
     caplog.set_level(logging.DEBUG, "eventflow.guardian")
-    guarding.guard("etl:flow", [Hook(lambda *_: None, id="mine")])
+    guarding.hand_over("1", Hook(lambda *_: None, id="mine"), "is a lambda")
     assert "The hook mine is handed over by value: it is a lambda" in caplog.text
     assert [record for record in caplog.records if record.levelno >= logging.WARNING] == []
 
@@ -175,8 +176,8 @@ def test_a_guardian_that_takes_no_more_is_reported(
 ) -> None:
     """With its reason."""
     line.refusal = "it is full"
-    guarding.guard("etl:flow", [Hook(importable)])
-    assert "The hooks of etl:flow cannot be handed to the guardian: it is full." in caplog.text
+    guarding.hand_over("1", Hook(importable, id="mine"), "is a lambda")
+    assert "The hook mine cannot be guaranteed: it is a lambda, and it is full." in caplog.text
 
 
 def test_hooks_may_be_guarded_while_others_are(line: Line, guarding: Guarding) -> None:
@@ -186,8 +187,9 @@ def test_hooks_may_be_guarded_while_others_are(line: Line, guarding: Guarding) -
         def __call__(self, *_: Any) -> None: ...
 
         def __reduce__(self) -> Any:
-            guarding.guard("inner", [Hook(importable)])
+            guarding.guard()
+            guarding.hand_over("inner", Hook(importable), "is a lambda")
             return importable, ()
 
-    guarding.guard("outer", [Hook(Nested())])
+    guarding.hand_over("outer", Hook(Nested()), "is an object")
     assert set(line.handed_over) == {"inner", "outer"}

@@ -34,26 +34,63 @@ def test_the_header_is_as_long_for_both() -> None:
 
 
 def test_what_is_written_is_read_back(note: Note) -> None:
-    """The last data of each key; equal data is not written again; any text is a key."""
-    for data in (b"one", b"two", b"one"):
-        assert note.write("etl:flow", data) is None
-    entries = {"etl:flow": b"one", "*": b"", "\udce4ü": b"\0" * 70_000}
+    """Any text is a key; what was removed is there no more once its room is needed."""
+    entries = {"1": b"one", "*": b"", "\udce4ü": b"\0" * 70_000}
     for key, data in entries.items():
         assert note.write(key, data) is None
-    size = os.fstat(note.descriptor).st_size
-    for key, data in entries.items():
-        assert note.write(key, data) is None
-    assert os.fstat(note.descriptor).st_size == size
     assert read_handed_over(note.descriptor) == entries
 
 
-@pytest.mark.parametrize("missing", [1, 3, 9, 11])
-def test_an_unfinished_entry_is_ignored(note: Note, missing: int) -> None:
-    """Its owner was killed while it wrote the data, the key or the lengths."""
+def test_a_note_of_an_earlier_version_is_empty(note: Note) -> None:
+    """Its owner began before an upgrade, and had no places in its note."""
+    entry = b"\0\0\0\x08\0\0\0\x04etl:flowdata"
+    os.pwrite(note.descriptor, bytes(4) + entry, 0)
+    assert read_handed_over(note.descriptor) == {}
+
+
+def test_room_is_used_again(note: Note) -> None:
+    """However many entries come and go, the note holds what is there and little more."""
+    assert note.write("stays", b"s" * 1000) is None
+    largest = 0
+    for number in range(200):
+        assert note.write(f"{number}", bytes(ENTRY_BYTES // 2)) is None
+        handed_over = read_handed_over(note.descriptor)
+        assert handed_over["stays"] == b"s" * 1000
+        assert handed_over[f"{number}"] == bytes(ENTRY_BYTES // 2)
+        note.remove(f"{number}")
+        note.remove("of before a fork")
+        largest = max(largest, os.fstat(note.descriptor).st_size)
+    assert largest < 5 * ENTRY_BYTES
+
+
+@pytest.mark.parametrize("calls", range(5))
+def test_whenever_its_owner_is_killed_there_are_whole_entries(
+    note: Note, monkeypatch: pytest.MonkeyPatch, calls: int
+) -> None:
+    """Also in the middle of a write, and while the entries are written once more."""
     assert note.write("a", b"whole") is None
-    assert note.write("b", b"222") is None
-    os.ftruncate(note.descriptor, os.fstat(note.descriptor).st_size - missing)
-    assert read_handed_over(note.descriptor) == {"a": b"whole"}
+    for number in range(3):
+        assert note.write(f"{number}", bytes(ENTRY_BYTES - 100)) is None
+        note.remove(f"{number}")
+    pwrite, remaining = os.pwrite, [None] * calls
+
+    def killed(descriptor: int, data: bytes, offset: int) -> int:
+        if not remaining:
+            pwrite(descriptor, data[: len(data) // 2] if len(data) > 16 else b"", offset)
+            raise KeyboardInterrupt
+        remaining.pop()
+        return pwrite(descriptor, data, offset)
+
+    monkeypatch.setattr(os, "pwrite", killed)
+    written = True
+    try:
+        note.write("b", b"222" * 50)
+    except KeyboardInterrupt:
+        written = False
+    handed_over = read_handed_over(note.descriptor)
+    assert handed_over["a"] == b"whole"
+    assert handed_over.get("b", b"222" * 50) == b"222" * 50
+    assert ("b" in handed_over) is written
 
 
 def test_the_size_is_limited(note: Note) -> None:
@@ -77,7 +114,7 @@ def test_an_entry_that_cannot_be_written_leaves_nothing(
         raise OSError("no memory")
 
     monkeypatch.setattr(os, "pwrite", lambda fd, data, offset: pwrite(fd, data[:-9], offset))
-    assert note.write("a", bytes(50)) == "there is not enough memory for it"
+    assert "there is not enough memory for it" in (note.write("a", bytes(50)) or "")
     monkeypatch.setattr(os, "pwrite", failing)
     assert note.write("a", bytes(50)) == "it cannot be written down: no memory"
     monkeypatch.undo()

@@ -65,7 +65,9 @@ def fatal(flow, run, state):
     tell("fatal", runtime.hook.attempt)
     die()
 
-@flow(on_running=[fatal], on_crashed=[lambda flow, run, state: tell("crashed")])
+def crashed(flow, run, state): tell("crashed")
+
+@flow(on_running=[fatal], on_crashed=[crashed])
 def etl(): ...
 
 etl()
@@ -115,7 +117,7 @@ if __name__ == "__main__":
     assert (report.crashed, report.dead, report.problem) == (1, 1, None)
     (dead,) = journal.deliveries(DeliveryQuery())
     assert dead.status is DeliveryStatus.DEAD
-    assert "there:hook was not found again" in (dead.error or "")
+    assert "there cannot be loaded: ModuleNotFoundError" in (dead.error or "")
 
     restored = (
         "import json\ndef hook(flow, run, state):\n    print(json.dumps(['found', run.state_name]),"

@@ -1,4 +1,4 @@
-"""Hooks that no file declares are found among those that were handed over."""
+"""What a run owes is what it was subject to, whatever its files declare when it is recovered."""
 
 from __future__ import annotations
 
@@ -8,13 +8,285 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
-from unittest.mock import Mock
 
 import pytest
 
-from eventflow.recovery.lookup import DefinitionLookup
-from tests.recovery.scripts import HEAD, ReadTold
+from eventflow.hooks.ledger import DeliveryStatus
+from eventflow.journal.contract import DeliveryQuery, Journal
+from eventflow.recovery.supervisor import recover
+from tests.recovery.scripts import HEAD, ReadTold, RunKilled
+
+TELLING = """
+def one(definition, run, state): tell("one", definition.name, state.name)
+def two(definition, run, state): tell("two", definition.name, state.name)
+async def later(definition, run, state): tell("later", definition.name, state.name)
+class Pager:
+    @staticmethod
+    def static(definition, run, state): tell("static", definition.name)
+    @classmethod
+    def of_class(cls, definition, run, state): tell("of_class", definition.name)
+"""
+
+
+@pytest.mark.parametrize(
+    ("script", "told"),
+    [
+        pytest.param(
+            """
+@task(on_crashed=[one])
+def load(): die()
+
+@flow
+def main():
+    load.with_options(name="load-orders")()
+""",
+            [["one", "load-orders", "Crashed"]],
+            id="a copy with another name",
+        ),
+        pytest.param(
+            """
+@task(on_crashed=[one])
+def load(): die()
+
+copies = {word: load.with_options(on_crashed=[two, later]) for word in ("a", "b")}
+
+@flow(on_crashed=[one])
+def main():
+    copies["b"]()
+""",
+            [
+                ["two", "load", "Crashed"],
+                ["later", "load", "Crashed"],
+                ["one", "main", "Crashed"],
+            ],
+            id="a copy with other hooks",
+        ),
+        pytest.param(
+            """
+@task(on_crashed=[one])
+def load(): die()
+
+@flow
+def main():
+    load.with_options(on_crashed=[])()
+""",
+            [],
+            id="a copy without hooks",
+        ),
+        pytest.param(
+            """
+def made(name, hooks):
+    @task(name=name, on_crashed=hooks)
+    def inner(): die()
+    return inner
+
+@flow
+def main():
+    made("first", [one])
+    made("second", [two])()
+""",
+            [["two", "second", "Crashed"]],
+            id="a task that a function made",
+        ),
+        pytest.param(
+            """
+class Etl:
+    @task(on_crashed=[Pager.static, Pager.of_class])
+    def load(self): die()
+
+@flow
+def main():
+    Etl().load()
+""",
+            [["static", "load"], ["of_class", "load"]],
+            id="a method",
+        ),
+        pytest.param(
+            """
+@flow
+def main():
+    main.on_crashed(one)
+    die()
+""",
+            [["one", "main", "Crashed"]],
+            id="declared after the run began",
+        ),
+        pytest.param(
+            """
+@flow(on_crashed=[two])
+def main():
+    main.on("Crashed", "Failed")(one)
+    die()
+
+@main.on_completion
+def never(flow, run, state): tell("never")
+""",
+            [["two", "main", "Crashed"], ["one", "main", "Crashed"]],
+            id="a second one declared after the run began",
+        ),
+        pytest.param(
+            """
+from eventflow import bus
+hook(state="Crashed", run_type="flow")(one)
+
+@task(on_crashed=[one])
+def load(): die()
+
+@flow(on_crashed=[later])
+def main():
+    bus.subscriptions[0].cancel()
+    hook(state="Crashed", name="lo*")(two)
+    load()
+""",
+            [
+                ["one", "load", "Crashed"],
+                ["two", "load", "Crashed"],
+                ["later", "main", "Crashed"],
+            ],
+            id="global hooks exchanged while it runs",
+        ),
+        pytest.param(
+            """
+from eventflow import EventBus, use_bus
+hook(state="Crashed")(one)
+
+@flow
+def main():
+    with use_bus(EventBus()):
+        other()
+
+@flow
+def other():
+    hook(state="Crashed")(two)
+    die()
+""",
+            [["two", "other", "Crashed"], ["one", "main", "Crashed"]],
+            id="global hooks of two buses",
+        ),
+        pytest.param(
+            """
+@flow(on_completion=[one, lambda *_: die(), two])
+def main(): ...
+""",
+            [["one", "main", "Completed"], ["two", "main", "Completed"]],
+            id="killed between two hooks of its end",
+        ),
+    ],
+)
+def test_the_hooks_that_a_run_was_subject_to_are_run(
+    run_killed: RunKilled, url: str, read_told: ReadTold, script: str, told: list[object]
+) -> None:
+    """Those and no others, in their order, with a definition of the right name."""
+    run_killed(f"{TELLING}{script}\nif __name__ == '__main__':\n    main()\n")
+    recover(url)
+    assert read_told() == told
+
+
+FILE = """
+def one(flow, run, state): tell("one", flow.name, run.name)
+def two(flow, run, state): tell("two", flow.name, run.name)
+
+@flow(on_crashed=[one, two], flow_run_name="it")
+def main(): die()
+"""
+
+
+@pytest.mark.parametrize(
+    "edit",
+    [
+        ("def main", "def renamed"),
+        ("[one, two]", "[two, one]"),
+        ("[one, two]", "[]"),
+        ('@flow(on_crashed=[one, two], flow_run_name="it")\n', ""),
+        ("@flow(on_crashed", "@task(on_crashed"),
+        ("\n@flow", "\nhook(state='Crashed')(one)\n@flow"),
+        ("main(): die()", "main(): die()\nraise KeyError('TOKEN')"),
+    ],
+)
+def test_a_file_that_was_edited_changes_nothing(
+    run_killed: RunKilled,
+    url: str,
+    tmp_path: Path,
+    read_told: ReadTold,
+    edit: tuple[str, str],
+) -> None:
+    """As long as it has the functions of the hooks still."""
+    run_killed(f"{FILE}\nif __name__ == '__main__':\n    main()\n")
+    edited = (tmp_path / "script.py").read_text()
+    assert edit[0] in edited
+    (tmp_path / "script.py").write_text(edited.replace(*edit))
+    recover(url)
+    assert read_told() == [["one", "main", "it"], ["two", "main", "it"]]
+
+
+@pytest.mark.parametrize(
+    ("edit", "reason"),
+    [
+        (("def one", "def other"), "there is no one in __main__"),
+        (("def one(flow, run, state)", "def one(flow)"), "cannot be called with"),
+        (("def tell", "def tell(:"), "SyntaxError"),
+        (("import json", "import absent_module, json"), "No module named 'absent_module'"),
+        (("import json", "TOKEN = {}['TOKEN']\nimport json"), "KeyError: 'TOKEN'"),
+        (("import json", "raise SystemExit('not today')\nimport json"), "SystemExit: not today"),
+    ],
+)
+def test_a_hook_that_cannot_be_had_is_a_dead_delivery(  # noqa: PLR0917 - pytest passes by name
+    run_killed: RunKilled,
+    journal: Journal,
+    tmp_path: Path,
+    read_told: ReadTold,
+    edit: tuple[str, str],
+    reason: str,
+) -> None:
+    """With the reason; redriven it is run, once the file is as it was."""
+    run_killed(f"{FILE}\nif __name__ == '__main__':\n    main()\n")
+    url = f"sqlite:///{tmp_path / 'journal.db'}"
+    path = tmp_path / "script.py"
+    file = path.read_text()
+    path.write_text(file.replace(*edit))
+
+    (report,) = recover(url)
+
+    dead = journal.deliveries(DeliveryQuery(statuses=[DeliveryStatus.DEAD]))
+    assert report.dead == len(dead) >= 1
+    assert reason in (dead[0].error or "")
+    assert all(row.importable for row in dead)
+    told = read_told()
+    assert [name for name, *_ in told] == ["two"] * (2 - len(dead))
+
+    path.write_text(file)
+    assert journal.redrive([row.id for row in dead]) == len(dead)
+    (report,) = recover(url)
+    assert (report.delivered, report.dead, report.problem) == (len(dead), 0, None)
+    assert sorted(name for name, *_ in read_told()) == ["one", "two"]
+
+
+def test_a_hook_that_only_its_process_had_is_a_dead_delivery(
+    run_killed: RunKilled, url: str, journal: Journal, read_told: ReadTold
+) -> None:
+    """Without a guardian: a lambda of the file is not taken for it; the others are run."""
+    run_killed(
+        """
+from functools import partial
+def named(flow, run, state): tell("named")
+def page(word, flow, run, state): tell("page", word)
+def main():
+    etl()
+
+@flow(on_crashed=[lambda *_: tell("lambda"), named, partial(page, "x")])
+def etl(): die()
+
+if __name__ == "__main__":
+    main()
+"""
+    )
+    (report,) = recover(url)
+    dead = journal.deliveries(DeliveryQuery(statuses=[DeliveryStatus.DEAD]))
+    assert [row.hook for row in dead] == ["__main__:<lambda>", "__main__:page"]
+    assert "it is a lambda" in (dead[0].error or "")
+    assert "it is a partial" in (dead[1].error or "")
+    assert report.dead == 2
+    assert read_told() == [["named"]]
 
 
 def test_the_guardian_delivers_hooks_that_no_file_declares(
@@ -54,19 +326,32 @@ main()
     assert read_told() == [["closure", "local"], ["lambda"]]
 
 
-@pytest.mark.parametrize("fits", [True, False])
-def test_a_hook_that_takes_other_arguments_by_now_is_not_found(
-    fits: bool, caplog: pytest.LogCaptureFixture
+def test_hooks_are_given_the_definition_or_a_stand_in(
+    run_killed: RunKilled, url: str, read_told: ReadTold
 ) -> None:
-    """That is said, and ends nothing."""
+    """A copy is made of the definition that the file has; a stand-in has name, version and tags."""
+    run_killed(
+        """
+def shown(task, run, state):
+    tell(task.name, task.retry.retries, task.version, sorted(task.tags), task.fn.__name__)
 
-    def before(flow: Any, run: Any, state: Any) -> None: ...
+@task(retries=3, tags={"prod"}, version="7", on_crashed=[shown])
+def load(then): then()
 
-    def now(flow: Any) -> None: ...
+def made():
+    options = {"retries": 3, "tags": {"dev"}, "version": "8", "on_crashed": [shown]}
+    return task(name="inner", **options)(lambda: die())
 
-    reloader = Mock()
-    reloader.function.return_value = before if fits else now
-    found = DefinitionLookup(Mock(), reloader, {}).hook("module:name")
+@flow
+def main():
+    load.with_options(name="copy")(made())
 
-    assert (found is not None) is fits
-    assert ("now(flow) cannot be called with (definition, run, state)" in caplog.text) is not fits
+if __name__ == "__main__":
+    main()
+"""
+    )
+    recover(url)
+    assert sorted(read_told()) == [
+        ["copy", 3, "7", ["prod"], "load"],
+        ["inner", 0, "8", ["dev"], "lost"],
+    ]

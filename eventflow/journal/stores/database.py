@@ -31,6 +31,7 @@ from eventflow.journal.rows import (
     micros,
 )
 from eventflow.journal.stores import maintenance, statements
+from eventflow.journal.stores.hook_sets import select_hook_sets, write_hook_sets
 from eventflow.journal.stores.maintenance import CHUNK, EVER
 from eventflow.journal.stores.schema import VERSION, check_version, statements_after
 from eventflow.journal.stores.statements import EVENT_COLUMNS, Session
@@ -98,7 +99,11 @@ class SqlJournal(ABC):
             )
 
     def _commit(self, rows: Rows, fence: Fence | None) -> None:
-        self.transact(lambda session: statements.write(session, rows, fence))
+        def work(session: Session) -> None:
+            statements.write(session, rows, fence)
+            write_hook_sets(session, rows)
+
+        self.transact(work)
 
     @contextmanager
     def transaction(self, settlement: Settlement, fence: Fence | None = None) -> Iterator[Any]:
@@ -121,7 +126,7 @@ class SqlJournal(ABC):
     def run(self, run_id: UUID) -> RunRow | None:
         """Return one run."""
         key = (run_id.hex,)
-        rows = self.read(lambda session: session.all("SELECT * FROM @runs WHERE id = ?", key))
+        rows = self.read(lambda session: session.all(statements.RUN, key))
 
         return self.codec.run_in(rows[0]) if rows else None
 
@@ -194,6 +199,10 @@ class SqlJournal(ABC):
         return self.transact(
             lambda session: statements.claim(session, self.codec, fence, limit, owner)
         )
+
+    def hook_sets(self, owner: str) -> dict[str, str]:
+        """Return the sets of hooks that an owner recorded, as texts by their id."""
+        return self.read(lambda session: select_hook_sets(session, owner))
 
     # -- requests ---------------------------------------------------------------------------
 

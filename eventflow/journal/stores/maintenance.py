@@ -93,8 +93,12 @@ def idle_owners(session: Session, before: int) -> list[tuple[Any, ...]]:
 
 
 def delete_owner(session: Session, key: Sequence[Any]) -> int:
-    """Delete an owner if it has ended; return how many were deleted."""
-    return session.run("DELETE FROM @owners WHERE id = ? AND ended IS NOT NULL", key)
+    """Delete an owner if it has ended, and its sets of hooks; return how many were deleted."""
+    deleted = session.run("DELETE FROM @owners WHERE id = ? AND ended IS NOT NULL", key)
+    if deleted:
+        session.run("DELETE FROM @hook_sets WHERE owner = ?", key)
+
+    return deleted
 
 
 # -- verification --------------------------------------------------------------------------------

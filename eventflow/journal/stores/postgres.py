@@ -18,6 +18,7 @@ from eventflow.journal.format import Rows
 from eventflow.journal.rows import Codec, Settlement, micros, sanitized
 from eventflow.journal.stores import statements
 from eventflow.journal.stores.database import SqlJournal, migrate
+from eventflow.journal.stores.hook_sets import write_hook_sets
 from eventflow.journal.stores.schema import VERSION
 from eventflow.journal.stores.statements import EVENT_COLUMNS, Session
 from eventflow.primitives import forks
@@ -320,6 +321,7 @@ class PostgresJournal(SqlJournal):
     def _commit(self, rows: Rows, fence: Fence | None) -> None:
         def work(session: Session) -> None:
             statements.write(session, rows, fence)
+            write_hook_sets(session, rows)
             if rows.events:
                 session.run(f"NOTIFY {CHANNEL}")
 
@@ -376,12 +378,10 @@ class PostgresJournal(SqlJournal):
         return True
 
     def size(self) -> int:
-        """Return how many bytes are in use."""
-        # The size of the rows, not of the files, which do not shrink when rows are deleted.
-        tables = ("@runs", "@events", "@deliveries", "@owners")
-        each = "(SELECT coalesce(sum(pg_column_size(t.*)), 0) FROM {} t)"
-        text = "SELECT " + " + ".join(each.format(table) for table in tables)
-
+        """Return how many bytes the rows take: files do not shrink when rows are deleted."""
+        tables = ("@runs", "@events", "@deliveries", "@owners", "@hook_sets")
+        each = "(SELECT coalesce(sum(pg_column_size(t.*)), 0) FROM {} t)".format
+        text = f"SELECT {' + '.join(map(each, tables))}"
         return int(self.read(lambda session: session.all(text))[0][0])
 
     def prune(self, *, older_than: datetime | None = None, max_bytes: int | None = None) -> Pruned:

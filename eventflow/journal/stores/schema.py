@@ -56,6 +56,14 @@ MIGRATIONS: Final[Sequence[str]] = (
     CREATE INDEX @runs_top ON @runs (id) WHERE parent_run_id IS NULL;
     CREATE INDEX @runs_free ON @runs (id) WHERE keeper = '';
     """,
+    # The sets of hooks that runs are subject to, of each owner by the hash of their text.
+    """
+    ALTER TABLE @runs ADD COLUMN hooks TEXT;
+    ALTER TABLE @runs ADD COLUMN global_hooks TEXT;
+    CREATE TABLE @hook_sets (
+        owner TEXT NOT NULL, id TEXT NOT NULL, hooks TEXT NOT NULL, PRIMARY KEY (owner, id)
+    ) ROWS;
+    """,
 )
 """The statements from each version of the schema to the next. Never changed once released."""
 

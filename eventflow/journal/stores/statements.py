@@ -33,6 +33,7 @@ __all__ = [
     "ASKED",
     "EVENT_COLUMNS",
     "OWED_LIST",
+    "RUN",
     "UNKEPT",
     "Session",
     "ask_cancel",
@@ -89,13 +90,21 @@ def _marks(count: int) -> str:
 
 OWED_LIST: Final = "('" + "', '".join(OWED) + "')"
 EVENT_COLUMNS: Final = ", ".join(EventRow._fields)
+RUN_COLUMNS: Final = ", ".join(RunRow._fields)
 _FIXED: Final = frozenset({"id", "run_type", "owner", "created", "parent_run_id", "flow_run_id"})
 _CHANGING: Final = [name for name in RunRow._fields if name not in _FIXED]
-_NEWER: Final = ", ".join(f"{name} = excluded.{name}" for name in _CHANGING)
+_NEWER: Final = ", ".join(
+    # A recovery does not know them: it goes on with what the run's own owner has recorded.
+    f"{name} = coalesce(excluded.{name}, @runs.{name})"
+    if name.endswith("hooks")
+    else f"{name} = excluded.{name}"
+    for name in _CHANGING
+)
 
 # A late row never replaces a newer one.
 PUT_RUN: Final = (
-    f"INSERT INTO @runs VALUES EACH ON CONFLICT (id) DO UPDATE SET {_NEWER}"  # noqa: S608 - fixed text
+    f"INSERT INTO @runs ({RUN_COLUMNS}, keeper) VALUES EACH"  # noqa: S608 - fixed text
+    f" ON CONFLICT (id) DO UPDATE SET {_NEWER}"
     " WHERE excluded.sequence >= @runs.sequence"
 )
 PUT_EVENT: Final = f"INSERT INTO @events ({EVENT_COLUMNS}) VALUES EACH ON CONFLICT DO NOTHING"  # noqa: S608 - fixed text
@@ -134,6 +143,7 @@ CLAIMABLE: Final = (
     f" UNION SELECT run_id FROM @deliveries WHERE status IN {OWED_LIST} AND status <> 'delivered')"
     f" AND {UNKEPT.format('r')}"
 )
+RUN: Final = f"SELECT {RUN_COLUMNS} FROM @runs WHERE id = ?"  # noqa: S608 - fixed text
 TAKE: Final = f"UPDATE @runs SET keeper = ? WHERE id = ? AND {UNKEPT.format('@runs')}"  # noqa: S608 - fixed text
 
 # The flow run and the runs below it, found by the only index for this: that of the parents.
@@ -234,11 +244,7 @@ def claim(
         if session.run(TAKE, (fence.owner, run_id))
     ]
 
-    return [
-        codec.run_in(row)
-        for run_id in claimed
-        for row in session.all("SELECT * FROM @runs WHERE id = ?", (run_id,))
-    ]
+    return [codec.run_in(row) for run_id in claimed for row in session.all(RUN, (run_id,))]
 
 
 def redrive(session: Session, delivery_ids: Iterable[UUID]) -> int:
@@ -305,7 +311,7 @@ def select_runs(session: Session, codec: Codec, query: RunQuery) -> list[RunRow]
     if query.top:
         conditions.append("parent_run_id IS NULL")
     _add_states(conditions, values, query)
-    text = f"SELECT * FROM @runs{_and(conditions)} ORDER BY id DESC LIMIT ?"  # noqa: S608 - fixed text
+    text = f"SELECT {RUN_COLUMNS} FROM @runs{_and(conditions)} ORDER BY id DESC LIMIT ?"  # noqa: S608 - fixed text
 
     return [codec.run_in(row) for row in session.all(text, (*values, query.limit))]
 

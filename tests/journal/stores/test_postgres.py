@@ -89,7 +89,7 @@ def test_dropped_tables_are_created_again(journal: Journal, postgres_url: str) -
     """The next commit fails and says so; the one after it succeeds."""
     journal.commit_lines([entering(a_run())])
     with psycopg.connect(postgres_url) as other:
-        tables = ("meta", "owners", "runs", "events", "deliveries", "requests")
+        tables = ("meta", "owners", "runs", "events", "deliveries", "requests", "hook_sets")
         other.execute(f"DROP TABLE {', '.join(f'eventflow_{table}' for table in tables)}".encode())
     run = a_run()
 

@@ -30,6 +30,9 @@ from tests.journal.rows import a_delivery, a_run, an_owner, entering, later, set
 BACK_TO_THE_FIRST = """
 DROP INDEX runs_top;
 DROP INDEX runs_free;
+DROP TABLE hook_sets;
+ALTER TABLE runs DROP COLUMN hooks;
+ALTER TABLE runs DROP COLUMN global_hooks;
 UPDATE meta SET value = 1 WHERE name = 'schema';
 """
 

@@ -1,0 +1,283 @@
+"""Sets of hooks as texts, by which another process knows what a run is subject to.
+
+A set is a JSON text, and its id a hash of that text. It holds for each hook, in their order, its
+identity, what it selects, its options, and how it is had again: by the reference of its function,
+or by the key under which it was handed to the guardian by value.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import warnings
+from collections.abc import Iterable, Sequence
+from hashlib import blake2b
+from typing import Any, Final, NamedTuple, Protocol
+from weakref import WeakKeyDictionary, ref
+
+from eventflow.eventbus.bus import EventBus
+from eventflow.eventbus.subscriptions import Subscription
+from eventflow.hooks.declaration import Hook, HookFunction
+from eventflow.hooks.importability import import_problem
+from eventflow.hooks.references import function_reference, known_reference
+from eventflow.primitives.ids import new_id
+from eventflow.primitives.records import printable
+from eventflow.states import StateType
+
+__all__ = ["Guard", "HookSets", "RecordedHook", "Unfetched", "hook_columns"]
+
+_ID_BYTES: Final = 8
+_numbers: Final = itertools.count()
+
+
+class Guard(Protocol):
+    """What has the hooks of this process run if it dies."""
+
+    def guard(self) -> None:
+        """Have a guardian, unless there is one."""
+        ...
+
+    def hand_over(self, key: str, hook: Hook, reason: str) -> None:
+        """Hand a hook to the guardian by value; `reason` is why it cannot be imported."""
+        ...
+
+    def let_go(self, key: str) -> None:
+        """Take back what was handed over under a key."""
+        ...
+
+
+class RecordedHook(NamedTuple):
+    """A hook as a set describes it.
+
+    `reference` is that of its function; where there is none, `problem` says why, and `value` is the
+    key under which it was handed over. `types` and `names` are the states that it selects.
+    """
+
+    id: str
+    reference: str | None = None
+    value: str | None = None
+    problem: str | None = None
+    types: Sequence[str] = ()
+    names: Sequence[str] = ()
+    run_type: Any = None
+    name: str | None = None
+    tags: Sequence[str] | None = None
+    timeout_seconds: float | None = None
+    retries: int = 0
+    delays: Sequence[float] = ()
+
+    @classmethod
+    def of(cls, hook: Hook) -> RecordedHook:
+        """Describe a hook."""
+        if isinstance(hook.fn, Unfetched):
+            return hook.fn.recorded
+        state: Any = hook.state
+        states = () if state is None else (state,) if isinstance(state, str) else tuple(state)
+        types = [state for state in states if isinstance(state, StateType)]
+        problem = import_problem(hook)
+
+        return cls(
+            hook.id,
+            reference=function_reference(hook.fn) if problem is None else None,
+            problem=problem,
+            types=[state.value for state in types],
+            names=[state for state in states if not isinstance(state, StateType)],
+            run_type=hook.run_type,
+            name=hook.name,
+            tags=None if hook.tags is None else sorted(hook.tags),
+            timeout_seconds=hook.timeout_seconds,
+            retries=hook.policy.retries,
+            delays=hook.policy.delays,
+        )
+
+    @classmethod
+    def read(cls, text: str) -> list[RecordedHook]:
+        """Read the hooks of a set.
+
+        Raises:
+            ValueError: the text is not that of a set.
+        """
+        try:
+            return [cls(**facts) for facts in json.loads(text)["hooks"]]
+        except (TypeError, KeyError) as error:
+            raise ValueError(f"{text[:200]!r} is no set of hooks: {error!r}") from error
+
+    def text(self) -> str:
+        """Return the description as JSON, without what is as usual."""
+        usual = self._field_defaults
+        facts = {
+            name: value
+            for name, value in self._asdict().items()
+            if name not in usual or (value != usual[name] and value != [])
+        }
+
+        return json.dumps(facts, separators=(",", ":"))
+
+    def unfetched(self) -> Hook:
+        """Return the hook with a function that only stands for its own."""
+        return self.hook(Unfetched(self))
+
+    def hook(self, fn: HookFunction) -> Hook:
+        """Return the hook with its function, or with one that stands for it."""
+        with warnings.catch_warnings():
+            # Of a state's name that looks misspelt its own process has warned.
+            warnings.simplefilter("ignore")
+            return Hook(
+                fn,
+                state=(*map(StateType, self.types), *self.names) or None,
+                run_type=self.run_type,
+                name=self.name,
+                tags=self.tags,
+                id=self.id,
+                timeout_seconds=self.timeout_seconds,
+                retries=self.retries,
+                retry_delay_seconds=self.delays or None,
+            )
+
+
+class Unfetched:
+    """Stands for the function of a hook until its delivery has begun."""
+
+    def __init__(self, recorded: RecordedHook) -> None:
+        self.recorded = recorded
+
+    def __call__(self, *_: object) -> None:
+        """Refuse to be called.
+
+        Raises:
+            RuntimeError: always.
+        """
+        raise RuntimeError(f"The hook {self.recorded.id} was not fetched before its call.")
+
+
+class _Described(NamedTuple):
+    columns: tuple[str, int]
+    recorded: RecordedHook
+    text: str
+
+
+# By `id`, weakly: a hook may hold much, and its function need not have a hash.
+_described: Final[dict[int, tuple[ref[Hook], _Described]]] = {}
+
+
+def _describe(hook: Hook) -> _Described:
+    key = id(hook)
+    cached = _described.get(key)
+    if cached is None or cached[0]() is not hook:
+        recorded = RecordedHook.of(hook)
+        columns = (printable(hook.id), int(recorded.reference is not None))
+        described = _Described(columns, recorded, recorded.text())
+        cached = (ref(hook, lambda _: _described.pop(key, None)), described)
+        _described[key] = cached
+
+    return cached[1]
+
+
+def hook_columns(hook: Hook) -> tuple[str, int]:
+    """Return a hook's identity as it is recorded, and whether another process can import it."""
+    return _describe(hook).columns
+
+
+class HookSets:
+    """The sets of hooks that the runs on one bus are subject to, as one owner records them.
+
+    A definition has a set of its own hooks, the bus one of the hooks for all runs. What no line
+    holds yet is in `sets`, as owner, id and text, and in `changes`, as owner, reference of the
+    definition (None for the bus), and the ids of the old and of the new set.
+    """
+
+    def __init__(self, bus: EventBus) -> None:
+        self._bus = bus
+        # Another bus may have the same hooks, until one of the two changes.
+        self._number = next(_numbers)
+        self.begin("", None)
+
+    def begin(self, owner: str, guard: Guard | None) -> None:
+        """Begin anew, for another owner, which `guard` guards."""
+        self.owner = owner
+        self._guard = guard
+        self.shared = ""
+        """The id of the set of the bus."""
+        self.sets: list[list[Any]] = []
+        self.changes: list[list[Any]] = []
+        self._recorded: set[str] = set()
+        self._handed_over: dict[int, tuple[ref[Hook], str]] = {}
+        self._known: WeakKeyDictionary[Any, tuple[int, str]] = WeakKeyDictionary()
+        if owner:
+            self.shared = self._of_bus()
+
+    def of(self, origin: Any) -> str:
+        """Return the id of the set of a definition; empty if it has no hooks."""
+        declared = origin.declared
+        token, before = self._known.get(origin, (0, ""))
+        # Each change makes another tuple. It is not kept here: it may lead to the definition.
+        if token == id(declared):
+            return before
+        after = self._add(declared, "") if declared else ""
+        reference = known_reference(origin)
+        # Without a reference no row of a run names the definition yet.
+        if before != after and reference is not None:
+            self.changes.append([self.owner, printable(reference.text), before, after])
+        # Last, here and below: what interrupts this call must not leave anything untold.
+        self._known[origin] = (id(declared), after)
+
+        return after
+
+    def refresh(self, origin: Any) -> None:
+        """Find out what has changed on a definition, or, given None, on the bus."""
+        if origin is not None:
+            self.of(origin)
+            return
+        before, after = self.shared, self._of_bus()
+        if before != after:
+            self.changes.append([self.owner, None, before, after])
+        self.shared = after
+
+    def repeat(self) -> None:
+        """Tell of all sets once more, since lines were lost."""
+        self._recorded.clear()
+        origins = list(self._known)
+        self._known.clear()
+        for origin in origins:
+            self.of(origin)
+        self.shared = self._of_bus()
+
+    def _of_bus(self) -> str:
+        return self._add(self._bus.subscriptions, f'"bus":{self._number},')
+
+    def _add(self, subscriptions: Iterable[Subscription], head: str) -> str:
+        hooks = [each.hook for each in subscriptions if each.hook is not None]
+        if hooks and self._guard is not None:
+            self._guard.guard()
+        text = f'{{{head}"hooks":[{",".join(map(self._text, hooks))}]}}'
+        key = blake2b(text.encode(), digest_size=_ID_BYTES).hexdigest()
+        if key not in self._recorded:
+            self.sets.append([self.owner, key, text])
+            self._recorded.add(key)
+
+        return key
+
+    def _text(self, hook: Hook) -> str:
+        described = _describe(hook)
+        if described.recorded.reference is not None:
+            return described.text
+
+        return described.recorded._replace(value=self._hand_over(hook, described)).text()
+
+    def _hand_over(self, hook: Hook, described: _Described) -> str:
+        """Hand a hook over by value, once; return its key."""
+        place, known = id(hook), self._handed_over.get(id(hook))
+        if known is not None and known[0]() is hook:
+            return known[1]
+        handed_over, key, guard = self._handed_over, new_id().hex, self._guard
+
+        def let_go(_: ref[Hook]) -> None:
+            handed_over.pop(place, None)
+            if guard is not None:
+                guard.let_go(key)
+
+        if guard is not None:
+            guard.hand_over(key, hook, str(described.recorded.problem))
+        handed_over[place] = (ref(hook, let_go), key)
+
+        return key

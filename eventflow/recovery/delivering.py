@@ -1,0 +1,122 @@
+"""Deliver what a dead owner owes: each hook is fetched once the attempt to run it is recorded."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from typing import Any
+
+from eventflow.errors import HookUnavailable
+from eventflow.eventbus.bus import EventBus
+from eventflow.hooks.declaration import Hook
+from eventflow.hooks.delivery import Delivery
+from eventflow.hooks.ledger import DeliveryStatus
+from eventflow.hooks.sets import Unfetched
+from eventflow.journal.recorder import Key, Recorder
+from eventflow.journal.rows import RunRow
+from eventflow.recovery.lookup import Lookup
+from eventflow.runs.run import Transition
+
+__all__ = ["Fetching", "RecoveredDelivery"]
+
+
+class Fetching:
+    """What the deliveries of one run need, and how they ended."""
+
+    def __init__(
+        self,
+        lookup: Lookup,
+        recorder: Recorder,
+        row: RunRow,
+        on_progress: Callable[[], None],
+    ) -> None:
+        self._on_progress = on_progress
+        self.lookup = lookup
+        self.row = row
+        self._recorder = recorder
+        self._ledgers: list[_SyncedLedger] = []
+
+    def ledger(self, recorder: Any) -> _SyncedLedger:
+        """Return a ledger for one delivery."""
+        if isinstance(recorder, _SyncedLedger):
+            return recorder
+        self._ledgers.append(_SyncedLedger(self._recorder, self._on_progress))
+
+        return self._ledgers[-1]
+
+    def outcomes(self) -> list[DeliveryStatus]:
+        """Return the last status of each delivery."""
+        return [ledger.last for ledger in self._ledgers]
+
+
+class _SyncedLedger:
+    """A ledger that commits the start of an attempt first: the attempt may kill this process."""
+
+    def __init__(self, recorder: Recorder, on_progress: Callable[[], None]) -> None:
+        self._recorder = recorder
+        self._on_progress = on_progress
+        self.last = DeliveryStatus.PENDING
+
+    def settle(
+        self,
+        key: Key,
+        status: DeliveryStatus,
+        attempts: int,
+        error: str | None = None,
+        delay: float = 0.0,
+        *,
+        at_once: bool = True,  # noqa: ARG002 - nothing is deferred here
+    ) -> None:
+        """Record the start or the outcome of an attempt."""
+        self.last = status
+        self._recorder.settle(key, status, attempts, error, delay)
+        if status is DeliveryStatus.RUNNING:
+            self.flush()
+
+    def flush(self) -> None:
+        """Commit all that was recorded."""
+        self._recorder.flush()
+        self._on_progress()
+
+    def transaction(self, key: Key, attempts: int) -> AbstractContextManager[Any]:
+        """Return the journal's own transaction, which ends with acknowledging this delivery."""
+        return self._recorder.transaction(key, attempts)
+
+
+class RecoveredDelivery(Delivery):
+    """A delivery whose hook is fetched when its first attempt here begins.
+
+    A file that ends the process while it is loaded uses up an attempt, as a hook that does so.
+    """
+
+    __slots__ = ("_fetching",)
+
+    def __init__(
+        self, fetching: Fetching, hook: Hook, fact: Transition, ordinal: int, bus: EventBus
+    ) -> None:
+        super().__init__(hook, fact, ordinal, bus)
+        self._fetching = fetching
+
+    def begin(self) -> None:
+        """Record the beginning of the next attempt, and fetch what it needs.
+
+        Raises:
+            HookUnavailable: the hook cannot be had in this process.
+        """
+        fetching = self._fetching
+        ledger = self.ledger = fetching.ledger(self.ledger)
+        if self.is_begun:
+            # Recorded with the transition, which is committed first as well.
+            ledger.flush()
+        super().begin()
+        if isinstance(self.hook.fn, Unfetched):
+            self.hook = fetching.lookup.fetch(self.hook.fn.recorded)
+        self.run.definition = fetching.lookup.definition(fetching.row)
+
+    def end_attempt(self, error: BaseException | None) -> float | None:
+        """Record the outcome of an attempt; return the delay before the next, if there is one."""
+        if isinstance(error, HookUnavailable):
+            self.give_up(error)
+            return None
+
+        return super().end_attempt(error)
