@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import ctypes
 import dis
+import gc
 import sys
 from collections.abc import Iterator
 from functools import lru_cache
@@ -232,6 +233,14 @@ def _stays_safe_outside(frame: FrameType) -> bool:
     return not _takes_locks(outer) and _stays_safe(outer)
 
 
+_COLLECTS_ANYWHERE: Final = sys.version_info < (3, 12)
+"""Whether garbage may be collected while CPython makes the list of frames.
+
+It holds the lock of all threads then; a `threading.local` that is collected asks for it as well, and
+the process stands still.
+"""
+
+
 def raise_in_thread(ident: int, error: type[BaseException]) -> None:
     """Raise an exception in a thread, wherever it is then."""
     _set_async_exc(ctypes.c_ulong(ident), ctypes.py_object(error))
@@ -242,6 +251,16 @@ def raise_at_safe_point(ident: int, error: type[BaseException], *, is_urgent: bo
 
     Since Python 3.13 it is raised a step later. Unless it `is_urgent`, that has to be safe too.
     """
+    if not _COLLECTS_ANYWHERE or not gc.isenabled():
+        return _raise_if_safe(ident, error, is_urgent=is_urgent)
+    gc.disable()
+    try:
+        return _raise_if_safe(ident, error, is_urgent=is_urgent)
+    finally:
+        gc.enable()
+
+
+def _raise_if_safe(ident: int, error: type[BaseException], *, is_urgent: bool) -> bool:
     frame = sys._current_frames().get(ident)  # noqa: SLF001 - documented, though
     if frame is None:
         return True

@@ -8,6 +8,7 @@ import importlib
 import io
 import logging
 import queue
+import subprocess
 import sys
 import threading
 import time
@@ -319,3 +320,39 @@ def test_another_thread_comes_through_after_each_timeout(
     monkeypatch.setattr(builtins, "print", print)
     monkeypatch.setattr(logs, "_print", [])
     soak.soak(name, place, 5)
+
+
+@pytest.mark.skipif(sys.version_info >= (3, 12), reason="garbage is collected between steps there")
+def test_garbage_of_thread_locals_does_not_stop_the_process(tmp_path: Path) -> None:
+    """CPython 3.11 asks for the lock of all threads for each; the look at their frames holds it."""
+    code = """
+import gc, threading, time
+from eventflow.interrupts.safe_points import raise_at_safe_point
+
+class Stop(BaseException): pass
+
+def leave_garbage():
+    for _ in range(50):
+        cycle = [threading.local()]
+        cycle.append(cycle)
+
+def deep(levels):
+    if levels: return deep(levels - 1)
+    ready.set()
+    end.wait(60)
+
+for _ in range(30):
+    ready, end = threading.Event(), threading.Event()
+    thread = threading.Thread(target=deep, args=(200,))
+    thread.start()
+    ready.wait()
+    gc.collect()
+    gc.set_threshold(1)
+    leave_garbage()
+    raise_at_safe_point(threading.get_ident() + 1, Stop, is_urgent=False)
+    gc.set_threshold(700)
+    assert gc.isenabled()
+    end.set()
+    thread.join()
+"""
+    subprocess.run([sys.executable, "-c", code], cwd=tmp_path, timeout=60, check=True)
