@@ -15,6 +15,7 @@ from eventflow.runs.futures import allow_failure, as_completed, unmapped, wait
 from eventflow.runs.run import FlowRun, TaskRun
 from eventflow.states import State, StateType
 from eventflow.tasks import Task, task
+from eventflow.values.unavailable import Unavailable
 
 __version__ = "0.1.0"
 
@@ -31,6 +32,7 @@ __all__ = [
     "Task",
     "TaskRun",
     "TaskRunTransition",
+    "Unavailable",
     "allow_failure",
     "as_completed",
     "bus",

@@ -9,6 +9,7 @@ from typing import Any, Final, NamedTuple, Protocol
 from uuid import UUID
 
 from eventflow.errors import MissingContextError
+from eventflow.primitives.records import printable
 from eventflow.runs.run import FlowRun, Run
 from eventflow.runs.task_scope import TaskScope
 
@@ -87,7 +88,7 @@ def get_run_context() -> RunContext:
 @contextmanager
 def tags(*added: str) -> Iterator[frozenset[str]]:
     """Tag every run that begins within the block; return all tags in force there."""
-    in_force = current_tags.get().union(added)
+    in_force = current_tags.get().union(map(printable, added))
     token = current_tags.set(in_force)
     try:
         yield in_force

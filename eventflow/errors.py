@@ -23,6 +23,7 @@ BaseException
         │   ├── MappingLengthMismatch
         │   └── MappingMissingIterable
         ├── CacheKeyError
+        ├── UnavailableError
         ├── DeadlockError
         ├── EventLoopError
         ├── HookTimeout
@@ -81,6 +82,7 @@ __all__ = [
     "SignatureMismatchError",
     "StoreError",
     "TerminationSignal",
+    "UnavailableError",
     "UnfinishedRun",
 ]
 
@@ -199,6 +201,16 @@ class SignatureMismatchError(ParameterError):
     def __init__(self, name: str, expected: Iterable[str], given: Iterable[str]) -> None:
         super().__init__(
             f"{name} takes the parameters {sorted(expected)}, but was given {sorted(given)}."
+        )
+
+
+class UnavailableError(EventflowError):
+    """A value was used that is not available in this process."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(
+            f"The value is not available here: {reason}. Look with isinstance(value, Unavailable) "
+            "before using it."
         )
 
 

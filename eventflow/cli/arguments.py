@@ -12,6 +12,7 @@ from typing import Any, Final, NamedTuple
 
 import click
 
+from eventflow.definitions.parameters import shown_default
 from eventflow.errors import ParameterTypeError
 from eventflow.flows import Flow
 
@@ -62,7 +63,10 @@ class Parameter(NamedTuple):
         if self.kind in {_REST, _SEVERAL}:
             return f"{self.type}, any number"
 
-        return f"{self.type}, {'required' if self.required else f'default {self.default!r}'}"
+        if self.required:
+            return f"{self.type}, required"
+
+        return f"{self.type}, default {shown_default(self.name, self.default)}"
 
 
 def parameters_of(flow: Flow[..., Any]) -> dict[str, Parameter]:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections import OrderedDict
-from collections.abc import Mapping
 from typing import Any, Final
 from uuid import UUID
 
@@ -13,7 +11,7 @@ from eventflow.client.archive import Archive, RunTransition
 from eventflow.context import RunContext
 from eventflow.definitions.definition import Definition
 from eventflow.hooks.references import ParsedReference, parse_reference, resolve
-from eventflow.journal.rows import RunRow, state_of
+from eventflow.journal.rows import RunRow, state_of, with_unavailable_data
 from eventflow.primitives.callables import MAIN
 from eventflow.recovery.loading import LOADING_SECONDS, execute_module
 from eventflow.recovery.lookup import stand_in
@@ -21,6 +19,7 @@ from eventflow.recovery.parking import execute
 from eventflow.runs.lazy_states import BuiltState
 from eventflow.runs.run import FlowRun, Run, TaskRun, Transition
 from eventflow.states import AnyState, StateType
+from eventflow.values.restoring import restore_parameters
 
 __all__ = ["History"]
 
@@ -42,7 +41,7 @@ class History:
         before = None if event.from_state is None else BuiltState(event.from_state)
         run.transitions = event.sequence
         run.run_count = event.run_count
-        entered = run.entered = BuiltState(event.to_state)
+        entered = run.entered = BuiltState(with_unavailable_data(event.to_state))
         if event.to_state.type is StateType.RUNNING and run.started_at is None:
             run.started_at = event.occurred
         row = self._row(event.run_id)
@@ -82,23 +81,22 @@ class History:
 
     def _restored(self, row: RunRow, state: AnyState) -> Run:
         parent = None if row.parent_run_id is None else self._archive.row(row.parent_run_id)
+        definition, state = self._definition(row), with_unavailable_data(state)
         facts: dict[str, object] = {
             "number": row.id.int,
             "name": row.name,
             "tag_set": frozenset(row.tags),
-            "parameters": _parameters(row.parameters),
+            "parameters": restore_parameters(row.parameters, _value, definition.parameters.names),
             "parent_run_id": row.parent_run_id,
             "flow_run_id": row.flow_run_id,
             "root_flow_run_id": row.root_flow_run_id,
             "created_at": row.created,
         }
         if row.run_type == "task":
-            return self._closed(
-                TaskRun.restored(self._definition(row), row.definition, state, facts)
-            )
+            return self._closed(TaskRun.restored(definition, row.definition, state, facts))
         facts["parent_flow_run_id"] = None if parent is None else parent.flow_run_id
 
-        return self._closed(FlowRun.restored(self._definition(row), row.definition, state, facts))
+        return self._closed(FlowRun.restored(definition, row.definition, state, facts))
 
     @staticmethod
     def _closed(run: Run) -> Run:
@@ -118,15 +116,6 @@ class History:
         return self._definitions[key]
 
 
-def _parameters(text: str | None) -> Mapping[str, Any]:
-    try:
-        values = json.loads(text or "null")
-    except ValueError:
-        return {}
-
-    return values if isinstance(values, dict) else {}
-
-
 def _imported(row: RunRow) -> Definition[Any, Any] | None:
     """Return the flow or task of a run, if it can be imported without running a script."""
     at = parse_reference(row.reference)
@@ -135,6 +124,14 @@ def _imported(row: RunRow) -> Definition[Any, Any] | None:
     matches = isinstance(value, Definition) and value.run_type == row.run_type
 
     return value if matches else None
+
+
+def _value(name: str) -> object:
+    """Return what `module:qualname` names, such as the type of a parameter; else None."""
+    at = parse_reference(name)
+    module = _module(at)
+
+    return None if module is None else resolve(module, at.path)
 
 
 def _module(at: ParsedReference) -> Any:

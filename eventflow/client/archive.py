@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator
 from datetime import timedelta
@@ -14,6 +13,7 @@ from eventflow.events import FlowRunTransition, TaskRunTransition
 from eventflow.journal.contract import Cursor, DeliveryQuery, Journal, RunQuery
 from eventflow.journal.rows import DeliveryRow, EventRow, RunRow, error_of, state_of
 from eventflow.states import AnyState
+from eventflow.values.restoring import readable_parameters
 
 __all__ = ["Archive", "RunTransition"]
 
@@ -184,7 +184,7 @@ def _record(row: RunRow) -> RunRecord:
         definition=row.reference,
         version=row.version,
         tags=row.tags,
-        parameters=_parameters(row.parameters),
+        parameters=readable_parameters(row.parameters),
         parent_run_id=row.parent_run_id,
         flow_run_id=row.flow_run_id,
         root_flow_run_id=row.root_flow_run_id,
@@ -196,12 +196,3 @@ def _record(row: RunRow) -> RunRecord:
         run_count=row.run_count,
         state=state_of(row),
     )
-
-
-def _parameters(text: str | None) -> Any:
-    if text is None:
-        return None
-    try:
-        return json.loads(text)
-    except ValueError:
-        return text

@@ -11,14 +11,16 @@ from typing import Any, ClassVar, Final, Generic, ParamSpec, Self, TypeAlias, Ty
 
 from eventflow.definitions.parameters import Parameters
 from eventflow.definitions.pickling import rebound, reduced
-from eventflow.errors import SignatureMismatchError
+from eventflow.errors import ParameterError, SignatureMismatchError
 from eventflow.eventbus.subscriptions import Subscription, hooks_changed
 from eventflow.hooks.declaration import KINDS, Hook, HookFunction
 from eventflow.hooks.receiver import HookReceiver
 from eventflow.primitives.callables import is_async, qualified_name
+from eventflow.primitives.records import printable
 from eventflow.retries import RetryPolicy, read_timeout
 from eventflow.runs.run import RunType
 from eventflow.states import StateType
+from eventflow.values.masking import without_secrets
 
 __all__ = ["KEEP", "Definition", "HookList", "RunName", "changed"]
 
@@ -198,21 +200,36 @@ class Definition(Generic[P, R]):
     def render_name(self, values: Mapping[str, Any]) -> str | None:
         """Return a run's name made from its parameters; None if the definition has no template.
 
+        What is secret among the parameters is masked in it.
+
         Raises:
             SignatureMismatchError: the template names a parameter that does not exist.
             TypeError: the function for it returned something else than a string.
+            Exception: the template does not fit the values, or the function raised; a note says so.
         """
         if self.run_name is None:
             return None
-        if callable(self.run_name):
-            name = self._called_name(self.run_name)
-            if not isinstance(name, str):
-                raise TypeError(f"The run name function of {self.name} gave {name!r}, no string.")
-            return name
+        secrets = self.parameters.secrets(values)
+        what = "function" if callable(self.run_name) else repr(self.run_name)
         try:
-            return self.run_name.format(**values)
+            name = self._formatted_name(self.run_name, values)
+        except ParameterError:
+            raise
+        except Exception as error:
+            error.add_note(f"It comes from the run name {what} of {self.name}.")
+            raise
+        if isinstance(name, str):
+            return without_secrets(name, secrets)
+        gave = without_secrets(repr(name), secrets)
+        raise TypeError(f"The run name function of {self.name} gave {gave}, no string.")
+
+    def _formatted_name(self, name: str | Callable[[], str], values: Mapping[str, Any]) -> object:
+        if callable(name):
+            return self._called_name(name)
+        try:
+            return name.format(**self.parameters.masked(values))
         except (KeyError, IndexError) as error:
-            template = f"{self.run_name!r} of {self.name}"
+            template = f"{name!r} of {self.name}"
             raise SignatureMismatchError(template, values, [str(error).strip("'")]) from error
 
     def _called_name(self, function: Callable[[], str]) -> object:
@@ -296,7 +313,7 @@ def _unchanged(value: Any) -> Any:
 
 
 def _read_tags(tags: Iterable[str]) -> frozenset[str]:
-    return frozenset({tags} if isinstance(tags, str) else tags)
+    return frozenset(map(printable, [tags] if isinstance(tags, str) else tags))
 
 
 _OPTIONS: Final[Mapping[str, tuple[str, Callable[[Any], Any]]]] = {

@@ -5,20 +5,29 @@ from __future__ import annotations
 import copy
 import functools
 import inspect
-import reprlib
 import types
 import typing
 import warnings
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from pydantic import ConfigDict, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 from pydantic.errors import PydanticUserError
 
 from eventflow.definitions.iterables import repeatable
 from eventflow.errors import ParameterBindError, ParameterTypeError, ReservedArgumentError
+from eventflow.settings import MASK
+from eventflow.values.masking import (
+    described,
+    holds_secrets,
+    is_secret_name,
+    is_secret_value,
+    masked_text,
+    secrets_in,
+    without_secrets,
+)
 
-__all__ = ["Parameters"]
+__all__ = ["Parameters", "shown_default"]
 
 RESERVED: Final = frozenset({"return_state", "wait_for"})
 
@@ -80,11 +89,52 @@ class Parameters:
             bound = self.signature.bind(*args, **kwargs)
         except TypeError as error:
             raise ParameterBindError(
-                self.name, str(error), str(self.signature), args, kwargs
+                self.name, str(error), self._shown_signature(), args, kwargs
             ) from None
         bound.apply_defaults()
 
         return dict(bound.arguments)
+
+    def _shown_signature(self) -> str:
+        """Return the signature as text, with each default that is secret masked."""
+        parameters = [
+            parameter.replace(default=_Shown(shown_default(parameter.name, parameter.default)))
+            if parameter.default is not parameter.empty
+            else parameter
+            for parameter in self.signature.parameters.values()
+        ]
+
+        return str(self.signature.replace(parameters=parameters))
+
+    @functools.cached_property
+    def hints(self) -> Mapping[str, Any]:
+        """The annotations of the parameters, without those that cannot be resolved."""
+        return _hints(self._function, warn=False)
+
+    @functools.cached_property
+    def secret_names(self) -> frozenset[str]:
+        """The names of the parameters whose annotation asks for a secret, anywhere within it."""
+        return frozenset(name for name, hint in self.hints.items() if holds_secrets(hint))
+
+    def masked(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        """Return values with each that is a secret in clear masked."""
+        return {
+            name: MASK
+            if type(value) in {str, bytes, int}
+            and (name in self.secret_names or is_secret_name(name))
+            else value
+            for name, value in values.items()
+        }
+
+    def secrets(self, values: Mapping[str, Any]) -> set[str]:
+        """Return the texts among the values that are secret."""
+        found: set[str] = set()
+        for name, value in values.items():
+            raw = name in self.secret_names and not isinstance(value, BaseModel)
+            secret = raw or (is_secret_name(name) and is_secret_value(value))
+            found |= secrets_in(value, raw=secret)
+
+        return found
 
     def renamed(self, name: str) -> Parameters:
         """Return the same parameters, for a definition of another name."""
@@ -115,24 +165,26 @@ class Parameters:
             try:
                 checked[name] = adapter.validate_python(checked[name])
             except ValidationError as error:
-                problems[name] = _describe(error)
+                secret = name in self.secret_names or is_secret_name(name)
+                problems[name] = _describe(error, values[name], secret=secret)
         if problems:
             raise ParameterTypeError(self.name, problems)
 
         return checked
 
 
-_short: Final = reprlib.Repr()
-"""Makes the repr of a value that may be huge, or whose own repr may fail."""
-_short.maxstring = _short.maxother = 200
-
-
-def _describe(error: ValidationError) -> str:
+def _describe(error: ValidationError, given: object, *, secret: bool) -> str:
+    """Describe what does not fit; without any text of what was given for a secret."""
+    secrets = secrets_in(given, raw=secret)
     lines = []
     for problem in error.errors(include_url=False):
         where = ".".join(str(part) for part in problem["loc"])
-        given = _short.repr(problem.get("input"))
-        lines.append(f"{where + ': ' if where else ''}{problem['msg']}, got {given}")
+        names = [part for part in problem["loc"] if isinstance(part, str)]
+        value = problem.get("input")
+        hidden = secret or any(is_secret_name(name) for name in names)
+        shown = f"a {type(value).__name__}" if hidden else described(value)
+        text = f"{where + ': ' if where else ''}{problem['msg']}, got {shown}"
+        lines.append(masked_text(without_secrets(text, secrets)))
 
     return "; ".join(lines)
 
@@ -150,9 +202,23 @@ def _adapters(
             annotation = types.GenericAlias(tuple, (annotation, ...))
         elif parameter.kind is parameter.VAR_KEYWORD:
             annotation = types.GenericAlias(dict, (str, annotation))
-        adapters[name] = _adapter(annotation)
+        try:
+            adapters[name] = _adapter(annotation)
+        except Exception as error:  # noqa: BLE001 - an annotation may be anything
+            _warn(function, name, hints[name], error)
 
     return adapters
+
+
+def _warn(function: Any, name: str, annotation: object, error: Exception) -> None:
+    reason = str(error).partition("\n")[0]
+    warnings.warn(
+        f"The annotation {annotation!r} of the parameter {name!r} of "
+        f"{getattr(_annotated(function), '__qualname__', function)} cannot be read ({reason}); "
+        "the parameter is not validated.",
+        UserWarning,
+        stacklevel=2,
+    )
 
 
 def _adapter(annotation: Any) -> TypeAdapter[Any]:
@@ -163,7 +229,25 @@ def _adapter(annotation: Any) -> TypeAdapter[Any]:
         return TypeAdapter(annotation)
 
 
-def _hints(function: Callable[..., Any]) -> dict[str, Any]:
+def shown_default(name: str, default: object) -> str:
+    """Return a default for people, masked if it is secret."""
+    if is_secret_name(name) and is_secret_value(default):
+        return MASK
+
+    return described(default)
+
+
+class _Shown:
+    """Has a text as its repr."""
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+
+    def __repr__(self) -> str:
+        return self._text
+
+
+def _hints(function: Callable[..., Any], *, warn: bool = True) -> dict[str, Any]:
     """Return the annotations of the parameters, without those that cannot be resolved."""
     target = _annotated(function)
     hints: dict[str, Any] = {}
@@ -177,13 +261,8 @@ def _hints(function: Callable[..., Any]) -> dict[str, Any]:
                 include_extras=True,
             )
         except Exception as error:  # noqa: BLE001 - an annotation may be any expression
-            warnings.warn(
-                f"The annotation {annotation!r} of the parameter {name!r} of "
-                f"{getattr(target, '__qualname__', target)} cannot be read ({error}); "
-                "the parameter is not validated.",
-                UserWarning,
-                stacklevel=2,
-            )
+            if warn:
+                _warn(function, name, annotation, error)
 
     return hints
 

@@ -42,9 +42,11 @@ class Invocation:
 
     __slots__ = (
         "args",
+        "begin_error",
         "body_context",
         "bus",
         "cache_key",
+        "checked",
         "context",
         "definition",
         "dependencies",
@@ -53,7 +55,6 @@ class Invocation:
         "items",
         "kwargs",
         "lifecycle",
-        "name_error",
         "run",
         "scope",
         "start_error",
@@ -83,8 +84,9 @@ class Invocation:
         self.args = args
         self.kwargs = kwargs
         self.bus: EventBus = bus_of_runs()
-        self.name_error: Exception | None = None
+        self.begin_error: Exception | None = None
         self.start_error: BaseException | None = None
+        self.checked = False
         self.cache_key: tuple[str, bool] | None = None
         self.items: list[Any] | None = None
         self.generator_closed = False
@@ -139,13 +141,27 @@ class Invocation:
         return RunContext(run, flow_run, scope, log_prints=True, stdout=stdout)
 
     def _name_run(self) -> None:
+        """Check the parameters and name the run, before its first transition if that is possible.
+
+        A problem is raised by `prepare`: the run must exist to fail with it.
+        """
         try:
-            values = self.definition.parameters.bind(self.args, self.kwargs)
-            name = self.definition.render_name(values)
-        except Exception as error:  # noqa: BLE001 - the run must exist to fail with it
-            self.name_error = error
-        else:
-            self.run.name = name or self.run.name
+            self._check()
+            bound = self.definition.parameters.bind(self.args, self.kwargs)
+            self.run.name = self.definition.render_name(bound) or self.run.name
+        except Exception as error:  # noqa: BLE001 - a user's function may raise anything
+            self.begin_error = error
+
+    def _check(self) -> None:
+        """Bind the arguments, and have them validated if the definition asks for that."""
+        parameters = self.definition.parameters
+        self.checked = True
+        if self.definition.validate_parameters:
+            checked = parameters.validate(parameters.bind(self.args, self.kwargs))
+            self.args, self.kwargs = parameters.call_with(checked)
+            self.run.parameters = checked
+        elif not parameters.fits(self.args, self.kwargs):
+            self.run.parameters = parameters.bind(self.args, self.kwargs)
 
     def body(self) -> Any:
         """Call a sync body, and wait for the tasks that it submitted."""
@@ -171,7 +187,7 @@ class Invocation:
 
         return None
 
-    def prepare(self, *, validate: bool) -> None:
+    def prepare(self) -> None:
         """Bind and check the arguments and name the run.
 
         Raises:
@@ -179,6 +195,7 @@ class Invocation:
             ParameterTypeError: an argument does not fit its annotation.
             HiddenFutureError: an object among the arguments has a future as an attribute.
             SignatureMismatchError: the run name's template asks for another parameter.
+            Exception: the run's name cannot be made.
         """
         has_dependencies = self.dependencies is not NO_DEPENDENCIES
         if has_dependencies:
@@ -190,15 +207,10 @@ class Invocation:
             )
             if self.definition.run_name is not None:
                 self._name_run()
-        if self.name_error is not None:
-            raise self.name_error
-        parameters = self.definition.parameters
-        if validate:
-            checked = parameters.validate(parameters.bind(self.args, self.kwargs))
-            self.args, self.kwargs = parameters.call_with(checked)
-            self.run.parameters = checked
-        elif not parameters.fits(self.args, self.kwargs):
-            self.run.parameters = parameters.bind(self.args, self.kwargs)
+        if self.begin_error is not None:
+            raise self.begin_error
+        if not self.checked:
+            self._check()
         if self.definition.retry.retries:
             self.args, self.kwargs = with_items_kept(self.args, self.kwargs)
 
@@ -220,7 +232,7 @@ class Invocation:
         if key is None:
             return
         if not isinstance(key, str):
-            raise CacheKeyError(name, f"gave {key!r}, a {type(key).__name__}")
+            raise CacheKeyError(name, f"gave a {type(key).__name__}")
         # What a generator yields is of no use to a task that returns a result, nor the reverse.
         self.cache_key = (key, self.definition.is_generator)
 

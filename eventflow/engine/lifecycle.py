@@ -28,7 +28,7 @@ from eventflow.engine.result_cache import MISSING, Computation, results
 from eventflow.interrupts.masks import Interrupted, thread_mask
 from eventflow.interrupts.scopes import CANCELLATION, TIMEOUT, CancelScope
 from eventflow.logs import run_logger
-from eventflow.primitives.records import error_text, is_a
+from eventflow.primitives.records import error_text, is_a, notes_text
 from eventflow.runners import TaskScope
 from eventflow.runs.lazy_states import BuiltState, LazyState
 from eventflow.runs.run import Run, TaskRun, Transition
@@ -206,7 +206,8 @@ def _state_after_error(
             deferred.append(error)
         return _cancelled(invocation.run)
     if is_a(error, Exception):
-        message = f"The run could not begin: {_describe(error)}"
+        # A note says which template it comes from.
+        message = f"The run could not begin: {_describe(error)}{notes_text(error)}"
         return BuiltState(Failed(message=message, data=error))
     deferred.append(error)
     if is_a(error, _STOPPED) and cancel_scope.stopped_above:
@@ -255,7 +256,7 @@ def _work(invocation: Invocation) -> Lifecycle:
         if reason is not None:
             return BuiltState(NotReady(message=reason))
     definition = invocation.definition
-    invocation.prepare(validate=definition.validate_parameters)
+    invocation.prepare()
     if definition.cache_key_fn is None:
         return (yield from _attempts(invocation))
 

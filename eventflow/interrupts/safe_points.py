@@ -236,8 +236,8 @@ def _stays_safe_outside(frame: FrameType) -> bool:
 _COLLECTS_ANYWHERE: Final = sys.version_info < (3, 12)
 """Whether garbage may be collected while CPython makes the list of frames.
 
-It holds the lock of all threads then; a `threading.local` that is collected asks for it as well, and
-the process stands still.
+It holds the lock of all threads then; a `threading.local` that is collected asks for it as well,
+and the process stands still.
 """
 
 

@@ -6,10 +6,9 @@ whatever is the same from one to the next is made once.
 
 from __future__ import annotations
 
-import reprlib
 import time
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Final, TypeAlias
+from collections.abc import Iterable, Sequence
+from typing import Final, TypeAlias
 from uuid import UUID
 
 from pydantic_core import to_json
@@ -24,6 +23,7 @@ from eventflow.primitives.ids import delivery_number
 from eventflow.primitives.records import ErrorInfo, printable
 from eventflow.runs.run import Run, Transition
 from eventflow.states import RUNNING
+from eventflow.values.recording import record_parameters
 
 __all__ = [
     "Entry",
@@ -84,7 +84,7 @@ class RunEncoder:
         else:
             self._head = [self.key, run.run_type, printable(run.name), *_definition_values(run)]
         if run.run_count or run.ended_at is not None:
-            self._parameters = _encode_parameters(run.parameters)
+            self._parameters = _encode_parameters(run)
             # Last: if anything above raises, it is tried again, and no row is without it.
             self._is_final = True
 
@@ -102,7 +102,7 @@ class RunEncoder:
             self._started = at if before is None else micros(before)
         follows, key = _previous_id(fact), f"{fact.number:032x}"
         kind, name = state.type._value_, printable(state.name)
-        message = None if state.message is None else printable(state.message[:MAX_TEXT])
+        message = None if state.message is None else _cut(printable(state.message))
         error = None if state.error is None else _encode_error(state.error)
         event = [key, self.key, sequence, kind, name, at, count, message, error, follows]
 
@@ -227,9 +227,13 @@ def _definition_values(run: Run) -> Values:
     ]
 
 
+def _cut(text: str) -> str:
+    return text if len(text) <= MAX_TEXT else f"{text[: MAX_TEXT - 1]}…"
+
+
 def _encode_error(error: ErrorInfo) -> str:
     """Encode an error as its model would, which may fail: it opens files the first time."""
-    facts = {**vars(error), "message": error.message[:MAX_TEXT]}
+    facts = {**vars(error), "message": _cut(error.message)}
 
     return to_json(facts).decode()
 
@@ -249,7 +253,7 @@ def encode_settlement(
     run_id, event_id, ordinal = key
     now = time.time_ns() // 1000
     due = now + int(delay * 1e6) if delay else None
-    reason = None if error is None else printable(error)[:MAX_TEXT]
+    reason = None if error is None else _cut(printable(error))
     delivery = _delivery_key(event_id.int, ordinal)
 
     return [f"{run_id.int:032x}", delivery, status._value_, attempts, now, due, reason]
@@ -265,38 +269,8 @@ def _hex(key: UUID | None) -> str | None:
 
 # -- parameters ----------------------------------------------------------------------------------
 
-_PLAIN: Final = frozenset({float, bool, type(None)})
-_IMMUTABLE: Final = _PLAIN | {int, str, bytes}
+_IMMUTABLE: Final = frozenset({float, bool, type(None), int, str, bytes})
 """The types of values that cannot be changed."""
-_MAX_CHARACTERS: Final = 200
-_MAX_BITS: Final = 64
-"""Up to how many bits an integer is written as a number: longer ones not every reader can parse."""
-_MAX_DIGIT_BITS: Final = 8192
-"""Up to how many bits an integer is written in digits: Python refuses from 4300 digits on."""
-
-
-class _Brief(reprlib.Repr):
-    """Describes any value in about a line."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.maxstring = self.maxother = _MAX_CHARACTERS
-        self.maxdict = self.maxlist = self.maxtuple = self.maxset = self.maxfrozenset = 10
-        self.maxlevel = 3
-
-    def repr_int(self, x: int, level: int) -> str:
-        return super().repr_int(x, level) if x.bit_length() <= _MAX_DIGIT_BITS else "<a huge int>"
-
-    def repr_bytes(self, x: bytes, level: int) -> str:  # noqa: ARG002 - as reprlib calls it
-        # Cut first: the repr of all bytes would be four times as long.
-        if len(x) <= _MAX_CHARACTERS:
-            return repr(x)
-        return f"{x[:_MAX_CHARACTERS]!r}... ({len(x)} bytes)"
-
-    repr_bytearray = repr_bytes
-
-
-_brief: Final = _Brief()
 
 
 def has_immutable_parameters(run: Run) -> bool:
@@ -308,24 +282,8 @@ def has_immutable_parameters(run: Run) -> bool:
     return True
 
 
-def _encode_parameters(values: Mapping[str, Any]) -> str:
-    """Encode parameters for people: plain values as they are, all others by a short description."""
-    if not values:
-        return "{}"
-    described = {name: _described(value) for name, value in values.items()}
+def _encode_parameters(run: Run) -> str | None:
+    parameters = getattr(run.definition, "parameters", None)
+    secrets: frozenset[str] = getattr(parameters, "secret_names", frozenset())
 
-    return to_json(described, inf_nan_mode="strings").decode()
-
-
-def _described(value: object) -> object:
-    kind = type(value)
-    if kind in _PLAIN:
-        return value
-    if isinstance(value, str) and kind is str and len(value) <= _MAX_CHARACTERS:
-        return printable(value)
-    if isinstance(value, int) and kind is int and value.bit_length() <= _MAX_BITS:
-        return value
-    try:
-        return printable(_brief.repr(value))
-    except Exception as error:  # noqa: BLE001 - a user's __repr__ may do anything
-        return f"<{kind.__qualname__}, whose repr raised {type(error).__name__}>"
+    return record_parameters(run.parameters, secrets)

@@ -14,6 +14,7 @@ from eventflow.hooks.ledger import DeliveryStatus
 from eventflow.primitives.records import ErrorInfo
 from eventflow.runs.run import RunType
 from eventflow.states import AnyState, State, StateType
+from eventflow.values.unavailable import Unavailable
 
 __all__ = [
     "Codec",
@@ -28,6 +29,7 @@ __all__ = [
     "sanitized",
     "settlement_out",
     "state_of",
+    "with_unavailable_data",
 ]
 
 
@@ -35,10 +37,10 @@ class RunRow(NamedTuple):
     """A run as of one transition; a later row of the same run replaces it.
 
     `owner` is the process that executes it; `reference` is `module:qualname` of its definition;
-    `parameters` is JSON for people; `seconds` is how long its body has been executed. `hooks` and
-    `global_hooks` name the sets of hooks that it is subject to: those of its definition, and those
-    of its bus. They are empty where there is no set, and None in a run of an earlier version, or in
-    a row by which a recovery goes on with the run of another owner.
+    `parameters` is the JSON of `eventflow.values.recording`; `seconds` is how long its body has
+    been executed. `hooks` and `global_hooks` name the sets of hooks that it is subject to: those of
+    its definition, and those of its bus. They are empty where there is no set, and None in a run of
+    an earlier version, or in a row by which a recovery goes on with the run of another owner.
     """
 
     id: UUID
@@ -282,6 +284,20 @@ def state_of(row: EventRow | RunRow) -> AnyState:
         message=row.message,
         error=described if isinstance(described, ErrorInfo) else None,
     )
+
+
+# One for all states, so that two of them may still be compared.
+_NO_DATA: Final = Unavailable(
+    "the result or the exception of a run stays in its process and is not recorded"
+)
+
+
+def with_unavailable_data(state: AnyState) -> AnyState:
+    """Return the state of a run in another process as a hook gets it: its data is not known."""
+    if not state.is_final or state.data is not None:
+        return state
+
+    return state.model_copy(update={"data": _NO_DATA})
 
 
 def error_of(text: str | None) -> ErrorInfo | str | None:

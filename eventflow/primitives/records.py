@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import traceback
 import types
 from threading import RLock
@@ -15,10 +16,12 @@ __all__ = [
     "error_text",
     "is_a",
     "is_describable",
+    "notes_text",
     "own_traceback",
     "printable",
     "record",
     "traceback_text",
+    "without_inputs",
 ]
 
 M = TypeVar("M", bound=BaseModel)
@@ -115,6 +118,14 @@ def printable(text: str) -> str:
     return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
+_INPUT: Final = re.compile(r"(?<=input_value=).*?(?=, input_type=)", re.DOTALL)
+
+
+def without_inputs(text: str) -> str:
+    """Mask what a validation error of pydantic quotes: it may have been given for a secret."""
+    return _INPUT.sub("********", text) if "input_value=" in text else text
+
+
 def _qualified(kind: type) -> str:
     return f"{kind.__module__}.{kind.__qualname__}"
 
@@ -130,9 +141,17 @@ def is_a(value: object, kinds: type[T] | tuple[type[T], ...]) -> TypeGuard[T]:
 def error_text(error: BaseException) -> str:
     """Return the text of an exception, or why there is none: its `__str__` may do anything."""
     try:
-        return str(error)
+        return without_inputs(str(error))
     except BaseException as problem:  # noqa: BLE001 - SystemExit as well; signals are masked here
         return f"<its text is not available: {type(problem).__name__}>"
+
+
+def notes_text(error: BaseException) -> str:
+    """Return the notes of an exception, each after a space; none if they raise."""
+    try:
+        return "".join(f" {note}" for note in getattr(error, "__notes__", ()))
+    except BaseException:  # noqa: BLE001 - whatever its attributes raise
+        return ""
 
 
 def is_describable(error: BaseException) -> bool:
@@ -148,7 +167,7 @@ def is_describable(error: BaseException) -> bool:
 def traceback_text(error: BaseException) -> str:
     """Format an exception as Python does, or only its own frames if its attributes raise."""
     try:
-        return "".join(traceback.format_exception(error))
+        return without_inputs("".join(traceback.format_exception(error)))
     except BaseException:  # noqa: BLE001 - SystemExit as well; signals are masked here
         frames = traceback.format_tb(own_traceback(error))
         return "".join([HEADING, *frames, f"{type(error).__qualname__}: {error_text(error)}\n"])

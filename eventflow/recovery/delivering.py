@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from functools import partial
 from typing import Any
 
 from eventflow.errors import HookUnavailable
@@ -16,6 +17,7 @@ from eventflow.journal.recorder import Key, Recorder
 from eventflow.journal.rows import RunRow
 from eventflow.recovery.lookup import Lookup
 from eventflow.runs.run import Transition
+from eventflow.values.restoring import restore_parameters
 
 __all__ = ["Fetching", "RecoveredDelivery"]
 
@@ -111,7 +113,11 @@ class RecoveredDelivery(Delivery):
         super().begin()
         if isinstance(self.hook.fn, Unfetched):
             self.hook = fetching.lookup.fetch(self.hook.fn.recorded)
-        self.run.definition = fetching.lookup.definition(fetching.row)
+        definition = self.run.definition = fetching.lookup.definition(fetching.row)
+        self.run.parameters = partial(
+            restore_parameters,
+            *(fetching.row.parameters, fetching.lookup.value, definition.parameters.names),
+        )
 
     def end_attempt(self, error: BaseException | None) -> float | None:
         """Record the outcome of an attempt; return the delay before the next, if there is one."""

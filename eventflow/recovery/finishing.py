@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -22,12 +21,14 @@ from eventflow.hooks.receiver import HookReceiver, redeliver
 from eventflow.hooks.references import set_reference
 from eventflow.journal.contract import DeliveryQuery, Fence
 from eventflow.journal.recorder import Recorder
-from eventflow.journal.rows import DeliveryRow, EventRow, RunRow, state_of
+from eventflow.journal.rows import DeliveryRow, EventRow, RunRow, state_of, with_unavailable_data
 from eventflow.primitives.loggers import get_logger
 from eventflow.recovery.delivering import Fetching, RecoveredDelivery
 from eventflow.recovery.lookup import Lookup, stand_in
 from eventflow.runs.run import FlowRun, Run, TaskRun, Transition
 from eventflow.states import AnyState, Crashed
+from eventflow.values.recording import RecordedParameters
+from eventflow.values.restoring import restore_parameters
 
 __all__ = ["Finished", "Finisher", "wait_until_due"]
 
@@ -168,6 +169,7 @@ class Finisher:
         if flow_row is None or flow_row.run_type != "flow":
             return None
         run = _restored(flow_row, stand_in(flow_row), None, state_of(flow_row))
+        run.parameters = partial(restore_parameters, flow_row.parameters, self._lookup.value)
 
         return run if isinstance(run, FlowRun) else None
 
@@ -241,12 +243,15 @@ def _with_hooks(row: RunRow, hooks: list[Hook], fetching: Fetching) -> Definitio
 def _restored(
     row: RunRow, definition: Definition[Any, Any], parent_flow_run_id: UUID | None, state: AnyState
 ) -> Run:
+    """Restore a run; its parameters have only their record until a hook needs them."""
+    parameters = RecordedParameters()
+    parameters.text = row.parameters
     kind = FlowRun if row.run_type == "flow" else TaskRun
     facts: dict[str, object] = {
         "number": row.id.int,
         "name": row.name,
         "tag_set": frozenset(row.tags),
-        "parameters": _parameters(row.parameters),
+        "parameters": parameters,
         "parent_run_id": row.parent_run_id,
         "flow_run_id": row.flow_run_id,
         "root_flow_run_id": row.root_flow_run_id,
@@ -260,7 +265,7 @@ def _restored(
     if kind is FlowRun:
         facts["parent_flow_run_id"] = parent_flow_run_id
 
-    return kind.restored(definition, row.definition, state, facts)
+    return kind.restored(definition, row.definition, with_unavailable_data(state), facts)
 
 
 def _max_attempts(hook: Hook) -> int:
@@ -299,9 +304,3 @@ def _errors_logged(what: str) -> Iterator[None]:
         raise
     except BaseException as error:  # noqa: BLE001 - the other hooks still have to run
         get_logger("recovery").error(f"{what} raised what is no failure", exc_info=error)
-
-
-def _parameters(text: str | None) -> dict[str, Any]:
-    parameters = None if text is None else json.loads(text)
-
-    return parameters if isinstance(parameters, dict) else {}

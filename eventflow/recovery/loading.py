@@ -113,6 +113,13 @@ class Reloader:
 
         return value if callable(value) and not isinstance(value, type) else None
 
+    def value(self, name: str) -> object:
+        """Return what `module:qualname` names, such as a type; None if it names nothing."""
+        at = parse_reference(name)
+        module = self.module(at.module)
+
+        return None if module is None else resolve(module, at.path)
+
     # -- modules ----------------------------------------------------------------------------
 
     def load_main(self) -> None:

@@ -150,6 +150,10 @@ class Lookup:
 
         return function
 
+    def value(self, name: str) -> object:
+        """Return what a name `module:qualname` of the owner names, such as a type; else None."""
+        return self._reloader.value(name)
+
     def definition(self, row: RunRow) -> Definition[Any, Any]:
         """Return the definition of a run as the argument of its hooks, else a stand-in for it."""
         key = (row.run_type, row.reference, row.definition)

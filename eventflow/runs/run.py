@@ -259,7 +259,8 @@ class Run:
 
     @name.setter
     def name(self, name: str) -> None:
-        self._name = printable(name)
+        # As the journal has it: no database can store a NUL.
+        self._name = printable(name).replace("\0", "\\x00")
 
     @property
     def tags(self) -> list[str]:

@@ -25,6 +25,7 @@ from typing import Any, Generic, Literal, TypeVar
 from eventflow.errors import ConfigurationError, HomeError, SettingError
 from eventflow.primitives.private_files import foreign_owner, make_folder, refusal
 from eventflow.settings.parsing import (
+    at_least,
     choice,
     fernet_key,
     flag,
@@ -45,6 +46,8 @@ __all__ = [
     "EVENTFLOW_LEASE_SECONDS",
     "EVENTFLOW_LOG_FORMAT",
     "EVENTFLOW_LOG_LEVEL",
+    "EVENTFLOW_MASK_SECRETS",
+    "EVENTFLOW_PARAMETERS_BYTES",
     "EVENTFLOW_RECOVERY_HOOK_SECONDS",
     "EVENTFLOW_RETENTION_BYTES",
     "EVENTFLOW_RETENTION_DAYS",
@@ -54,6 +57,7 @@ __all__ = [
     "LogFormat",
     "LogLevel",
     "Setting",
+    "are_overridden",
     "home",
     "temporary_settings",
 ]
@@ -140,7 +144,6 @@ class Setting(Generic[T]):
 
         try:
             return self.parse(str(raw).strip())
-
         except ValueError:
             # The cause is left out: its message may quote a secret.
             raise SettingError(self.name, self._masked(raw), self.allowed, source) from None
@@ -166,10 +169,14 @@ def temporary_settings(values: Mapping[Any, object]) -> Iterator[None]:
     _layers.append(layer)
     try:
         yield
-
     finally:
         # By identity: another thread may have put an equal layer in force.
         _layers[:] = [other for other in _layers if other is not layer]
+
+
+def are_overridden() -> bool:
+    """Return whether a `temporary_settings` is in force."""
+    return bool(_layers)
 
 
 def home() -> Path:
@@ -183,10 +190,8 @@ def home() -> Path:
     folder = EVENTFLOW_HOME.value()
     try:
         make_folder(folder)
-
     except FileExistsError:
         raise HomeError(folder, "it is a file, not a folder") from None
-
     except OSError as error:
         raise HomeError(folder, error.strerror or str(error)) from error
 
@@ -231,10 +236,8 @@ def _config_path(folder: Path) -> str:
 def _config(path: str) -> Mapping[str, object]:
     try:
         stat = os.stat(path)  # noqa: PTH116 - on the way of every value(), and Path is slow
-
     except (FileNotFoundError, NotADirectoryError):
         return {}
-
     except OSError as error:
         raise ConfigurationError(_unreadable(path, error)) from error
 
@@ -253,7 +256,6 @@ def _read_config(path: str, stamp: tuple[int, ...]) -> Mapping[str, object]:  # 
     try:
         with open(path, "rb") as file:  # noqa: PTH123 - the path is a string, see `_config`
             document = tomllib.load(file)
-
     except (OSError, ValueError) as error:
         raise ConfigurationError(_unreadable(path, error)) from error
 
@@ -262,10 +264,8 @@ def _read_config(path: str, stamp: tuple[int, ...]) -> Mapping[str, object]:  # 
         name = _full_name(key)
         if name in config:
             raise ConfigurationError(f"The config file {path!r} sets {name} twice; keep one.")
-
         if name in SETTINGS and SETTINGS[name].in_file:
             config[name] = raw
-
         else:
             _warn_of_key(path, key, name)
 
@@ -279,7 +279,6 @@ def _unreadable(path: str, error: Exception) -> str:
 def _warn_of_key(path: str, key: str, name: str) -> None:
     if name in SETTINGS:
         why = f"{name} says where this file is; set it in the environment"
-
     else:
         why = f"there is no such setting{_hint(name)}"
 
@@ -349,6 +348,20 @@ EVENTFLOW_RETENTION_BYTES: Setting[int] = Setting(
     allowed="a whole number of bytes, more than 0",
     parse=whole,
     default=lambda: 2 * 2**30,
+)
+EVENTFLOW_PARAMETERS_BYTES: Setting[int] = Setting(
+    name="EVENTFLOW_PARAMETERS_BYTES",
+    meaning="How much is recorded of a run's parameters; one that is longer does not come back.",
+    allowed="a whole number of bytes, at least 1000",
+    parse=at_least(1000),
+    default=lambda: 100_000,
+)
+EVENTFLOW_MASK_SECRETS: Setting[bool] = Setting(
+    name="EVENTFLOW_MASK_SECRETS",
+    meaning="Whether what is called like a secret, and credentials in URLs, are not recorded.",
+    allowed="a boolean: true or false, yes or no, on or off, 1 or 0",
+    parse=flag,
+    default=lambda: True,
 )
 EVENTFLOW_API_URL: Setting[str] = Setting(
     name="EVENTFLOW_API_URL",

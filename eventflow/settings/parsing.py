@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 from eventflow.errors import HomeError
 
 __all__ = [
+    "at_least",
     "choice",
     "fernet_key",
     "flag",
@@ -95,6 +96,19 @@ def whole(text: str) -> int:
         raise ValueError
 
     return number
+
+
+def at_least(smallest: int) -> Callable[[str], int]:
+    """Read a whole number that is not less than another."""
+
+    def parse(text: str) -> int:
+        number = whole(text)
+        if number < smallest:
+            raise ValueError
+
+        return number
+
+    return parse
 
 
 def web_url(text: str) -> str:

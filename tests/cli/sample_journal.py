@@ -134,7 +134,7 @@ def fill(journal: Journal) -> Sample:
         definition="etl",
         reference="etl:etl",
         tags=("eu", "prod"),
-        parameters='{"day": "2026-01-31", "limit": 10}',
+        parameters='[{"day": "2026-01-31", "limit": 10}]',
     )
     parent: dict[str, Any] = {
         "parent_run_id": failed,

@@ -6,9 +6,11 @@ import asyncio
 import functools
 import sys
 import time
+from datetime import date
 from typing import Any
 
 import pytest
+from pydantic import BaseModel, SecretStr
 
 from eventflow import StateType, flow, task
 from eventflow.errors import ReservedArgumentError, SignatureMismatchError
@@ -371,3 +373,56 @@ def test_a_failed_state_tells_why_it_is_awaited(eventflow_events: list[Event]) -
     ]
     assert waiting.error is not None
     assert waiting.error.message == "why"
+
+
+class Source(BaseModel):
+    """What a run is named after."""
+
+    name: str
+    password: str = "hunter2"
+
+
+def test_a_run_name_is_made_of_validated_values(eventflow_events: list[Event]) -> None:
+    """From the first transition on, by a template and by a function."""
+
+    @flow(flow_run_name="{day:%Y}-{source.name}")
+    def load(day: date, source: Source) -> None:
+        pass
+
+    load("2026-01-31", {"name": "crm"})  # type: ignore[call-overload]
+    assert set(run_names(eventflow_events)) == {"2026-crm"}
+
+
+@both
+def test_a_run_name_shows_no_secret(decorate: Any, eventflow_events: list[Event]) -> None:
+    """By a template of any kind, and by a function that tells one."""
+
+    def load(token: str, code: SecretStr, url: str, source: Source) -> None:
+        pass
+
+    option = f"{decorate.__name__}_run_name"
+    secret: Any = "hunter2" if decorate is task else SecretStr("hunter2")
+    values = ("hunter2", secret, "x://me:hunter2@host", Source(name="crm"))
+    templates = ["{token}", "{token:.4}", "{code}", "{url}", "{source.password}", "{source}"]
+    for template in [*templates, lambda: "of hunter2"]:
+        decorate(load, **{option: template})(*values)
+    names = set(run_names(eventflow_events))
+    assert not any("hunt" in name for name in names), names
+    assert "of ********" in names
+
+
+@both
+@pytest.mark.parametrize("template", ["{day:%Y}", lambda: 1 / 0])
+def test_a_run_name_that_fails_is_named(
+    decorate: Any, template: Any, eventflow_events: list[Event]
+) -> None:
+    """The state says which template it was."""
+
+    @decorate(**{f"{decorate.__name__}_run_name": template})
+    def load(day: int) -> None:
+        pass
+
+    state = load(3, return_state=True)
+    what = "function" if callable(template) else repr(template)
+    assert state.message.startswith("The run could not begin: ")
+    assert state.message.endswith(f"It comes from the run name {what} of load.")

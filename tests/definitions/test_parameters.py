@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import sys
+import typing
 from datetime import date
-from typing import Annotated, Any
+from typing import Annotated, Any, Protocol
 
 import pytest
-from pydantic import BaseModel, Field, SecretStr
+from pydantic import BaseModel, Field, SecretBytes, SecretStr, field_validator
 
 from eventflow import flow, task
 from eventflow.definitions.parameters import Parameters
@@ -187,3 +189,98 @@ def test_what_the_run_knows() -> None:
     task(on_running=[record])(body)(number=1)
     flow(on_failure=[record])(body)(1, 2, 3, return_state=True)
     assert seen == [("Running", {"number": 1, "other": 2})] * 3 + [("Failed", {})]
+
+
+class Database(BaseModel):
+    """Has a secret, and a field that may be missing."""
+
+    host: str
+    port: int
+    code: SecretStr
+
+
+class Refusing(BaseModel):
+    """Says in its error what it was given."""
+
+    code: SecretStr
+
+    @field_validator("code", mode="before")
+    @classmethod
+    def _refuse(cls, code: object) -> object:
+        raise ValueError(f"{code} is no good")
+
+
+@pytest.mark.parametrize(
+    ("annotation", "value"),
+    [
+        (Annotated[SecretStr, Field(min_length=20)], "hunter2"),
+        (Annotated[SecretBytes, Field(min_length=20)], b"hunter2"),
+        (Annotated[SecretStr | None, Field(min_length=20)], "hunter2"),
+        (Database, {"host": "h", "code": "hunter2"}),
+        (list[Database], [{"host": "h", "code": "hunter2"}]),
+        (dict[str, Database | int], {"x": {"host": "h", "code": "hunter2"}}),
+        (Refusing, {"code": "hunter2"}),
+        (int, {"password": "hunter2"}),
+        (dict[str, int], {"api_key": "hunter2"}),
+        (int, "postgres://me:hunter2@host"),
+    ],
+)
+def test_an_error_shows_no_secret(annotation: Any, value: object) -> None:
+    """Neither what was refused for a secret, nor its neighbours' input, nor what is called so."""
+
+    def body(given: Any) -> None:
+        pass
+
+    body.__annotations__["given"] = annotation
+    state = flow(body)(value, return_state=True)
+    assert isinstance(state.data, ParameterTypeError)
+    assert state.error is not None
+    for text in (str(state.data), str(state.message), state.error.message, state.error.traceback):
+        assert "given" in text
+        assert "hunter2" not in text
+
+
+def test_an_error_about_a_parameter_that_is_called_like_a_secret() -> None:
+    """It names the parameter and the type of what was given."""
+
+    @flow
+    def body(token: int) -> None:
+        pass
+
+    with pytest.raises(ParameterTypeError, match=r"token: .*, got a str") as caught:
+        body("hunter2")  # type: ignore[call-overload]
+    assert "hunter2" not in str(caught.value)
+
+
+def test_a_signature_shows_no_secret() -> None:
+    """In an error, the default of a parameter that is called like a secret is masked."""
+
+    def body(a: int, token: str = "hunter2", url: str = "x://me:hunter2@host", n: int = 3) -> None:
+        pass
+
+    with pytest.raises(ParameterBindError, match=r"n: .int. = 3") as caught:
+        flow(body)()  # type: ignore[call-overload]
+    assert "hunter2" not in str(caught.value)
+
+
+class Untyped(Protocol):
+    """A protocol that cannot be checked at run time."""
+
+    name: str
+
+
+def test_an_annotation_that_cannot_be_used_is_warned_of() -> None:
+    """The parameter is not validated, the others are."""
+
+    def body(given: Any, number: int) -> int:
+        return number
+
+    any_body: Any = body
+    annotations: list[Any] = [Untyped, list[Untyped], Untyped | None]
+    if sys.version_info < (3, 12):
+        typed_dict: Any = typing.TypedDict
+        annotations.append(typed_dict("Old", {"a": int}))
+    for annotation in annotations:
+        body.__annotations__["given"] = annotation
+        with pytest.warns(UserWarning, match="'given' of .*body cannot be read"):
+            assert flow(any_body)(None, "3") == 3

@@ -7,7 +7,9 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from pydantic import BaseModel, SecretStr
 
+from eventflow import flow
 from eventflow.errors import UnfinishedRun
 from eventflow.events import Event, StateTransition
 from eventflow.states import (
@@ -277,3 +279,20 @@ def test_a_retry_condition_that_raises(
     assert checked_state_names(eventflow_events) == ["Pending", "Running", "Failed"]
     assert "The retry condition failed; no retry" in caplog.text
     assert "broken condition" in caplog.text
+
+
+def test_a_state_quotes_no_input_of_a_validation_error() -> None:
+    """What a model refused in a body may have been given for a secret."""
+
+    class Login(BaseModel):
+        user: str
+        code: SecretStr
+
+    @flow
+    def body() -> None:
+        Login.model_validate({"code": f"hunter{1 + 1}"})
+
+    state = body(return_state=True)
+    assert state.message is not None
+    assert "Field required" in state.message
+    assert "hunter2" not in state.message

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+from datetime import date
 from typing import Any
 from uuid import UUID
 
@@ -20,6 +20,7 @@ from eventflow.primitives.ids import delivery_id, new_id
 from eventflow.primitives.records import ErrorInfo
 from eventflow.runs.run import FlowRun, Run, TaskRun, Transition
 from eventflow.states import Completed, Pending, Running, State, StateType
+from eventflow.values.restoring import readable_parameters
 
 codec = Codec(UUID)
 
@@ -70,7 +71,7 @@ def parameters(**values: Any) -> Any:
     assert row.parameters is not None
     assert len(row.parameters) < 10_000
 
-    return json.loads(row.parameters)
+    return readable_parameters(row.parameters)
 
 
 def test_plain_parameters_are_recorded_as_they_are() -> None:
@@ -89,24 +90,25 @@ class Rude:
 @pytest.mark.parametrize(
     ("value", "shown"),
     [
-        ([1, "two"], "[1, 'two']"),
-        (list(range(1000)), "[0, 1, 2, 3, 4, 5, 6, 7, 8, 9, ...]"),
-        ([[[[[1]]]]], "[[[[...]]]]"),
-        (SecretStr("password"), "SecretStr('**********')"),
-        ({"key": SecretStr("password")}, "{'key': SecretStr('**********')}"),
+        ([1, "two"], [1, "two"]),
+        ({1: "one"}, [[1, "one"]]),
+        (SecretStr("password"), "**********"),
+        ({"key": SecretStr("password")}, {"key": "**********"}),
         (float("nan"), "NaN"),
         (float("-inf"), "-Infinity"),
         (10**30, "1" + "0" * 30),
-        pytest.param(10**5000, "<a huge int>", id="huge"),
-        ([10**5000], "[<a huge int>]"),
-        ("\udc80\0", "\\udc80\0"),
-        (["\udc80\0"], "['\\udc80\\x00']"),
-        (b"1" * 3, "b'111'"),
+        ("\udc80\0", "\\udc80\\x00"),
+        (b"1" * 3, "111"),
+        (date(2026, 1, 31), "2026-01-31"),
+        (iter(()), "<tuple_iterator object at 0x"),
     ],
 )
-def test_any_other_parameter_is_described(value: object, shown: str) -> None:
-    """In a short text, with secrets masked, whatever it contains."""
-    assert parameters(value=value) == {"value": shown}
+def test_any_other_parameter_is_readable(value: object, shown: object) -> None:
+    """As JSON of its own type where there is one, else as a text; with secrets masked."""
+    recorded = parameters(value=value)["value"]
+    assert recorded == shown or (
+        isinstance(shown, str) and shown.endswith("0x") and recorded.startswith(shown)
+    )
 
 
 @pytest.mark.parametrize("large", [["x" * 10**6], [b"x" * 10**6] * 9, [bytearray(10**6)]])
@@ -139,10 +141,10 @@ def test_messages_and_errors_are_cut() -> None:
     error = ErrorInfo(type="ValueError", message="x" * 100_000, traceback="t")
     failed = State[Any](type=StateType.FAILED, message="m" * 99_999, error=error)
     row, event, _ = rows(written(encoder, run.enter(failed)))
-    assert row.message == event.message == "m" * 10_000
+    assert row.message == event.message == "m" * 9_999 + "…"
     assert event.error is not None
     assert ErrorInfo.model_validate_json(event.error) == error.model_copy(
-        update={"message": "x" * 10_000}
+        update={"message": "x" * 9_999 + "…"}
     )
 
 
@@ -169,7 +171,7 @@ def test_an_encoder_follows_its_run() -> None:
     runs, events, _ = zip(*map(rows, lines), strict=True)
 
     assert [row.name == "renamed" for row in runs] == [False, True, True]
-    assert [row.parameters for row in runs] == [None, *['{"number":1}'] * 2]
+    assert [row.parameters for row in runs] == [None, *['[{"number":1}]'] * 2]
     assert [row.started for row in runs] == [None, *[run.start_time] * 2]
     assert [row.ended for row in runs] == [None, None, run.end_time]
     assert [event.sequence for event in events] == [0, 1, 2]

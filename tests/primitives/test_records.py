@@ -11,7 +11,7 @@ from pathlib import Path
 from threading import Barrier
 
 import pytest
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, SecretStr, ValidationError
 from pydantic.errors import PydanticSchemaGenerationError
 
 from eventflow.events import Event, StateTransition
@@ -228,3 +228,23 @@ def test_what_cannot_be_encoded_is_escaped() -> None:
     assert printable("plain") == "plain"
     assert printable("caf\u00e9") == "caf\u00e9"
     assert printable("bad \udcff name") == "bad \\udcff name"
+
+
+def test_a_validation_error_shows_no_input() -> None:
+    """Neither in its message nor in its traceback: a secret may be in it."""
+
+    class Database(BaseModel):
+        port: int
+        code: SecretStr
+
+    given = {"code": f"hunter{1 + 1}"}
+    try:
+        try:
+            Database.model_validate(given)
+        except ValidationError as error:
+            raise RuntimeError(str(error)) from error
+    except RuntimeError as error:
+        described = ErrorInfo.of(error)
+    for text in (described.message, described.traceback):
+        assert "Field required" in text
+        assert "hunter2" not in text

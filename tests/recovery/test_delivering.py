@@ -35,16 +35,11 @@ def test_a_file_that_kills_whoever_loads_it_uses_up_the_attempts(
     killing = "import os\nopen('loaded', 'a').write('x')\nos.kill(os.getpid(), 9)\n"
     alerts.write_text(f"{killing}{alerts.read_text()}")
 
-    assert any(report.problem is not None for report in recover(url))
+    reports = recover(url)
+
+    assert [report.problem for report in reports if report.problem] == []
     (run,) = journal.runs(RunQuery())
     assert run.state_name == "Crashed"
-    assert deliveries(journal) == [
-        ("alerts:page", "running", 1),
-        ("__main__:named", "pending", 0),
-    ]
-
-    while any(report.problem is not None for report in recover(url)):
-        assert len((tmp_path / "loaded").read_text()) <= 6
     # The second hook is in a file that imports the first one.
     assert (tmp_path / "loaded").read_text() == "xxxxxx"
     assert deliveries(journal) == [("alerts:page", "dead", 3), ("__main__:named", "dead", 3)]

@@ -270,7 +270,7 @@ def test_the_time_for_loading_is_limited(owner: Owner, monkeypatch: pytest.Monke
     reloader = Reloader(row)
 
     assert reloader.definition(etl()) is not None
-    assert reloader.problem("__main__:tell") == "it takes more than 0.05 s"
+    assert reloader.problem("__main__") == "it takes more than 0.05 s"
 
 
 def test_an_owner_without_a_file_has_nothing_to_load(owner: Owner) -> None:

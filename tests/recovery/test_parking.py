@@ -95,17 +95,17 @@ import jobs
 def test_a_file_that_ends_the_process_is_done_without(
     run_killed: RunKilled, url: str, read_told: ReadTold, journal: Journal, end: str
 ) -> None:
-    """After three times; what only it defines is a dead delivery that says so."""
+    """After three times; the hook that needs it is a dead delivery that says so."""
     run_killed(
         f"""
 if os.path.exists("begun"):
     tell("loaded")
     {end}
 
-def page(flow, run, state): die()
+def page(flow, run, state): ...
 
-@flow(on_running=[page])
-def load(): ...
+@flow(on_crashed=[page])
+def load(): die()
 
 open("begun", "w").close()
 load()
@@ -120,7 +120,7 @@ load()
     assert run.state_name == "Crashed"
     (dead,) = journal.deliveries(DeliveryQuery())
     assert dead.status is DeliveryStatus.DEAD
-    assert "loading it ended the process 3 times" in (dead.error or "")
+    assert "the process ended in each of 3 attempts" in (dead.error or "")
     assert owner_folders(url) == []
     assert not list(Path(url.removeprefix("sqlite:///")).parent.glob("*-owners/.loading-*"))
 

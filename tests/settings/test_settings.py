@@ -59,6 +59,8 @@ def test_each_setting_has_its_default(folder: Path) -> None:
         "EVENTFLOW_RECOVERY_HOOK_SECONDS": 600.0,
         "EVENTFLOW_RETENTION_DAYS": 30.0,
         "EVENTFLOW_RETENTION_BYTES": 2 * 2**30,
+        "EVENTFLOW_PARAMETERS_BYTES": 100_000,
+        "EVENTFLOW_MASK_SECRETS": True,
         "EVENTFLOW_API_URL": "http://127.0.0.1:4200",
         "EVENTFLOW_LOG_LEVEL": "INFO",
         "EVENTFLOW_LOG_FORMAT": "auto",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from types import ModuleType
 from typing import Any, NamedTuple
 
@@ -16,6 +16,7 @@ from eventflow.definitions.definition import Definition
 from eventflow.eventbus.bus import current_bus
 from eventflow.hooks.declaration import Hook
 from eventflow.hooks.importability import import_problem
+from eventflow.values.annotations import parameter_problem
 
 __all__ = ["hooks"]
 
@@ -26,6 +27,8 @@ class _Checked(NamedTuple):
     hook: Hook
     on: str
     why: str | None
+    parameters: Mapping[str, str]
+    """Those that do not come back after the death of the process, with the reason."""
 
 
 @click.group()
@@ -44,6 +47,8 @@ def check(ctx: click.Context, *, source: str, as_json: bool) -> None:
     reboot. Any other survives the end of its process only where it can be handed to the guardian
     by value, and no reboot.
 
+    Parameters that such a hook will not get in another process are named as well.
+
     Ends with 1 if there is a hook that cannot be guaranteed.
     """
     module = load(split(source))
@@ -56,20 +61,24 @@ def check(ctx: click.Context, *, source: str, as_json: bool) -> None:
     else:
         _show(checked)
         _show_summary(checked, doubtful)
+        _show_parameters(checked)
     ctx.exit(1 if doubtful else 0)
 
 
 def _hooks_of(module: ModuleType) -> Iterator[_Checked]:
     seen: set[int] = set()
     for name, definition in _definitions_in(module):
+        parameters = _lost_parameters(definition)
         for hook in definition.hooks:
             if id(hook) not in seen:
                 seen.add(id(hook))
-                yield _Checked(hook, f"{definition.run_type} {name}", import_problem(hook))
+                yield _Checked(
+                    hook, f"{definition.run_type} {name}", import_problem(hook), parameters
+                )
     for subscription in current_bus().subscriptions:
         hook = subscription.hook
         if hook is not None:
-            yield _Checked(hook, "every run", import_problem(hook))
+            yield _Checked(hook, "every run", import_problem(hook), {})
 
 
 def _definitions_in(module: ModuleType) -> Iterator[tuple[str, Definition[Any, Any]]]:
@@ -84,6 +93,16 @@ def _definitions_in(module: ModuleType) -> Iterator[tuple[str, Definition[Any, A
                 yield prefix + value.name, value
             elif isinstance(value, type) and value.__module__ == module.__name__:
                 spaces.append((f"{prefix}{name}.", value))
+
+
+def _lost_parameters(definition: Definition[Any, Any]) -> dict[str, str]:
+    """Return the parameters that will not come back in another process, with the reason."""
+    hints = definition.parameters.hints
+    problems = {
+        name: parameter_problem(name, hints.get(name, Any)) for name in definition.parameters.names
+    }
+
+    return {name: problem for name, problem in problems.items() if problem is not None}
 
 
 def _states(hook: Hook) -> str:
@@ -101,6 +120,7 @@ def _document(checked: _Checked) -> dict[str, Any]:
         "states": _states(checked.hook),
         "guaranteed": checked.why is None,
         "why": checked.why,
+        **({"parameters": checked.parameters} if checked.parameters else {}),
     }
 
 
@@ -132,3 +152,12 @@ def _show_summary(checked: list[_Checked], doubtful: list[_Checked]) -> None:
         "process, and after its end where they can be\nhanded to the guardian by value; never "
         "after a reboot."
     )
+
+
+def _show_parameters(checked: list[_Checked]) -> None:
+    lost = {result.on: result.parameters for result in checked if result.parameters}
+    if lost:
+        click.echo("\nParameters that a hook cannot have after the death of its process:")
+    for definition, parameters in lost.items():
+        for name, why in parameters.items():
+            click.echo(f"  {definition}: {name}: {why}")

@@ -92,3 +92,38 @@ def test_a_file_without_hooks_is_no_failure(invoke: Invoke, folder: Path) -> Non
         "none.py declares no hook.\n",
     )
     assert invoke("hooks", "check", "absent.py").exit_code == 2
+
+
+LOSING = """
+from pathlib import Path
+from pydantic import BaseModel, SecretStr
+from eventflow import flow
+
+class Client: ...
+
+class Login(BaseModel):
+    user: str
+    password: str
+
+def notify(flow, run, state): ...
+
+@flow(on_crashed=[notify])
+def etl(day: str, path: Path, client: Client, logins: list[Login], key: SecretStr, token: str,
+        anything, *rest: int, **options: object): ...
+"""
+
+
+def test_parameters_that_do_not_come_back_are_named(invoke: Invoke, folder: Path) -> None:
+    """With the reason; the exit code is that of the hooks."""
+    (folder / "losing.py").write_text(LOSING)
+    result = invoke("hooks", "check", "losing.py")
+    assert result.exit_code == 0, result.stdout
+    assert result.stdout.endswith(
+        "Parameters that a hook cannot have after the death of its process:\n"
+        "  flow etl: client: a losing.Client cannot be recorded\n"
+        "  flow etl: logins: its password is called like a secret, and is masked\n"
+        "  flow etl: key: it asks for a secret, and no secret is recorded\n"
+        "  flow etl: token: it is called like a secret, and is masked\n"
+    )
+    (checked,) = json.loads(invoke("hooks", "check", "losing.py", "--json").stdout)
+    assert list(checked["parameters"]) == ["client", "logins", "key", "token"]

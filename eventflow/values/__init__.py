@@ -1,0 +1,1 @@
+"""Values as they are recorded and given back: their types, what is secret, what is unavailable."""

@@ -1,0 +1,134 @@
+"""Record parameters as JSON that people can read, and from which each comes back as it was.
+
+The record is `[values]` or `[values, kinds]`. `kinds` says of which type a value is, for those of
+which the JSON alone does not say it. The version before recorded an object, of descriptions.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Collection, Mapping
+from functools import lru_cache
+from types import NoneType
+from typing import Any, Final
+
+from pydantic_core import PydanticSerializationError, to_json
+
+from eventflow.settings import (
+    EVENTFLOW_HOME,
+    EVENTFLOW_MASK_SECRETS,
+    EVENTFLOW_PARAMETERS_BYTES,
+    are_overridden,
+)
+from eventflow.values.encoding import Encoder, TooLong, unavailable
+from eventflow.values.leaves import Unrecordable
+from eventflow.values.masking import described, is_secret_name
+
+__all__ = ["RecordedParameters", "record_parameters"]
+
+SHORT: Final = 1000
+"""Up to how many characters the texts of a run are recorded without a look at the settings."""
+
+_MAX_BITS: Final = 64
+"""Up to how many bits an integer is written as a number: longer ones not every reader can parse."""
+
+
+class RecordedParameters(dict[str, Any]):
+    """Parameters that were restored; `text` is their record, which is not made again."""
+
+    text: str | None = None
+
+
+def record_parameters(values: Mapping[str, Any], secrets: Collection[str] = ()) -> str | None:
+    """Record parameters; `secrets` names those of which the annotation asks for a secret."""
+    if isinstance(values, RecordedParameters):
+        return values.text
+    if not values:
+        return "[{}]"
+    if _are_plain(values, secrets):
+        try:
+            return f"[{to_json(values).decode()}]"
+        except (PydanticSerializationError, UnicodeError):  # what cannot be encoded
+            pass
+
+    return _record(values, secrets)
+
+
+def _are_plain(  # noqa: C901 - for each run: one loop without a call
+    values: Mapping[str, Any], secrets: Collection[str]
+) -> bool:
+    """Return whether the JSON of the values alone says what they are; False if in doubt."""
+    length = 0
+    for name, value in values.items():
+        kind = type(value)
+        if kind is str:
+            length += len(value)
+            if "@" in value or "=" in value:  # perhaps the credentials of a URL
+                return False
+        elif kind is int:
+            if value.bit_length() > _MAX_BITS:
+                return False
+        elif kind is float:
+            if value - value != 0:  # not finite
+                return False
+        elif kind is not bool and kind is not NoneType:
+            return False
+        if name in secrets or is_secret_name(name):
+            return False
+
+    return length <= SHORT
+
+
+def _record(values: Mapping[str, Any], secrets: Collection[str]) -> str:
+    mask, limit = _settings()
+    shown: dict[str, Any] = {}
+    kinds: dict[str, Any] = {}
+    length = 0
+    for name, value in values.items():
+        pair, size = _recorded(name, value, limit - length, mask=mask, raw=name in secrets)
+        length += size
+        shown[name] = pair[0]
+        if pair[1] is not None:
+            kinds[name] = pair[1]
+
+    return to_json([shown, kinds] if kinds else [shown]).decode()
+
+
+_READ: Final = (EVENTFLOW_MASK_SECRETS.name, EVENTFLOW_PARAMETERS_BYTES.name, EVENTFLOW_HOME.name)
+
+
+def _settings() -> tuple[bool, int]:
+    """Return whether secrets are masked, and the limit."""
+    if are_overridden():
+        return EVENTFLOW_MASK_SECRETS.value(), EVENTFLOW_PARAMETERS_BYTES.value()
+
+    return _settings_at(int(time.monotonic()), *map(os.environ.get, _READ))
+
+
+@lru_cache(maxsize=1)
+def _settings_at(_second: int, *_given: str | None) -> tuple[bool, int]:
+    # Once a second: to look whether the file has changed takes longer than to record a list.
+    return EVENTFLOW_MASK_SECRETS.value(), EVENTFLOW_PARAMETERS_BYTES.value()
+
+
+def _recorded(
+    name: str, value: object, limit: int, *, mask: bool, raw: bool
+) -> tuple[tuple[Any, Any], int]:
+    """Return a value and its kind, and how long they are; in short if that is over the limit."""
+    try:
+        pair = Encoder(mask=mask, limit=limit).named(name, value, raw=raw)
+        size = len(to_json(pair))
+    except TooLong:
+        size = limit + 1
+    except Unrecordable as problem:
+        pair = unavailable(str(problem), described(value))
+        size = 0
+    except Exception as error:  # noqa: BLE001 - a user's class may do anything
+        reason = f"a {type(value).__qualname__} cannot be recorded ({type(error).__name__})"
+        return unavailable(reason, described(value)), 0
+    if size <= limit:
+        return pair, size
+    reason = f"it is longer than {EVENTFLOW_PARAMETERS_BYTES.name} allows for a run"
+
+    return unavailable(reason, described(value)), 0
