@@ -20,16 +20,17 @@ from eventflow.hooks.declaration import Hook
 from eventflow.hooks.ledger import DEAD, DELIVERED, FAILED, RUNNING, DeliveryStatus, Ledger
 from eventflow.interrupts.masks import Interrupted
 from eventflow.interrupts.portals import background_portal, running_loop
+from eventflow.interrupts.scopes import active_scopes
 from eventflow.logs import run_logger
-from eventflow.primitives.forks import renewed
+from eventflow.primitives.forks import in_children, renewed
 from eventflow.primitives.ids import delivery_id
 from eventflow.primitives.records import is_a
 from eventflow.runners import TaskScope
 from eventflow.runners.threads import default
-from eventflow.runs.run import Transition
+from eventflow.runs.run import Run, Transition
 from eventflow.states import ErrorInfo
 
-__all__ = ["Delivery"]
+__all__ = ["Delivery", "is_given_up"]
 
 
 # Several tasks that a hook has called may submit its first ones at once.
@@ -41,6 +42,18 @@ _INTERRUPTS: Final = (
     *(asyncio.CancelledError, GeneratorExit),
 )
 """What interrupts the process in the middle of a hook."""
+
+_inherited: Final[set[int]] = set()
+"""The runs of the parent, in a forked child, by the number of their id."""
+in_children(lambda: _inherited.update(active_scopes))
+
+
+def is_given_up(run: Run, ledger: Ledger | None) -> bool:
+    """Return whether another process runs the hooks of a run: the parent, or another owner."""
+    if _inherited and run.number in _inherited:
+        return True
+
+    return ledger is not None and ledger.has_given_up(run)
 
 
 class Delivery:
@@ -167,7 +180,10 @@ class Delivery:
         if propagates:
             raise error
 
-        return self.hook.policy.delay(self.attempt) if is_retried else None
+        if not is_retried or is_given_up(self.run, self.ledger):
+            return None
+
+        return self.hook.policy.delay(self.attempt)
 
     def give_up(self, error: HookUnavailable | None = None) -> None:
         """Dead-letter the delivery: its hook is unavailable, or its attempts ended the process."""

@@ -7,6 +7,8 @@ from enum import StrEnum
 from typing import Any, Final, Protocol
 from uuid import UUID
 
+from eventflow.runs.run import Run
+
 __all__ = ["OWED", "DeliveryStatus", "Ledger"]
 
 
@@ -50,6 +52,10 @@ class Ledger(Protocol):
         `delay` is in how many seconds the next attempt may begin. What need not be written
         `at_once` may be lost if the process dies within a moment.
         """
+        ...
+
+    def has_given_up(self, run: Run) -> bool:
+        """Return whether another owner has taken the run over, and runs its hooks."""
         ...
 
     def transaction(

@@ -17,7 +17,7 @@ from eventflow.eventbus.bus import EventBus, current_bus
 from eventflow.eventbus.filters import States
 from eventflow.events import Event
 from eventflow.hooks.declaration import Hook, HookFunction
-from eventflow.hooks.delivery import Delivery
+from eventflow.hooks.delivery import Delivery, is_given_up
 from eventflow.interrupts.masks import ENGINE, HOOK, thread_mask
 from eventflow.interrupts.portals import Outcome, background_portal, in_thread, unwrap
 from eventflow.retries import Delays
@@ -58,12 +58,15 @@ class HookReceiver:
 
     def receive(self, event: Event | Transition) -> None:
         """Run the hook, sync or async, and return when it has ended."""
-        if isinstance(event, Transition):
+        if isinstance(event, Transition) and not is_given_up(event.run, event.journal):
             _run(self._delivery(event))
 
     def areceive(self, event: Event | Transition) -> Awaitable[None] | None:
         """Return the run of the hook, to be awaited."""
-        return _arun(self._delivery(event)) if isinstance(event, Transition) else None
+        if isinstance(event, Transition) and not is_given_up(event.run, event.journal):
+            return _arun(self._delivery(event))
+
+        return None
 
     def _delivery(self, fact: Transition) -> Delivery:
         delivery = self.kind(self.hook, fact, fact.next_ordinal, fact.bus)

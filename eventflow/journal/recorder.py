@@ -31,7 +31,7 @@ from eventflow.journal.format import Values
 from eventflow.journal.rows import Settlement
 from eventflow.primitives.ids import delivery_id
 from eventflow.primitives.loggers import get_logger
-from eventflow.runs.run import Transition
+from eventflow.runs.run import Run, Transition
 from eventflow.states import RUNNING, StateType
 
 __all__ = ["LineSink", "Recorder"]
@@ -143,9 +143,9 @@ class Recorder:
         transitions of a task run if no hook selects its crash.
         """
         sink = self.sink
+        fact.journal = self
         if sink.given_up and fact.run.number in sink.given_up:
             return False
-        fact.journal = self
         try:
             if fact.sequence == 0:
                 self._begin(fact)
@@ -289,6 +289,10 @@ class Recorder:
                 self._append((), ())
 
     # -- deliveries -------------------------------------------------------------------------
+
+    def has_given_up(self, run: Run) -> bool:
+        """Return whether another owner has taken the run over, and runs its hooks."""
+        return run.number in self.sink.given_up
 
     def settle(
         self,

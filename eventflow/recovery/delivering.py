@@ -16,7 +16,7 @@ from eventflow.hooks.sets import Unfetched
 from eventflow.journal.recorder import Key, Recorder
 from eventflow.journal.rows import RunRow
 from eventflow.recovery.lookup import Lookup
-from eventflow.runs.run import Transition
+from eventflow.runs.run import Run, Transition
 from eventflow.values.restoring import restore_parameters
 
 __all__ = ["Fetching", "RecoveredDelivery"]
@@ -74,6 +74,10 @@ class _SyncedLedger:
         self._recorder.settle(key, status, attempts, error, delay)
         if status is DeliveryStatus.RUNNING:
             self.flush()
+
+    def has_given_up(self, run: Run) -> bool:
+        """Return whether another owner has taken the run over from this recovery."""
+        return self._recorder.has_given_up(run)
 
     def flush(self) -> None:
         """Commit all that was recorded."""

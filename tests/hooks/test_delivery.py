@@ -33,6 +33,9 @@ class Ledger:
         self.deferred: list[tuple[str, int]] = []
         self.settled: list[tuple[str, int, str | None, float]] = []
 
+    def has_given_up(self, run: object) -> bool:
+        return False
+
     def settle(
         self,
         key: Any,

@@ -30,6 +30,9 @@ class Ledger:
     def __init__(self) -> None:
         self.settled: list[tuple[int, str, int]] = []
 
+    def has_given_up(self, run: object) -> bool:
+        return False
+
     def settle(self, key: Any, status: Any, attempts: int, *_: Any, at_once: bool = True) -> None:
         """Append it to the list."""
         self.settled.append((key[2], str(status), attempts))
