@@ -103,9 +103,9 @@ def _run_row(run: _Run) -> Sequence[Any]:
 
     return (
         *(run.id, kind, f"calm-otter-{run.number}", definition, f"work:{definition}", None),
-        *("[]", '{"number":1}', run.parent, run.parent or run.id, run.parent or run.id),
+        *("[]", '[{"number":1}]', run.parent, run.parent or run.id, run.parent or run.id),
         *(OWNER, run.at, run.at + 1_000, ended, 0.001, 1, 2, run.state_id(2)),
-        *(*run.last, ended, None, OWNER),
+        *(*run.last, ended, None, "", "", OWNER),
     )
 
 
@@ -127,6 +127,7 @@ def _delivery(run: _Run) -> Sequence[Any]:
 
 
 def _put(connection: sqlite3.Connection, table: str, rows: Sequence[Sequence[Any]]) -> None:
-    columns = "" if table != "events" else f" ({', '.join(EventRow._fields)})"
+    named = {"runs": (*RunRow._fields, "keeper"), "events": EventRow._fields}
+    columns = f" ({', '.join(named[table])})" if table in named else ""
     marks = ", ".join("?" * _WIDTHS[table])
     connection.executemany(f"INSERT INTO {table}{columns} VALUES ({marks})", rows)

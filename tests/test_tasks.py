@@ -88,8 +88,8 @@ def test_failures_are_not_kept() -> None:
 @pytest.mark.parametrize(
     ("key_fn", "words"),
     [
-        (lambda context, parameters: ["unhashable"], r"gave \['unhashable'\], a list"),
-        (lambda context, parameters: 3, "gave 3, a int"),
+        (lambda context, parameters: ["unhashable"], "gave a list"),
+        (lambda context, parameters: 3, "gave a int"),
         (lambda context, parameters: parameters["nothing"], "raised KeyError: 'nothing'"),
         (lambda: "key", "raised TypeError"),
     ],

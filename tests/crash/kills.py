@@ -272,7 +272,7 @@ def _run_recover(request: Request) -> None:
             [sys.executable, "-m", "eventflow.cli", "recover"],
             cwd=ROOT,
             env=_inherited() | request.environment,
-            stdout=log,
+            stdout=subprocess.DEVNULL,
             stderr=log,
             check=False,
         )

@@ -22,6 +22,7 @@ from eventflow.owners.lifeline import (
     recovery_environment,
     start_recovery,
 )
+from eventflow.owners.note import HEADER
 from eventflow.owners.process import describe, recovery_program
 
 posix = pytest.mark.skipif(os.name != "posix", reason="there is no guardian elsewhere")
@@ -94,7 +95,7 @@ def test_after_the_end_of_its_owner_the_guardian_executes_its_command(
     report = reports.next()
     assert report["arguments"][:3] == ["--owner", "x", "--blobs"]
     assert report["url"] == URL
-    assert report["size"] == 4 + 4 + 4 + len("etl:flow") + 5
+    assert report["size"] == len(HEADER) + 4 + 4 + len("etl:flow") + 5
 
 
 @posix
@@ -144,7 +145,7 @@ def test_a_guardian_that_was_killed_is_replaced(line: Lifeline, reports: Reports
 
     assert line.start() is None
     line.disconnect()
-    assert reports.next()["size"] == 4 + 4 + 4 + 1 + 1
+    assert reports.next()["size"] == len(HEADER) + 4 + 4 + 1 + 1
 
 
 def kill_guardian(line: Lifeline) -> None:
