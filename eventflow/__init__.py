@@ -1,5 +1,8 @@
 """eventflow: flows and tasks whose every state transition is a typed event."""
 
+import logging as _logging
+import sys as _sys
+
 # `wiring` registers itself with the bus.
 from eventflow import runtime, wiring  # noqa: F401
 from eventflow.client import get_client
@@ -11,6 +14,7 @@ from eventflow.hooks.declaration import Hook
 from eventflow.hooks.receiver import hook
 from eventflow.interrupts.cancellation import cancel
 from eventflow.logs import flow_run_logger, get_run_logger, task_run_logger
+from eventflow.primitives.platforms import missing_on as _missing_on
 from eventflow.runs.futures import allow_failure, as_completed, unmapped, wait
 from eventflow.runs.run import FlowRun, TaskRun
 from eventflow.states import State, StateType
@@ -50,3 +54,12 @@ __all__ = [
     "use_bus",
     "wait",
 ]
+
+
+def _tell_what_is_missing() -> None:
+    missing = _missing_on(_sys.platform)
+    if missing is not None:
+        _logging.getLogger("eventflow").warning(missing)
+
+
+_tell_what_is_missing()

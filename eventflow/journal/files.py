@@ -68,7 +68,7 @@ def _locked(path: Path) -> Iterator[None]:
     import fcntl  # noqa: PLC0415 - not there on every system
 
     try:
-        descriptor = os.open(path, os.O_RDONLY)
+        descriptor = open_file(path, os.O_RDONLY)
     except FileNotFoundError:
         yield
         return

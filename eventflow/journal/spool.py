@@ -17,6 +17,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
+from eventflow.primitives.private_files import open_file
+
 __all__ = ["Segment", "Spool", "segments"]
 
 SEGMENT_BYTES: Final = 64 * 2**20
@@ -201,7 +203,7 @@ class Spool:
         # Some systems have no such call.
         with suppress(OSError, AttributeError):
             # Not to append, but to write in place: only that needs no space.
-            fd = os.open(self.folder / RESERVE, os.O_CREAT | os.O_TRUNC | os.O_RDWR, 0o600)
+            fd = open_file(self.folder / RESERVE, os.O_CREAT | os.O_TRUNC | os.O_RDWR)
             try:
                 os.posix_fallocate(fd, 0, RESERVE_BYTES)
             except BaseException:
@@ -295,7 +297,7 @@ class Spool:
             self.newest += 1
             path = self.folder / f"{_PREFIX}{self.newest}{_SUFFIX}"
             with suppress(FileExistsError):
-                segment = Segment(path, self.newest, os.open(path, _NEW, 0o600))
+                segment = Segment(path, self.newest, open_file(path, _NEW))
                 break
         # In one step: a signal handler may have begun a file of its own in between.
         other, self._current = self._current, segment
@@ -383,10 +385,10 @@ def segments(folder: Path) -> list[Segment]:
 
 def _open(path: Path) -> int:
     try:
-        return os.open(path, os.O_RDWR)
+        return open_file(path, os.O_RDWR)
     except OSError:
         # Then `drop` cannot empty it; to commit its lines once more does no harm.
-        return os.open(path, os.O_RDONLY)
+        return open_file(path, os.O_RDONLY)
 
 
 def _segment_files(folder: Path) -> Iterator[tuple[int, Path]]:

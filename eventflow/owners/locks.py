@@ -119,7 +119,7 @@ def is_free(path: Path) -> bool:
         if files.identity(path) in _held:
             return False
         try:
-            descriptor = os.open(path, os.O_RDWR)
+            descriptor = open_file(path, os.O_RDWR)
         except OSError as error:
             return isinstance(error, FileNotFoundError)
         try:

@@ -143,6 +143,8 @@ class SqliteJournal(SqlJournal):
             self._prepare_file(connection)
             connection.execute(f"PRAGMA journal_size_limit = {WAL_BYTES}")
             connection.execute(f"PRAGMA synchronous = {SYNCHRONOUS[self.durability]}")
+            # On macOS a flush reaches the disk's own memory only, unless it is asked for more.
+            connection.execute(f"PRAGMA fullfsync = {self.durability == 'power':d}")
         except BaseException:
             connection.close()
             raise
