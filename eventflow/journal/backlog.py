@@ -25,8 +25,13 @@ CAPACITY: Final = 64 * 2**20
 class Store(Protocol):
     """What a writer needs of a journal."""
 
-    in_hurry: bool
-    """Whether to wait for others a moment only."""
+    @property
+    def in_hurry(self) -> bool:
+        """Whether to wait for others a moment only."""
+        ...
+
+    @in_hurry.setter
+    def in_hurry(self, value: bool) -> None: ...
 
     def commit_lines(self, lines: Sequence[bytes], fence: Fence | None = None) -> None:
         """Write lines, whole or not at all."""

@@ -281,8 +281,8 @@ def serve(work: Callable[[], int]) -> NoReturn:
         code = 1
         try:
             code = work()
-        except BaseException:  # noqa: BLE001 - the process ends here
-            sys.excepthook(*sys.exc_info())
+        except BaseException as error:  # noqa: BLE001 - the process ends here
+            sys.excepthook(type(error), error, error.__traceback__)
         finally:
             os._exit(code)
 

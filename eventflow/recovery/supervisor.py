@@ -163,7 +163,7 @@ class _Supervisor:
 
     def _recover_one(self, command: Sequence[str], owner: str) -> None:
         """Recover one owner; note the outcome, unless another process does it."""
-        in_vain = 0
+        report, in_vain = Report(owner), 0
         while in_vain < TRIES_IN_VAIN:
             try:
                 code, output = _run(command, self._url)

@@ -85,7 +85,7 @@ def _may_be_another(kind: type) -> bool:
     return is_known or is_union or inspect.isabstract(kind) or _is_path_or_dict(kind)
 
 
-def _is_path_or_dict(kind: type) -> bool:
+def _is_path_or_dict(kind: Any) -> bool:
     # A TypedDict is a dict; `Path` makes a path of this system.
     return hasattr(kind, "__total__") or any(issubclass(leaf, kind) for leaf in leaves())
 

@@ -120,7 +120,7 @@ def _recorded(
         pair = Encoder(mask=mask, limit=limit).named(name, value, raw=raw)
         size = len(to_json(pair))
     except TooLong:
-        size = limit + 1
+        pair, size = (None, None), limit + 1
     except Unrecordable as problem:
         pair = unavailable(str(problem), described(value))
         size = 0
