@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import json
 from collections.abc import Callable
+from inspect import signature
 from typing import Any
 
 import pytest
@@ -95,6 +96,14 @@ def test_a_hook_is_the_same_in_another_process(
     assert read.reference == f"{__name__}:page"
     assert (read.value, read.problem) == (None, None)
     assert ([*read.types], [*read.names]) == (types, names)
+
+
+def test_every_option_of_a_hook_is_recorded() -> None:
+    """A new one has to be added to `RecordedHook` as well: a recovery has nothing else."""
+    assert set(signature(Hook).parameters) == {
+        *("fn", "id", "state", "run_type", "name", "tags"),
+        *("timeout_seconds", "retries", "retry_delay_seconds"),
+    }
 
 
 def test_a_function_whose_name_stands_for_a_definition() -> None:
