@@ -26,7 +26,7 @@ from uuid import NAMESPACE_URL, uuid5
 from eventflow.journal.format import owner_in
 from eventflow.journal.rows import OwnerRow
 from eventflow.journal.spool import segments
-from eventflow.owners.locks import Lock, is_free, lock
+from eventflow.owners.locks import Lock, holder, is_free, lock
 from eventflow.owners.process import host_id, recovery_program
 from eventflow.primitives.loggers import get_logger
 from eventflow.primitives.private_files import (
@@ -45,6 +45,7 @@ __all__ = [
     "dead",
     "is_alive",
     "is_of_this_host",
+    "is_recovery_at_work",
     "owners_folder",
 ]
 
@@ -269,6 +270,20 @@ def is_of_this_host(owners: Path | None, row: OwnerRow) -> bool:
     The spool in the folder has to be read before its runs are taken over.
     """
     return owners is not None and row.host == host_id() and (owners / row.id).is_dir()
+
+
+def is_recovery_at_work(owners: Path) -> bool:
+    """Return whether another process recovers an owner here, where the system tells (Linux)."""
+    return any(_is_recovery(holder(path / LOCK)) for path in _folders(owners))
+
+
+def _is_recovery(pid: int | None) -> bool:
+    try:
+        return (
+            pid is not None and b"eventflow.recovery" in Path(f"/proc/{pid}/cmdline").read_bytes()
+        )
+    except OSError:
+        return False
 
 
 def _folders(owners: Path) -> list[Path]:

@@ -19,7 +19,7 @@ from eventflow.journal import files
 from eventflow.primitives.forks import in_children
 from eventflow.primitives.private_files import open_file
 
-__all__ = ["Lock", "is_free", "lock"]
+__all__ = ["Lock", "holder", "is_free", "lock"]
 
 if sys.platform == "win32":
     import msvcrt
@@ -35,12 +35,16 @@ if sys.platform == "win32":
 
         return False
 
+    def _holder(descriptor: int) -> int | None:  # noqa: ARG001 - Windows does not tell
+        return None
+
 else:
     import fcntl
 
     # The kernel's `struct flock`, and the position of the lock type in it.
     _LAYOUT: Final = "qqihh" if sys.platform == "darwin" else "hhqqi"
     _TYPE: Final = 3 if sys.platform == "darwin" else 0
+    _PID: Final = 2 if sys.platform == "darwin" else 4
     _FIELDS: Final = (0, 0, 0, fcntl.F_WRLCK, 0) if _TYPE else (fcntl.F_WRLCK, 0, 0, 0, 0)
     _QUERY: Final = struct.pack(_LAYOUT, *_FIELDS)
 
@@ -52,6 +56,11 @@ else:
         reply = fcntl.fcntl(descriptor, fcntl.F_GETLK, _QUERY)
 
         return bool(struct.unpack(_LAYOUT, reply)[_TYPE] != fcntl.F_UNLCK)
+
+    def _holder(descriptor: int) -> int | None:
+        reply = struct.unpack(_LAYOUT, fcntl.fcntl(descriptor, fcntl.F_GETLK, _QUERY))
+
+        return None if reply[_TYPE] == fcntl.F_UNLCK else int(reply[_PID])
 
 
 # A thread must not open a file that another is about to lock.
@@ -126,6 +135,23 @@ def is_free(path: Path) -> bool:
             return not _is_locked(descriptor)
         except OSError:
             return False
+        finally:
+            os.close(descriptor)
+
+
+def holder(path: Path) -> int | None:
+    """Return the id of the other process that holds the lock of a file; None if not known."""
+    with _mutex:
+        if files.identity(path) in _held:
+            return None
+        try:
+            descriptor = open_file(path, os.O_RDWR)
+        except OSError:
+            return None
+        try:
+            return _holder(descriptor)
+        except OSError:
+            return None
         finally:
             os.close(descriptor)
 

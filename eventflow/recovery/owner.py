@@ -70,6 +70,14 @@ class Report(NamedTuple):
     dead: int = 0
     problem: str | None = None
 
+    def after(self, before: Report) -> Report:
+        """Return the outcome of this recovery and an earlier one of the same owner."""
+        return self._replace(
+            crashed=before.crashed + self.crashed,
+            delivered=before.delivered + self.delivered,
+            dead=before.dead + self.dead,
+        )
+
     def __str__(self) -> str:
         if self.problem is not None:
             return f"The owner {self.owner} is not recovered: {self.problem}"

@@ -18,7 +18,13 @@ from eventflow.errors import JournalError
 from eventflow.hooks.ledger import OWED
 from eventflow.journal import open_journal
 from eventflow.journal.contract import DeliveryQuery, Journal, RunQuery
-from eventflow.owners.folders import RECOVERING, dead, is_of_this_host, owners_folder
+from eventflow.owners.folders import (
+    RECOVERING,
+    dead,
+    is_of_this_host,
+    is_recovery_at_work,
+    owners_folder,
+)
 from eventflow.owners.lifeline import recovery_command, recovery_environment
 from eventflow.owners.locks import Lock, lock
 from eventflow.owners.process import recovery_program
@@ -37,6 +43,9 @@ TRIES_IN_VAIN: Final = 3
 
 STOPPED: Final = (signal.SIGINT, signal.SIGTERM)
 """The signals by which somebody ends a recovery, which is not started anew then."""
+
+BY_ID: Final = "id "
+"""Precedes an owner that was recovered by its id, perhaps once more after its folder."""
 
 PROGRESS: Final = b"\n"
 """What a recovery writes before its report when it has done what the next need not do again."""
@@ -64,7 +73,7 @@ def recover(url: str, *, wait: bool = True) -> list[Report]:
         with _recovering(root) as recovering:
             if recovering is None and root is not None and not wait:
                 break
-            found = _Supervisor(url, root, recovering, seen).recover()
+            found = _Supervisor(url, root, recovering, seen).recover(wait=wait)
         if not found:
             break
         reports += found
@@ -108,11 +117,15 @@ class _Supervisor:
         self._seen = seen
         self._reports: dict[str, Report] = {}
 
-    def recover(self) -> list[Report]:
-        """Recover all dead owners, and those that die until the last of them is recovered."""
+    def recover(self, *, wait: bool) -> list[Report]:
+        """Recover all dead owners, and those that die until the last of them is recovered.
+
+        With `wait` those count that another process recovers, such as the guardian of an earlier
+        recovery that was killed.
+        """
         with ThreadPoolExecutor(SIDE_BY_SIDE, "eventflow-recovery") as pool:
             pending = self._start_local(pool) | self._start_remote(pool)
-            while pending or self._is_held_elsewhere():
+            while pending or self._is_held_elsewhere() or (wait and self._is_recovered_elsewhere()):
                 if pending:
                     _, pending = wait_for_any(pending, POLL_SECONDS, FIRST_COMPLETED)
                 else:
@@ -130,6 +143,9 @@ class _Supervisor:
             return self._recovering is None
 
         return False
+
+    def _is_recovered_elsewhere(self) -> bool:
+        return self._root is not None and is_recovery_at_work(self._root)
 
     def _start_local(self, pool: ThreadPoolExecutor) -> set[Future[None]]:
         owners = [] if self._root is None else dead(self._root)
@@ -150,7 +166,7 @@ class _Supervisor:
         finally:
             journal.close()
         owner_ids = [owner for owner in unfinished if self._is_new(owner)]
-        self._seen |= set(owner_ids)
+        self._seen |= {f"{BY_ID}{owner}" for owner in owner_ids}
 
         return {
             pool.submit(self._recover_one, [*recovery_program(), "--owner-id", owner_id], owner_id)
@@ -158,8 +174,11 @@ class _Supervisor:
         }
 
     def _is_new(self, owner: str) -> bool:
-        # One with a folder is recovered by that, here or by another process.
-        return owner not in self._seen and not (self._root and (self._root / owner).is_dir())
+        # One with a folder is recovered by that, here or by another process. Afterwards it may have
+        # runs still: those that a recovery kept which was killed.
+        seen = f"{BY_ID}{owner}" in self._seen
+
+        return not seen and not (self._root and (self._root / owner).is_dir())
 
     def _recover_one(self, command: Sequence[str], owner: str) -> None:
         """Recover one owner; note the outcome, unless another process does it."""
@@ -183,7 +202,8 @@ class _Supervisor:
             # A hook or a file that kills its process is counted where it is run: each ends among
             # the dead after a few attempts, however many there are.
             in_vain = 0 if output else in_vain + 1
-        self._reports[owner] = report
+        before = self._reports.get(owner)
+        self._reports[owner] = report if before is None else report.after(before)
 
 
 def _without_folder(journal: Journal, folder: Path | None) -> list[str]:

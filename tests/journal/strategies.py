@@ -23,7 +23,7 @@ runs = st.builds(
     *(uuids, st.sampled_from(["flow", "task"]), text, text, text, maybe_text),
     *(st.lists(text, max_size=3).map(tuple), maybe_text, maybe_uuid, maybe_uuid, maybe_uuid, text),
     *(moments, maybe_moment, maybe_moment, st.floats(0, 1e9), numbers, numbers, uuids, kinds),
-    *(text, moments, maybe_text),
+    *(text, moments, maybe_text, maybe_text, maybe_text),
 )
 events = st.builds(
     EventRow,
