@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor
 from concurrent.futures import wait as wait_for_any
@@ -44,8 +45,8 @@ TRIES_IN_VAIN: Final = 3
 STOPPED: Final = (signal.SIGINT, signal.SIGTERM)
 """The signals by which somebody ends a recovery, which is not started anew then."""
 
-BY_ID: Final = "id "
-"""Precedes an owner that was recovered by its id, perhaps once more after its folder."""
+TRIES_BY_ID: Final = 5
+"""How often an owner without a folder is recovered whose runs another recovery kept meanwhile."""
 
 PROGRESS: Final = b"\n"
 """What a recovery writes before its report when it has done what the next need not do again."""
@@ -116,6 +117,8 @@ class _Supervisor:
         self._recovering = recovering
         self._seen = seen
         self._reports: dict[str, Report] = {}
+        self._tries: Counter[str] = Counter()
+        self._limit = 1
 
     def recover(self, *, wait: bool) -> list[Report]:
         """Recover all dead owners, and those that die until the last of them is recovered.
@@ -123,6 +126,7 @@ class _Supervisor:
         With `wait` those count that another process recovers, such as the guardian of an earlier
         recovery that was killed.
         """
+        self._limit = TRIES_BY_ID if wait else 1
         with ThreadPoolExecutor(SIDE_BY_SIDE, "eventflow-recovery") as pool:
             pending = self._start_local(pool) | self._start_remote(pool)
             while pending or self._is_held_elsewhere() or (wait and self._is_recovered_elsewhere()):
@@ -166,7 +170,7 @@ class _Supervisor:
         finally:
             journal.close()
         owner_ids = [owner for owner in unfinished if self._is_new(owner)]
-        self._seen |= {f"{BY_ID}{owner}" for owner in owner_ids}
+        self._tries.update(owner_ids)
 
         return {
             pool.submit(self._recover_one, [*recovery_program(), "--owner-id", owner_id], owner_id)
@@ -176,9 +180,10 @@ class _Supervisor:
     def _is_new(self, owner: str) -> bool:
         # One with a folder is recovered by that, here or by another process. Afterwards it may have
         # runs still: those that a recovery kept which was killed.
-        seen = f"{BY_ID}{owner}" in self._seen
+        report = self._reports.get(owner)
+        limit = self._limit if report is None or report.problem is None else 0
 
-        return not seen and not (self._root and (self._root / owner).is_dir())
+        return self._tries[owner] < limit and not (self._root and (self._root / owner).is_dir())
 
     def _recover_one(self, command: Sequence[str], owner: str) -> None:
         """Recover one owner; note the outcome, unless another process does it."""
