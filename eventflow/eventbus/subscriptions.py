@@ -103,8 +103,8 @@ class Counter:
 
     __slots__ = ("_reads", "_steps", "increment")
 
-    def __init__(self) -> None:
-        self._steps = itertools.count()
+    def __init__(self, begin: int = 0) -> None:
+        self._steps = itertools.count(begin)
         self.increment: Callable[[], int] = self._steps.__next__
         self._reads = 0
 
@@ -115,6 +115,10 @@ class Counter:
             self._reads += 1
 
         return total
+
+    def __reduce__(self) -> tuple[type[Counter], tuple[int]]:
+        # Since Python 3.14 an iterator of itertools cannot be pickled.
+        return Counter, (self.total(),)
 
 
 class Subscription:
