@@ -87,9 +87,9 @@ def test_what_comes_after_that_is_heard_as_well() -> None:
 
 
 def test_listeners_that_answer_each_other_for_ever_are_given_up(
-    monkeypatch: pytest.MonkeyPatch,
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The end of the loop waits for a while, and no longer."""
+    """The end of the loop waits for a while, and no longer; that is said."""
     monkeypatch.setattr("eventflow.eventbus.loop_ends.SHUTDOWN_SECONDS", 0.05)
     own = EventBus()
 
@@ -104,6 +104,7 @@ def test_listeners_that_answer_each_other_for_ever_are_given_up(
         own.publish(Fact(number=0))
 
     asyncio.run(main())
+    assert "did not end with its event loop, and was given up" in caplog.text
     for subscription in own.subscriptions:
         subscription.cancel()
 

@@ -220,7 +220,11 @@ def test_blocking_hooks_leave_the_threads_of_a_program_alone() -> None:
         others = [asyncio.create_task(to_thread.run_sync(block)) for _ in range(40)]
         await asyncio.to_thread(wait_for, 40)
         # Now every thread of both is taken.
+        assert not waiting.acquire(blocking=False)
         release.set()
         await asyncio.gather(*runs, *others)
 
     asyncio.run(main())
+    # The hooks that had no thread come after.
+    left = sum(waiting.acquire(blocking=False) for _ in range(count))
+    assert left == count - 40

@@ -319,7 +319,7 @@ def test_another_thread_comes_through_after_each_timeout(
     # `log_prints` replaces it for good.
     monkeypatch.setattr(builtins, "print", print)
     monkeypatch.setattr(logs, "_print", [])
-    soak.soak(name, place, 5)
+    assert soak.soak(name, place, 5) > 0
 
 
 @pytest.mark.skipif(sys.version_info >= (3, 12), reason="garbage is collected between steps there")

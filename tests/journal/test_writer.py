@@ -135,6 +135,7 @@ def test_a_callback_that_fails_does_not_end_the_thread(store: FakeStore) -> None
     append(writer, b"line-1")
     store.wait_for(b"line-1")
     writer.close()
+    assert store.lines == [b"line-0", b"line-1"]
 
 
 def test_closing_commits_the_remaining_lines(any_writer: Writer, store: FakeStore) -> None:
