@@ -17,7 +17,15 @@ from eventflow.journal.format import decode, owner_line
 from eventflow.journal.rows import OwnerRow
 from eventflow.owners import folders as module
 from eventflow.owners import locks
-from eventflow.owners.folders import DeadOwner, LockedFolder, dead, is_alive, owners_folder
+from eventflow.owners.folders import (
+    DeadOwner,
+    LockedFolder,
+    dead,
+    is_alive,
+    is_recovery_at_work,
+    owners_folder,
+)
+from eventflow.owners.locks import holder
 from eventflow.owners.process import describe, recovery_program
 from eventflow.primitives import private_files
 from eventflow.settings import EVENTFLOW_JOURNAL_URL
@@ -104,6 +112,25 @@ def test_an_owner_is_alive_as_long_as_its_process(root: Path) -> None:
     assert dead_owner.owner.pid == os.getpid()
 
 
+@pytest.mark.skipif(not Path("/proc/self/cmdline").exists(), reason="needs Linux's /proc")
+@pytest.mark.parametrize("is_recovery", [True, False])
+def test_a_recovery_at_work_is_known_by_its_lock(root: Path, is_recovery: bool) -> None:
+    """By the program that holds the lock of an owner; a living owner is none."""
+    owner = a_dead_owner(root)
+    assert holder(owner.path / "lock") is None
+    assert not is_recovery_at_work(root)
+
+    process = Process(f"{LOCK}# {'eventflow.recovery' if is_recovery else ''}", owner.path)
+    assert process.line() == "True"
+    assert holder(owner.path / "lock") == process.popen.pid
+    assert is_recovery_at_work(root) is is_recovery
+
+    process.kill()
+    assert process.rest() == ""
+    assert holder(owner.path / "lock") is None
+    assert not is_recovery_at_work(root)
+
+
 def test_a_check_does_not_release_the_own_lock(root: Path, own_folder: LockedFolder) -> None:
     """Opening and closing the file would release it, by whatever path."""
     (root.parent / "other").symlink_to(root)
@@ -111,6 +138,7 @@ def test_a_check_does_not_release_the_own_lock(root: Path, own_folder: LockedFol
         assert dead(path) == []
         assert is_alive(path, own_folder.id)
         assert DeadOwner.read(path / own_folder.id).lock() is None
+        assert holder(path / own_folder.id / "lock") is None
 
     process = Process(
         "import sys; from pathlib import Path; from eventflow.owners.folders import dead, is_alive;"

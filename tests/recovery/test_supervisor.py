@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import threading
 from pathlib import Path
@@ -10,11 +11,13 @@ from typing import Any
 import pytest
 
 from eventflow.journal import open_journal
-from eventflow.owners.folders import LockedFolder, owners_folder
+from eventflow.owners.folders import LockedFolder, is_recovery_at_work, owners_folder
 from eventflow.owners.process import describe
+from eventflow.recovery import supervisor
 from eventflow.recovery.owner import Report
 from eventflow.recovery.supervisor import recover
 from tests.guarantee.sandbox import wait_until
+from tests.journal.elsewhere import Process
 from tests.recovery.scripts import ReadTold, RunKilled, owner_folders
 
 
@@ -116,3 +119,80 @@ def test_an_owner_that_lives_here_is_not_recovered_by_its_lease(
 
     assert journal.renew(fence, 60)
     journal.close()
+
+
+@pytest.mark.skipif(not Path("/proc/self/cmdline").exists(), reason="needs Linux's /proc")
+def test_a_recovery_that_another_process_began_is_waited_for(
+    run_killed: RunKilled, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As that of a guardian; without `wait` it is left to that process."""
+    run_killed("@flow\ndef etl(): die()\netl()\n")
+    root = owners_folder(url)
+    assert root is not None
+    (name,) = owner_folders(url)
+    code = """
+import sys
+from pathlib import Path
+from eventflow.owners import folders  # as eventflow.recovery does
+with folders.DeadOwner.read(Path(sys.argv[1])).lock():
+    print("locked", flush=True)
+    sys.stdin.read()
+"""
+    other = Process(code, root / name)
+    assert other.line() == "locked"
+    waited = threading.Event()
+
+    def is_at_work(root: Path) -> bool:
+        at_work = is_recovery_at_work(root)
+        if at_work:
+            waited.set()
+        return at_work
+
+    monkeypatch.setattr(supervisor, "is_recovery_at_work", is_at_work)
+    assert recover(url, wait=False) == []
+    assert not waited.is_set()
+
+    reports: list[Report] = []
+    recovery = threading.Thread(target=lambda: reports.extend(recover(url)))
+    recovery.start()
+    assert waited.wait(60)
+    assert recovery.is_alive()
+
+    other.kill()
+    assert other.rest() == ""
+    recovery.join(60)
+    assert [(report.problem, report.crashed) for report in reports] == [(None, 1)]
+
+
+def test_an_owner_is_recovered_until_its_runs_are_finished(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another recovery may have kept some meanwhile; what was done each time is added up."""
+    open_journal(url).close()
+    unfinished = [["x"], ["x"], ["x"], []]
+    report = Report("x", crashed=1, dead=2)
+    monkeypatch.setattr(supervisor, "_without_folder", lambda *_: unfinished.pop(0))
+    monkeypatch.setattr(supervisor, "_run", lambda *_: (0, json.dumps(report._asdict()).encode()))
+
+    (whole,) = recover(url)
+
+    assert (whole.crashed, whole.dead, unfinished) == (3, 6, [])
+
+
+def test_an_owner_that_cannot_be_recovered_is_not_tried_for_ever(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With a problem once, without one a few times."""
+    open_journal(url).close()
+    tries: list[str | None] = []
+    monkeypatch.setattr(supervisor, "_without_folder", lambda *_: ["x"])
+    for problem, count in (("no", 1), (None, supervisor.TRIES_BY_ID)):
+        report = json.dumps(Report("x", problem=problem)._asdict()).encode()
+
+        def run(*_: object, problem: str | None = problem, report: bytes = report) -> Any:
+            tries.append(problem)
+            return 0, report
+
+        monkeypatch.setattr(supervisor, "_run", run)
+        recover(url)
+        assert tries.count(problem) == count
