@@ -12,7 +12,7 @@ import json
 import os
 import pkgutil
 import sys
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from contextlib import redirect_stdout, suppress
 from importlib.machinery import ModuleSpec, SourceFileLoader
 from importlib.util import find_spec, module_from_spec, spec_from_file_location
@@ -69,16 +69,15 @@ def adopt_environment(owner: OwnerRow) -> None:
 
 
 class Wanted(NamedTuple):
-    """A definition to look for. `hooks` are the identities of some of its hooks."""
+    """A definition to look for."""
 
     run_type: str
     reference: str
     name: str
-    hooks: Collection[str] = ()
 
 
 class Reloader:
-    """Finds the definitions and hooks of another process; loads each module they need once."""
+    """Finds the definitions and modules of another process; loads each module once."""
 
     def __init__(self, owner: OwnerRow, note: LoadingNote | None = None) -> None:
         self._owner = owner
@@ -102,16 +101,6 @@ class Reloader:
                 return value
 
         return _most_like(_definitions_in(module), wanted, at)
-
-    def function(self, hook_id: str) -> Callable[..., Any] | None:
-        """Return the function that a hook's identity names; None if it names none."""
-        at = parse_reference(hook_id)
-        if not at.path or not at.is_exact:
-            return None
-        module = self.module(at.module)
-        value = None if module is None else resolve(module, at.path)
-
-        return value if callable(value) and not isinstance(value, type) else None
 
     def value(self, name: str) -> object:
         """Return what `module:qualname` names, such as a type; None if it names nothing."""
@@ -344,16 +333,16 @@ def _collect(namespace: Any, definitions: dict[int, Definition[Any, Any]], depth
 def _most_like(
     definitions: list[Definition[Any, Any]], wanted: Wanted, at: ParsedReference
 ) -> Definition[Any, Any] | None:
-    """Return the definition with the name; of several that with the same function and hooks."""
+    """Return the definition with the name; of several that with the same function.
 
-    def likeness(candidate: Definition[Any, Any]) -> tuple[bool, int, bool]:
-        hook_ids = {hook.id for hook in candidate.hooks}
+    It is only an argument of hooks: which hooks a run has does not depend on it.
+    """
+
+    def likeness(candidate: Definition[Any, Any]) -> tuple[bool, bool]:
         same_function = qualified_name(candidate.fn) == f"{at.module}:{at.path}"
-        common_hooks = sum(hook in hook_ids for hook in wanted.hooks)
-
         is_exact = parse_reference(reference_of(candidate).text).is_exact
 
-        return same_function, common_hooks, is_exact
+        return same_function, is_exact
 
     named = [
         candidate

@@ -14,7 +14,6 @@ import pytest
 
 from eventflow import flow, task
 from eventflow.hooks import references
-from eventflow.hooks.declaration import Hook
 from eventflow.hooks.references import parse_reference, reference_of
 from eventflow.journal.rows import OwnerRow
 from eventflow.primitives.callables import qualified_name
@@ -63,8 +62,8 @@ def owner(tmp_path: Path) -> Owner:
     return describe
 
 
-def etl(reference: str = "__main__:etl", name: str = "etl", hooks: tuple[str, ...] = ()) -> Wanted:
-    return Wanted("flow", reference, name, hooks)
+def etl(reference: str = "__main__:etl", name: str = "etl") -> Wanted:
+    return Wanted("flow", reference, name)
 
 
 def test_a_script_is_not_loaded_as_main(owner: Owner) -> None:
@@ -197,8 +196,10 @@ def test_copies_are_told_apart_by_their_variables(owner: Owner) -> None:
     ]
     assert reloader.definition(etl("__main__:paged")) is main.paged
     assert reloader.definition(etl("__main__:Shop.sell", "sell")) is main.Shop.sell
-    # One that no variable holds: the most alike by name and hooks.
-    assert reloader.definition(etl("__main__:etl#7", hooks=("__main__:call",))) is main.called
+    # One that no variable holds: one with its name and function.
+    found = reloader.definition(etl("__main__:etl#7"))
+    assert found is not None
+    assert (found.name, found.fn) == ("etl", main.etl.fn)
 
 
 def test_a_definition_that_no_variable_holds_has_a_number() -> None:
@@ -246,7 +247,6 @@ def test_a_module_that_cannot_be_loaded_is_logged_once(
 
     assert reloader.definition(etl()) is None
     assert reloader.definition(etl("gone_for_good:etl")) is None
-    assert reloader.function("gone_for_good:tell") is None
     assert caplog.text.count("SyntaxError") == 1
     assert caplog.text.count("gone_for_good cannot") == 1
 
@@ -279,19 +279,6 @@ def test_an_owner_without_a_file_has_nothing_to_load(owner: Owner) -> None:
 
     assert Reloader(owner()).definition(etl()) is None
     assert sys.modules["__main__"] is main
-
-
-def test_a_function_is_found_by_a_hooks_identity(owner: Owner) -> None:
-    """By its module and name; a class is no function."""
-    reloader = Reloader(owner("def tell(*_): ...\nclass Kind: ...\n@flow\ndef etl(): ...\n"))
-
-    function = reloader.function("__main__:tell")
-
-    assert function is not None
-    assert Hook(function).id == "__main__:tell"
-    assert reloader.function("__main__:Kind") is None
-    assert reloader.function("__main__:made.<locals>.tell") is None
-    assert reloader.function("an identity of one's own") is None
 
 
 def test_folder_arguments_and_path_of_an_owner_are_adopted(owner: Owner, tmp_path: Path) -> None:
