@@ -17,7 +17,7 @@ from eventflow.interrupts.scopes import CancelScope
 from eventflow.interrupts.signals import note_asyncio_interrupt
 from eventflow.primitives.records import is_a
 from eventflow.runners import TaskScope
-from eventflow.runners.threads import lent
+from eventflow.runners.threads import extra_worker
 from eventflow.runs.futures import Future, wait
 
 __all__ = [
@@ -239,8 +239,8 @@ class AwaitComputation(Effect):
         self.future = future
 
     def run(self, invocation: Invocation) -> None:
-        """Block until it has ended; a worker lends its place, which the other may need."""
-        with lent():
+        """Block until it has ended; one thread more may work, as the other run may need it."""
+        with extra_worker():
             invocation.run.cancel_scope.call(self.future.wait)
 
     async def arun(self, invocation: Invocation) -> None:  # noqa: ARG002 - the interface

@@ -21,7 +21,7 @@ from eventflow.logs import run_logger
 from eventflow.primitives.headroom import require_headroom
 from eventflow.runners import TaskRunner, TaskScope
 from eventflow.runners.loop import spawn
-from eventflow.runners.threads import lent
+from eventflow.runners.threads import extra_worker
 from eventflow.runs.futures import Future
 from eventflow.runs.lazy_states import LazyState
 from eventflow.runs.run import TaskRun
@@ -229,9 +229,9 @@ class _Work:
             with thread_mask().nested(self._invocation.run.cancel_scope):
                 self()
 
-    def lent(self) -> AbstractContextManager[None]:
-        """Return the block in which the calling worker waits, and another works in its place."""
-        return lent() if self.is_possible() else nullcontext()
+    def extra_worker(self) -> AbstractContextManager[None]:
+        """Return the block in which the calling worker waits, and one thread more works."""
+        return extra_worker() if self.is_possible() else nullcontext()
 
     def _execute(self) -> None:
         try:

@@ -7,7 +7,7 @@ from collections.abc import Coroutine
 from typing import Any, Final
 from weakref import WeakSet
 
-__all__ = ["SHUTDOWN_SECONDS", "ListenerTask", "has_ended", "keep"]
+__all__ = ["SHUTDOWN_SECONDS", "ListenerTask", "has_ended", "wait_at_end"]
 
 SHUTDOWN_SECONDS: Final = 5.0
 """How long an ending event loop, or process, waits for async listeners to finish."""
@@ -55,19 +55,19 @@ class ListenerTask(_LastingTask):
         self.is_given_up = super().cancel()
 
 
-class _Keeper(_LastingTask):
+class _ShutdownTask(_LastingTask):
     """The task that keeps an ending loop alive until the others have published what they do."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._begun = asyncio.Event()
-        super().__init__(self._keep(), loop=loop)
+        super().__init__(self._wait(), loop=loop)
 
     def end(self) -> None:
         """Begin to wait for the other tasks of the loop."""
         super().end()
         self._begun.set()
 
-    async def _keep(self) -> None:
+    async def _wait(self) -> None:
         await self._begun.wait()
         loop = self.get_loop()
         others = [task for task in asyncio.all_tasks() if not isinstance(task, _LastingTask)]
@@ -85,18 +85,18 @@ def _listener_tasks() -> list[ListenerTask]:
     return [task for task in asyncio.all_tasks() if isinstance(task, ListenerTask)]
 
 
-_keepers: Final[dict[asyncio.AbstractEventLoop, _Keeper]] = {}
+_shutdown_tasks: Final[dict[asyncio.AbstractEventLoop, _ShutdownTask]] = {}
 _ended: Final[WeakSet[asyncio.AbstractEventLoop]] = WeakSet()
 
 
-def keep(loop: asyncio.AbstractEventLoop) -> None:
+def wait_at_end(loop: asyncio.AbstractEventLoop) -> None:
     """Have the end of the running loop wait for listeners."""
-    keeper = _keepers.get(loop)
-    if keeper is not None and not keeper.done():
+    waiting = _shutdown_tasks.get(loop)
+    if waiting is not None and not waiting.done():
         return
-    for closed in [other for other in list(_keepers) if other.is_closed()]:
-        _keepers.pop(closed, None)
-    _keepers[loop] = _Keeper(loop)
+    for closed in [other for other in list(_shutdown_tasks) if other.is_closed()]:
+        _shutdown_tasks.pop(closed, None)
+    _shutdown_tasks[loop] = _ShutdownTask(loop)
 
 
 def has_ended(loop: asyncio.AbstractEventLoop) -> bool:

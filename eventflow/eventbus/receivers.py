@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable
 from contextvars import Context, copy_context
 from typing import Any, Final, TypeAlias, cast
 
-from eventflow.eventbus.loop_ends import SHUTDOWN_SECONDS, ListenerTask, has_ended, keep
+from eventflow.eventbus.loop_ends import SHUTDOWN_SECONDS, ListenerTask, has_ended, wait_at_end
 from eventflow.eventbus.mailbox import Mailbox, Overflow, in_listener
 from eventflow.eventbus.subscriptions import Listener
 from eventflow.events import Event
@@ -143,7 +143,7 @@ class QueuedReceiver:
         self._on_failure = on_failure
         self._home = running_loop()
         if self._home is not None and not background_portal.is_here:
-            keep(self._home)
+            wait_at_end(self._home)
         self._context: Context = copy_context()
         self._mailbox = Mailbox(qualified_name(listener), size, overflow, start=self._start)
         self._turn: _Turn | None = None
@@ -212,7 +212,7 @@ class QueuedReceiver:
                 self._task = ListenerTask(self._run(turn), loop=loop, context=context)
                 self._task.add_done_callback(lambda _: self._end(turn))
                 if not background_portal.is_here:
-                    keep(loop)
+                    wait_at_end(loop)
 
         if running_loop() is loop:
             begin()

@@ -23,19 +23,19 @@ class Guarding:
         # Reentrant: a signal handler, or the pickling of a hook's objects, may run flows.
         self._lock = threading.RLock()
         self._logged: set[str] = set()
-        self._kept = False
+        self._wanted = False
 
-    def keep(self) -> None:
+    def replace_if_killed(self) -> None:
         """Replace the guardian if it was killed."""
         with self._lock:
-            if self._kept:
+            if self._wanted:
                 self._start()
 
     def guard(self) -> None:
         """Have a guardian; another one is started if the last one was killed."""
         with self._lock:
             self._enabled = self._enabled and self._start()
-            self._kept = self._enabled
+            self._wanted = self._enabled
 
     def _start(self) -> bool:
         problem = self._lifeline.start()
@@ -78,7 +78,7 @@ class Guarding:
     def dismiss(self) -> None:
         """Record a clean end, on which the guardian exits."""
         with self._lock:
-            self._kept = False
+            self._wanted = False
             self._lifeline.dismiss()
 
 

@@ -135,7 +135,7 @@ class OwnerSession:
             lease = self.lease_seconds
             self._heartbeat = Heartbeat(
                 cancels=lambda: self.journal.cancels(self.owner),
-                guard=lambda: None if self.guarding is None else self.guarding.keep(),
+                guard=lambda: None if self.guarding is None else self.guarding.replace_if_killed(),
                 renew=self.renew,
                 maintain=self.sweep_and_prune,
                 interval=HEARTBEAT_SECONDS if lease is None else lease / 3,

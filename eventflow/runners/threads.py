@@ -14,7 +14,7 @@ from typing import Final
 from eventflow.primitives.forks import in_children
 from eventflow.primitives.loggers import get_logger
 
-__all__ = ["ThreadPoolTaskRunner", "default", "lent"]
+__all__ = ["ThreadPoolTaskRunner", "default", "extra_worker"]
 
 _logger: Final = get_logger("runners")
 _here: Final = threading.local()
@@ -27,8 +27,8 @@ class ThreadPoolTaskRunner:
     """Executes submitted sync tasks in at most `max_workers` threads, in order of submission.
 
     The threads are started when they are needed and are shared by all flows that use the
-    runner. By default there are four more than processors, and at most 32. A worker that waits
-    for another run, with a timeout or for a cached result, lends its place to one thread more.
+    runner. By default there are four more than processors, and at most 32. While a worker waits
+    for another run, with a timeout or for a cached result, one thread more may work.
 
     Raises:
         ValueError: `max_workers` is less than 1.
@@ -58,7 +58,7 @@ class ThreadPoolTaskRunner:
             self._work_on()
 
     def _begin_work(self) -> None:
-        if self._lent:
+        if self._extra_workers:
             # The threads of the pool may all be waiting.
             threading.Thread(target=self._work_in_place, name="eventflow-worker-in-place").start()
         else:
@@ -69,10 +69,10 @@ class ThreadPoolTaskRunner:
         self._work_on()
 
     @contextlib.contextmanager
-    def lent(self) -> Iterator[None]:
-        """Let another thread work in the place of the calling worker, which waits in the block."""
+    def extra_worker(self) -> Iterator[None]:
+        """Have one thread more work while the calling worker waits in the block."""
         with self._lock:
-            self._lent += 1
+            self._extra_workers += 1
             is_needed = not self._waiting.empty()
             self._busy -= not is_needed
         try:
@@ -82,7 +82,7 @@ class ThreadPoolTaskRunner:
             yield
         finally:
             with self._lock:
-                self._lent -= 1
+                self._extra_workers -= 1
                 self._busy += 1
 
     def _work_on(self) -> None:
@@ -108,7 +108,7 @@ class ThreadPoolTaskRunner:
         return None
 
     def _retires(self) -> bool:
-        """Return whether this thread ends, as a worker that had lent its place is back."""
+        """Return whether this thread ends, as a worker that had extra_worker its place is back."""
         with self._lock:
             retires = self._busy > self.max_workers
             self._busy -= retires
@@ -138,7 +138,7 @@ class ThreadPoolTaskRunner:
         self._pool = None
         self._waiting = SimpleQueue()
         self._busy = 0
-        self._lent = 0
+        self._extra_workers = 0
 
     def __repr__(self) -> str:
         return f"ThreadPoolTaskRunner(max_workers={self.max_workers})"
@@ -148,11 +148,11 @@ default: Final = ThreadPoolTaskRunner()
 """The runner of flows that name none."""
 
 
-def lent() -> contextlib.AbstractContextManager[None]:
-    """Return the block in which the calling thread, if it is a worker, lends its place."""
+def extra_worker() -> contextlib.AbstractContextManager[None]:
+    """Return the block in which one thread more works, if the calling thread is a worker."""
     runner: ThreadPoolTaskRunner | None = getattr(_here, "runner", None)
 
-    return contextlib.nullcontext() if runner is None else runner.lent()
+    return contextlib.nullcontext() if runner is None else runner.extra_worker()
 
 
 def _after_fork() -> None:

@@ -67,7 +67,7 @@ class Helper(Protocol):
         """Execute the task run now, unless another thread has begun to."""
         ...
 
-    def lent(self) -> AbstractContextManager[None]:
+    def extra_worker(self) -> AbstractContextManager[None]:
         """Return the block in which the calling worker waits, and another works in its place."""
         ...
 
@@ -169,9 +169,9 @@ class Future(Generic[T]):
         for helper in reversed(helpers.values()):
             helper.help()
 
-    def lent(self) -> AbstractContextManager[None]:
-        """Return the block in which a worker lends its place while it waits, for a limited time."""
-        return nullcontext() if self._helper is None else self._helper.lent()
+    def extra_worker(self) -> AbstractContextManager[None]:
+        """Return the block in which a worker waits for some time, and one thread more works."""
+        return nullcontext() if self._helper is None else self._helper.extra_worker()
 
     def wait(self, timeout: float | None = None) -> bool:
         """Block until the task run has ended or `timeout` seconds have passed.
@@ -188,7 +188,7 @@ class Future(Generic[T]):
         if timeout is None:
             self.help()
             return self._wait(None)
-        with self.lent():
+        with self.extra_worker():
             return self._wait(timeout)
 
     def _wait(self, timeout: float | None) -> bool:
@@ -368,15 +368,15 @@ class as_completed(Generic[T]):  # noqa: N801 - used like a function, as in Pref
                 elif _remaining(deadline) == 0:
                     raise self._timed_out(count)
                 else:
-                    with self._lent():
+                    with self._extra_worker():
                         block_until(wakeup, _remaining(deadline))
                     wakeup.clear()
             yield ended.popleft()
 
-    def _lent(self) -> AbstractContextManager[None]:
+    def _extra_worker(self) -> AbstractContextManager[None]:
         waiting = next((future for future in self._futures if not future.done()), None)
 
-        return nullcontext() if waiting is None or self._timeout is None else waiting.lent()
+        return nullcontext() if waiting is None or self._timeout is None else waiting.extra_worker()
 
     async def __aiter__(self) -> AsyncIterator[Future[T]]:
         ended: asyncio.Queue[Future[T]] = asyncio.Queue()

@@ -82,15 +82,15 @@ def test_a_guardian_is_started_when_it_is_asked_for(line: Line, guarding: Guardi
 
 def test_a_guardian_is_kept_from_the_first_hooks_on(line: Line, guarding: Guarding) -> None:
     """Not before them, and not after the end of its owner."""
-    guarding.keep()
+    guarding.replace_if_killed()
     assert line.starts == 0
 
     guarding.guard()
-    guarding.keep()
+    guarding.replace_if_killed()
     assert line.starts == 2
 
     guarding.dismiss()
-    guarding.keep()
+    guarding.replace_if_killed()
     assert line.starts == 2
 
 
@@ -101,7 +101,7 @@ def test_a_guardian_that_cannot_be_replaced_is_tried_again(
     guarding.guard()
     line.obstacle = "too many processes"
     for _ in range(3):
-        guarding.keep()
+        guarding.replace_if_killed()
     assert line.starts == 4
     assert caplog.text.count("There is no guardian (too many processes)") == 1
 
