@@ -197,8 +197,7 @@ class Invocation:
             SignatureMismatchError: the run name's template asks for another parameter.
             Exception: the run's name cannot be made.
         """
-        has_dependencies = self.dependencies is not NO_DEPENDENCIES
-        if has_dependencies:
+        if self.dependencies is not NO_DEPENDENCIES:
             if self.dependencies.hidden:
                 raise HiddenFutureError(self.definition.name, self.dependencies.hidden)
             self.args, self.kwargs = without_futures((self.args, self.kwargs))

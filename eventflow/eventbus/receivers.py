@@ -282,7 +282,7 @@ class QueuedReceiver:
             await self._listener(event)
         except BaseException as error:
             ends = _ends_task(error)
-            if not ends or isinstance(error, asyncio.CancelledError):
+            if not ends or is_a(error, asyncio.CancelledError):
                 await self._on_failure(self._listener, event, error)
             if ends:
                 raise

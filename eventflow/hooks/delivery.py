@@ -294,7 +294,7 @@ class Delivery:
             if self.scope is not None:
                 await self.scope.ajoin()
         except Exception as error:
-            if self.scope is not None and not isinstance(error, HookTimeout):
+            if self.scope is not None and not is_a(error, HookTimeout):
                 self.scope.close()
                 self.scope.cancel()
                 await self.scope.ajoin()

@@ -15,6 +15,7 @@ from eventflow.hooks.ledger import DeliveryStatus
 from eventflow.hooks.sets import Unfetched
 from eventflow.journal.recorder import Key, Recorder
 from eventflow.journal.rows import RunRow
+from eventflow.primitives.records import is_a
 from eventflow.recovery.lookup import Lookup
 from eventflow.runs.run import Run, Transition
 from eventflow.values.restoring import restore_parameters
@@ -125,7 +126,7 @@ class RecoveredDelivery(Delivery):
 
     def end_attempt(self, error: BaseException | None) -> float | None:
         """Record the outcome of an attempt; return the delay before the next, if there is one."""
-        if isinstance(error, HookUnavailable):
+        if is_a(error, HookUnavailable):
             self.give_up(error)
             return None
 

@@ -199,3 +199,27 @@ def test_a_hook_and_a_listener_may_raise_it_too(name: str, raised: type[BaseExce
 
     assert main() == 1
     assert told == ["Completed"]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_hook_that_has_submitted_tasks_may_raise_it(name: str) -> None:
+    """Sync and async; the hook after it runs."""
+    error = hostile(name, ZeroDivisionError)
+    told = []
+    step = task(lambda: None)
+
+    def fail(*_: object) -> None:
+        step.submit().wait()
+        raise error
+
+    async def fail_async(*_: object) -> None:
+        await asyncio.sleep(0)
+        step.submit()
+        raise error
+
+    @flow(on_completion=[fail, fail_async, lambda *_: told.append(1)])
+    def main() -> int:
+        return 1
+
+    assert main() == 1
+    assert told == [1]
