@@ -13,7 +13,7 @@ from typing import TypeAlias
 from eventflow.primitives.loggers import get_logger
 from eventflow.primitives.private_files import make_folder, open_file, refuse_foreign
 
-__all__ = ["Identity", "identity", "make", "set_aside"]
+__all__ = ["Identity", "identity", "last_commit", "make", "set_aside"]
 
 Identity: TypeAlias = tuple[int, int]
 """Distinguishes a file from another one of the same name."""
@@ -41,6 +41,16 @@ def identity(path: Path) -> Identity | None:
         return None
 
     return status.st_dev, status.st_ino
+
+
+def last_commit(path: Path) -> tuple[int, int] | None:
+    """Return what is another one whenever somebody has committed to a journal."""
+    try:
+        status = os.stat(f"{path}-wal")  # noqa: PTH116 - a name, not a path
+    except OSError:
+        return None
+
+    return status.st_mtime_ns, status.st_size
 
 
 def set_aside(path: Path, damaged: Identity | None, reason: str) -> None:

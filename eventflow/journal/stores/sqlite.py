@@ -48,7 +48,10 @@ ATTEMPTS: Final[dict[str, int]] = {"process": 120, "power": 10, "off": 120}
 among many busy processes, chance decides which one gets the lock."""
 
 LAST_ATTEMPTS: Final = 15
-"""How many of these may fail in a row before each use tries once: in a crowd most succeed."""
+"""How many of these may fail while nobody commits, before each use tries once.
+
+While others commit, the lock is not kept but handed on, and this process has its turn.
+"""
 
 READ_ATTEMPTS: Final = 10
 """How often a reader tries: it waits only while SQLite repairs the file, or its schema is old."""
@@ -103,6 +106,7 @@ class SqliteJournal(SqlJournal):
         self._attempts = ATTEMPTS[durability]
         # How many attempts in a hurry failed since the last success.
         self._in_vain = 0
+        self._last_commit: object = None
         self._lock = threading.RLock()
         self._session: SqliteSession | None = None
         self._identity: files.Identity | None = None
@@ -253,7 +257,8 @@ class SqliteJournal(SqlJournal):
             try:
                 result = self._attempt(work)
             except JournalError as error:
-                self._in_vain += self.in_hurry
+                before, self._last_commit = self._last_commit, files.last_commit(self.path)
+                self._in_vain = self._in_vain + 1 if before == self._last_commit else 1
                 given_up = self.in_hurry and self._in_vain >= LAST_ATTEMPTS
                 if not remaining or given_up or not is_busy(error.__cause__):
                     raise

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import sqlite3
@@ -391,6 +392,31 @@ def test_a_process_in_a_hurry_soon_gives_up(
     with locked(path), pytest.raises(JournalError, match="kept locked"):
         journal.commit_lines([entering(a_run())])
     assert len(tries) == LAST_ATTEMPTS
+
+
+def test_a_process_in_a_hurry_has_its_turn_while_others_commit(
+    journal: SqliteJournal, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However often it tries in vain: the lock is handed on, and not kept."""
+    monkeypatch.setattr("eventflow.journal.stores.sqlite.LAST_BUSY_SECONDS", 0.001)
+    journal.commit_lines([entering(a_run())])
+    journal.in_hurry = True
+    tries = counted_attempts(journal, monkeypatch)
+    log = path.with_name(f"{path.name}-wal")
+
+    with contextlib.ExitStack() as kept:
+        kept.enter_context(locked(path))
+
+        def others_commit(_: float) -> None:
+            os.utime(log, ns=(0, len(tries)))
+            if len(tries) == 2 * LAST_ATTEMPTS:
+                kept.close()
+
+        monkeypatch.setattr("eventflow.journal.stores.sqlite.time.sleep", others_commit)
+        journal.commit_lines([entering(a_run())])
+
+    assert len(tries) > 2 * LAST_ATTEMPTS
+    assert len(journal.runs(RunQuery())) == 2
 
 
 def test_a_path_that_cannot_be_used_is_an_error_of_the_journal(tmp_path: Path) -> None:
