@@ -215,7 +215,7 @@ class EventBus:
         if owed:
             fact.bus = self
         if recorder is not None and recorder.record(fact, owed, observed=bool(route.listeners)):
-            recorder.wait()
+            recorder.wait(fact, owed)
         if route is NO_ROUTE:
             return
         publication = Publication(fact, self._listener_failed)
@@ -248,7 +248,7 @@ class EventBus:
         route: Route,
         owed: Sequence[Subscription],
     ) -> None:
-        await to_thread.run_sync(recorder.wait)
+        await to_thread.run_sync(recorder.wait, fact, owed)
         completion = self._begin(fact, route, owed)
         if completion is not None:
             await completion

@@ -65,8 +65,8 @@ class TransitionRecorder(Protocol):
         """
         ...
 
-    def wait(self) -> None:
-        """Return when what was recorded is as durable as it is to be; may block."""
+    def wait(self, fact: Transition, owed: Sequence[Subscription]) -> None:
+        """Return when a recorded transition is as durable as it is to be; may block."""
         ...
 
 

@@ -122,11 +122,12 @@ class Delivery:
 
     def _settle(self, status: DeliveryStatus, error: str | None = None, delay: float = 0.0) -> None:
         if self.ledger is not None:
-            self.ledger.settle(self._key, status, self.attempt, error, delay)
+            place, attempts = self._place, self.attempt
+            self.ledger.settle(self.run, place, status, attempts, error=error, delay=delay)
 
     @property
-    def _key(self) -> tuple[UUID, UUID, int]:
-        return (self.run.id, self.follows, self.ordinal)
+    def _place(self) -> tuple[UUID, int]:
+        return (self.follows, self.ordinal)
 
     def transaction(self) -> AbstractContextManager[Any]:
         """Return a transaction of the journal that commits with the hook's acknowledgement.
@@ -140,7 +141,7 @@ class Delivery:
                 "journalled here: EVENTFLOW_DURABILITY is off."
             )
 
-        return self.ledger.transaction(self._key, self.attempt)
+        return self.ledger.transaction(self.run, self._place, self.attempt)
 
     def scope_within(self, context: RunContext | None) -> TaskScope | None:
         """Return the scope of the tasks that the present attempt submits; see `HookContext`."""
@@ -172,7 +173,8 @@ class Delivery:
             if self.ledger is not None:
                 # The body that executes next may kill the process.
                 has_ended = self.run.ended_at is not None
-                self.ledger.settle(self._key, DELIVERED, self.attempt, at_once=not has_ended)
+                place, at_once = self._place, not has_ended
+                self.ledger.settle(self.run, place, DELIVERED, self.attempt, at_once=at_once)
             self._publish(HookSucceeded)
             return None
         propagates = not is_a(error, Exception) and not _is_own_cancellation(error)

@@ -39,15 +39,16 @@ class Ledger(Protocol):
 
     def settle(
         self,
-        key: tuple[UUID, UUID, int],
+        run: Run,
+        place: tuple[UUID, int],
         status: DeliveryStatus,
         attempts: int,
+        *,
         error: str | None = None,
         delay: float = 0.0,
-        *,
         at_once: bool = True,
     ) -> None:
-        """Record an attempt's beginning or outcome; `key` is run, event and the hook's ordinal.
+        """Record an attempt's beginning or outcome; `place` is the event and the hook's ordinal.
 
         `delay` is in how many seconds the next attempt may begin. What need not be written
         `at_once` may be lost if the process dies within a moment.
@@ -59,7 +60,7 @@ class Ledger(Protocol):
         ...
 
     def transaction(
-        self, key: tuple[UUID, UUID, int], attempts: int
+        self, run: Run, place: tuple[UUID, int], attempts: int
     ) -> AbstractContextManager[Any]:
         """Return a transaction of the journal that commits with this delivery's acknowledgement."""
         ...

@@ -50,7 +50,7 @@ _BEGUN: Final = (str(DeliveryStatus.RUNNING), 1, None, None)
 
 
 class RunEncoder:
-    """Encodes the transitions of one run; kept with the run."""
+    """Encodes the transitions of one run, in the name of one owner; kept with the run."""
 
     __slots__ = (
         "_ancestors",
@@ -62,10 +62,12 @@ class RunEncoder:
         "_parameters",
         "_started",
         "key",
+        "owner",
     )
 
     def __init__(self, run: Run, owner: str) -> None:
         self.key = f"{run.number:032x}"
+        self.owner = owner
         self._ancestors = _ancestors.of(run, owner)
         self._is_final = False
         self._parameters: str | None = None

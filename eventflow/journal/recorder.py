@@ -6,7 +6,6 @@ hook receives it, and no hook is lost with it if the process dies.
 
 from __future__ import annotations
 
-import threading
 from collections import deque
 from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager, suppress
@@ -42,8 +41,8 @@ HELD_LIMIT: Final = 32
 _CRASHED: Final = frozenset({StateType.CRASHED, "Crashed"})
 """The type and the name of the state that another process enters for the runs of a dead one."""
 
-Key = tuple[UUID, UUID, int]
-"""Identifies a delivery: the run, the event, and the ordinal of the hook among the owed."""
+Place = tuple[UUID, int]
+"""Identifies a delivery of a run: the event, and the ordinal of the hook among the owed."""
 
 
 class LineSink(Protocol):
@@ -70,8 +69,8 @@ class LineSink(Protocol):
         ...
 
     @property
-    def given_up(self) -> frozenset[int]:
-        """The runs that another owner has taken over, by the number of their id."""
+    def lock(self) -> AbstractContextManager[object]:
+        """What a line is made and appended under, so that its owner stays the same; reentrant."""
         ...
 
     @property
@@ -118,7 +117,8 @@ class Recorder:
         self.sink = sink
         self._bus = bus
         self._sets: HookSets | None = HookSets(bus)
-        self.discard_held()
+        self._held: deque[Transition] = deque()
+        self._settled: deque[Values] = deque()
         sink.register(self)
         watch_hooks(self)
 
@@ -144,7 +144,7 @@ class Recorder:
         """
         sink = self.sink
         fact.journal = self
-        if sink.given_up and fact.run.number in sink.given_up:
+        if self.has_given_up(fact.run):
             return False
         try:
             if fact.sequence == 0:
@@ -165,28 +165,33 @@ class Recorder:
 
     def _hold_back(self, fact: Transition) -> None:
         """Keep a transition, to be written within a moment, or at once if there are many."""
-        if fact.entered.type is RUNNING and not has_immutable_parameters(fact.run):
-            # As they are now: the body may change them.
-            encoder_of(fact.run, self.sink.owner).update(fact.run)
-        with self._lock:
+        with self.sink.lock:
+            if self.has_given_up(fact.run):
+                return
+            if fact.entered.type is RUNNING and not has_immutable_parameters(fact.run):
+                # As they are now: the body may change them.
+                encoder_of(fact.run, self.sink.owner).update(fact.run)
             self._held.append(fact)
             if len(self._held) >= HELD_LIMIT:
                 self.flush_held()
 
     def _write(self, fact: Transition, owed: Sequence[Subscription]) -> None:
         """Write a transition and what it owes, after the ones that are held back."""
-        with self._lock:
+        with self.sink.lock:
+            encoder = encoder_of(fact.run, self.sink.owner)
+            if encoder.owner != self.sink.owner:
+                # It was given up since `record` has looked.
+                return
             # First: they may be of the same run.
             held = [*self._held]
             entries = self._encode(held)
-            encoder = encoder_of(fact.run, self.sink.owner)
             entries.append(encoder.entry(fact))
             hooks = [subscription.hook for subscription in owed]
             self._append(held, entries, encoder.deliveries(fact, hooks) if owed else None)
 
     def flush_held(self) -> None:
         """Write everything that is held back."""
-        with self._lock:
+        with self.sink.lock:
             if self._held or self._settled:
                 held = [*self._held]
                 self._append(held, self._encode(held))
@@ -226,14 +231,28 @@ class Recorder:
 
     def discard_held(self) -> None:
         """Drop what is held back: in a forked child, since the parent writes it."""
-        self._held: deque[Transition] = deque()
-        self._settled: deque[Values] = deque()
-        # Reentrant: a signal handler or a finalizer may run flows.
-        self._lock = threading.RLock()
+        for fact in self._held:
+            # Now they are known as runs of the parent.
+            encoder_of(fact.run, self.sink.owner)
+        self._held.clear()
+        self._settled.clear()
 
-    def wait(self) -> None:
-        """Return when what was recorded is durable, or cannot be written now."""
+    def wait(self, fact: Transition, owed: Sequence[Subscription]) -> None:
+        """Return when a recorded transition is durable, or cannot be written now."""
         self.sink.wait()
+        run = fact.run
+        if fact.sequence == 0 and self.has_given_up(run) and self._is_unknown(run):
+            # Others took this process for dead before the run began: no one else has it.
+            run.encoder = None
+            if self.record(fact, owed, observed=True):
+                self.sink.wait()
+
+    def _is_unknown(self, run: Run) -> bool:
+        """Return whether the journal has no such run; False if it cannot be read."""
+        try:
+            return self.journal.run(run.id) is None
+        except JournalError:
+            return False
 
     def flush(self) -> bool:
         """Commit all that was recorded; return False if that failed."""
@@ -258,7 +277,7 @@ class Recorder:
         origin, sets = fact.run.definition.origin, self._sets
         if sets is None or (sets.owner == sink.owner and not origin.declared):
             return
-        with self._lock:
+        with self.sink.lock:
             if sets.owner != sink.owner:
                 # A forked child, for example, which has a guardian of its own.
                 sets.begin(sink.owner, sink.guarding)
@@ -271,7 +290,7 @@ class Recorder:
         if sets is None or not sets.owner or sets.owner != self.sink.owner:
             return
         try:
-            with self._lock:
+            with self.sink.lock:
                 sets.refresh(definition)
                 if not sets.changes:
                     return
@@ -284,24 +303,31 @@ class Recorder:
         """Record the sets of hooks once more, since lines were lost."""
         sets = self._sets
         if sets is not None and sets.owner:
-            with self._lock:
+            with self.sink.lock:
                 sets.repeat()
                 self._append((), ())
 
     # -- deliveries -------------------------------------------------------------------------
 
     def has_given_up(self, run: Run) -> bool:
-        """Return whether another owner has taken the run over, and runs its hooks."""
-        return run.number in self.sink.given_up
+        """Return whether another owner has the run, and runs its hooks.
+
+        That is so if it began in the name of another than the present one: others took this process
+        for dead since, or it is a forked child, and the run its parent's.
+        """
+        encoder = run.encoder
+
+        return encoder is not None and encoder.owner != self.sink.owner
 
     def settle(
         self,
-        key: Key,
+        run: Run,
+        place: Place,
         status: DeliveryStatus,
         attempts: int,
+        *,
         error: str | None = None,
         delay: float = 0.0,
-        *,
         at_once: bool = True,
     ) -> None:
         """Record the beginning or the outcome of an attempt.
@@ -309,11 +335,11 @@ class Recorder:
         Unless it is needed at once it is held back and written with later lines: a line for each
         hook that has ended would cost more than most hooks.
         """
-        if key[0].int in self.sink.given_up:
-            return
         try:
-            row = encode_settlement(key, status, attempts, error, delay)
-            with self._lock:
+            row = encode_settlement((run.id, *place), status, attempts, error, delay)
+            with self.sink.lock:
+                if self.has_given_up(run):
+                    return
                 self._settled.append(row)
                 if at_once or len(self._settled) >= HELD_LIMIT:
                     self.flush_held()
@@ -321,26 +347,27 @@ class Recorder:
         except Exception as problem:  # noqa: BLE001 - the journal never fails a run
             _log_failure("The outcome of a hook", problem)
 
-    def transaction(self, key: Key, attempts: int) -> AbstractContextManager[Any]:
+    def transaction(self, run: Run, place: Place, attempts: int) -> AbstractContextManager[Any]:
         """Return a transaction of the journal, which is committed with the delivery's settlement.
 
         Raises:
             JournalError: the delivery is not in the journal, or is acknowledged already, or the run
                 was taken over by another process.
         """
-        run_id, event_id, ordinal = key
-        if run_id.int in self.sink.given_up:
-            raise JournalError(f"The run {run_id} was taken over by another process.")
         self.sink.flush()
+        fence = self.sink.fence()
+        # In this order: the fence is that of the run's owner, or of a later one.
+        if self.has_given_up(run):
+            raise JournalError(f"The run {run.id} was taken over by another process.")
         delivered = Settlement(
-            run_id,
-            delivery_id(event_id, ordinal),
+            run.id,
+            delivery_id(*place),
             DeliveryStatus.DELIVERED,
             attempts,
             datetime.now(UTC),
         )
 
-        return self.journal.transaction(delivered, self.sink.fence())
+        return self.journal.transaction(delivered, fence)
 
 
 def _may_select_crashed(subscription: Subscription) -> bool:

@@ -17,7 +17,6 @@ from eventflow.eventbus.bus import EventBus
 from eventflow.events import ErrorInfo, Event, JournalFailed, JournalRecovered, fact
 from eventflow.hooks.importability import note_call
 from eventflow.hooks.ledger import OWED
-from eventflow.interrupts.scopes import active_scopes
 from eventflow.journal import open_journal
 from eventflow.journal.contract import DeliveryQuery, Fence, RunQuery, StaleOwnerError
 from eventflow.journal.format import owner_line
@@ -81,9 +80,6 @@ class OwnerSession:
         self.lease_seconds = self._lease() if url.startswith("postgresql:") else None
         self._recovery_due = False
         self._lockless = False
-        # The runs that another owner has taken over, because this process was silent for too long;
-        # in a forked child, the runs of its parent.
-        self.given_up: frozenset[int] = frozenset()
         # The buses whose runs are recorded here. Failures of the journal are published on them.
         self.buses: WeakSet[EventBus] = WeakSet()
         self._recorders: WeakSet[Recorder] = WeakSet()
@@ -100,6 +96,10 @@ class OwnerSession:
         self.begun = False
         self._swept: dict[str, float] = {}
         self._starting = threading.RLock()
+        self.lock = threading.RLock()
+        """What a line is made and appended under, so that its owner stays the same."""
+        # What is left of owners whose runs others have taken over, until that is reported.
+        self._resigned: dict[str, tuple[LockedFolder | None, Guarding | None, Writer]] = {}
         self._row: OwnerRow | None = None
         self._fence: Fence | None = None
         self._folder: LockedFolder | None = None
@@ -144,17 +144,15 @@ class OwnerSession:
 
     def _become_owner(self) -> None:
         """Become an owner with a new id, and with its own folder, guardian and writer."""
-        self._fence = None
-        self._row = describe()
-        self.owner = self._row.id
-        self.guarding = None
-        folder = self._folder = self._create_folder(self._row)
-        spool = None
+        row = self._row = describe()
+        folder = self._folder = self._create_folder(row)
+        self._fence = self.guarding = spool = None
         if folder is not None:
             self.guarding = Guarding(Lifeline(folder.path, self.url))
             # The journal has the owner only after the first commit: the spool must name it.
             spool, self._owner_line = Spool(folder.path), owner_line(folder.description)
             spool.reserve()
+        self.owner = row.id
         self._writer = Writer(
             OwnerStore(self.owner, self),
             partial(self._report, self.owner),
@@ -255,7 +253,7 @@ class OwnerSession:
                 recorder.repeat_hook_sets()
             self._publish(fact(JournalRecovered, lost=lost))
         elif isinstance(error, StaleOwnerError):
-            self._resign(owner, error, lost)
+            self._report_resignation(owner, error, lost)
         else:
             self._restore_folder()
             log.warning("%s The runs go on; what happens is kept until then.", error, lost=lost)
@@ -265,16 +263,25 @@ class OwnerSession:
         for bus in list(self.buses):
             bus.publish(event)
 
-    def _resign(self, owner: str, error: StaleOwnerError, lost: int) -> None:
-        """Become a new owner, since others have taken over the runs of the present one."""
-        with self._starting:
+    def resign(self, owner: str) -> None:
+        """Become a new owner, since others have taken over the runs of the present one.
+
+        Its runs go on, but are recorded no more: see `Recorder.has_given_up`.
+        """
+        with self.lock, self._starting:
             if owner != self.owner:
                 return
             # To the old writer, where these lines are refused and counted as lost.
             self._flush_recorders()
-            self.given_up |= frozenset(active_scopes)
-            folder, guarding, writer = self._folder, self.guarding, self.writer
+            self._resigned[owner] = self._folder, self.guarding, self.writer
             self._become_owner()
+
+    def _report_resignation(self, owner: str, error: StaleOwnerError, lost: int) -> None:
+        """Remove what is left of an owner that has resigned, and tell of it once."""
+        left = self._resigned.pop(owner, None)
+        if left is None:
+            return
+        folder, guarding, writer = left
         # The journal refuses the lines that are left.
         writer.flush()
         if guarding is not None:
@@ -293,8 +300,10 @@ class OwnerSession:
         """Renew the lease."""
         fence, seconds = self._fence, self.lease_seconds
         if fence is not None and seconds is not None and not self.journal.renew(fence, seconds):
+            lost = self.writer.lost
+            self.resign(fence.owner)
             stale = StaleOwnerError(fence.owner, fence.token)
-            self._resign(fence.owner, stale, self.writer.lost)
+            self._report_resignation(fence.owner, stale, lost)
 
     def sweep_and_prune(self) -> None:
         """Have dead owners recovered, and prune the journal."""
@@ -380,7 +389,6 @@ class OwnerSession:
         """Reset the child, which becomes an owner of its own."""
         if child:
             atexit.unregister(self.close)
-            self.given_up = frozenset(active_scopes)
             for recorder in self._recorders:
                 recorder.discard_held()
             self._reset()

@@ -16,9 +16,15 @@ class _Session(Protocol):
 
     def fence(self) -> Fence: ...
 
+    def resign(self, owner: str) -> None: ...
+
 
 class OwnerStore:
-    """Registers the owner with its first lines; refuses them once the session has another owner."""
+    """Registers the owner with its first lines; refuses them once the session has another owner.
+
+    If others have ended the owner, the session has another before anyone learns of a commit: no run
+    begins in the name of the old one any more.
+    """
 
     def __init__(self, owner: str, session: _Session) -> None:
         self._owner = owner
@@ -29,7 +35,11 @@ class OwnerStore:
         fence = fence or self._session.fence()
         if fence.owner != self._owner:
             raise StaleOwnerError(self._owner, 0)
-        self._session.journal.commit_lines(lines, fence)
+        try:
+            self._session.journal.commit_lines(lines, fence)
+        except StaleOwnerError:
+            self._session.resign(self._owner)
+            raise
 
     @property
     def in_hurry(self) -> bool:

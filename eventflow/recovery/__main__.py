@@ -17,7 +17,7 @@ import threading
 import time
 from collections.abc import Sequence
 from contextlib import suppress
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Final
 
@@ -108,7 +108,9 @@ def pause_before(generation: int) -> float:
     return PAUSE_SECONDS * max(0, generation - WITHOUT_PAUSE)
 
 
+@cache
 def _write_progress(descriptor: int | None) -> None:
+    # Once: the pipe is read at the end, and a full one would stop this process.
     if descriptor is not None:
         with suppress(OSError):
             os.write(descriptor, PROGRESS)

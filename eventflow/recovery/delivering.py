@@ -13,7 +13,7 @@ from eventflow.hooks.declaration import Hook
 from eventflow.hooks.delivery import Delivery
 from eventflow.hooks.ledger import DeliveryStatus
 from eventflow.hooks.sets import Unfetched
-from eventflow.journal.recorder import Key, Recorder
+from eventflow.journal.recorder import Place, Recorder
 from eventflow.journal.rows import RunRow
 from eventflow.primitives.records import is_a
 from eventflow.recovery.lookup import Lookup
@@ -62,17 +62,18 @@ class _SyncedLedger:
 
     def settle(
         self,
-        key: Key,
+        run: Run,
+        place: Place,
         status: DeliveryStatus,
         attempts: int,
+        *,
         error: str | None = None,
         delay: float = 0.0,
-        *,
         at_once: bool = True,  # noqa: ARG002 - nothing is deferred here
     ) -> None:
         """Record the start or the outcome of an attempt."""
         self.last = status
-        self._recorder.settle(key, status, attempts, error, delay)
+        self._recorder.settle(run, place, status, attempts, error=error, delay=delay)
         if status is DeliveryStatus.RUNNING:
             self.flush()
 
@@ -85,9 +86,9 @@ class _SyncedLedger:
         self._recorder.flush()
         self._on_progress()
 
-    def transaction(self, key: Key, attempts: int) -> AbstractContextManager[Any]:
+    def transaction(self, run: Run, place: Place, attempts: int) -> AbstractContextManager[Any]:
         """Return the journal's own transaction, which ends with acknowledging this delivery."""
-        return self._recorder.transaction(key, attempts)
+        return self._recorder.transaction(run, place, attempts)
 
 
 class RecoveredDelivery(Delivery):

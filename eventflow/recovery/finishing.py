@@ -180,8 +180,9 @@ class Finisher:
         ledger = case.fetching.ledger(self._recorder)
         event = case.events.get(owed.event_id)
         if event is None:
-            key = (owed.run_id, owed.event_id, owed.ordinal)
-            ledger.settle(key, DEAD, owed.attempts, "its event is not known")
+            place = (owed.event_id, owed.ordinal)
+            reason = "its event is not known"
+            ledger.settle(case.context.run, place, DEAD, owed.attempts, error=reason)
             return
         fact = self._fact(case, event)
         fact.journal = ledger

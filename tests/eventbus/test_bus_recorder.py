@@ -34,7 +34,7 @@ class NotingRecorder:
         self.notes.append((fact.to_state.name, [hook.listener.__name__ for hook in owed], observed))
         return self.waits
 
-    def wait(self) -> None:
+    def wait(self, fact: Any, owed: Any) -> None:
         """Note the call, and its thread."""
         self.notes.append("wait")
         self.waited_in = threading.current_thread()

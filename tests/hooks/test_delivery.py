@@ -15,7 +15,7 @@ from eventflow.eventbus.bus import current_bus
 from eventflow.events import HookOutcome
 from eventflow.hooks.delivery import Delivery
 from eventflow.primitives.ids import delivery_id
-from eventflow.runs.run import TaskRun
+from eventflow.runs.run import Run, TaskRun
 from eventflow.states import Completed, Pending, Running
 
 pytestmark = pytest.mark.usefixtures("eventflow_isolated")
@@ -38,23 +38,25 @@ class Ledger:
 
     def settle(
         self,
-        key: Any,
+        run: Any,
+        place: Any,
         status: Any,
         attempts: int,
+        *,
         error: str | None = None,
         delay: float = 0.0,
-        *,
         at_once: bool = True,
     ) -> None:
         """Append it to the list."""
-        assert len(key) == 3
+        assert isinstance(run, Run)
+        assert len(place) == 2
         self.settled.append((str(status), attempts, error, delay))
         if not at_once:
             self.deferred.append((str(status), attempts))
 
-    def transaction(self, key: Any, attempts: int) -> Any:
+    def transaction(self, run: Any, place: Any, attempts: int) -> Any:
         """Return what identifies it."""
-        return key, attempts
+        return run, place, attempts
 
 
 def nothing(*_: Any) -> None:
@@ -84,7 +86,7 @@ def test_a_delivery_has_the_same_id_in_every_process() -> None:
     delivery.ordinal = 3
     assert delivery.delivery_id == delivery_id(delivery.follows, 3)
     given: Any = delivery.transaction()
-    assert given == ((delivery.run.id, delivery.follows, 3), 0)
+    assert given == (delivery.run, (delivery.follows, 3), 0)
     delivery.ledger = None
     with pytest.raises(JournalError, match="EVENTFLOW_DURABILITY is off"):
         delivery.transaction()

@@ -33,9 +33,9 @@ class Ledger:
     def has_given_up(self, run: object) -> bool:
         return False
 
-    def settle(self, key: Any, status: Any, attempts: int, *_: Any, at_once: bool = True) -> None:
+    def settle(self, run: Any, place: Any, status: Any, attempts: int, **_: Any) -> None:
         """Append it to the list."""
-        self.settled.append((key[2], str(status), attempts))
+        self.settled.append((place[1], str(status), attempts))
 
 
 def past_transition() -> tuple[Transition, Ledger]:

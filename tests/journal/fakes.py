@@ -6,6 +6,7 @@ import errno
 import os
 import threading
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from typing import Any
 
 from eventflow.errors import JournalError
@@ -130,7 +131,6 @@ class FakeSink:
     waits = True
     begun = True
     owner = "owner"
-    given_up: frozenset[int] = frozenset()
     loop_thread: threading.Thread | None = None
 
     def __init__(self) -> None:
@@ -139,6 +139,7 @@ class FakeSink:
         self.lines: list[bytes] = []
         self.handed_over: dict[str, str] = {}
         self.guarding: Guard | None = self
+        self.lock: AbstractContextManager[object] = threading.RLock()
 
     def begin(self) -> None:
         """Do nothing: it has begun."""

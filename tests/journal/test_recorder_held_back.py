@@ -18,6 +18,7 @@ from eventflow.journal.format import decode
 from eventflow.journal.recorder import HELD_LIMIT
 from eventflow.journal.rows import DeliveryRow, EventRow, RunRow
 from eventflow.primitives.ids import new_id
+from eventflow.runs.run import TaskRun
 from eventflow.states import StateType
 from tests.journal.fakes import FakeSink
 from tests.journal.reading import (
@@ -125,10 +126,10 @@ def test_the_failure_of_a_hook_is_written_at_once(sink: FakeSink) -> None:
 def test_the_number_of_held_outcomes_is_limited(sink: FakeSink) -> None:
     """However many hooks end before anything else is written."""
     sink.waits = False
-    key = (new_id(), new_id(), 0)
+    run = TaskRun(task(name="it")(seen), "it", dict, frozenset(), None)
     for _ in range(HELD_LIMIT):
         assert sink.lines == []
-        the_recorder().settle(key, DeliveryStatus.DELIVERED, 1, at_once=False)
+        the_recorder().settle(run, (new_id(), 0), DeliveryStatus.DELIVERED, 1, at_once=False)
     assert len(sink.lines) == 1
 
 

@@ -12,8 +12,11 @@ from eventflow import (
     flow,
     hook,
     runtime,
+    task,
 )
 from eventflow.errors import JournalError
+from eventflow.journal.format import decode
+from eventflow.journal.rows import RunRow
 from tests.journal.fakes import FakeSink
 from tests.journal.reading import (
     the_recorder,
@@ -21,6 +24,8 @@ from tests.journal.reading import (
 from tests.journal.scenes import double, seen
 
 pytestmark = pytest.mark.usefixtures("eventflow_isolated")
+OWNER = RunRow._fields.index("owner")
+SEQUENCE = RunRow._fields.index("sequence")
 
 
 def test_a_publisher_waits_before_hooks_run(
@@ -94,7 +99,8 @@ def test_nothing_is_recorded_of_a_run_that_was_taken_over(sink: FakeSink) -> Non
     refused: list[str] = []
 
     def taken_over(_flow: Any, run: Any, _state: Any) -> None:
-        sink.given_up = frozenset({run.id.int})
+        assert not the_recorder().has_given_up(run)
+        sink.owner = "another"
         sink.calls.clear()
         with pytest.raises(JournalError, match="taken over by another process"):
             runtime.hook.transaction()
@@ -103,3 +109,50 @@ def test_nothing_is_recorded_of_a_run_that_was_taken_over(sink: FakeSink) -> Non
     flow(on_running=[taken_over], on_completion=[seen])(lambda: 1)()
     assert refused == ["asked"]
     assert sink.calls == []
+
+
+class LateLock:
+    """A lock that this process gets only when it is another owner, if a test says so."""
+
+    def __init__(self, sink: FakeSink) -> None:
+        self.next_owner = sink.owner
+        self._sink = sink
+
+    def __enter__(self) -> None:
+        self._sink.owner = self.next_owner
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+
+def test_a_run_may_be_given_up_while_a_line_of_it_is_made(sink: FakeSink) -> None:
+    """It is not written in the name of the new owner, and neither is the outcome of a hook."""
+    sink.lock = lock = LateLock(sink)
+
+    @task
+    def taken_over() -> None:
+        lock.next_owner = "another"
+
+    def hook_taken_over(*_: Any) -> None:
+        lock.next_owner = "third"
+
+    taken_over()
+    assert [row[SEQUENCE] for line in sink.lines for row in decode([line]).runs.values()] == [0, 1]
+    sink.lines.clear()
+    flow(on_running=[hook_taken_over])(lambda: 1)()
+    assert [list(decode([line]).settlements) for line in sink.lines] == [[], []]
+
+
+def test_what_is_held_back_may_be_written_by_a_new_owner(sink: FakeSink) -> None:
+    """Nothing of the run was written by the old one, so that it is not given up."""
+    sink.waits = False
+    sink.lock = lock = LateLock(sink)
+
+    @task
+    def held_back() -> None:
+        lock.next_owner = "another"
+
+    held_back()
+    the_recorder().flush_held()
+    (row,) = (row for line in sink.lines for row in decode([line]).runs.values())
+    assert (row[OWNER], row[SEQUENCE]) == ("another", 2)

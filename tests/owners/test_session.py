@@ -6,7 +6,6 @@ import multiprocessing
 import os
 import sqlite3
 import threading
-from collections.abc import Iterator
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -15,18 +14,15 @@ from typing import Any
 import psycopg
 import pytest
 
-from eventflow import bus, flow, hook, runtime, task
+from eventflow import flow, hook, runtime
 from eventflow.errors import JournalError
 from eventflow.eventbus.bus import current_bus
-from eventflow.events import JournalFailed
 from eventflow.journal import open_journal
 from eventflow.journal.contract import RunQuery
 from eventflow.owners.folders import RECOVERING, dead, owners_folder
 from eventflow.owners.locks import lock
 from eventflow.owners.process import describe
-from eventflow.owners.session import OwnerSession
 from eventflow.settings import (
-    EVENTFLOW_DURABILITY,
     EVENTFLOW_JOURNAL_URL,
     EVENTFLOW_LEASE_SECONDS,
     EVENTFLOW_RETENTION_DAYS,
@@ -35,25 +31,9 @@ from eventflow.settings import (
 from eventflow.testing import Isolated, isolated
 from eventflow.wiring import detach
 from tests.journal.reading import owed, statuses, the_recorder, the_run, written
+from tests.owners.owning import folders, session, work
 
 forks = pytest.mark.skipif(not hasattr(os, "fork"), reason="there are no forks here")
-
-
-@task
-def work() -> int:
-    """A task."""
-    return 1
-
-
-@pytest.fixture(params=["process", "power", "postgresql"])
-def own(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Isolated]:
-    """Use a bus with each kind of journal that other processes can read."""
-    values: dict[Any, object] = {EVENTFLOW_DURABILITY: request.param}
-    if request.param == "postgresql":
-        url = request.getfixturevalue("postgres_url")
-        values = {EVENTFLOW_JOURNAL_URL: url}
-    with temporary_settings(values), isolated(tmp_path / "own") as made:
-        yield made
 
 
 @pytest.fixture
@@ -68,26 +48,10 @@ def recovered(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return started
 
 
-def session() -> OwnerSession:
-    """Return the session of the recorder on the bus in force."""
-    sink = the_recorder().sink
-    assert isinstance(sink, OwnerSession)
-
-    return sink
-
-
 @pytest.fixture
 def without_heartbeat(monkeypatch: pytest.MonkeyPatch) -> None:
     """Leave it to the test to renew, sweep and prune."""
     monkeypatch.setattr("eventflow.owners.session.Heartbeat.start", lambda _: None)
-
-
-def folders() -> list[str]:
-    """Return the owners that have a folder."""
-    root = owners_folder(EVENTFLOW_JOURNAL_URL.value())
-    assert root is not None
-
-    return sorted(path.name for path in root.iterdir()) if root.is_dir() else []
 
 
 # -- begin and close ---------------------------------------------------------------------------
@@ -323,80 +287,6 @@ def test_a_child_that_was_forked_within_a_run_does_not_record_it(own: Isolated) 
     assert [run.owner == row.owner for run in runs] == [True, False]
     assert {run.parent_run_id for run in runs} == {row.id}
     assert written().verify() == []
-
-
-# -- being taken over ----------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("finds", ["renew", "write"])
-def test_an_owner_that_was_ended_by_others_writes_no_more_of_its_runs(
-    own: Isolated, finds: str, caplog: pytest.LogCaptureFixture
-) -> None:
-    """Others took its runs over: it acknowledges nothing, and new runs have a new owner."""
-    owners: list[Any] = []
-    noticed = threading.Event()
-    bus.subscribe(lambda _: noticed.set(), event_type=JournalFailed)
-
-    def owes(*_: Any) -> None:
-        old = the_recorder().owner_id
-        journal = written()
-        journal.end(old, "taken for dead")
-        if finds == "renew":
-            session().lease_seconds = 5.0
-            session().renew()
-        else:
-            work()
-            the_recorder().flush()
-            assert noticed.wait(30)
-        with pytest.raises(JournalError, match="taken over by another"):
-            runtime.hook.transaction()
-        owners.append(old)
-
-    @flow(on_running=[owes])
-    def main() -> int:
-        return work()
-
-    assert main() == 1
-    _assert_new_owner(*owners)
-    assert caplog.text.count("silent for too long") == 1
-
-
-def _assert_new_owner(old: str) -> None:
-    the_recorder().flush()
-    row = the_run("main")
-    assert the_recorder().owner_id != old
-    assert (row.owner, row.state_name, row.sequence) == (old, "Running", 1)
-    assert statuses(row.id) == [("Running", "running", 1)]
-    (last, *_) = written().runs(RunQuery(definition="work"))
-    assert (last.owner, last.state_name) == (the_recorder().owner_id, "Completed")
-    assert [row.id for row in written().owners(alive=True)] == [the_recorder().owner_id]
-    assert {problem.kind for problem in written().verify()} <= {"abandoned"}
-    assert folders() == [the_recorder().owner_id]
-
-
-def test_waiting_lines_are_not_written_under_another_owner(own: Isolated) -> None:
-    """They are lost, however late it is noticed that their owner was ended by others."""
-    work()
-    journal, old = written(), the_recorder().owner_id
-    owner = session()
-    owner.writer.spool = None  # as without a folder
-    lines: list[bytes] = []
-    owner.writer.append(b'{"settlements":[]}')
-    journal.end(old, "taken for dead")
-    commit_lines = journal.commit_lines
-
-    def commit(committed: Any, fence: Any = None) -> None:
-        commit_lines(committed, fence)
-        lines.extend(committed)
-
-    journal.commit_lines = commit  # type: ignore[method-assign,assignment]
-    owner.lease_seconds = 5.0
-    owner.renew()
-    assert the_recorder().owner_id != old
-    assert lines == []
-    work()
-    assert the_recorder().flush()
-    assert lines
 
 
 # -- heartbeat -----------------------------------------------------------------------------------

@@ -91,6 +91,50 @@ etl()
     assert journal.verify() == []
 
 
+def test_hooks_that_kill_their_process_use_up_their_own_attempts_only(
+    run_killed: RunKilled, url: str, journal: Journal, read_told: ReadTold
+) -> None:
+    """However many there are, there is one process for each of their attempts, and one more."""
+    run_killed(
+        """
+import threading
+
+def fatal(task, run, state):
+    tell("fatal", run.parameters["number"], runtime.hook.attempt)
+    die()
+
+def crashed(flow, run, state): tell("crashed")
+
+all_running = threading.Barrier(4)
+
+@task(on_crashed=[fatal])
+def step(number):
+    all_running.wait()
+    die()
+
+@flow(on_crashed=[crashed])
+def etl(): step.map(range(4)).wait()
+
+if __name__ == "__main__":
+    etl()
+else:
+    tell("loaded")
+"""
+    )
+
+    recover(url)
+
+    told = read_told()
+    fatal = sorted(facts[1:] for facts in told if facts[0] == "fatal")
+    assert fatal == [[number, attempt] for number in range(4) for attempt in (1, 2, 3)]
+    assert told.count(["crashed"]) == 1
+    assert told.count(["loaded"]) <= len(fatal) + 1
+    statistics = journal.statistics()
+    assert (statistics.runs, statistics.unfinished) == (5, 0)
+    assert statistics.deliveries == {"dead": 4, "delivered": 1}
+    assert journal.verify() == []
+
+
 def test_a_hook_that_is_not_found_is_a_dead_letter(
     run_killed: RunKilled, url: str, journal: Journal, tmp_path: Path, read_told: ReadTold
 ) -> None:

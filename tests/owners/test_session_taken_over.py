@@ -1,0 +1,135 @@
+"""A process that others took for dead: it writes no more of its runs, and begins others anew."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+import pytest
+
+from eventflow import bus, flow, runtime
+from eventflow.errors import JournalError
+from eventflow.events import JournalFailed
+from eventflow.journal.contract import RunQuery
+from eventflow.journal.status import Status
+from eventflow.owners.session import OwnerSession
+from eventflow.testing import Isolated
+from tests.journal.reading import statuses, the_recorder, the_run, written
+from tests.owners.owning import folders, session, work
+
+
+@pytest.mark.parametrize("finds", ["renew", "write"])
+def test_an_owner_that_was_ended_by_others_writes_no_more_of_its_runs(
+    own: Isolated, finds: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Others took its runs over: it acknowledges nothing, and new runs have a new owner."""
+    owners: list[Any] = []
+    noticed = threading.Event()
+    bus.subscribe(lambda _: noticed.set(), event_type=JournalFailed)
+
+    def owes(*_: Any) -> None:
+        old = the_recorder().owner_id
+        journal = written()
+        journal.end(old, "taken for dead")
+        if finds == "renew":
+            session().lease_seconds = 5.0
+            session().renew()
+        else:
+            work()
+            the_recorder().flush()
+            assert noticed.wait(30)
+        with pytest.raises(JournalError, match="taken over by another"):
+            runtime.hook.transaction()
+        owners.append(old)
+
+    @flow(on_running=[owes])
+    def main() -> int:
+        return work()
+
+    assert main() == 1
+    _assert_new_owner(*owners)
+    assert caplog.text.count("silent for too long") == 1
+
+
+def _assert_new_owner(old: str) -> None:
+    the_recorder().flush()
+    row = the_run("main")
+    assert the_recorder().owner_id != old
+    assert (row.owner, row.state_name, row.sequence) == (old, "Running", 1)
+    assert statuses(row.id) == [("Running", "running", 1)]
+    (last, *_) = written().runs(RunQuery(definition="work"))
+    assert (last.owner, last.state_name) == (the_recorder().owner_id, "Completed")
+    assert [row.id for row in written().owners(alive=True)] == [the_recorder().owner_id]
+    assert {problem.kind for problem in written().verify()} <= {"abandoned"}
+    assert folders() == [the_recorder().owner_id]
+
+
+def test_waiting_lines_are_not_written_under_another_owner(own: Isolated) -> None:
+    """They are lost, however late it is noticed that their owner was ended by others."""
+    work()
+    journal, old = written(), the_recorder().owner_id
+    owner = session()
+    owner.writer.spool = None  # as without a folder
+    lines: list[bytes] = []
+    owner.writer.append(b'{"settlements":[]}')
+    journal.end(old, "taken for dead")
+    commit_lines = journal.commit_lines
+
+    def commit(committed: Any, fence: Any = None) -> None:
+        commit_lines(committed, fence)
+        lines.extend(committed)
+
+    journal.commit_lines = commit  # type: ignore[method-assign,assignment]
+    owner.lease_seconds = 5.0
+    owner.renew()
+    assert the_recorder().owner_id != old
+    assert lines == []
+    work()
+    assert the_recorder().flush()
+    assert lines
+
+
+@pytest.mark.parametrize("noticed", ["by itself", "by another thread"])
+def test_a_run_that_begins_after_the_takeover_is_run_in_full(
+    own: Isolated, noticed: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody else knows it: its hooks run here, and it is recorded in the name of a new owner.
+
+    That is so from the moment that a refused commit is known, whoever tells of it later.
+    """
+    work()
+    old = the_recorder().owner_id
+    written().end(old, "taken for dead")
+    refused, told = threading.Event(), threading.Event()
+    report = Status.report
+
+    def report_later(status: Status) -> None:
+        if threading.current_thread() is not main:
+            refused.set()
+            assert told.wait(30)
+        report(status)
+
+    main = threading.current_thread()
+    monkeypatch.setattr(Status, "report", report_later)
+    calls: list[Any] = []
+    thread = threading.Thread(target=_write_and_flush, args=(session(),))
+    # Where lines are durable before they are committed, it does not notice anything by itself.
+    if noticed == "by another thread" or not session().waits:
+        thread.start()
+        assert refused.wait(30)
+    flow(name="begun", on_completion=[lambda *_: calls.append("completed")])(work)()
+    told.set()
+    if refused.is_set():
+        thread.join()
+
+    row = the_run("begun")
+    assert calls == ["completed"]
+    assert (row.owner, row.state_name, row.sequence) == (the_recorder().owner_id, "Completed", 2)
+    assert row.owner != old
+    assert statuses(row.id) == [("Completed", "delivered", 1)]
+    assert written().verify() == []
+
+
+def _write_and_flush(owner: OwnerSession) -> None:
+    owner.append(b'{"settlements":[]}')
+    owner.flush()
