@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from enum import StrEnum
+from functools import partial
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, Generic, Self, TypeVar
 from uuid import UUID
@@ -44,6 +45,7 @@ __all__ = [
 ]
 
 R = TypeVar("R")
+S = TypeVar("S")
 
 
 class StateType(StrEnum):
@@ -75,7 +77,35 @@ TERMINAL: Final = frozenset(
 )
 
 
-class State(Deferred, Generic[R], frozen=True):
+class _Check(partial[bool]):
+    """A method of a state, ready to be called; without the call it has no truth value."""
+
+    def __bool__(self) -> bool:
+        """Refuse to be taken for the answer: a method is always true.
+
+        Raises:
+            TypeError: always.
+        """
+        name = self.func.__name__
+        raise TypeError(f"State.{name} is a method: call it, as in `state.{name}()`.")
+
+
+class _Checked:
+    """A descriptor that binds a method of a state as a `_Check`."""
+
+    def __init__(self, method: Callable[[Any], bool]) -> None:
+        self._method = method
+        self.__doc__ = method.__doc__
+
+    def __get__(self, state: object, _: object = None) -> Any:
+        return self if state is None else _Check(self._method, state)
+
+
+def _checked(method: Callable[[S], bool]) -> Callable[[S], bool]:
+    return _Checked(method)  # type: ignore[return-value]
+
+
+class State(Deferred, Generic[R], frozen=True, ignored_types=(_Checked,)):
     """A state of a run: a type, a name and when it was entered.
 
     `State(type=StateType.FAILED)` is enough; name, id and timestamp follow. `data` is the live
@@ -139,52 +169,52 @@ class State(Deferred, Generic[R], frozen=True):
 
         return record(type(self), {**self.__dict__, "data": None, "error": error}, _FIELDS)
 
-    @property
+    @_checked
     def is_scheduled(self) -> bool:
         """Whether the run waits for a time to begin, or to begin again."""
         return self.type is StateType.SCHEDULED
 
-    @property
+    @_checked
     def is_pending(self) -> bool:
         """Whether the run is about to begin."""
         return self.type is StateType.PENDING
 
-    @property
+    @_checked
     def is_running(self) -> bool:
         """Whether the body is being executed."""
         return self.type is StateType.RUNNING
 
-    @property
+    @_checked
     def is_completed(self) -> bool:
         """Whether the run ended well."""
         return self.type is COMPLETED
 
-    @property
+    @_checked
     def is_failed(self) -> bool:
         """Whether the run ended with an exception or a timeout."""
         return self.type is FAILED
 
-    @property
+    @_checked
     def is_cancelled(self) -> bool:
         """Whether the run was cancelled through eventflow."""
         return self.type is CANCELLED
 
-    @property
+    @_checked
     def is_crashed(self) -> bool:
         """Whether the run was ended from outside."""
         return self.type is StateType.CRASHED
 
-    @property
+    @_checked
     def is_paused(self) -> bool:
         """Whether the run is paused until it is resumed."""
         return self.type is StateType.PAUSED
 
-    @property
+    @_checked
     def is_cancelling(self) -> bool:
         """Whether the run is being cancelled and has not ended."""
         return self.type is StateType.CANCELLING
 
-    @property
+    @_checked
     def is_final(self) -> bool:
         """Whether no other state can follow."""
         return self.type in TERMINAL
@@ -380,13 +410,13 @@ def aggregate(states: Iterable[AnyState], data: Any = None) -> AnyState:
     A failed state has the first failure's exception as its data.
     """
     states = list(states)
-    completed = sum(state.is_completed for state in states)
+    completed = sum(state.is_completed() for state in states)
     if completed == len(states):
         return Completed(message="All states completed.", data=data)
 
     summary = f"{len(states) - completed} of {len(states)} states did not complete."
-    if any(state.is_cancelled or state.is_cancelling for state in states):
+    if any(state.is_cancelled() or state.is_cancelling() for state in states):
         return Cancelled(message=summary)
-    first = next(state for state in states if not state.is_completed)
+    first = next(state for state in states if not state.is_completed())
 
     return Failed(message=summary, data=first.result(raise_on_failure=False))

@@ -21,7 +21,7 @@ def sums() -> list[float]:
     """Divide, and leave out what cannot be divided."""
     states = [divide(1, b, return_state=True) for b in (2, 0, 4)]
 
-    return [state.result() for state in states if state.is_completed]
+    return [state.result() for state in states if state.is_completed()]
 
 
 if __name__ == "__main__":

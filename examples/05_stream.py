@@ -24,7 +24,7 @@ async def main() -> None:
         walking = asyncio.create_task(walk())
         async for event in events:
             print(event.sequence, event.type)
-            if event.run_type == "flow" and event.to_state.is_final:
+            if event.run_type == "flow" and event.to_state.is_final():
                 break
 
         print(await walking, "with", events.dropped, "events dropped")

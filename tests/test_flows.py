@@ -29,7 +29,7 @@ def test_return_state() -> None:
         return 3
 
     assert main(fails=False, return_state=True).result() == 3
-    assert main(fails=True, return_state=True).is_failed
+    assert main(fails=True, return_state=True).is_failed()
 
     @flow
     async def amain() -> int:
@@ -313,7 +313,7 @@ def test_a_forked_process_runs_flows() -> None:
         "flow_portal._lock",
         "runners.threads.default._lock",
         "locks._mutex",
-        "wiring.recorder()._lock",
+        "wiring.recorder().sink.lock",
         "wiring.recorder().sink._starting",
         "wiring.recorder().sink.writer._append_lock",
         "wiring.recorder().sink.writer._commit_lock",

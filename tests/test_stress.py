@@ -153,7 +153,7 @@ def test_a_thousand_cancellations_at_once() -> None:
         states = await asyncio.gather(*running)
         for thread in threads:
             thread.join(60)
-        assert all(state.is_cancelled for state in states)
+        assert all(state.is_cancelled() for state in states)
 
     with bus.subscribe(ledger.events.append, event_type=StateTransition):
         asyncio.run(main())

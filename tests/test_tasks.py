@@ -81,7 +81,7 @@ def test_failures_are_not_kept() -> None:
             raise outcome
         return outcome
 
-    assert work(return_state=True).is_failed
+    assert work(return_state=True).is_failed()
     assert work() == work() == 7
 
 

@@ -59,9 +59,9 @@ def exit_code(state: AnyState, ended_by: BaseException | None) -> int:
         return INTERRUPTED
     if isinstance(ended_by, TerminationSignal):
         return TERMINATED
-    if state.is_crashed:
+    if state.is_crashed():
         return CRASHED
     if ended_by is not None and not isinstance(ended_by, Exception):
         return CRASHED  # a hook ended the process
 
-    return COMPLETED if state.is_completed else FAILED
+    return COMPLETED if state.is_completed() else FAILED

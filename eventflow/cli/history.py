@@ -45,7 +45,7 @@ class History:
         if event.to_state.type is StateType.RUNNING and run.started_at is None:
             run.started_at = event.occurred
         row = self._row(event.run_id)
-        if event.to_state.is_final or (row.ended is not None and row.state_id == event.id):
+        if event.to_state.is_final() or (row.ended is not None and row.state_id == event.id):
             run.ended_at = event.occurred
             run._seconds = row.seconds  # noqa: SLF001 - only the engine sets it otherwise
         restored = Transition(run, before, entered)

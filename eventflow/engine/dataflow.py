@@ -164,7 +164,7 @@ def state_of(returned: Any) -> LazyState:
 
 
 def _returned_state(state: AnyState) -> AnyState:
-    if state.is_final or state.is_cancelling:
+    if state.is_final() or state.is_cancelling():
         # A copy: the same state may be returned by many runs, and each enters its own.
         return state.model_copy(update={"id": new_id(), "timestamp": datetime.now(UTC)})
 

@@ -179,10 +179,10 @@ class Invocation:
     def not_ready(self) -> str | None:
         """Return why the body cannot begin: a dependency that did not complete. Else None."""
         for future in self.dependencies.futures:
-            if not future.state.is_completed:
+            if not future.state.is_completed():
                 return f"Upstream task run {future.run.name!r} did not complete: {future.state}."
         for state in self.dependencies.states:
-            if not state.is_completed:
+            if not state.is_completed():
                 return f"An upstream run did not complete: {state}."
 
         return None

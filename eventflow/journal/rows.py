@@ -294,7 +294,7 @@ _NO_DATA: Final = Unavailable(
 
 def with_unavailable_data(state: AnyState) -> AnyState:
     """Return the state of a run in another process as a hook gets it: its data is not known."""
-    if not state.is_final or state.data is not None:
+    if not state.is_final() or state.data is not None:
         return state
 
     return state.model_copy(update={"data": _NO_DATA})

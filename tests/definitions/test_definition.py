@@ -365,7 +365,7 @@ def test_a_failed_state_tells_why_it_is_awaited(eventflow_events: list[Event]) -
     def failing() -> Any:
         return Failed(data=ValueError("why"))
 
-    assert failing(return_state=True).is_failed
+    assert failing(return_state=True).is_failed()
     (waiting,) = [
         event.to_state
         for event in eventflow_events

@@ -45,7 +45,7 @@ def test_arguments_that_do_not_fit() -> None:
 
     @flow
     def main() -> list[bool]:
-        return [future.wait() and future.state.is_failed for future in pair.map([1, 2], other=3)]
+        return [future.wait() and future.state.is_failed() for future in pair.map([1, 2], other=3)]
 
     assert main() == [True, True]
 

@@ -85,7 +85,7 @@ def test_summing_up() -> None:
     """All completed: Completed; any cancelled: Cancelled; else Failed, with the first failure."""
     good, bad = Completed(data=1), Failed(message="bad")
 
-    assert ended(lambda: [good, good]).is_completed
+    assert ended(lambda: [good, good]).is_completed()
     state = ended(lambda: [good, bad, Cancelled()])
     assert (state.name, state.message) == ("Cancelled", "2 of 3 states did not complete.")
     state = ended(lambda: [good, bad])
@@ -108,8 +108,8 @@ def test_a_failed_task_fails_its_flow_only_at_its_end() -> None:
         return "fine"
 
     assert ignoring() == "fine"
-    assert ended(lambda: fail(return_state=True)).is_failed
-    assert ended(fail).is_failed
+    assert ended(lambda: fail(return_state=True)).is_failed()
+    assert ended(fail).is_failed()
 
 
 def test_a_state_may_be_returned_again_and_again() -> None:

@@ -82,7 +82,7 @@ def test_the_state_of_a_generator(decorate: Any, eventflow_events: list[Event]) 
     assert next(consumer) == 1
     with pytest.raises(StopIteration) as end:
         next(consumer)
-    assert end.value.value.is_failed
+    assert end.value.value.is_failed()
 
 
 def test_an_async_generator_has_no_place_for_its_state() -> None:

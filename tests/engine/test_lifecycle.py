@@ -83,7 +83,7 @@ def test_retries_used_up(kind: Kind, eventflow_events: list[Event]) -> None:
     hooks = [lambda definition, run, state: seen.append((run.run_count, state.name))]
     state = kind.state(kind.declare(raising(ValueError()), retries=1, on_failure=hooks))
 
-    assert state.is_failed
+    assert state.is_failed()
     assert seen == [(2, "Failed")]
     assert checked_state_names(eventflow_events) == [
         "Pending",
@@ -149,7 +149,7 @@ def test_bad_arguments(kind: Kind, eventflow_events: list[Event]) -> None:
     """Arguments that do not fit the signature fail the run before its body."""
     state = kind.state(kind.declare(lambda number: number), 1, 2, 3, retries=2)
 
-    assert state.is_failed
+    assert state.is_failed()
     assert checked_state_names(eventflow_events) == ["Pending", "Failed"]
     assert "cannot be called with 3 positional argument(s)" in (state.message or "")
 
@@ -275,7 +275,7 @@ def test_a_retry_condition_that_raises(
         raise RuntimeError("broken condition")
 
     state = kind.state(kind.declare(raising(ValueError()), retries=5, retry_condition_fn=condition))
-    assert state.is_failed
+    assert state.is_failed()
     assert checked_state_names(eventflow_events) == ["Pending", "Running", "Failed"]
     assert "The retry condition failed; no retry" in caplog.text
     assert "broken condition" in caplog.text

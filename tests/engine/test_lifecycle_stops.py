@@ -42,7 +42,7 @@ def test_cancelled_before_it_began(kind: Kind, eventflow_events: list[Event]) ->
     called: list[int] = []
     state = kind.state(kind.declare(lambda: called.append(1)))
 
-    assert state.is_cancelled
+    assert state.is_cancelled()
     assert state.message == "The run was cancelled before its body began."
     assert not called
     assert checked_state_names(eventflow_events) == ["Pending", "Cancelling", "Cancelled"]
@@ -53,7 +53,7 @@ def test_cancelled_while_awaiting_retry(kind: Kind, eventflow_events: list[Event
     bus.subscribe(lambda event: event.run.cancel(), state="AwaitingRetry", name="work")
     state = kind.state(kind.declare(raising(ValueError()), retries=1, retry_delay_seconds=3600))
 
-    assert state.is_cancelled
+    assert state.is_cancelled()
     assert state.message == "The run was cancelled between attempts 1 and 2."
     assert checked_state_names(eventflow_events) == [
         "Pending",
@@ -69,7 +69,7 @@ def test_cancelled_without_a_delay_before_the_retry(kind: Kind) -> None:
     bus.subscribe(lambda event: event.run.cancel(), state="AwaitingRetry", name="work")
     state = kind.state(kind.declare(raising(ValueError()), retries=1))
 
-    assert state.is_cancelled
+    assert state.is_cancelled()
     assert state.message == "The run was cancelled between attempts 1 and 2."
 
 
@@ -195,7 +195,7 @@ def test_nesting(outer: Kind, inner: Kind, eventflow_events: list[Event]) -> Non
     ended = [
         event.definition_name
         for event in eventflow_events
-        if isinstance(event, StateTransition) and event.to_state.is_final
+        if isinstance(event, StateTransition) and event.to_state.is_final()
     ]
     assert ended == ["leaf", "middle", "root"]
 
@@ -215,7 +215,7 @@ def test_what_a_cancelled_flow_was_in_is_cancelled(
         outer = run
 
     state = kind.state(kind.declare(inner, on_running=[remember]))
-    assert state.is_cancelled
+    assert state.is_cancelled()
     assert checked_state_names(eventflow_events) == [
         "Pending",
         "Running",
@@ -317,7 +317,7 @@ def test_cancelled_while_its_key_is_made(
         kind.execute(definition)
         eventflow_events.clear()
     ready = True
-    assert kind.state(definition).is_cancelled
+    assert kind.state(definition).is_cancelled()
     assert checked_state_names(eventflow_events) == ["Pending", "Cancelling", "Cancelled"]
 
 
@@ -333,7 +333,7 @@ def test_a_body_that_swallows_its_cancellation(eventflow_events: list[Event]) ->
         return "slept"
 
     state = Kind("flow", is_async=True).state(flow(name="work")(body))
-    assert state.is_cancelled
+    assert state.is_cancelled()
     assert checked_state_names(eventflow_events) == [
         "Pending",
         "Running",

@@ -32,7 +32,7 @@ def test_submitted_runs(eventflow_events: list[Event]) -> None:
     def main() -> None:
         names.append(where.submit().result())
         future = add.submit(1)
-        assert future.state.is_pending or future.state.is_running or future.state.is_completed
+        assert future.state.is_pending() or future.state.is_running() or future.state.is_completed()
         assert future.result() == 2
         assert future.task_run_id == future.run.id
         assert "state=Completed" in repr(future)
@@ -171,7 +171,7 @@ def test_the_flow_waits_for_its_tasks(eventflow_events: list[Event]) -> None:
     ended = [
         event.definition_name
         for event in eventflow_events
-        if isinstance(event, StateTransition) and event.to_state.is_final
+        if isinstance(event, StateTransition) and event.to_state.is_final()
     ]
     assert sorted(ended[:2]) == ["aadd", "slow"]
     assert ended[2] == "main"

@@ -51,7 +51,7 @@ class Hooks:
     def note(self, definition: Any, run: Any, state: AnyState) -> None:
         """Record the state; this is the hook."""
         self.seen.append(state.name)
-        (self.crashed if state.is_crashed else self.cancelling).set()
+        (self.crashed if state.is_crashed() else self.cancelling).set()
 
 
 def swallow_until(event: threading.Event, run: Any = None) -> None:

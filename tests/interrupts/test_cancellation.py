@@ -68,7 +68,7 @@ def test_runs_of_other_processes_are_cancelled_by_registered_cancellers() -> Non
     try:
         assert cancel(str(known))
         assert not cancel(uuid4())
-        assert flow(lambda: 1)(return_state=True).is_cancelled
+        assert flow(lambda: 1)(return_state=True).is_cancelled()
     finally:
         unregister()
         unregister()

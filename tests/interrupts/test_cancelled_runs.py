@@ -58,7 +58,7 @@ def test_a_sync_flow_in_another_thread_is_interrupted(eventflow_events: list[Eve
     thread.start()
     thread.join(30)
     assert canceller.answer()
-    assert states[0].is_cancelled
+    assert states[0].is_cancelled()
     assert states_of(eventflow_events, "f") == CANCELLED
 
 
@@ -77,7 +77,7 @@ def test_a_submitted_sync_task_is_interrupted_in_its_worker(eventflow_events: li
         assert started.wait(30)
         assert cancel(future.task_run_id)
         future.wait()
-        return future.state.is_cancelled
+        return future.state.is_cancelled()
 
     assert f()
     assert states_of(eventflow_events, "t") == CANCELLED
@@ -173,7 +173,7 @@ def test_cancelled_during_the_sleep_before_a_retry(
             states.append(asyncio.run(slow(afails)(return_state=True)))
         else:
             states.append(slow(fails)(return_state=True))
-    assert states[0].is_cancelled
+    assert states[0].is_cancelled()
     assert states_of(eventflow_events, "f") == [
         "Pending", "Running", "AwaitingRetry", "Cancelling", "Cancelled",
     ]  # fmt: skip
@@ -215,7 +215,7 @@ def test_a_cancellation_that_was_accepted_is_never_lost(eventflow_events: list[E
             return "swallowed"
         return "not reached"
 
-    assert f(return_state=True).is_cancelled
+    assert f(return_state=True).is_cancelled()
     assert states_of(eventflow_events, "f") == CANCELLED
 
 
@@ -264,7 +264,7 @@ def test_a_submitted_run_can_be_cancelled_by_id_before_it_begins(
         accepted = cancel(future.task_run_id)
         may_end.set()
         future.wait()
-        return accepted and future.state.is_cancelled
+        return accepted and future.state.is_cancelled()
 
     assert f()
     assert not called

@@ -160,7 +160,7 @@ def test_an_exit_in_a_submitted_task_ends_only_the_task_run(
     def f() -> bool:
         future = t.submit()
         future.wait()
-        return bool(future.state.is_crashed)
+        return bool(future.state.is_crashed())
 
     assert f()
     assert states_of(eventflow_events, "t") == ["Pending", "Running", "Crashed"]

@@ -123,7 +123,7 @@ def failures() -> None:
         double.submit(first)
         wait([first])
 
-    assert parent(return_state=True).is_completed
+    assert parent(return_state=True).is_completed()
 
 
 def cancellations() -> None:
@@ -136,8 +136,8 @@ def cancellations() -> None:
     def parent() -> None:
         child()
 
-    assert parent(return_state=True).is_cancelled
-    assert flow(name="gives up")(Cancelled)(return_state=True).is_cancelled
+    assert parent(return_state=True).is_cancelled()
+    assert flow(name="gives up")(Cancelled)(return_state=True).is_cancelled()
 
 
 def cached() -> None:

@@ -254,7 +254,7 @@ def test_a_request_in_the_journal_stops_a_run(url: str, way: str) -> None:
     state = stopped.run()
     asker.join()
 
-    assert state.is_cancelled
+    assert state.is_cancelled()
     assert sorted(hooked) == sorted(
         f"{name} {state}" for name in ("child", "main") for state in ("Cancelling", "Cancelled")
     )

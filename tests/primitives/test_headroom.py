@@ -23,7 +23,7 @@ def unfinished(events: list[Event]) -> Counter[str]:
     assert events
     last = {event.run_id: event.to_state for event in events if isinstance(event, StateTransition)}
 
-    return Counter(state.name for state in last.values() if not state.is_final)
+    return Counter(state.name for state in last.values() if not state.is_final())
 
 
 def in_a_new_thread(function: Callable[[], Any]) -> None:

@@ -156,7 +156,7 @@ def _run(request: _Request) -> _Ended:
 def _show(ended: _Ended) -> None:
     """Show the end of the run: its exception on stderr, the summary on stdout."""
     run, state = ended.run, ended.state
-    if not state.is_completed and isinstance(state.data, Exception):
+    if not state.is_completed() and isinstance(state.data, Exception):
         _show_error(state.data, f"{run.flow_name}/{run.name} is {state.name}")
     summarise(ended.tally, run, state, Console())
 

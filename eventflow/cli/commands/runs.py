@@ -204,7 +204,7 @@ def _parameters(values: Any) -> str | None:
 
 
 def _cause(state: AnyState, transitions: Sequence[RunTransition]) -> Text | None:
-    if state.is_completed or not transitions:
+    if state.is_completed() or not transitions:
         return None
     error = transitions[-1].to_state.error
     cause = str(error) if error is not None else state.message
@@ -236,7 +236,7 @@ def _show_children(children: Sequence[RunRecord]) -> None:
     print_line(Text.assemble(("Called", "bold"), "  ", counts_line(counts)))
     now = datetime.now(UTC)
     # Failures first.
-    ordered = sorted(children, key=lambda child: child.state.is_completed)
+    ordered = sorted(children, key=lambda child: child.state.is_completed())
     show_table(
         ["Id", "State", "Run", ">Took"],
         [

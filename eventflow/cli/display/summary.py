@@ -30,7 +30,7 @@ def summarise(tally: Tally, run: FlowRun, state: AnyState, console: Console) -> 
     if totals.flows:
         rows.append(("subflows", counts_line(totals.flows)))
     rows += [("failed", line) for line in _failures(totals, console)]
-    if not state.is_completed:
+    if not state.is_completed():
         rows.append(("cause", Text(first_line(_cause(state)))))
     elif state.data is not None:
         rows.append(("result", Text(_short(state.data))))

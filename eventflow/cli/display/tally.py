@@ -78,11 +78,11 @@ class Tally:
         counts[entered.name] += 1
         if event.from_state is not None:
             counts[event.from_state.name] -= 1
-        if event.run_type == "task" and (entered.is_final or entered.name in _ENDED):
+        if event.run_type == "task" and (entered.is_final() or entered.name in _ENDED):
             self._ended += 1
         if entered.type in _BAD or entered.name == "AwaitingRetry":
             self._keep_failure(event)
-        elif entered.is_final:
+        elif entered.is_final():
             self._failures.pop(event.run_id, None)
 
     def _keep_failure(self, event: StateTransition) -> None:
@@ -90,8 +90,8 @@ class Tally:
         cause = str(state.error or state.message or state.name).strip()
         name = f"{event.definition_name}/{event.run_name}"
         self._failures.pop(event.run_id, None)
-        self._failures[event.run_id] = Failure(name, state.name, cause, not state.is_final)
-        self._failed += state.is_final
+        self._failures[event.run_id] = Failure(name, state.name, cause, not state.is_final())
+        self._failed += state.is_final()
         if len(self._failures) > FAILURES_KEPT:
             self._failures.popitem(last=False)
 
