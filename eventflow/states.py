@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from enum import StrEnum
-from functools import partial
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, Generic, Self, TypeVar
 from uuid import UUID
@@ -13,6 +12,7 @@ from uuid import UUID
 from pydantic import Field
 
 from eventflow.errors import CancelledRun, CrashedRun, FailedRun, UnfinishedRun
+from eventflow.primitives.checks import Checked, checked
 from eventflow.primitives.ids import new_id
 from eventflow.primitives.records import Deferred, ErrorInfo, is_a, printable, record
 
@@ -45,7 +45,6 @@ __all__ = [
 ]
 
 R = TypeVar("R")
-S = TypeVar("S")
 
 
 class StateType(StrEnum):
@@ -77,35 +76,7 @@ TERMINAL: Final = frozenset(
 )
 
 
-class _Check(partial[bool]):
-    """A method of a state, ready to be called; without the call it has no truth value."""
-
-    def __bool__(self) -> bool:
-        """Refuse to be taken for the answer: a method is always true.
-
-        Raises:
-            TypeError: always.
-        """
-        name = self.func.__name__
-        raise TypeError(f"State.{name} is a method: call it, as in `state.{name}()`.")
-
-
-class _Checked:
-    """A descriptor that binds a method of a state as a `_Check`."""
-
-    def __init__(self, method: Callable[[Any], bool]) -> None:
-        self._method = method
-        self.__doc__ = method.__doc__
-
-    def __get__(self, state: object, _: object = None) -> Any:
-        return self if state is None else _Check(self._method, state)
-
-
-def _checked(method: Callable[[S], bool]) -> Callable[[S], bool]:
-    return _Checked(method)  # type: ignore[return-value]
-
-
-class State(Deferred, Generic[R], frozen=True, ignored_types=(_Checked,)):
+class State(Deferred, Generic[R], frozen=True, ignored_types=(Checked,)):
     """A state of a run: a type, a name and when it was entered.
 
     `State(type=StateType.FAILED)` is enough; name, id and timestamp follow. `data` is the live
@@ -169,52 +140,52 @@ class State(Deferred, Generic[R], frozen=True, ignored_types=(_Checked,)):
 
         return record(type(self), {**self.__dict__, "data": None, "error": error}, _FIELDS)
 
-    @_checked
+    @checked
     def is_scheduled(self) -> bool:
         """Whether the run waits for a time to begin, or to begin again."""
         return self.type is StateType.SCHEDULED
 
-    @_checked
+    @checked
     def is_pending(self) -> bool:
         """Whether the run is about to begin."""
         return self.type is StateType.PENDING
 
-    @_checked
+    @checked
     def is_running(self) -> bool:
         """Whether the body is being executed."""
         return self.type is StateType.RUNNING
 
-    @_checked
+    @checked
     def is_completed(self) -> bool:
         """Whether the run ended well."""
         return self.type is COMPLETED
 
-    @_checked
+    @checked
     def is_failed(self) -> bool:
         """Whether the run ended with an exception or a timeout."""
         return self.type is FAILED
 
-    @_checked
+    @checked
     def is_cancelled(self) -> bool:
         """Whether the run was cancelled through eventflow."""
         return self.type is CANCELLED
 
-    @_checked
+    @checked
     def is_crashed(self) -> bool:
         """Whether the run was ended from outside."""
         return self.type is StateType.CRASHED
 
-    @_checked
+    @checked
     def is_paused(self) -> bool:
         """Whether the run is paused until it is resumed."""
         return self.type is StateType.PAUSED
 
-    @_checked
+    @checked
     def is_cancelling(self) -> bool:
         """Whether the run is being cancelled and has not ended."""
         return self.type is StateType.CANCELLING
 
-    @_checked
+    @checked
     def is_final(self) -> bool:
         """Whether no other state can follow."""
         return self.type in TERMINAL
