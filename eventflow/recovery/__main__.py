@@ -17,7 +17,7 @@ import threading
 import time
 from collections.abc import Sequence
 from contextlib import suppress
-from functools import cache, partial
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -31,7 +31,7 @@ from eventflow.owners.session import OwnerSession
 from eventflow.primitives.loggers import get_logger
 from eventflow.recovery.owner import Report, recover_folder, recover_id
 from eventflow.recovery.parking import serve, threads_of_hooks
-from eventflow.recovery.supervisor import PROGRESS, recover
+from eventflow.recovery.supervisor import recover
 from eventflow.settings import EVENTFLOW_JOURNAL_URL, EVENTFLOW_RECOVERY_HOOK_SECONDS
 from eventflow.wiring import detach
 
@@ -76,8 +76,11 @@ def _recover(options: argparse.Namespace) -> int:
         Lifeline.generation = options.generation + 1
         Delivery.limit_seconds = EVENTFLOW_RECOVERY_HOOK_SECONDS.value()
         report = _recover_one(options)
-        _write_report(options.report, report)
         reports = [] if report is None else [report]
+        if report is not None:
+            log = get_logger("recovery")
+            (log.info if report.problem is None else log.error)(str(report))
+            _write_report(options.report, report)
         if not options.alone:
             # If this owner was a recovery itself, the owner that it recovered is still dead.
             reports += recover(url, wait=False)
@@ -92,13 +95,11 @@ def _recover_one(options: argparse.Namespace) -> Report | None:
             raise JournalError(f"it was tried {GENERATIONS} times in vain")
         time.sleep(pause_before(generation))
         handed_over = {} if options.blobs is None else read_handed_over(options.blobs)
-        on_progress = partial(_write_progress, options.report)
+        tell = partial(_write_report, options.report)
         if options.owner_id is not None:
-            return recover_id(options.owner_id, handed_over, on_progress)
+            return recover_id(options.owner_id, handed_over, tell)
 
-        return recover_folder(
-            Path(options.owner), handed_over, on_progress, waits=not options.alone
-        )
+        return recover_folder(Path(options.owner), handed_over, tell, waits=not options.alone)
     except (EventflowError, OSError) as error:
         return Report(options.owner_id or Path(options.owner).name, problem=str(error))
 
@@ -108,22 +109,10 @@ def pause_before(generation: int) -> float:
     return PAUSE_SECONDS * max(0, generation - WITHOUT_PAUSE)
 
 
-@cache
-def _write_progress(descriptor: int | None) -> None:
-    # Once: the pipe is read at the end, and a full one would stop this process.
+def _write_report(descriptor: int | None, report: Report) -> None:
     if descriptor is not None:
         with suppress(OSError):
-            os.write(descriptor, PROGRESS)
-
-
-def _write_report(descriptor: int | None, report: Report | None) -> None:
-    if report is None:
-        return
-    log = get_logger("recovery")
-    (log.info if report.problem is None else log.error)(str(report))
-    if descriptor is not None:
-        with suppress(OSError):
-            os.write(descriptor, json.dumps(report._asdict()).encode())
+            os.pwrite(descriptor, json.dumps(report._asdict()).encode() + b"\n", 0)
 
 
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -137,7 +126,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--generation", type=int, default=0, help="how many recoveries have started one another"
     )
-    parser.add_argument("--report", type=int, help="a descriptor to write the outcome to")
+    parser.add_argument("--report", type=int, help="a descriptor of a file to write the outcome to")
 
     return parser.parse_args(arguments)
 

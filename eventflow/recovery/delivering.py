@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 from eventflow.errors import HookUnavailable
 from eventflow.eventbus.bus import EventBus
@@ -20,7 +20,36 @@ from eventflow.recovery.lookup import Lookup
 from eventflow.runs.run import Run, Transition
 from eventflow.values.restoring import restore_parameters
 
-__all__ = ["Fetching", "RecoveredDelivery"]
+__all__ = ["Fetching", "Finished", "Progress", "RecoveredDelivery"]
+
+
+class Finished(NamedTuple):
+    """How many runs entered Crashed; how many deliveries of hooks succeeded, and how many died."""
+
+    crashed: int = 0
+    delivered: int = 0
+    dead: int = 0
+
+
+class Progress:
+    """What a recovery has done so far; the next one need not do it again if this one is killed.
+
+    `on_change` is called at each attempt of a hook that the journal has, and at each outcome.
+    """
+
+    def __init__(self, on_change: Callable[[Finished], object]) -> None:
+        self.finished = Finished()
+        self._on_change = on_change
+
+    def tell(self) -> None:
+        """Tell of what is done so far."""
+        self._on_change(self.finished)
+
+    def add(self, crashed: int = 0, delivered: int = 0, dead: int = 0) -> None:
+        """Count what was done just now."""
+        more = (crashed, delivered, dead)
+        self.finished = Finished(*map(sum, zip(self.finished, more, strict=True)))
+        self.tell()
 
 
 class Fetching:
@@ -31,9 +60,9 @@ class Fetching:
         lookup: Lookup,
         recorder: Recorder,
         row: RunRow,
-        on_progress: Callable[[], None],
+        progress: Progress,
     ) -> None:
-        self._on_progress = on_progress
+        self._progress = progress
         self.lookup = lookup
         self.row = row
         self._recorder = recorder
@@ -43,7 +72,7 @@ class Fetching:
         """Return a ledger for one delivery."""
         if isinstance(recorder, _SyncedLedger):
             return recorder
-        self._ledgers.append(_SyncedLedger(self._recorder, self._on_progress))
+        self._ledgers.append(_SyncedLedger(self._recorder, self._progress))
 
         return self._ledgers[-1]
 
@@ -55,9 +84,9 @@ class Fetching:
 class _SyncedLedger:
     """A ledger that commits the start of an attempt first: the attempt may kill this process."""
 
-    def __init__(self, recorder: Recorder, on_progress: Callable[[], None]) -> None:
+    def __init__(self, recorder: Recorder, progress: Progress) -> None:
         self._recorder = recorder
-        self._on_progress = on_progress
+        self._progress = progress
         self.last = DeliveryStatus.PENDING
 
     def settle(
@@ -76,6 +105,10 @@ class _SyncedLedger:
         self._recorder.settle(run, place, status, attempts, error=error, delay=delay)
         if status is DeliveryStatus.RUNNING:
             self.flush()
+        elif status is DeliveryStatus.DELIVERED:
+            self._progress.add(delivered=1)
+        elif status is DeliveryStatus.DEAD:
+            self._progress.add(dead=1)
 
     def has_given_up(self, run: Run) -> bool:
         """Return whether another owner has taken the run over from this recovery."""
@@ -84,7 +117,7 @@ class _SyncedLedger:
     def flush(self) -> None:
         """Commit all that was recorded."""
         self._recorder.flush()
-        self._on_progress()
+        self._progress.tell()
 
     def transaction(self, run: Run, place: Place, attempts: int) -> AbstractContextManager[Any]:
         """Return the journal's own transaction, which ends with acknowledging this delivery."""

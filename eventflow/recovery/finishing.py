@@ -23,35 +23,20 @@ from eventflow.journal.contract import DeliveryQuery, Fence
 from eventflow.journal.recorder import Recorder
 from eventflow.journal.rows import DeliveryRow, EventRow, RunRow, state_of, with_unavailable_data
 from eventflow.primitives.loggers import get_logger
-from eventflow.recovery.delivering import Fetching, RecoveredDelivery
+from eventflow.recovery.delivering import Fetching, Progress, RecoveredDelivery
 from eventflow.recovery.lookup import Lookup, stand_in
 from eventflow.runs.run import FlowRun, Run, TaskRun, Transition
 from eventflow.states import AnyState, Crashed
 from eventflow.values.recording import RecordedParameters
 from eventflow.values.restoring import restore_parameters
 
-__all__ = ["Finished", "Finisher", "wait_until_due"]
+__all__ = ["Finisher", "wait_until_due"]
 
 ATTEMPTS: Final = 3
 """How many attempts a delivery has at least before it is dead, however few retries its hook has."""
 
 NO_LIMIT: Final = 1_000_000
 """More deliveries than a run has."""
-
-
-class Finished(NamedTuple):
-    """How many runs entered Crashed, how many hooks that they owed before were delivered.
-
-    `dead` counts the deliveries that are dead now, those of Crashed among them.
-    """
-
-    crashed: int = 0
-    delivered: int = 0
-    dead: int = 0
-
-    def plus(self, other: Finished) -> Finished:
-        """Return the sum of both, number by number."""
-        return Finished(*map(sum, zip(self, other, strict=True)))
 
 
 class _Case(NamedTuple):
@@ -84,8 +69,7 @@ class _Case(NamedTuple):
 class Finisher:
     """Finishes runs in the name of the recorder's owner, which must be their keeper.
 
-    `message` is that of their Crashed state. `on_progress` is called at each attempt of a hook that
-    the journal has: the next recovery need not count it again if this one is killed.
+    `message` is that of their Crashed state. `progress` is told of what is done.
     """
 
     def __init__(
@@ -93,15 +77,15 @@ class Finisher:
         recorder: Recorder,
         lookup: Lookup,
         message: str,
-        on_progress: Callable[[], None] = lambda: None,
+        progress: Progress,
     ) -> None:
-        self._on_progress = on_progress
+        self._progress = progress
         self._recorder = recorder
         self._journal = recorder.journal
         self._lookup = lookup
         self._message = message
 
-    def finish(self, fence: Fence, owner: str) -> Finished:
+    def finish(self, fence: Fence, owner: str) -> None:
         """Claim and finish all runs of an owner that no living owner keeps.
 
         Raises:
@@ -111,38 +95,32 @@ class Finisher:
         while claimed := self._journal.claim(fence, owner=owner):
             rows += claimed
 
-        return self.finish_all(rows)
+        self._finish_all(rows)
 
-    def finish_all(self, rows: Iterable[RunRow]) -> Finished:
+    def _finish_all(self, rows: Iterable[RunRow]) -> None:
         """Finish runs, children first; those that wait for a retry come last."""
         cases = [self._case(row) for row in sorted(rows, key=lambda row: row.id, reverse=True)]
         guarding = self._recorder.sink.guarding
         if guarding is not None and any(case.hooks or case.owed for case in cases):
             # Goes on if this process is killed, by one of the hooks for example.
             guarding.guard()
-        total = Finished()
         for case in sorted(cases, key=lambda case: case.due_in() > 0):
-            total = total.plus(self._finish(case))
+            self._finish(case)
 
-        return total
-
-    def _finish(self, case: _Case) -> Finished:
+    def _finish(self, case: _Case) -> None:
         row = case.row
         for owed in case.owed:
             self._deliver(case, owed)
-        outcomes = case.fetching.outcomes()
-        delivered = outcomes.count(DELIVERED)
         if row.ended is None:
             self._crash(case)
-        dead = case.fetching.outcomes().count(DEAD)
+        outcomes = case.fetching.outcomes()
+        delivered = outcomes.count(DELIVERED)
         get_logger("recovery").info(
             f"The {row.run_type} run {row.name!r} of {row.definition}: "
             + ("Crashed" if row.ended is None else row.state_name)
-            + (f", {delivered} of {len(outcomes)} owed hooks delivered" if outcomes else ""),
+            + (f", {delivered} of {len(outcomes)} hooks delivered" if outcomes else ""),
             run_id=str(row.id),
         )
-
-        return Finished(int(row.ended is None), delivered, dead)
 
     # -- restoring a run ------------------------------------------------------------------------
 
@@ -153,7 +131,7 @@ class Finisher:
         parent = None if row.parent_run_id is None else self._journal.run(row.parent_run_id)
         parent_flow_run_id = None if parent is None else parent.flow_run_id
         hooks = self._lookup.hooks(row)
-        fetching = Fetching(self._lookup, self._recorder, row, self._on_progress)
+        fetching = Fetching(self._lookup, self._recorder, row, self._progress)
         definition = _with_hooks(row, hooks, fetching)
         state = state_of(events.get(row.state_id) or row)
         run = _restored(row, definition, parent_flow_run_id, state)
@@ -223,7 +201,7 @@ class Finisher:
         run = case.context.run
         fact = run.enter(Crashed(message=self._message))
         self._lookup.withdraw_global_hooks()
-        self._on_progress()
+        self._progress.add(crashed=1)
         with _in_context(case, run), _errors_logged("a hook"):
             current_bus().publish_transition(fact)
 

@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -30,13 +31,14 @@ from eventflow.journal.rows import OwnerRow
 from eventflow.journal.spool import segments
 from eventflow.owners.folders import DeadOwner, LockedFolder, dead, owners_folder
 from eventflow.primitives.loggers import get_logger
+from eventflow.recovery.delivering import Finished, Progress
 from eventflow.recovery.finishing import Finisher
 from eventflow.recovery.loading import LoadingNote, Reloader, adopt_environment
 from eventflow.recovery.lookup import Lookup
 from eventflow.settings import EVENTFLOW_JOURNAL_URL
 from eventflow.wiring import recorder as wired_recorder
 
-__all__ = ["Report", "commit_spool", "recover_folder", "recover_id"]
+__all__ = ["UNFINISHED", "Report", "commit_spool", "recover_folder", "recover_id"]
 
 NO_LIMIT: Final = 100_000
 """How many runs or deliveries a query returns at most."""
@@ -55,12 +57,18 @@ FIRST_PAUSE_SECONDS: Final = 0.1
 LONGEST_PAUSE_SECONDS: Final = 5.0
 """The longest of these pauses."""
 
+UNFINISHED: Final = "its recovery has not ended"
+"""The problem of an owner in the reports that come before the last one."""
+
 VANISHED: Final = "vanished"
 SILENT: Final = "is silent: its lease ran out"
 
 
 class Report(NamedTuple):
-    """The outcome of the recovery of one owner; `problem` is None if it is complete."""
+    """The outcome of the recovery of one owner; `problem` is None if it is complete.
+
+    It has entered Crashed for so many runs, and so many deliveries of hooks have succeeded or died.
+    """
 
     owner: str
     host: str = ""
@@ -84,21 +92,21 @@ class Report(NamedTuple):
 
         return (
             f"The owner {self.owner} (pid {self.pid} on {self.host}) is recovered: {self.crashed} "
-            f"runs Crashed, {self.delivered} owed hooks delivered, {self.dead} dead"
+            f"runs Crashed, {self.delivered} hooks delivered, {self.dead} dead"
         )
 
 
 def recover_folder(
     path: Path,
     handed_over: Mapping[str, bytes],
-    on_progress: Callable[[], None],
+    tell: Callable[[Report], None],
     *,
     waits: bool = False,
 ) -> Report | None:
     """Recover an owner of this host by its folder; return None if another process does.
 
     `handed_over` holds the packed hooks that it handed to its guardian, by their key.
-    `on_progress` is called whenever something was done that the next recovery need not do again.
+    `tell` is given a report whenever something was done that the next recovery need not do again.
     With `waits` it waits for a journal that cannot be written.
     """
     owner = DeadOwner.read(path)
@@ -107,14 +115,14 @@ def recover_folder(
         return None
     # Locked until the recovery is over.
     with folder:
-        return _recover_locked(owner, folder, handed_over, on_progress, waits=waits)
+        return _recover_locked(owner, folder, handed_over, tell, waits=waits)
 
 
 def _recover_locked(
     dead_owner: DeadOwner,
     folder: LockedFolder,
     handed_over: Mapping[str, bytes],
-    on_progress: Callable[[], None],
+    tell: Callable[[Report], None],
     *,
     waits: bool,
 ) -> Report:
@@ -131,7 +139,7 @@ def _recover_locked(
         return owner
 
     owner = _when_it_answers(end_owners, folder) if waits else end_owners()
-    report = _finish_runs(recorder, owner, VANISHED, handed_over, on_progress)
+    report = _finish_runs(recorder, owner, VANISHED, handed_over, tell)
     if report.problem is None and not folder.remove():
         return report._replace(problem=f"its folder {folder.path} cannot be deleted")
 
@@ -156,7 +164,7 @@ def _when_it_answers(work: Callable[[], OwnerRow], folder: LockedFolder) -> Owne
 
 
 def recover_id(
-    owner_id: str, handed_over: Mapping[str, bytes], on_progress: Callable[[], None]
+    owner_id: str, handed_over: Mapping[str, bytes], tell: Callable[[Report], None]
 ) -> Report:
     """Recover an owner that has no folder here: of another host, or redriven after its end."""
     recorder = _recorder()
@@ -166,7 +174,7 @@ def recover_id(
 
     reason = SILENT if owner.lease_until else VANISHED
 
-    return _finish_runs(recorder, owner, reason, handed_over, on_progress)
+    return _finish_runs(recorder, owner, reason, handed_over, tell)
 
 
 def _recorder() -> Recorder:
@@ -239,7 +247,7 @@ def _finish_runs(
     owner: OwnerRow,
     reason: str,
     handed_over: Mapping[str, bytes],
-    on_progress: Callable[[], None],
+    tell: Callable[[Report], None],
 ) -> Report:
     """Finish all runs of an owner that no living owner keeps."""
     fence = recorder.sink.fence()
@@ -248,21 +256,26 @@ def _finish_runs(
         recorder.sink.guarding.guard()
     adopt_environment(owner)
     message = f"The process that executed it (pid {owner.pid} on {owner.host}) {reason}."
-    note = LoadingNote(_note_path(owner.id), on_progress)
+    report = partial(Report, owner.id, owner.host, owner.pid)
+
+    def tell_so_far(finished: Finished) -> None:
+        tell(report(*finished, problem=UNFINISHED))
+
+    progress = Progress(tell_so_far)
+    note = LoadingNote(_note_path(owner.id), progress.tell)
     lookup = Lookup(recorder.journal.hook_sets(owner.id), Reloader(owner, note), handed_over)
-    finisher = Finisher(recorder, lookup, message, on_progress)
-    finished = finisher.finish(fence, owner.id)
+    finisher = Finisher(recorder, lookup, message, progress)
+    finisher.finish(fence, owner.id)
     deadline = time.monotonic() + KEEPER_SECONDS
     while _kept_by_others(recorder, owner.id) and time.monotonic() < deadline:
         # By a recovery that was killed, and is itself being recovered: it ends in a moment.
         time.sleep(POLL_SECONDS)
-        finished = finished.plus(finisher.finish(fence, owner.id))
-    report = Report(owner.id, owner.host, owner.pid, *finished)
+        finisher.finish(fence, owner.id)
     problem = _problem(recorder, owner.id)
     if problem is None:
         note.remove()
 
-    return report._replace(problem=problem)
+    return report(*progress.finished, problem=problem)
 
 
 def _note_path(owner_id: str) -> Path | None:

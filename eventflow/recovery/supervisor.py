@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
+import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -29,9 +29,9 @@ from eventflow.owners.folders import (
 from eventflow.owners.lifeline import recovery_command, recovery_environment
 from eventflow.owners.locks import Lock, lock
 from eventflow.owners.process import recovery_program
-from eventflow.recovery.owner import NO_LIMIT, Report
+from eventflow.recovery.owner import NO_LIMIT, UNFINISHED, Report
 
-__all__ = ["PROGRESS", "recover"]
+__all__ = ["recover"]
 
 POLL_SECONDS: Final = 0.25
 """How often to look for owners that have died meanwhile, and whether another recovery has ended."""
@@ -47,9 +47,6 @@ STOPPED: Final = (signal.SIGINT, signal.SIGTERM)
 
 TRIES_BY_ID: Final = 5
 """How often an owner without a folder is recovered whose runs another recovery kept meanwhile."""
-
-PROGRESS: Final = b"\n"
-"""What a recovery writes before its report when it has done what the next need not do again."""
 
 
 def recover(url: str, *, wait: bool = True) -> list[Report]:
@@ -187,15 +184,15 @@ class _Supervisor:
 
     def _recover_one(self, command: Sequence[str], owner: str) -> None:
         """Recover one owner; note the outcome, unless another process does it."""
-        report, in_vain = Report(owner), 0
+        report, done, in_vain = Report(owner), Report(owner), 0
         while in_vain < TRIES_IN_VAIN:
             try:
-                code, output = _run(command, self._url)
+                code, last = _run(command, self._url)
             except OSError as error:
                 report = Report(owner, problem=f"its recovery cannot be started: {error}")
                 break
-            if output.strip():
-                report = Report(**json.loads(output))
+            if last is not None and last.problem != UNFINISHED:
+                report = last
                 break
             if code == 0:
                 # Another process recovers it. If that one dies, it is found dead once more.
@@ -206,8 +203,10 @@ class _Supervisor:
                 break
             # A hook or a file that kills its process is counted where it is run: each ends among
             # the dead after a few attempts, however many there are.
-            in_vain = 0 if output else in_vain + 1
+            in_vain = in_vain + 1 if last is None else 0
+            done = done if last is None else last.after(done)
         before = self._reports.get(owner)
+        report = report.after(done)
         self._reports[owner] = report if before is None else report.after(before)
 
 
@@ -227,32 +226,17 @@ def _without_folder(journal: Journal, folder: Path | None) -> list[str]:
     return sorted(lapsed | unkept | {row.owner for row in [*unfinished, *owing]} & ended)
 
 
-def _run(command: Sequence[str], url: str) -> tuple[int, bytes]:
-    """Run a recovery in a new process; return its exit code, and what it wrote."""
-    reader, writer = os.pipe()
-    with os.fdopen(reader, "rb", buffering=0) as pipe:
-        try:
-            process = subprocess.Popen(  # noqa: S603 - our own program
-                [*command, "--alone", "--report", str(writer)],
-                stdin=subprocess.DEVNULL,
-                env=recovery_environment(url),
-                pass_fds=[writer],
-            )
-        finally:
-            os.close(writer)
+def _run(command: Sequence[str], url: str) -> tuple[int, Report | None]:
+    """Run a recovery in a new process; return its exit code, and its last report."""
+    with tempfile.TemporaryFile() as file:
+        process = subprocess.Popen(  # noqa: S603 - our own program
+            [*command, "--alone", "--report", str(file.fileno())],
+            stdin=subprocess.DEVNULL,
+            env=recovery_environment(url),
+            pass_fds=[file.fileno()],
+        )
         code = process.wait()
-        # Not to its end: a process that a hook has started may have the other end open.
-        os.set_blocking(reader, False)
+        # Each report is written over the one before, which may have been longer.
+        line = file.readline()
 
-        return code, _read(pipe.fileno())
-
-
-def _read(descriptor: int) -> bytes:
-    output = b""
-    try:
-        while part := os.read(descriptor, 2**16):
-            output += part
-    except BlockingIOError:
-        pass
-
-    return output
+        return code, Report(**json.loads(line)) if line else None

@@ -39,7 +39,7 @@ if __name__ == "__main__":
 
     (report,) = recover(url)
 
-    assert (report.crashed, report.delivered, report.problem) == (1, 2, None)
+    assert (report.crashed, report.delivered, report.problem) == (1, 3, None)
     assert read_told() == [
         ["first", "Running"],
         ["second", "Running", "Running", 1, 1, True],
@@ -122,13 +122,16 @@ else:
 """
     )
 
-    recover(url)
+    reports = recover(url)
 
     told = read_told()
     fatal = sorted(facts[1:] for facts in told if facts[0] == "fatal")
     assert fatal == [[number, attempt] for number in range(4) for attempt in (1, 2, 3)]
     assert told.count(["crashed"]) == 1
     assert told.count(["loaded"]) <= len(fatal) + 1
+    # What the recoveries that were killed have done is counted too.
+    done = [(report.crashed, report.delivered, report.dead) for report in reports]
+    assert [sum(numbers) for numbers in zip(*done, strict=True)] == [5, 1, 4]
     statistics = journal.statistics()
     assert (statistics.runs, statistics.unfinished) == (5, 0)
     assert statistics.deliveries == {"dead": 4, "delivered": 1}

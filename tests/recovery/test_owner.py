@@ -51,7 +51,7 @@ etl()
     (report,) = recover(url)
 
     assert report.problem is None
-    assert (report.crashed, report.delivered, report.dead) == (2, 0, 0)
+    assert (report.crashed, report.delivered, report.dead) == (2, 2, 0)
     message = "The process that executed it"
     assert read_told() == [
         ["step", True, {"n": 8}, ["t"], message, 1, 1, "step", True],

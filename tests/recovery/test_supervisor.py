@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import subprocess
 import threading
 from pathlib import Path
@@ -172,7 +171,7 @@ def test_an_owner_is_recovered_until_its_runs_are_finished(
     unfinished = [["x"], ["x"], ["x"], []]
     report = Report("x", crashed=1, dead=2)
     monkeypatch.setattr(supervisor, "_without_folder", lambda *_: unfinished.pop(0))
-    monkeypatch.setattr(supervisor, "_run", lambda *_: (0, json.dumps(report._asdict()).encode()))
+    monkeypatch.setattr(supervisor, "_run", lambda *_: (0, report))
 
     (whole,) = recover(url)
 
@@ -187,11 +186,10 @@ def test_an_owner_that_cannot_be_recovered_is_not_tried_for_ever(
     tries: list[str | None] = []
     monkeypatch.setattr(supervisor, "_without_folder", lambda *_: ["x"])
     for problem, count in (("no", 1), (None, supervisor.TRIES_BY_ID)):
-        report = json.dumps(Report("x", problem=problem)._asdict()).encode()
 
-        def run(*_: object, problem: str | None = problem, report: bytes = report) -> Any:
+        def run(*_: object, problem: str | None = problem) -> tuple[int, Report]:
             tries.append(problem)
-            return 0, report
+            return 0, Report("x", problem=problem)
 
         monkeypatch.setattr(supervisor, "_run", run)
         recover(url)
