@@ -215,7 +215,8 @@ def task(
         name: the task's name, by default the function's.
         version: the version of the task, recorded with its runs.
         description: by default the function's docstring.
-        task_run_name: a template over the parameters (`"fetch-{url}"`), or a function.
+        task_run_name: a template over the parameters (`"fetch-{url}"`), or a function; by default
+            the task's name and the last three digits of the run's id, as in `fetch-4f1`.
         tags: tags of every run, beside those of `tags(...)` blocks around the call.
         retries: how often a failed attempt is tried again. The items of a generator that is given
             as an argument are kept, as they are seen, for the next attempt.

@@ -251,9 +251,9 @@ class Run:
 
     @property
     def name(self) -> str:
-        """The name from the definition's template, else two words made from the id."""
+        """The name from the definition's template, else one made from the id."""
         if self._name is None:
-            self._name = two_words(self.id)
+            self._name = self._default_name()
 
         return self._name
 
@@ -261,6 +261,9 @@ class Run:
     def name(self, name: str) -> None:
         # As the journal has it: no database can store a NUL.
         self._name = printable(name).replace("\0", "\\x00")
+
+    def _default_name(self) -> str:
+        return two_words(self.id)
 
     @property
     def tags(self) -> list[str]:
@@ -362,6 +365,10 @@ class TaskRun(Run):
     __slots__ = ()
 
     run_type = "task"
+
+    def _default_name(self) -> str:
+        # The last digits of its id, by which it is also found.
+        return f"{self.definition_name}-{self.number & 0xFFF:03x}"
 
     @property
     def task_name(self) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from types import SimpleNamespace
 from typing import Any
 
@@ -103,13 +104,27 @@ def test_runs_know_the_runs_around_them() -> None:
     assert (inner.flow_name, leaf.task_name) == ("it", "it")
 
 
-def test_a_run_has_a_name_of_its_own() -> None:
-    """Two words follow from the id, until a name is given; ids grow with time."""
-    run, later = made(), made()
+def test_a_flow_run_has_two_words_as_its_name() -> None:
+    """They follow from its id."""
+    run = made(FlowRun)
     words = run.name
 
-    assert words.count("-") == 1
+    assert re.fullmatch("[a-z]+-[a-z]+", words)
     assert run.name == words
+
+
+def test_a_task_run_is_named_after_its_task_and_its_id() -> None:
+    """The last three digits of its id follow the name of the task."""
+    run, other = made(), made()
+
+    assert run.name == f"it-{run.id.hex[-3:]}"
+    assert run.name == run.name
+    assert other.name == f"it-{other.id.hex[-3:]}"
+
+
+def test_a_run_is_given_a_name() -> None:
+    """It takes the place of the default; ids grow with time."""
+    run, later = made(), made()
     run.name = "file \udcff"
     assert run.name == "file \\udcff"
     assert run.id < later.id
