@@ -30,6 +30,11 @@ class Flow(CallableDefinition[P, R]):
     validate_parameters = True
     task_runner: TaskRunner | None = None
 
+    @staticmethod
+    def _default_name(function: str) -> str:
+        # As in Prefect, so that filters and reports find the flows of a ported program.
+        return function.replace("<lambda>", "unknown-lambda").replace("_", "-")
+
     def _invocation(
         self, args: tuple[Any, ...], kwargs: dict[str, Any], wait_for: WaitFor
     ) -> Invocation:
@@ -130,7 +135,7 @@ def flow(
 
     Args:
         fn: the function; or use `@flow(...)` with options.
-        name: the flow's name, by default the function's.
+        name: the flow's name, by default the function's, with `-` for each `_`.
         version: the version of the flow, recorded with its runs.
         description: by default the function's docstring.
         flow_run_name: a template over the parameters (`"load-{day}"`), or a function.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import subprocess
 import sys
 import textwrap
@@ -11,12 +12,59 @@ from typing import Any
 
 import pytest
 
-from eventflow import flow, tags, task
+from eventflow import flow, tags, task, wait
 from eventflow.errors import UnfinishedRun
 from eventflow.events import Event, StateTransition
 from eventflow.states import Completed, Failed
 
 pytestmark = pytest.mark.usefixtures("eventflow_isolated")
+
+
+def test_the_default_name_has_hyphens() -> None:
+    """A flow is named after its function, with `-` for `_`; a name that is given stays."""
+
+    @flow
+    def load_all_orders() -> None: ...
+
+    @task
+    def load_order() -> None: ...
+
+    assert load_all_orders.name == "load-all-orders"
+    assert load_all_orders.with_options(name="load_all").name == "load_all"
+    assert load_all_orders.with_options(name="load_all").with_options(name=None).name == (
+        "load-all-orders"
+    )
+    assert flow(name="load_all")(load_all_orders.fn).name == "load_all"
+    assert flow(lambda: None).name == "unknown-lambda"
+    assert load_order.name == "load_order"
+
+
+def test_runs_are_named_by_default(eventflow_events: list[Event]) -> None:
+    """A flow run by two words, a task run by its task, whether it is called or submitted."""
+
+    @task
+    def load_order(number: int) -> int:
+        return number
+
+    @task
+    async def aload_order(number: int) -> int:
+        return number
+
+    @flow
+    def load_all_orders() -> None:
+        load_order(1)
+        wait([*load_order.map([2, 3]), aload_order.submit(4)])
+
+    load_all_orders()
+    events = [event for event in eventflow_events if isinstance(event, StateTransition)]
+    names = {event.run_id: event.run_name for event in events}
+    tasks = {event.run_id: event.definition_name for event in events if event.run_type == "task"}
+
+    assert len(tasks) == 4
+    for run_id, task_name in tasks.items():
+        assert names.pop(run_id) == f"{task_name}-{run_id.hex[-3:]}"
+    (words,) = names.values()
+    assert re.fullmatch("[a-z]+-[a-z]+", words)
 
 
 def test_return_state() -> None:

@@ -164,7 +164,8 @@ def _named(module: ModuleType, flows: Mapping[str, Flow[..., Any]], name: str) -
     try:
         return reduce(getattr, name.split("."), module)
     except AttributeError:
-        return next((flow for flow in flows.values() if flow.name == name), None)
+        names = {name, name.replace("_", "-")}
+        return next((flow for flow in flows.values() if flow.name in names), None)
 
 
 def _meant(name: str, known: Sequence[str]) -> str:

@@ -65,8 +65,8 @@ class Definition(Generic[P, R]):
                 f"options are given by keyword: @{self.run_type}(name=...)."
             )
         self.fn: Callable[P, R] = fn
-        self._own = {"name": _name_of(inner), "description": inspect.getdoc(inner)}
-        self.name = _name_of(inner)
+        self.name = self._default_name(printable(_name_of(inner)))
+        self._own = {"name": self.name, "description": inspect.getdoc(inner)}
         self.version: str | None = None
         self.description = inspect.getdoc(inner)
         self.run_name: RunName = None
@@ -83,6 +83,11 @@ class Definition(Generic[P, R]):
         self._set(options or {})
         self.parameters = Parameters(inner, self.name)
         functools.update_wrapper(cast("Callable[..., Any]", self), inner, updated=())
+
+    @staticmethod
+    def _default_name(function: str) -> str:
+        """Return the definition's name, if none is given, for the name of its function."""
+        return function
 
     def _set(self, options: Mapping[str, Any]) -> None:
         """Set options by their names in the decorators; None sets the default."""
@@ -317,6 +322,7 @@ def _read_tags(tags: Iterable[str]) -> frozenset[str]:
 
 
 _OPTIONS: Final[Mapping[str, tuple[str, Callable[[Any], Any]]]] = {
+    "name": ("name", printable),
     "flow_run_name": ("run_name", _unchanged),
     "task_run_name": ("run_name", _unchanged),
     "tags": ("tags", _read_tags),

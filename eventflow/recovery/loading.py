@@ -338,16 +338,18 @@ def _most_like(
     It is only an argument of hooks: which hooks a run has does not depend on it.
     """
 
-    def likeness(candidate: Definition[Any, Any]) -> tuple[bool, bool]:
+    def likeness(candidate: Definition[Any, Any]) -> tuple[bool, bool, bool]:
         same_function = qualified_name(candidate.fn) == f"{at.module}:{at.path}"
         is_exact = parse_reference(reference_of(candidate).text).is_exact
 
-        return same_function, is_exact
+        return same_function, candidate.name == wanted.name, is_exact
 
+    # An earlier version recorded the name of a flow's function as it is.
+    names = {wanted.name, wanted.name.replace("_", "-")}
     named = [
         candidate
         for candidate in definitions
-        if candidate.run_type == wanted.run_type and candidate.name == wanted.name
+        if candidate.run_type == wanted.run_type and candidate.name in names
     ]
 
     return max(named, key=likeness, default=None)

@@ -94,6 +94,19 @@ def test_a_flow_in_a_class_is_reached_by_its_dotted_name(invoke: Invoke, folder:
     assert "result   'in a class'" in result.stdout
 
 
+@pytest.mark.parametrize("name", ["load_all", "load-all"])
+def test_a_flow_that_no_variable_is_named_after(invoke: Invoke, folder: Path, name: str) -> None:
+    """It is found by its name, and by that of its function."""
+    (folder / "one.py").write_text(
+        "from eventflow import flow\ndef made():\n"
+        "    @flow\n    def load_all(): return 1\n    return load_all\n"
+        "whole, other = made(), flow(made)\n"
+    )
+    result = invoke("run", f"one.py:{name}")
+    assert result.exit_code == 0
+    assert "load-all" in result.stdout
+
+
 def test_an_interrupt_while_a_file_loads_is_130(invoke: Invoke, folder: Path) -> None:
     """Ctrl-C is no error of the file."""
     (folder / "one.py").write_text("raise KeyboardInterrupt\n")

@@ -202,6 +202,23 @@ def test_copies_are_told_apart_by_their_variables(owner: Owner) -> None:
     assert (found.name, found.fn) == ("etl", main.etl.fn)
 
 
+def test_a_flow_is_found_by_the_name_of_its_function(owner: Owner) -> None:
+    """As an earlier version has recorded it; a copy that is named so comes first."""
+    row = owner(
+        "@flow\ndef load_all(): ...\nfirst = load_all.with_options(tags={'a'})\n"
+        "@flow\ndef load_one(): ...\nexact = load_one.with_options(name='load_one')\n"
+    )
+    reloader = Reloader(row)
+
+    found = reloader.definition(etl("__main__:load_all#7", "load_all"))
+    assert found is not None
+    assert found.name == "load-all"
+    exact = reloader.definition(etl("__main__:load_one#7", "load_one"))
+    assert exact is not None
+    assert exact.name == "load_one"
+    assert reloader.definition(etl("__main__:load_two#7", "load_two")) is None
+
+
 def test_a_definition_that_no_variable_holds_has_a_number() -> None:
     """Two flows made by the same function differ, and neither is found by name."""
 
