@@ -19,6 +19,7 @@ BaseException
         │   └── ParameterTypeError
         ├── SignatureMismatchError
         ├── ReservedArgumentError
+        ├── InvalidNameError
         ├── MappingError
         │   ├── MappingLengthMismatch
         │   └── MappingMissingIterable
@@ -65,6 +66,7 @@ __all__ = [
     "HookTimeout",
     "HookUnavailable",
     "IllegalTransition",
+    "InvalidNameError",
     "IteratorEndedError",
     "JournalError",
     "MappingError",
@@ -222,6 +224,10 @@ class ReservedArgumentError(EventflowError):
             f"{name} has a parameter named {argument!r}, which is reserved for the call "
             f"({name}(..., {argument}=...)); give the parameter another name."
         )
+
+
+class InvalidNameError(EventflowError, ValueError):
+    """A flow or a task was given a name that it cannot have."""
 
 
 class MappingError(EventflowError):

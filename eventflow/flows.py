@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from typing import Any, Concatenate, ParamSpec, Self, TypeVar, overload
+from collections.abc import Callable
+from typing import Any, Concatenate, ParamSpec, Self, TypeVar, Unpack, overload
 
-from eventflow.definitions.definition import KEEP, HookList, RunName, changed
+from eventflow.definitions.options import Options, refuse_unknown
+from eventflow.definitions.run_names import RunName
 from eventflow.engine.calls import CallableDefinition, WaitFor
 from eventflow.engine.invocation import Invocation
-from eventflow.hooks.declaration import Hook
 from eventflow.interrupts.portals import running_loop
-from eventflow.retries import Delays
 from eventflow.runners import TaskRunner, TaskScope
 from eventflow.runners.threads import default
 
@@ -23,12 +22,27 @@ S = TypeVar("S")
 T = TypeVar("T")
 
 
+class FlowOptions(Options, total=False):
+    """The options of a flow."""
+
+    flow_run_name: RunName
+    validate_parameters: bool | None
+    task_runner: TaskRunner | type[TaskRunner] | None
+
+
 class Flow(CallableDefinition[P, R]):
-    """A flow: call it to make a flow run. Made by `@flow`."""
+    """A flow: call it to make a flow run. Made by `@flow`, or by `Flow(fn, ...)` with its options.
+
+    Options can be read back: `etl.retries`. None can be set: `with_options` makes a copy.
+    """
 
     run_type = "flow"
-    validate_parameters = True
-    task_runner: TaskRunner | None = None
+    option_names = FlowOptions.__optional_keys__
+    should_validate_parameters = True
+    task_runner: TaskRunner = default
+
+    def __init__(self, fn: Callable[P, R], **options: Unpack[FlowOptions]) -> None:
+        super().__init__(fn, options)
 
     @staticmethod
     def _default_name(function: str) -> str:
@@ -38,9 +52,14 @@ class Flow(CallableDefinition[P, R]):
     def _invocation(
         self, args: tuple[Any, ...], kwargs: dict[str, Any], wait_for: WaitFor
     ) -> Invocation:
-        scope = TaskScope(self.task_runner or default, running_loop() if self.is_async else None)
+        scope = TaskScope(self.task_runner, running_loop() if self.isasync else None)
 
         return Invocation(self, args, kwargs, wait_for, scope)
+
+    @property
+    def flow_run_name(self) -> RunName:
+        """The template of its runs' names, or the function that makes them."""
+        return self.run_name
 
     @overload
     def __get__(self, instance: None, owner: type | None = None) -> Self: ...
@@ -54,83 +73,27 @@ class Flow(CallableDefinition[P, R]):
         """Bind like a function."""
         return self.bound(instance, owner)
 
-    def with_options(
-        self,
-        *,
-        name: str | None = KEEP,
-        version: str | None = KEEP,
-        description: str | None = KEEP,
-        flow_run_name: RunName = KEEP,
-        tags: Iterable[str] | None = KEEP,
-        retries: int | None = KEEP,
-        retry_delay_seconds: Delays = KEEP,
-        timeout_seconds: float | None = KEEP,
-        validate_parameters: bool = KEEP,
-        task_runner: TaskRunner | None = KEEP,
-        log_prints: bool | None = KEEP,
-        hooks: Iterable[Hook] | None = KEEP,
-        on_running: HookList = KEEP,
-        on_completion: HookList = KEEP,
-        on_failure: HookList = KEEP,
-        on_cancellation: HookList = KEEP,
-        on_crashed: HookList = KEEP,
-    ) -> Self:
-        """Copy the flow with some options changed.
+    def with_options(self, **options: Unpack[FlowOptions]) -> Self:
+        """Copy the flow with some options changed; None stands for the default.
 
         A list of hooks replaces those of its kind on the copy; an empty one clears them.
+
+        Raises:
+            TypeError: there is no such option, or its value is of a wrong type.
+            ValueError: the value of an option is a wrong one.
         """
-        return self._with(changed(locals()))
+        return self._with(options)
 
 
 @overload
-def flow(fn: Callable[P, R], /) -> Flow[P, R]: ...
+def flow(fn: Callable[P, R], /, **options: Unpack[FlowOptions]) -> Flow[P, R]: ...
 
 
 @overload
-def flow(
-    *,
-    name: str | None = ...,
-    version: str | None = ...,
-    description: str | None = ...,
-    flow_run_name: RunName = ...,
-    tags: Iterable[str] | None = ...,
-    retries: int | None = ...,
-    retry_delay_seconds: Delays = ...,
-    timeout_seconds: float | None = ...,
-    validate_parameters: bool = ...,
-    task_runner: TaskRunner | None = ...,
-    log_prints: bool | None = ...,
-    hooks: Iterable[Hook] | None = ...,
-    on_running: HookList = ...,
-    on_completion: HookList = ...,
-    on_failure: HookList = ...,
-    on_cancellation: HookList = ...,
-    on_crashed: HookList = ...,
-) -> Callable[[Callable[P, R]], Flow[P, R]]: ...
+def flow(**options: Unpack[FlowOptions]) -> Callable[[Callable[P, R]], Flow[P, R]]: ...
 
 
-def flow(
-    fn: Callable[..., Any] | None = None,
-    /,
-    *,
-    name: str | None = None,
-    version: str | None = None,
-    description: str | None = None,
-    flow_run_name: RunName = None,
-    tags: Iterable[str] | None = None,
-    retries: int | None = None,
-    retry_delay_seconds: Delays = None,
-    timeout_seconds: float | None = None,
-    validate_parameters: bool = True,
-    task_runner: TaskRunner | None = None,
-    log_prints: bool | None = None,
-    hooks: Iterable[Hook] | None = None,
-    on_running: HookList = None,
-    on_completion: HookList = None,
-    on_failure: HookList = None,
-    on_cancellation: HookList = None,
-    on_crashed: HookList = None,
-) -> Any:
+def flow(fn: Callable[..., Any] | None = None, /, **options: Unpack[FlowOptions]) -> Any:
     """Make a flow of a function, sync or async, also a generator or a method.
 
     Args:
@@ -157,13 +120,15 @@ def flow(
         on_crashed: hooks for CRASHED.
 
     Raises:
-        TypeError: a list of hooks is not iterable, or holds what cannot be called as a hook.
+        TypeError: there is no such option, its value is of a wrong type, or holds what cannot be
+            called as it will be.
+        ValueError: the value of an option is a wrong one, such as a negative number.
+        SignatureMismatchError: the name of runs asks for a parameter that there is not.
         ReservedArgumentError: a parameter is named `return_state` or `wait_for`.
-        ValueError: a number is negative.
     """
-    options = changed(locals())
+    refuse_unknown("flow", options, Flow.option_names)
 
     def decorate(function: Callable[..., Any]) -> Flow[..., Any]:
-        return Flow(function, options)
+        return Flow(function, **options)
 
     return decorate if fn is None else decorate(fn)

@@ -6,6 +6,7 @@ import math
 import random
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from types import UnionType
 from typing import Any, TypeAlias
 
 __all__ = ["Delays", "RetryPolicy", "exponential_backoff", "read_timeout"]
@@ -31,11 +32,11 @@ class RetryPolicy:
             TypeError: one of them is not a number.
         """
         count = 0 if retries is None else retries
-        if not isinstance(count, int):
+        if not _is_a(count, int):
             raise TypeError(f"retries must be a whole number, but is {count!r}.")
         if count < 0:
             raise ValueError(f"retries must be 0 or more, but is {count}.")
-        jitter = _checked("retry_jitter_factor", jitter_factor or 0)
+        jitter = 0.0 if jitter_factor is None else _checked("retry_jitter_factor", jitter_factor)
 
         return cls(count, _spread(delays(count) if callable(delays) else delays), jitter)
 
@@ -52,6 +53,11 @@ class RetryPolicy:
         return delay * (1 + self.jitter_factor * random.random())  # noqa: S311 - not a secret
 
 
+def _is_a(value: object, kind: type[int] | UnionType) -> bool:
+    """Return whether a value is a number of this kind, which True and False are not."""
+    return isinstance(value, kind) and not isinstance(value, bool)
+
+
 def _spread(delays: Any) -> tuple[float, ...]:
     if delays is None:
         return ()
@@ -63,7 +69,7 @@ def _spread(delays: Any) -> tuple[float, ...]:
 
 
 def _checked(option: str, number: object) -> float:
-    if not isinstance(number, int | float):
+    if isinstance(number, bool) or not isinstance(number, int | float):
         raise TypeError(f"{option} must be a number, or for delays several, but got {number!r}.")
     if not math.isfinite(number) or number < 0:
         raise ValueError(f"{option} must be 0 or more, but got {number!r}.")
@@ -89,9 +95,11 @@ def read_timeout(seconds: float | None) -> float | None:
     """
     if seconds is None:
         return None
-    if not isinstance(seconds, int | float):
+    if not _is_a(seconds, int | float):
         raise TypeError(f"timeout_seconds must be a number of seconds, but is {seconds!r}.")
     if not seconds >= 0:
-        raise ValueError(f"timeout_seconds must be 0 or more, but is {seconds}.")
+        raise ValueError(
+            f"timeout_seconds must be 0 or more, but is {seconds}; 0 and None mean no timeout."
+        )
 
     return float(seconds) if 0 < seconds < math.inf else None

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Coroutine, Iterable
 from datetime import timedelta
-from typing import Any, Concatenate, Never, ParamSpec, Self, TypeVar, overload
+from typing import Any, Concatenate, Never, ParamSpec, Self, TypeVar, Unpack, overload
 
-from eventflow.definitions.definition import KEEP, HookList, RunName, changed
 from eventflow.definitions.mapping import rows
+from eventflow.definitions.options import Options, refuse_unknown
+from eventflow.definitions.run_names import RunName
 from eventflow.engine.calls import CallableDefinition, WaitFor
 from eventflow.engine.invocation import Invocation
 from eventflow.engine.submission import submit
-from eventflow.hooks.declaration import Hook
-from eventflow.retries import Delays
 from eventflow.runs.futures import Future, FutureList
 
 __all__ = ["Task", "task"]
@@ -24,15 +23,46 @@ S = TypeVar("S")
 T = TypeVar("T")
 
 
+class TaskOptions(Options, total=False):
+    """The options of a task."""
+
+    task_run_name: RunName
+    retry_jitter_factor: float | None
+    retry_condition_fn: Callable[..., object] | None
+    cache_key_fn: Callable[..., str | None] | None
+    cache_expiration: timedelta | None
+    refresh_cache: bool | None
+
+
 class Task(CallableDefinition[P, R]):
-    """A task: call it, `submit` it or `map` it to make task runs. Made by `@task`."""
+    """A task: call it, `submit` it or `map` it to make task runs.
+
+    Made by `@task`, or by `Task(fn, ...)` with its options. Options can be read back:
+    `load.retries`. None can be set: `with_options` makes a copy.
+    """
 
     run_type = "task"
+    option_names = TaskOptions.__optional_keys__
+
+    def __init__(self, fn: Callable[P, R], **options: Unpack[TaskOptions]) -> None:
+        super().__init__(fn, options)
 
     def _invocation(
         self, args: tuple[Any, ...], kwargs: dict[str, Any], wait_for: WaitFor
     ) -> Invocation:
         return Invocation(self, args, kwargs, wait_for)
+
+    @property
+    def task_run_name(self) -> RunName:
+        """The template of its runs' names, or the function that makes them."""
+        return self.run_name
+
+    @property
+    def retry_jitter_factor(self) -> float | None:
+        """By how much of itself a delay may be lengthened at random."""
+        factor: float | None = self._retrying["retry_jitter_factor"]
+
+        return factor
 
     @overload
     def submit(self: Task[P, Never], /, *args: P.args, **kwargs: P.kwargs) -> Future[Any]: ...
@@ -122,92 +152,27 @@ class Task(CallableDefinition[P, R]):
         """Bind like a function."""
         return self.bound(instance, owner)
 
-    def with_options(
-        self,
-        *,
-        name: str | None = KEEP,
-        version: str | None = KEEP,
-        description: str | None = KEEP,
-        task_run_name: RunName = KEEP,
-        tags: Iterable[str] | None = KEEP,
-        retries: int | None = KEEP,
-        retry_delay_seconds: Delays = KEEP,
-        retry_jitter_factor: float | None = KEEP,
-        retry_condition_fn: Callable[..., object] | None = KEEP,
-        timeout_seconds: float | None = KEEP,
-        cache_key_fn: Callable[..., str | None] | None = KEEP,
-        cache_expiration: timedelta | None = KEEP,
-        refresh_cache: bool = KEEP,
-        log_prints: bool | None = KEEP,
-        hooks: Iterable[Hook] | None = KEEP,
-        on_running: HookList = KEEP,
-        on_completion: HookList = KEEP,
-        on_failure: HookList = KEEP,
-        on_cancellation: HookList = KEEP,
-        on_crashed: HookList = KEEP,
-    ) -> Self:
-        """Copy the task with some options changed.
+    def with_options(self, **options: Unpack[TaskOptions]) -> Self:
+        """Copy the task with some options changed; None stands for the default.
 
         A list of hooks replaces those of its kind on the copy; an empty one clears them.
+
+        Raises:
+            TypeError: there is no such option, or its value is of a wrong type.
+            ValueError: the value of an option is a wrong one.
         """
-        return self._with(changed(locals()))
+        return self._with(options)
 
 
 @overload
-def task(fn: Callable[P, R], /) -> Task[P, R]: ...
+def task(fn: Callable[P, R], /, **options: Unpack[TaskOptions]) -> Task[P, R]: ...
 
 
 @overload
-def task(
-    *,
-    name: str | None = ...,
-    version: str | None = ...,
-    description: str | None = ...,
-    task_run_name: RunName = ...,
-    tags: Iterable[str] | None = ...,
-    retries: int | None = ...,
-    retry_delay_seconds: Delays = ...,
-    retry_jitter_factor: float | None = ...,
-    retry_condition_fn: Callable[..., object] | None = ...,
-    timeout_seconds: float | None = ...,
-    cache_key_fn: Callable[..., str | None] | None = ...,
-    cache_expiration: timedelta | None = ...,
-    refresh_cache: bool = ...,
-    log_prints: bool | None = ...,
-    hooks: Iterable[Hook] | None = ...,
-    on_running: HookList = ...,
-    on_completion: HookList = ...,
-    on_failure: HookList = ...,
-    on_cancellation: HookList = ...,
-    on_crashed: HookList = ...,
-) -> Callable[[Callable[P, R]], Task[P, R]]: ...
+def task(**options: Unpack[TaskOptions]) -> Callable[[Callable[P, R]], Task[P, R]]: ...
 
 
-def task(
-    fn: Callable[..., Any] | None = None,
-    /,
-    *,
-    name: str | None = None,
-    version: str | None = None,
-    description: str | None = None,
-    task_run_name: RunName = None,
-    tags: Iterable[str] | None = None,
-    retries: int | None = None,
-    retry_delay_seconds: Delays = None,
-    retry_jitter_factor: float | None = None,
-    retry_condition_fn: Callable[..., object] | None = None,
-    timeout_seconds: float | None = None,
-    cache_key_fn: Callable[..., str | None] | None = None,
-    cache_expiration: timedelta | None = None,
-    refresh_cache: bool = False,
-    log_prints: bool | None = None,
-    hooks: Iterable[Hook] | None = None,
-    on_running: HookList = None,
-    on_completion: HookList = None,
-    on_failure: HookList = None,
-    on_cancellation: HookList = None,
-    on_crashed: HookList = None,
-) -> Any:
+def task(fn: Callable[..., Any] | None = None, /, **options: Unpack[TaskOptions]) -> Any:
     """Make a task of a function, sync or async, also a generator or a method.
 
     Args:
@@ -240,13 +205,15 @@ def task(
         on_crashed: hooks for CRASHED.
 
     Raises:
-        TypeError: a list of hooks is not iterable, or holds what cannot be called as a hook.
+        TypeError: there is no such option, its value is of a wrong type, or holds what cannot be
+            called as it will be.
+        ValueError: the value of an option is a wrong one, such as a negative number.
+        SignatureMismatchError: the name of runs asks for a parameter that there is not.
         ReservedArgumentError: a parameter is named `return_state` or `wait_for`.
-        ValueError: a number is negative.
     """
-    options = changed(locals())
+    refuse_unknown("task", options, Task.option_names)
 
     def decorate(function: Callable[..., Any]) -> Task[..., Any]:
-        return Task(function, options)
+        return Task(function, **options)
 
     return decorate if fn is None else decorate(fn)

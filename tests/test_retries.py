@@ -50,6 +50,7 @@ def test_jitter_only_lengthens(factor: float, delay: float) -> None:
     [
         ((-1, None, None), ValueError, "retries must be 0 or more, but is -1"),
         (("3", None, None), TypeError, "retries must be a whole number, but is '3'"),
+        ((True, None, None), TypeError, "retries must be a whole number, but is True"),
         ((1.5, None, None), TypeError, "retries must be a whole number, but is 1.5"),
         ((1, -1, None), ValueError, "retry_delay_seconds must be 0 or more, but got -1"),
         ((1, [1, float("nan")], None), ValueError, "retry_delay_seconds must be 0 or more"),
@@ -59,6 +60,8 @@ def test_jitter_only_lengthens(factor: float, delay: float) -> None:
         ((1, object(), None), TypeError, "retry_delay_seconds must be a number"),
         ((1, 1, -0.5), ValueError, "retry_jitter_factor must be 0 or more, but got -0.5"),
         ((1, 1, "a"), TypeError, "retry_jitter_factor must be a number"),
+        ((1, 1, ""), TypeError, "retry_jitter_factor must be a number"),
+        ((1, True, None), TypeError, "retry_delay_seconds must be a number"),
     ],
 )
 def test_wrong_options_are_refused(arguments: Any, error: type[Exception], message: str) -> None:
@@ -84,6 +87,7 @@ def test_a_timeout_in_seconds() -> None:
         (-1, ValueError, "timeout_seconds must be 0 or more, but is -1"),
         (float("nan"), ValueError, "timeout_seconds must be 0 or more, but is nan"),
         ("1", TypeError, "timeout_seconds must be a number of seconds, but is '1'"),
+        (True, TypeError, "timeout_seconds must be a number of seconds, but is True"),
     ],
 )
 def test_wrong_timeouts_are_refused(seconds: Any, error: type[Exception], message: str) -> None:

@@ -224,7 +224,7 @@ def test_durations_are_formatted_for_people(seconds: float, words: str) -> None:
 @pytest.mark.parametrize("chosen", ["console", "json"])
 def test_only_records_begin_a_line(own_stderr: OwnStderr, chosen: str) -> None:
     """Neither a message nor a traceback looks like a record, or acts on the terminal."""
-    evil = "x\x1b[2J\x9b\n12:00:00.000 INFO    bank/transfer  approved"
+    evil = "x\x1b[2J\x9b\n12:00:00.000 INFO    bank:transfer  approved"
 
     @flow(name=evil, flow_run_name=evil)
     def bank() -> None:

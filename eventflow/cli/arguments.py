@@ -220,7 +220,7 @@ def _converted(flow: Flow[..., Any], parameter: Parameter, given: Any) -> Any:
             index = 0 if isinstance(reading, dict) else len(problems)
             problems.insert(index, error.problems[parameter.name])
         else:
-            return reading if flow.validate_parameters else checked
+            return reading if flow.should_validate_parameters else checked
 
     raise Refused(f"{parameter.option} ({parameter.type}): {problems[0]}.", flow)
 

@@ -36,13 +36,13 @@ def execute(
 
 
 def _call(flow: Flow[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
-    if flow.is_generator:
+    if flow.isgenerator:
         items = flow(*args, **kwargs)
-        if flow.is_async:
+        if flow.isasync:
             asyncio.run(_exhaust(items))
         else:
             deque(items, maxlen=0)
-    elif flow.is_async:
+    elif flow.isasync:
         asyncio.run(flow(*args, **kwargs, return_state=True))
     else:
         flow(*args, **kwargs, return_state=True)

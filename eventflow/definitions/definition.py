@@ -2,86 +2,81 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import functools
 import inspect
 from collections.abc import Callable, Iterable, Mapping
 from datetime import timedelta
-from typing import Any, ClassVar, Final, Generic, ParamSpec, Self, TypeAlias, TypeVar, cast
+from typing import Any, ClassVar, Final, Generic, ParamSpec, Self, TypeVar, cast
 
+from eventflow.definitions.hooked import Hooked
+from eventflow.definitions.options import read_option, refuse_unknown
 from eventflow.definitions.parameters import Parameters
 from eventflow.definitions.pickling import rebound, reduced
-from eventflow.errors import ParameterError, SignatureMismatchError
-from eventflow.eventbus.subscriptions import Subscription, hooks_changed
-from eventflow.hooks.declaration import KINDS, Hook, HookFunction
-from eventflow.hooks.receiver import HookReceiver
+from eventflow.definitions.run_names import RunName, check_run_name, made_run_name
+from eventflow.hooks.declaration import KINDS
 from eventflow.primitives.callables import is_async, qualified_name
 from eventflow.primitives.records import printable
-from eventflow.retries import RetryPolicy, read_timeout
-from eventflow.runs.run import RunType
-from eventflow.states import StateType
+from eventflow.retries import RetryPolicy
 from eventflow.values.masking import without_secrets
 
-__all__ = ["KEEP", "Definition", "HookList", "RunName", "changed"]
+__all__ = ["Definition"]
 
 P = ParamSpec("P")
 R = TypeVar("R", covariant=True)
-H = TypeVar("H", bound=HookFunction)
-
-RunName: TypeAlias = "str | Callable[[], str] | None"
-"""A template over the parameters, as for `str.format`, or a function that returns the name."""
-
-HookList: TypeAlias = "Iterable[HookFunction | Hook] | None"
-"""Hooks of one kind; any iterable, which is copied."""
 
 
-KEEP: Final[Any] = object()
-"""The default of an option that was not given, where None is a value."""
-
-
-class Definition(Generic[P, R]):
+class Definition(Hooked, Generic[P, R]):
     """A function with options and hooks; calling it makes a run.
 
-    `with_options` returns a copy with some options changed; two definitions never share hooks.
-    As of a function, `copy.copy` gives the definition itself, and pickle only says where another
-    process finds it: in the module that holds it.
+    `with_options` returns a copy with some options changed; two definitions never share hooks, and
+    no option of one is ever set. As of a function, `copy.copy` gives the definition itself, and
+    pickle only says where another process finds it: in the module that holds it.
     """
 
-    run_type: ClassVar[RunType]
+    option_names: ClassVar[frozenset[str]]
+    """The names of the options that the decorator takes."""
+
+    fn: Callable[P, R]
+    name: str
+    description: str | None
+    declared_version: str | None = None
     tags: frozenset[str] = frozenset()
+    run_name: RunName = None
+    retry: RetryPolicy = RetryPolicy()
+    timeout_seconds: float | None = None
+    log_prints: bool | None = None
 
     # Options of only one of the two kinds, which the engine reads of both.
-    validate_parameters: bool = False
+    should_validate_parameters: bool = False
     retry_condition_fn: Callable[..., object] | None = None
     cache_key_fn: Callable[..., object] | None = None
     cache_expiration: timedelta | None = None
     refresh_cache: bool = False
 
-    def __init__(self, fn: Callable[P, R], options: Mapping[str, Any] | None = None) -> None:
+    def __init__(self, fn: Callable[P, R], options: Mapping[str, Any]) -> None:
         inner = _undecorated(fn)
         if not callable(inner):
             raise TypeError(
                 f"@{self.run_type} takes a function, but got {fn!r}; "
                 f"options are given by keyword: @{self.run_type}(name=...)."
             )
-        self.fn: Callable[P, R] = fn
-        self.name = self._default_name(printable(_name_of(inner)))
-        self._own = {"name": self.name, "description": inspect.getdoc(inner)}
-        self.version: str | None = None
-        self.description = inspect.getdoc(inner)
-        self.run_name: RunName = None
-        self.retry = RetryPolicy()
+        self.fn = fn
+        function = printable(_name_of(inner))
+        self._own = {
+            "name": self._default_name(function),
+            "description": inspect.getdoc(inner),
+        }
         self._retrying: dict[str, Any] = dict.fromkeys(_RETRY)
-        self.timeout_seconds: float | None = None
-        self.log_prints: bool | None = None
-        self.is_async = is_async(inner) or inspect.isasyncgenfunction(inner)
-        self.is_generator = inspect.isgeneratorfunction(inner) or inspect.isasyncgenfunction(inner)
+        self.isasync = is_async(inner) or inspect.isasyncgenfunction(inner)
+        self.isgenerator = inspect.isgeneratorfunction(inner) or inspect.isasyncgenfunction(inner)
         self.origin: Definition[Any, Any] = self
-        self.declared: tuple[Subscription, ...] = ()
-        self._hooks: tuple[tuple[str, Hook], ...] = ()
         self._bound_parameters: Parameters | None = None
-        self._set(options or {})
-        self.parameters = Parameters(inner, self.name)
+        for option, value in self._own.items():
+            self._put(option, value)
+        self.parameters = Parameters(inner, function)
+        self._set(options)
         functools.update_wrapper(cast("Callable[..., Any]", self), inner, updated=())
 
     @staticmethod
@@ -89,164 +84,93 @@ class Definition(Generic[P, R]):
         """Return the definition's name, if none is given, for the name of its function."""
         return function
 
+    # -- options ----------------------------------------------------------------------------
+
     def _set(self, options: Mapping[str, Any]) -> None:
         """Set options by their names in the decorators; None sets the default."""
+        refuse_unknown(self.run_type, options, self.option_names)
         for option, value in options.items():
             if option in KINDS or option == "hooks":
                 self._set_hooks(option, value)
             elif option not in _RETRY:
-                attribute, read = _OPTIONS.get(option, (option, _unchanged))
-                default = self._own.get(option, getattr(type(self), attribute, None))
-                setattr(self, attribute, default if value is None else read(value))
-        given = {option: options[option] for option in _RETRY & options.keys()}
+                attribute = _ATTRIBUTES.get(option, option)
+                if value is not None:
+                    self._put(attribute, read_option(self.run_type, option, value))
+                elif option in self._own:
+                    self._put(attribute, self._own[option])
+                else:
+                    self._put_default(attribute)
+                if attribute == "run_name" and self.run_name is not None:
+                    check_run_name(option, self.run_name, self.parameters.names)
+        given = {option: _kept(options[option]) for option in _RETRY & options.keys()}
         if given:
             # Kept as given: a function of the number of retries must be called again.
             self._retrying = {**self._retrying, **given}
-            self.retry = RetryPolicy.of(*(self._retrying[option] for option in _RETRY_ORDER))
+            retry = RetryPolicy.of(*(self._retrying[option] for option in _RETRY_ORDER))
+            self._put("retry", retry)
+        self.parameters = self.parameters.renamed(self.name)
 
-    # -- hooks ------------------------------------------------------------------------------
+    def _put(self, attribute: str, value: object) -> None:
+        object.__setattr__(self, attribute, value)
 
-    def _set_hooks(self, kind: str, given: Any) -> None:
-        if given is None:
-            return
-        hooks = tuple((kind, self._hook(kind, hook)) for hook in self._checked(kind, given))
-        self._hooks = (*(pair for pair in self._hooks if pair[0] != kind), *hooks)
-        self._declare()
+    def _put_default(self, attribute: str) -> None:
+        with contextlib.suppress(AttributeError):  # it is the default: the attribute of the class
+            object.__delattr__(self, attribute)
 
-    def _checked(self, kind: str, given: Any) -> tuple[HookFunction | Hook, ...]:
-        advice = (
-            f"Please provide a list of hooks to '{kind}':\n\n"
-            f"@{self.run_type}({kind}=[hook1, hook2])\ndef my_{self.run_type}():\n\tpass"
-        )
-        if not isinstance(given, Iterable):
-            got = type(given).__name__
-            raise TypeError(f"Expected iterable for '{kind}'; got {got} instead. {advice}")
-        hooks = tuple(given)
-        for hook in hooks:
-            if not callable(hook) and not isinstance(hook, Hook):
-                got = type(hook).__name__
-                raise TypeError(f"Expected callables in '{kind}'; got {got} instead. {advice}")
-
-        return hooks
-
-    def _hook(self, kind: str, given: HookFunction | Hook) -> Hook:
-        if kind not in KINDS:
-            return given if isinstance(given, Hook) else Hook(given)
-        if isinstance(given, Hook):
-            return given.on(KINDS[kind])
-
-        return Hook(given, state=KINDS[kind])
-
-    def _declare(self) -> None:
-        # A new tuple each time: by its identity the bus knows that it must compile routes again.
-        self.origin.declared = tuple(
-            Subscription(hook.fn, HookReceiver(hook), hook.filter(), serial=0, hook=hook)
-            for _, hook in self.origin._hooks  # noqa: SLF001 - its own kind
-        )
-
-    def _add(self, kind: str, hook: Hook) -> None:
-        origin = self.origin
-        origin._hooks = (*origin._hooks, (kind, hook))  # noqa: SLF001 - its own kind
-        self._declare()
-        hooks_changed(origin)
+    def __setattr__(self, attribute: str, value: object) -> None:
+        option = _OPTIONS_OF.get(attribute, attribute)
+        if option in self.option_names:
+            raise AttributeError(
+                f"{attribute!r} of the {self.run_type} {self.name!r} cannot be set; make a copy "
+                f"with another value: with_options({option}=...)."
+            )
+        object.__setattr__(self, attribute, value)
 
     @property
-    def hooks(self) -> tuple[Hook, ...]:
-        """The hooks declared on this definition, in the order of their declaration."""
-        return tuple(hook for _, hook in self.origin._hooks)  # noqa: SLF001 - its own kind
+    def version(self) -> str | None:
+        """The version that was declared."""
+        return self.declared_version
 
-    def _add_kind(self, kind: str, fn: H) -> H:
-        self._add(kind, self._hook(kind, self._checked(kind, [fn])[0]))
+    @property
+    def retries(self) -> int:
+        """How often a failed attempt is tried again."""
+        return self.retry.retries
 
-        return fn
+    @property
+    def retry_delay_seconds(self) -> float | list[float]:
+        """Seconds before each retry: one number for all, or one for each."""
+        given = self._retrying["retry_delay_seconds"]
+        if given is None:
+            return 0
 
-    def on_running(self, fn: H) -> H:
-        """Run the decorated function before every attempt."""
-        return self._add_kind("on_running", fn)
-
-    def on_completion(self, fn: H) -> H:
-        """Run the decorated function when a run completes."""
-        return self._add_kind("on_completion", fn)
-
-    def on_failure(self, fn: H) -> H:
-        """Run the decorated function when a run fails, after its last retry."""
-        return self._add_kind("on_failure", fn)
-
-    def on_cancellation(self, fn: H) -> H:
-        """Run the decorated function when a run is being cancelled."""
-        return self._add_kind("on_cancellation", fn)
-
-    def on_crashed(self, fn: H) -> H:
-        """Run the decorated function when a run is ended from outside."""
-        return self._add_kind("on_crashed", fn)
-
-    def on(self, *states: str | StateType) -> Callable[[H], H]:
-        """Run the decorated function when a run enters any of these states.
-
-        Raises:
-            TypeError: no state was given, or something that is no state's name or type.
-        """
-        if not states or any(not isinstance(state, str) for state in states):
-            raise TypeError(
-                f'{self.name}.on(...) takes states, such as {self.name}.on("Failed", '
-                f"StateType.CRASHED), but got {states!r}."
-            )
-
-        def declare(fn: H) -> H:
-            checked = self._checked("on", [fn])[0]
-            assert not isinstance(checked, Hook)  # noqa: S101 - for the type checker
-            self._add("on", Hook(checked, state=states))
-            return fn
-
-        return declare
+        return list(self.retry.delays) if callable(given) or isinstance(given, tuple) else given
 
     # -- runs -------------------------------------------------------------------------------
 
     def render_name(self, values: Mapping[str, Any]) -> str | None:
-        """Return a run's name made from its parameters; None if the definition has no template.
+        """Return a run's name made from its parameters; None if none was declared.
 
         What is secret among the parameters is masked in it.
 
         Raises:
-            SignatureMismatchError: the template names a parameter that does not exist.
             TypeError: the function for it returned something else than a string.
             Exception: the template does not fit the values, or the function raised; a note says so.
         """
         if self.run_name is None:
             return None
         secrets = self.parameters.secrets(values)
-        what = "function" if callable(self.run_name) else repr(self.run_name)
+        is_function = callable(self.run_name)
+        given = values if is_function else self.parameters.masked(values)
         try:
-            name = self._formatted_name(self.run_name, values)
-        except ParameterError:
-            raise
+            name = made_run_name(self.run_name, given)
         except Exception as error:
+            what = "function" if is_function else repr(self.run_name)
             error.add_note(f"It comes from the run name {what} of {self.name}.")
             raise
         if isinstance(name, str):
             return without_secrets(name, secrets)
         gave = without_secrets(repr(name), secrets)
         raise TypeError(f"The run name function of {self.name} gave {gave}, no string.")
-
-    def _formatted_name(self, name: str | Callable[[], str], values: Mapping[str, Any]) -> object:
-        if callable(name):
-            return self._called_name(name)
-        try:
-            return name.format(**self.parameters.masked(values))
-        except (KeyError, IndexError) as error:
-            template = f"{name!r} of {self.name}"
-            raise SignatureMismatchError(template, values, [str(error).strip("'")]) from error
-
-    def _called_name(self, function: Callable[[], str]) -> object:
-        required = [
-            parameter.name
-            for parameter in inspect.signature(function).parameters.values()
-            if parameter.default is parameter.empty and parameter.kind not in _VARIADIC
-        ]
-        if required:
-            raise SignatureMismatchError(f"The run name function of {self.name}", required, [])
-
-        return function()
 
     # -- copies -----------------------------------------------------------------------------
 
@@ -257,18 +181,15 @@ class Definition(Generic[P, R]):
             instance is None and not isinstance(fn, classmethod | staticmethod)
         ):
             return self
-        bound = self._copied()
-        bound.fn = fn.__get__(instance, owner)
-        origin = self.origin
+        function, origin = fn.__get__(instance, owner), self.origin
         if origin._bound_parameters is None:  # noqa: SLF001 - its own kind
-            origin._bound_parameters = Parameters(bound.fn, self.name)  # noqa: SLF001
-        bound.parameters = origin._bound_parameters  # noqa: SLF001
+            origin._bound_parameters = Parameters(function, self.name)  # noqa: SLF001
 
-        return bound
+        return self._copied(fn=function, parameters=origin._bound_parameters)  # noqa: SLF001
 
-    def _copied(self) -> Self:
+    def _copied(self, **changes: Any) -> Self:
         copied = object.__new__(type(self))
-        copied.__dict__.update(vars(self))
+        copied.__dict__.update(vars(self), **changes)
 
         return copied
 
@@ -279,12 +200,20 @@ class Definition(Generic[P, R]):
 
         return copied
 
+    def restored(self, name: str, version: str | None) -> Self:
+        """Return a copy with the name and the version that a journal has, which are not checked."""
+        copied = self._with({})
+        copied._put("name", name)  # noqa: SLF001 - its own kind
+        copied._put("declared_version", version)  # noqa: SLF001
+        copied.parameters = self.parameters.renamed(name)
+
+        return copied
+
     def _become_independent(self, options: Mapping[str, Any]) -> None:
-        self._hooks = self.origin._hooks  # noqa: SLF001 - its own kind
+        self.hooks_by_kind = self.origin.hooks_by_kind
         self.origin = self
         self._bound_parameters = None
         self._set(options)
-        self.parameters = self.parameters.renamed(self.name)
         self._declare()
 
     def __copy__(self) -> Self:
@@ -304,33 +233,27 @@ class Definition(Generic[P, R]):
         return f"{type(self).__name__}(name={self.name!r}, fn={qualified_name(self.fn)})"
 
 
-def changed(given: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the options among a function's arguments that were set."""
-    return {
-        option: value
-        for option, value in given.items()
-        if option not in {"self", "fn"} and value is not KEEP
-    }
-
-
-def _unchanged(value: Any) -> Any:
-    return value
-
-
-def _read_tags(tags: Iterable[str]) -> frozenset[str]:
-    return frozenset(map(printable, [tags] if isinstance(tags, str) else tags))
-
-
-_OPTIONS: Final[Mapping[str, tuple[str, Callable[[Any], Any]]]] = {
-    "name": ("name", printable),
-    "flow_run_name": ("run_name", _unchanged),
-    "task_run_name": ("run_name", _unchanged),
-    "tags": ("tags", _read_tags),
-    "timeout_seconds": ("timeout_seconds", read_timeout),
+# What an option is kept as, where that is not its name.
+_ATTRIBUTES: Final[Mapping[str, str]] = {
+    "flow_run_name": "run_name",
+    "task_run_name": "run_name",
+    "validate_parameters": "should_validate_parameters",
+    "version": "declared_version",
 }
-_VARIADIC: Final = {inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD}
+# What is read that an option sets, where that is not its name.
+_OPTIONS_OF: Final[Mapping[str, str]] = {
+    "should_validate_parameters": "validate_parameters",
+    **{f"{kind}_hooks": kind for kind in KINDS},
+}
 _RETRY_ORDER: Final = ("retries", "retry_delay_seconds", "retry_jitter_factor")
 _RETRY: Final = frozenset(_RETRY_ORDER)
+
+
+def _kept(value: Any) -> Any:
+    """Return a value that can be read again, which an iterator cannot."""
+    is_several = isinstance(value, Iterable) and not isinstance(value, str)
+
+    return tuple(value) if is_several else value
 
 
 def _undecorated(fn: Any) -> Any:

@@ -106,9 +106,9 @@ class CallableDefinition(Definition[P, R]):
 
             return self._invocation(args, kwargs, wait_for)
 
-        if self.is_generator:
+        if self.isgenerator:
             return _generate(self, make, return_state=return_state)
-        if self.is_async:
+        if self.isasync:
             return _acall(make, return_state=return_state)
         invocation = make()
         final = drive(invocation)
@@ -125,7 +125,7 @@ class CallableDefinition(Definition[P, R]):
 def _generate(
     definition: Definition[Any, Any], make: Callable[[], Invocation], *, return_state: bool
 ) -> Any:
-    if not definition.is_async:
+    if not definition.isasync:
         return drive_generator(make, return_state=return_state)
     if return_state:
         raise TypeError(

@@ -63,7 +63,7 @@ def timed(invocation: Invocation, seconds: float | None) -> Iterator[None]:
     cancel_scope = invocation.run.cancel_scope
     timer = cancel_scope.start_timer()
     loop = running_loop()
-    if loop is None or not invocation.definition.is_async:
+    if loop is None or not invocation.definition.isasync:
         cancel_timer: Callable[[], object] = timer_portal.call_later(
             seconds, lambda: cancel_scope.expire(timer)
         )
@@ -264,7 +264,7 @@ class CancelChildren(Effect):
         """
         self.scope.close()
         self.scope.cancel()
-        if not invocation.definition.is_async or invocation.run.cancel_scope.takeover is not None:
+        if not invocation.definition.isasync or invocation.run.cancel_scope.takeover is not None:
             self.scope.join()
             self.scope.reopen()
 

@@ -156,7 +156,7 @@ class Invocation:
         """Bind the arguments, and have them validated if the definition asks for that."""
         parameters = self.definition.parameters
         self.checked = True
-        if self.definition.validate_parameters:
+        if self.definition.should_validate_parameters:
             checked = parameters.validate(parameters.bind(self.args, self.kwargs))
             self.args, self.kwargs = parameters.call_with(checked)
             self.run.parameters = checked
@@ -233,11 +233,11 @@ class Invocation:
         if not isinstance(key, str):
             raise CacheKeyError(name, f"gave a {type(key).__name__}")
         # What a generator yields is of no use to a task that returns a result, nor the reverse.
-        self.cache_key = (key, self.definition.is_generator)
+        self.cache_key = (key, self.definition.isgenerator)
 
     def cached_result(self, stored: Any) -> Any:
         """Return the result for this run that another has stored, and set the items it yielded."""
-        if self.definition.is_generator:
+        if self.definition.isgenerator:
             self.items, stored = stored
 
         return stored.again() if isinstance(stored, Replay) else stored
@@ -259,7 +259,7 @@ class Invocation:
             final = LazyState(COMPLETED, final.name, None, stored.again())
         elif isinstance(stored, Iterator | AsyncIterator) or self.generator_closed:
             return final
-        if self.definition.is_generator:
+        if self.definition.isgenerator:
             stored = ([*(self.items or ())], stored)
         results().put(self.cache_key, stored, self.definition.cache_expiration)
 

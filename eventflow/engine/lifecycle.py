@@ -273,17 +273,17 @@ def _cached_or_attempted(invocation: Invocation, key_fn: Callable[..., object]) 
     assert isinstance(run, TaskRun)  # noqa: S101 - flows have no cache
     try:
         found = MISSING
-        if definition.is_generator and not definition.refresh_cache:
+        if definition.isgenerator and not definition.refresh_cache:
             # Its consumer decides when it goes on: nobody must wait for that.
             found = cache.get(key)
         elif not definition.refresh_cache:
-            found = cache.begin(key, run, blocking=not definition.is_async)
+            found = cache.begin(key, run, blocking=not definition.isasync)
         while isinstance(found, Computation):
             yield AwaitComputation(found.future)
-            found = cache.begin(key, run, blocking=not definition.is_async)
+            found = cache.begin(key, run, blocking=not definition.isasync)
         if found is not MISSING:
             return BuiltState(Cached(data=invocation.cached_result(found)))
-        invocation.items = [] if definition.is_generator else None
+        invocation.items = [] if definition.isgenerator else None
         final = yield from _attempts(invocation)
         return invocation.store_result(final) if final.is_completed else final
     finally:

@@ -72,7 +72,7 @@ def _submit(invocation: Invocation, scope: TaskScope) -> Future[Any]:
             drive(invocation)
         finally:
             future.finish()
-    elif invocation.definition.is_async:
+    elif invocation.definition.isasync:
         future.produced_on(
             spawn(lambda: _awork(invocation, future, pending_hooks), scope.loop, context)
         )

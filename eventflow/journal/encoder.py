@@ -218,7 +218,7 @@ def _previous_id(fact: Transition) -> str | None:
 def _definition_values(run: Run) -> Values:
     """Return the columns of a run's row that describe its definition, and its tags."""
     definition = run.definition
-    version = getattr(definition, "version", None)
+    version = getattr(definition, "declared_version", None)
     tags = "[]" if not run.tag_set else to_json([*map(printable, run.tags)]).decode()
 
     return [

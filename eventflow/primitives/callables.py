@@ -22,7 +22,7 @@ def is_async(function: object) -> bool:
     while isinstance(function, partial):
         function = function.func
     # `__call__` of a flow or a task is a plain function; its attribute tells.
-    if getattr(function, "is_async", None) is True:
+    if getattr(function, "isasync", None) is True:
         return True
 
     if not callable(function):

@@ -166,7 +166,7 @@ class Lookup:
                 )
                 definition = stand_in(row)
             elif definition.name != row.definition:
-                definition = definition.with_options(name=row.definition)  # type: ignore[attr-defined]
+                definition = definition.restored(row.definition, definition.declared_version)
             set_reference(definition, row.reference)
             self._definitions[key] = definition
 
@@ -192,9 +192,8 @@ def stand_in(row: RunRow, hooks: Iterable[Hook] = ()) -> Definition[Any, Any]:
         raise RuntimeError(f"{row.reference} could not be loaded again.")
 
     kind = Flow if row.run_type == "flow" else Task
-    options = {"name": row.definition, "version": row.version, "tags": row.tags, "hooks": hooks}
 
-    return kind(lost, options)
+    return kind(lost, tags=row.tags, hooks=hooks).restored(row.definition, row.version)
 
 
 def _read(key: str, text: str) -> list[RecordedHook]:

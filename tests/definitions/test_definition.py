@@ -13,7 +13,7 @@ import pytest
 from pydantic import BaseModel, SecretStr
 
 from eventflow import StateType, flow, task
-from eventflow.errors import ReservedArgumentError, SignatureMismatchError
+from eventflow.errors import ReservedArgumentError
 from eventflow.events import Event, StateTransition
 from eventflow.retries import exponential_backoff
 from eventflow.states import AnyState, Failed
@@ -184,9 +184,6 @@ def test_run_name_templates(decorate: Any, eventflow_events: list[Event]) -> Non
 @pytest.mark.parametrize(
     ("template", "error", "words"),
     [
-        ("{month}", SignatureMismatchError, r"'\{month\}' of load .*\['day'\].*\['month'\]"),
-        ("{0}", SignatureMismatchError, "load"),
-        (lambda day: day, SignatureMismatchError, "The run name function of load"),
         (lambda: 3, TypeError, "gave 3, no string"),
         (lambda: 1 / 0, ZeroDivisionError, "division"),
         ("{day.nothing}", AttributeError, "nothing"),
@@ -224,7 +221,7 @@ def test_a_run_name_made_of_results(eventflow_events: list[Event]) -> None:
     def load(day: Any) -> None:
         pass
 
-    @task(task_run_name="{month}")
+    @task(task_run_name="{day.nothing}")
     def wrong(day: Any) -> None:
         pass
 

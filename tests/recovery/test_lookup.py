@@ -333,7 +333,7 @@ def test_hooks_are_given_the_definition_or_a_stand_in(
     run_killed(
         """
 def shown(task, run, state):
-    tell(task.name, task.retry.retries, task.version, sorted(task.tags), task.fn.__name__)
+    tell(task.name, task.retries, task.version, sorted(task.tags), task.fn.__name__)
 
 @task(retries=3, tags={"prod"}, version="7", on_crashed=[shown])
 def load(then): then()

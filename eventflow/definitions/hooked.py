@@ -1,0 +1,152 @@
+"""What a definition has to do with hooks: those given as options, and those declared later."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any, ClassVar, TypeAlias, TypeVar
+
+from eventflow.eventbus.subscriptions import Subscription, hooks_changed
+from eventflow.hooks.declaration import KINDS, Hook, HookFunction
+from eventflow.hooks.receiver import HookReceiver
+from eventflow.runs.run import RunType
+from eventflow.states import StateType
+
+__all__ = ["HookList", "Hooked"]
+
+H = TypeVar("H", bound=HookFunction)
+
+HookList: TypeAlias = "Iterable[HookFunction | Hook] | None"
+"""Hooks of one kind; any iterable, which is copied."""
+
+
+class Hooked:
+    """Has hooks, of the named kinds and of others. A bound method has those of its `origin`."""
+
+    run_type: ClassVar[RunType]
+    name: str
+    origin: Any
+    declared: tuple[Subscription, ...] = ()
+    hooks_by_kind: tuple[tuple[str, Hook], ...] = ()
+
+    def _set_hooks(self, kind: str, given: Any) -> None:
+        """Replace the hooks of a kind; None leaves them."""
+        if given is None:
+            return
+        hooks = tuple((kind, self._hook(kind, hook)) for hook in self._checked(kind, given))
+        self.hooks_by_kind = (*(pair for pair in self.hooks_by_kind if pair[0] != kind), *hooks)
+        self._declare()
+
+    def _checked(self, kind: str, given: Any) -> tuple[HookFunction | Hook, ...]:
+        advice = (
+            f"Please provide a list of hooks to '{kind}':\n\n"
+            f"@{self.run_type}({kind}=[hook1, hook2])\ndef my_{self.run_type}():\n\tpass"
+        )
+        if not isinstance(given, Iterable):
+            got = type(given).__name__
+            raise TypeError(f"Expected iterable for '{kind}'; got {got} instead. {advice}")
+        hooks = tuple(given)
+        for hook in hooks:
+            if not callable(hook) and not isinstance(hook, Hook):
+                got = type(hook).__name__
+                raise TypeError(f"Expected callables in '{kind}'; got {got} instead. {advice}")
+
+        return hooks
+
+    def _hook(self, kind: str, given: HookFunction | Hook) -> Hook:
+        if kind not in KINDS:
+            return given if isinstance(given, Hook) else Hook(given)
+        if isinstance(given, Hook):
+            return given.on(KINDS[kind])
+
+        return Hook(given, state=KINDS[kind])
+
+    def _declare(self) -> None:
+        # A new tuple each time: by its identity the bus knows that it must compile routes again.
+        self.origin.declared = tuple(
+            Subscription(hook.fn, HookReceiver(hook), hook.filter(), serial=0, hook=hook)
+            for _, hook in self.origin.hooks_by_kind
+        )
+
+    def _add(self, kind: str, hook: Hook) -> None:
+        origin = self.origin
+        origin.hooks_by_kind = (*origin.hooks_by_kind, (kind, hook))
+        self._declare()
+        hooks_changed(origin)
+
+    def _add_kind(self, kind: str, fn: H) -> H:
+        self._add(kind, self._hook(kind, self._checked(kind, [fn])[0]))
+
+        return fn
+
+    @property
+    def hooks(self) -> tuple[Hook, ...]:
+        """The hooks declared on this definition, in the order of their declaration."""
+        return tuple(hook for _, hook in self.origin.hooks_by_kind)
+
+    def _functions(self, kind: str) -> list[HookFunction]:
+        return [hook.fn for of_kind, hook in self.origin.hooks_by_kind if of_kind == kind]
+
+    @property
+    def on_running_hooks(self) -> list[HookFunction]:
+        """The functions that run before every attempt."""
+        return self._functions("on_running")
+
+    @property
+    def on_completion_hooks(self) -> list[HookFunction]:
+        """The functions that run when a run completes."""
+        return self._functions("on_completion")
+
+    @property
+    def on_failure_hooks(self) -> list[HookFunction]:
+        """The functions that run when a run fails."""
+        return self._functions("on_failure")
+
+    @property
+    def on_cancellation_hooks(self) -> list[HookFunction]:
+        """The functions that run when a run is being cancelled."""
+        return self._functions("on_cancellation")
+
+    @property
+    def on_crashed_hooks(self) -> list[HookFunction]:
+        """The functions that run when a run is ended from outside."""
+        return self._functions("on_crashed")
+
+    def on_running(self, fn: H) -> H:
+        """Run the decorated function before every attempt."""
+        return self._add_kind("on_running", fn)
+
+    def on_completion(self, fn: H) -> H:
+        """Run the decorated function when a run completes."""
+        return self._add_kind("on_completion", fn)
+
+    def on_failure(self, fn: H) -> H:
+        """Run the decorated function when a run fails, after its last retry."""
+        return self._add_kind("on_failure", fn)
+
+    def on_cancellation(self, fn: H) -> H:
+        """Run the decorated function when a run is being cancelled."""
+        return self._add_kind("on_cancellation", fn)
+
+    def on_crashed(self, fn: H) -> H:
+        """Run the decorated function when a run is ended from outside."""
+        return self._add_kind("on_crashed", fn)
+
+    def on(self, *states: str | StateType) -> Callable[[H], H]:
+        """Run the decorated function when a run enters any of these states.
+
+        Raises:
+            TypeError: no state was given, or something that is no state's name or type.
+        """
+        if not states or any(not isinstance(state, str) for state in states):
+            raise TypeError(
+                f'{self.name}.on(...) takes states, such as {self.name}.on("Failed", '
+                f"StateType.CRASHED), but got {states!r}."
+            )
+
+        def declare(fn: H) -> H:
+            checked = self._checked("on", [fn])[0]
+            assert not isinstance(checked, Hook)  # noqa: S101 - for the type checker
+            self._add("on", Hook(checked, state=states))
+            return fn
+
+        return declare
