@@ -40,6 +40,9 @@ BaseException
         │   └── NotificationError
         ├── StoreError
         └── JournalError
+
+Many are a built-in error as well, by which they can be caught: a call that does not fit its
+function is a TypeError, and what needs a run where there is none is a RuntimeError.
 """
 
 from __future__ import annotations
@@ -140,7 +143,7 @@ class IllegalTransition(EventflowError):
         self.wanted = wanted
 
 
-class MissingContextError(EventflowError):
+class MissingContextError(EventflowError, RuntimeError):
     """Something that needs a run in force was used where there is none."""
 
     def __init__(self, what: str, advice: str = "Call it inside a flow or a task.") -> None:
@@ -151,7 +154,7 @@ class ParameterError(EventflowError):
     """The arguments of a call do not fit the definition's parameters."""
 
 
-class ParameterBindError(ParameterError):
+class ParameterBindError(ParameterError, TypeError):
     """The arguments of a call cannot be bound to the function's signature."""
 
     def __init__(
@@ -163,7 +166,7 @@ class ParameterBindError(ParameterError):
         )
 
 
-class HiddenFutureError(ParameterError):
+class HiddenFutureError(ParameterError, TypeError):
     """An argument is an object that holds a future, in an attribute that is not looked into."""
 
     def __init__(self, name: str, attributes: Iterable[str]) -> None:
@@ -185,7 +188,7 @@ class IteratorEndedError(ParameterError):
         )
 
 
-class ParameterTypeError(ParameterError):
+class ParameterTypeError(ParameterError, TypeError):
     """An argument does not validate against its parameter's annotation."""
 
     def __init__(self, name: str, problems: Mapping[str, str]) -> None:
@@ -197,7 +200,7 @@ class ParameterTypeError(ParameterError):
         self.problems = dict(problems)
 
 
-class SignatureMismatchError(ParameterError):
+class SignatureMismatchError(ParameterError, TypeError):
     """A name or key function asks for parameters that the definition does not have."""
 
     def __init__(self, name: str, expected: Iterable[str], given: Iterable[str]) -> None:
@@ -216,7 +219,7 @@ class UnavailableError(EventflowError):
         )
 
 
-class ReservedArgumentError(EventflowError):
+class ReservedArgumentError(EventflowError, TypeError):
     """A function declares a parameter whose name eventflow keeps for the call itself."""
 
     def __init__(self, name: str, argument: str) -> None:
@@ -266,7 +269,7 @@ class CacheKeyError(EventflowError):
         )
 
 
-class DeadlockError(EventflowError):
+class DeadlockError(EventflowError, RuntimeError):
     """A blocking wait was made on the very event loop that has to produce the result."""
 
     def __init__(self, name: str) -> None:
@@ -315,7 +318,7 @@ class ConfigurationError(EventflowError):
     """The configuration of the environment is wrong, and eventflow cannot go on."""
 
 
-class SettingError(ConfigurationError):
+class SettingError(ConfigurationError, ValueError):
     """A setting has a value that it cannot have."""
 
     def __init__(self, name: str, value: object, allowed: str, source: str = "") -> None:

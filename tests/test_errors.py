@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 import pickle
 import re
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 
-from eventflow import errors
+from eventflow import errors, flow, get_run_logger, task
+from eventflow.context import get_run_context
 from eventflow.errors import EventflowError, TerminationSignal
+from eventflow.testing import Isolated
 
 EVERY = [getattr(errors, name) for name in errors.__all__]
 
@@ -32,6 +37,85 @@ def test_every_error_is_exported() -> None:
         if inspect.isclass(value) and issubclass(value, BaseException)
     }
     assert sorted(defined) == sorted(errors.__all__)
+
+
+@pytest.mark.parametrize(
+    ("kind", "builtin"),
+    [
+        (errors.MissingContextError, RuntimeError),
+        (errors.EventLoopError, RuntimeError),
+        (errors.DeadlockError, RuntimeError),
+        (errors.ReservedArgumentError, TypeError),
+        (errors.SignatureMismatchError, TypeError),
+        (errors.ParameterBindError, TypeError),
+        (errors.ParameterTypeError, TypeError),
+        (errors.HiddenFutureError, TypeError),
+        (errors.BlockTypeError, TypeError),
+        (errors.BlockNotFoundError, ValueError),
+        (errors.BlockExistsError, ValueError),
+        (errors.SettingError, ValueError),
+        (errors.MissingExtraError, ImportError),
+    ],
+    ids=lambda kind: kind.__name__,
+)
+def test_an_error_is_the_builtin_one_that_it_is_caught_as(
+    kind: type[Exception], builtin: type[Exception]
+) -> None:
+    """By programs that catch what Python itself would raise, and by those that name it."""
+    assert issubclass(kind, builtin)
+    assert issubclass(kind, EventflowError)
+
+
+def call_with_too_much(definition: Any) -> None:
+    definition(1, 2)
+
+
+def call_with_what_does_not_fit(definition: Any) -> None:
+    definition("many")
+
+
+@pytest.mark.parametrize(
+    ("call", "kind"),
+    [
+        (call_with_too_much, errors.ParameterBindError),
+        (call_with_what_does_not_fit, errors.ParameterTypeError),
+    ],
+)
+def test_a_call_that_does_not_fit_is_a_type_error(
+    call: Callable[[Any], None], kind: type[Exception], eventflow_isolated: Isolated
+) -> None:
+    """As it is for a plain function, sync and async, of a flow."""
+
+    @flow
+    def main(number: int) -> None: ...
+
+    @flow
+    async def amain(number: int) -> None: ...
+
+    for definition in (main, lambda *args: asyncio.run(amain(*args))):
+        with pytest.raises(TypeError) as caught:
+            call(definition)
+        assert caught.type is kind
+
+
+@pytest.mark.parametrize("decorate", [flow, task], ids=["flow", "task"])
+def test_a_reserved_parameter_is_a_type_error(decorate: Any) -> None:
+    """It is refused where the function is decorated."""
+    with pytest.raises(TypeError, match="'wait_for', which is reserved"):
+        decorate(lambda wait_for: wait_for)
+
+
+def test_what_needs_a_run_is_a_runtime_error() -> None:
+    """Outside of a run: the context, the logger, and submitting."""
+    uses: tuple[Callable[[], object], ...] = (
+        get_run_context,
+        get_run_logger,
+        task(lambda: None).submit,
+        lambda: task(lambda number: number).map([1]),
+    )
+    for use in uses:
+        with pytest.raises(RuntimeError, match="no flow or task is running here"):
+            use()
 
 
 def test_termination() -> None:
