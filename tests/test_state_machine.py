@@ -31,7 +31,7 @@ from eventflow import (
     use_bus,
     wait,
 )
-from eventflow.context import get_run_context
+from eventflow.context import current_run, get_run_context
 from eventflow.states import LEGAL, TERMINAL
 
 EXAMPLES: Final = int(os.environ.get("EVENTFLOW_EXAMPLES", "0"))
@@ -262,7 +262,9 @@ def _async_body(node: Node, recording: Recording) -> Callable[[], object]:
 
 
 def _in_flow(node: Node) -> bool:
-    return get_run_context().scope is not None
+    active = current_run.get()
+
+    return active is not None and active.scope is not None
 
 
 def carry_out(root: Node, *, in_main_thread: bool) -> Recording:

@@ -8,7 +8,7 @@ from typing import Any, Final
 from uuid import UUID
 
 from eventflow.client.archive import Archive, RunTransition
-from eventflow.context import RunContext
+from eventflow.context import ActiveRun
 from eventflow.definitions.definition import Definition
 from eventflow.hooks.references import ParsedReference, parse_reference, resolve
 from eventflow.journal.rows import RunRow, state_of, with_unavailable_data
@@ -18,7 +18,7 @@ from eventflow.recovery.lookup import stand_in
 from eventflow.recovery.parking import execute
 from eventflow.runs.lazy_states import BuiltState
 from eventflow.runs.run import FlowRun, Run, TaskRun, Transition
-from eventflow.states import AnyState, StateType
+from eventflow.states import AnyState
 from eventflow.values.restoring import restore_parameters
 
 __all__ = ["History"]
@@ -42,9 +42,8 @@ class History:
         run.transitions = event.sequence
         run.run_count = event.run_count
         entered = run.entered = BuiltState(with_unavailable_data(event.to_state))
-        if event.to_state.type is StateType.RUNNING and run.started_at is None:
-            run.started_at = event.occurred
         row = self._row(event.run_id)
+        run.started_at = row.started if event.run_count else None
         if event.to_state.is_final() or (row.ended is not None and row.state_id == event.id):
             run.ended_at = event.occurred
             run._seconds = row.seconds  # noqa: SLF001 - only the engine sets it otherwise
@@ -53,9 +52,9 @@ class History:
 
         return restored
 
-    def context(self, run: Run) -> RunContext:
+    def context(self, run: Run) -> ActiveRun:
         """Return the context that the run's hooks are called in."""
-        return RunContext(run, run if isinstance(run, FlowRun) else self._flow_run(run), None)
+        return ActiveRun(run, run if isinstance(run, FlowRun) else self._flow_run(run), None)
 
     def _row(self, run_id: UUID) -> RunRow:
         row = self._archive.row(run_id)
@@ -91,6 +90,8 @@ class History:
             "flow_run_id": row.flow_run_id,
             "root_flow_run_id": row.root_flow_run_id,
             "created_at": row.created,
+            "started_at": row.started,
+            "run_count": row.run_count,
         }
         if row.run_type == "task":
             return self._closed(TaskRun.restored(definition, row.definition, state, facts))

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 from contextvars import Token
 from typing import Any, cast
 
-from eventflow.context import RunContext, current_run
+from eventflow.context import ActiveRun, current_run
 from eventflow.engine.effects import TakenOver, shielded
 from eventflow.engine.invocation import Invocation
 from eventflow.engine.lifecycle import Lifecycle, lifecycle_of, run_to_end, throw
@@ -48,7 +48,7 @@ class Activation:
         self._previous_phase = mask.phase
         mask.enter_engine()
         self._restore_signals = guard() if run.parent_run_id is None else None
-        self._token: Token[RunContext | None] = current_run.set(invocation.context)
+        self._token: Token[ActiveRun | None] = current_run.set(invocation.context)
         active_scopes[run.number] = run.cancel_scope
 
     def __exit__(self, *raised: object) -> None:
@@ -83,7 +83,7 @@ class AsyncActivation:
             self._mask = thread_mask()
             self._mask.enter_task(self._task)
             self._restore_signals = guard()
-        self._token: Token[RunContext | None] = current_run.set(self._invocation.context)
+        self._token: Token[ActiveRun | None] = current_run.set(self._invocation.context)
         active_scopes[run.number] = run.cancel_scope
 
     def __exit__(self, *raised: object) -> None:
@@ -100,7 +100,7 @@ class AsyncActivation:
                 self._mask.leave_task(self._task)
 
 
-def _reset(token: Token[RunContext | None]) -> None:
+def _reset(token: Token[ActiveRun | None]) -> None:
     try:  # noqa: SIM105 - suppress() is slow, and this is at the end of every run
         current_run.reset(token)
     except ValueError:  # a coroutine closed by the garbage collector ends in another context

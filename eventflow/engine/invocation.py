@@ -7,7 +7,7 @@ from contextvars import Context
 from functools import partial
 from typing import Any
 
-from eventflow.context import RunContext, current_run, current_tags
+from eventflow.context import ActiveRun, current_run, current_tags, get_run_context
 from eventflow.definitions.definition import Definition
 from eventflow.definitions.parameters import Parameters
 from eventflow.engine.containers import kind_of
@@ -123,7 +123,7 @@ class Invocation:
 
         return kind(definition, definition.name, parameters, labels, parent)
 
-    def _make_context(self, parent: RunContext | None, scope: TaskScope | None) -> RunContext:
+    def _make_context(self, parent: ActiveRun | None, scope: TaskScope | None) -> ActiveRun:
         run, log_prints = self.run, self.definition.log_prints
         flow_run = run if isinstance(run, FlowRun) else None
         self.scope = scope if flow_run is not None else None
@@ -132,13 +132,13 @@ class Invocation:
             scope = scope or parent.scope
             log_prints = parent.log_prints if log_prints is None else log_prints
         if not log_prints:
-            return RunContext(run, flow_run, scope)
+            return ActiveRun(run, flow_run, scope)
         # Of nested runs, the outermost one: where the output is redirected, nothing is logged.
         stdout = take_prints()
         if parent is not None and parent.log_prints:
             stdout = parent.stdout
 
-        return RunContext(run, flow_run, scope, log_prints=True, stdout=stdout)
+        return ActiveRun(run, flow_run, scope, log_prints=True, stdout=stdout)
 
     def _name_run(self) -> None:
         """Check the parameters and name the run, before its first transition if that is possible.
@@ -225,7 +225,7 @@ class Invocation:
         """
         name = self.definition.name
         try:
-            key = key_fn(self.context, dict(self.run.parameters))
+            key = key_fn(get_run_context(), dict(self.run.parameters))
         except Exception as error:
             raise CacheKeyError(name, f"raised {type(error).__name__}: {error}") from error
         if key is None:

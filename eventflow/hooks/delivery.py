@@ -12,7 +12,7 @@ from time import perf_counter
 from typing import Any, ClassVar, Final
 from uuid import UUID
 
-from eventflow.context import RunContext, current_hook
+from eventflow.context import ActiveRun, current_hook
 from eventflow.errors import HookTimeout, HookUnavailable, JournalError, TerminationSignal
 from eventflow.eventbus.bus import EventBus
 from eventflow.events import HookDeadLettered, HookFailed, HookOutcome, HookSucceeded, fact
@@ -143,7 +143,7 @@ class Delivery:
 
         return self.ledger.transaction(self.run, self._place, self.attempt)
 
-    def scope_within(self, context: RunContext | None) -> TaskScope | None:
+    def scope_within(self, context: ActiveRun | None) -> TaskScope | None:
         """Return the scope of the tasks that the present attempt submits; see `HookContext`."""
         flow_run = None if context is None else context.flow_run
         if (None if flow_run is None else flow_run.flow_run_id) != self.run.flow_run_id:

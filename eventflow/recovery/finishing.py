@@ -10,7 +10,7 @@ from functools import partial
 from typing import Any, Final, NamedTuple
 from uuid import UUID
 
-from eventflow.context import RunContext, current_run
+from eventflow.context import ActiveRun, current_run
 from eventflow.definitions.definition import Definition
 from eventflow.eventbus.bus import current_bus
 from eventflow.eventbus.subscriptions import Subscription
@@ -49,7 +49,7 @@ class _Case(NamedTuple):
     definition: Definition[Any, Any]
     hooks: list[Hook]
     fetching: Fetching
-    context: RunContext
+    context: ActiveRun
     parent_flow_run_id: UUID | None
     events: Mapping[UUID, EventRow]
     deliveries: list[DeliveryRow]
@@ -135,21 +135,24 @@ class Finisher:
         definition = _with_hooks(row, hooks, fetching)
         state = state_of(events.get(row.state_id) or row)
         run = _restored(row, definition, parent_flow_run_id, state)
-        flow_run = run if isinstance(run, FlowRun) else self._flow_run(row)
-        context = RunContext(run, flow_run, None)
+        context = self._context(row, run)
         facts = (context, parent_flow_run_id, events, deliveries)
 
         return _Case(row, definition, hooks, fetching, *facts)
 
-    def _flow_run(self, row: RunRow) -> FlowRun | None:
-        """Return the flow run that a task run belongs to, as it is in the journal."""
+    def _context(self, row: RunRow, run: Run) -> ActiveRun:
+        """Return what is in force in the hooks of a run, with the flow run around it."""
+        if isinstance(run, FlowRun):
+            return ActiveRun(run, run, None)
         flow_row = None if row.flow_run_id is None else self._journal.run(row.flow_run_id)
         if flow_row is None or flow_row.run_type != "flow":
-            return None
-        run = _restored(flow_row, stand_in(flow_row), None, state_of(flow_row))
-        run.parameters = partial(restore_parameters, flow_row.parameters, self._lookup.value)
+            return ActiveRun(run, None, None)
+        flow_run = _restored(flow_row, stand_in(flow_row), None, state_of(flow_row))
+        assert isinstance(flow_run, FlowRun)  # noqa: S101 - by its row
+        flow_run.parameters = partial(restore_parameters, flow_row.parameters, self._lookup.value)
+        find_flow = partial(self._lookup.definition, flow_row)
 
-        return run if isinstance(run, FlowRun) else None
+        return ActiveRun(run, flow_run, None, find_flow=find_flow)
 
     # -- deliveries -----------------------------------------------------------------------------
 

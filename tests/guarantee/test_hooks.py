@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import signal
 
+import pytest
+
 from tests.guarantee.sandbox import Sandbox
 
 
@@ -271,6 +273,56 @@ def test_the_context_of_a_hook(sandbox: Sandbox) -> None:
     ]
     assert program.output.count("logged by the hook") == 2
     assert program.output.count("printed by the hook") == 2
+    sandbox.assert_clean()
+
+
+CONTEXTS = """
+    from eventflow.context import FlowRunContext, TaskRunContext, get_run_context
+
+    def check(definition, run, state):
+        of_flow, of_task = FlowRunContext.get(), TaskRunContext.get()
+        context = get_run_context()
+        record(
+            definition.name, state.name, context.run is run, context == (of_task or of_flow),
+            context.flow is main, of_flow.flow_run.name, of_flow.parameters, of_flow.run_count,
+            of_flow.start_time == of_flow.flow_run.start_time is not None,
+            of_task and [of_task.task is inner, of_task.parameters, of_task.run_count],
+        )
+
+    @task(on_crashed=[check], retries=1)
+    def inner(number: int):
+        if get_run_context().run_count == 1:
+            raise OSError
+        hold()
+
+    @flow(on_running=[check], on_crashed=[check], flow_run_name="of-{day}")
+    def main(day: str):
+        inner(3)
+
+    if __name__ == "__main__":
+        main("monday")
+"""
+
+
+@pytest.mark.parametrize("has_guardian", [True, False], ids=["guardian", "recover"])
+def test_the_contexts_of_a_hook(sandbox: Sandbox, *, has_guardian: bool) -> None:
+    """Both contexts are as in its own process, with the flow and the task themselves."""
+    program = sandbox.python(CONTEXTS)
+    sandbox.wait_for_record("ready")
+    if has_guardian:
+        program.send(signal.SIGKILL)
+        program.read_to_end()
+    else:
+        sandbox.kill_with_guardian(program)
+        sandbox.recover()
+
+    of_flow = [True, True, True, "of-monday", {"day": "monday"}, 1, True]
+    assert [list(record) for record in sandbox.records()] == [
+        ["main", "Running", *of_flow, None],
+        ["ready"],
+        ["inner", "Crashed", *of_flow, [True, {"number": 3}, 2]],
+        ["main", "Crashed", *of_flow, None],
+    ], program.output
     sandbox.assert_clean()
 
 

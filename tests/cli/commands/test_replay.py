@@ -12,6 +12,7 @@ from tests.cli.sample_journal import Sample
 
 HOOKS = """
 from eventflow import Hook, StateType, hook, runtime
+from eventflow.context import FlowRunContext, get_run_context
 
 def show(definition, run, state):
     print("SHOW", definition.name, run.name, state.name, run.run_count, runtime.flow_run.name)
@@ -21,6 +22,13 @@ async def ashow(definition, run, state):
 
 def breaks(definition, run, state):
     raise ValueError("no pager")
+
+def context(definition, run, state):
+    inner, around = get_run_context(), FlowRunContext.get()
+    assert inner.run is run
+    assert inner.start_time == run.start_time > run.created
+    assert around.start_time == around.flow_run.start_time > around.flow_run.created
+    print("CONTEXT", type(inner).__name__, inner.flow.name, inner.run_count, around.run_count)
 
 only = Hook(show, state=["Failed", StateType.COMPLETED], run_type="task")
 
@@ -99,6 +107,16 @@ def test_an_async_hook_is_awaited(invoke: Invoke, sample: Sample) -> None:
     """As when it is delivered."""
     result = invoke("replay", "--hook", "later.py:ashow", "brave-otter", "--state", "Failed")
     assert printed(result.stdout, "AWAITED") == ["Failed"]
+
+
+def test_the_contexts_of_the_run_are_in_force(invoke: Invoke, sample: Sample) -> None:
+    """That of a task run has the flow run around it, as it ended."""
+    selection = ("brave-otter", "--state", "Failed", "--within")
+    result = invoke("replay", "--hook", "later.py:context", *selection)
+    assert printed(result.stdout, "CONTEXT") == [
+        "FlowRunContext etl 2 2",
+        "TaskRunContext etl 2 2",
+    ], result.output
 
 
 def test_a_hook_that_fails_does_not_end_the_replay(invoke: Invoke, sample: Sample) -> None:
