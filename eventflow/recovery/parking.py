@@ -20,7 +20,7 @@ from types import FrameType, ModuleType
 from typing import Final, NoReturn
 from weakref import WeakSet
 
-from eventflow.context import reloading
+from eventflow.context import current_hook, reloading
 from eventflow.interrupts.waiting import Wakeup
 
 __all__ = ["execute", "park", "serve", "threads_of_hooks"]
@@ -239,6 +239,8 @@ def execute(body: Callable[[], object], seconds: float) -> str | BaseException |
         if main is None:
             # In this context: what is declared is attached to the bus in force.
             context = copy_context()
+            # A hook may have asked for what the file defines, and hooks may call flows: files not.
+            context.run(current_hook.set, None)
             threading.Thread(
                 target=lambda: context.run(load.run), name="loading", daemon=True
             ).start()

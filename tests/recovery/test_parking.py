@@ -11,7 +11,7 @@ import pytest
 from eventflow.hooks.ledger import DeliveryStatus
 from eventflow.journal.contract import DeliveryQuery, Journal, RunQuery
 from eventflow.recovery.supervisor import recover
-from tests.recovery.scripts import ReadTold, RunKilled, owner_folders
+from tests.recovery.scripts import HEAD, ReadTold, RunKilled, owner_folders
 
 # The owner dies in its only run; `by` says who executes a line.
 FLOW = """
@@ -157,3 +157,56 @@ parking.serve(work)
     )
 
     assert (ended.returncode, ended.stdout) == (7, "it takes more than 0.2 s\nNone\n")
+
+
+NIGHTLY = """
+from alerts import tell, work
+from eventflow import flow
+
+@flow
+def nightly():
+    work()
+
+@flow
+def side():
+    tell("side")
+
+side()
+"""
+
+ALERTS = """
+from eventflow.context import get_run_context
+
+def page(task, run, state):
+    tell("page", get_run_context().flow.fn.__name__)
+
+@task(on_crashed=[page])
+def work():
+    die()
+"""
+
+# Loaded again, it begins a run, which parks the main thread.
+SCRIPT = """
+import alerts
+
+if os.path.exists("begun"):
+    alerts.work()
+open("begun", "w").close()
+
+import nightly
+nightly.nightly()
+"""
+
+
+def test_a_file_that_a_hook_asks_for_begins_no_run(
+    run_killed: RunKilled, url: str, read_told: ReadTold, tmp_path: Path
+) -> None:
+    """A hook may call flows; a file that is loaded for one of them is executed to its first run."""
+    (tmp_path / "alerts.py").write_text(HEAD + ALERTS)
+    (tmp_path / "nightly.py").write_text(NIGHTLY)
+    run_killed(SCRIPT)
+
+    (report,) = recover(url)
+
+    assert report.problem is None
+    assert read_told() == [["side"], ["page", "nightly"]]
