@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, Final, NamedTuple, Protocol, Self
 from uuid import UUID
 
@@ -96,11 +96,11 @@ class RunContext:
 
     @property
     def start_time(self) -> datetime:
-        """When the first attempt began; before that, when the run entered its first state."""
-        start = self.run.start_time or self.run.created
-        assert start is not None  # noqa: S101 - a run in force has entered a state
+        """When the first attempt began; before that, when the run entered its first state.
 
-        return start
+        Now, in a function that makes the run's name: it has no state yet.
+        """
+        return self.run.start_time or self.run.created or datetime.now(UTC)
 
     @property
     def parameters(self) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from eventflow import flow, tags, task
+from eventflow import flow, runtime, tags, task
 from eventflow.context import FlowRunContext, RunContext, TaskRunContext, get_run_context
 from eventflow.errors import MissingContextError
 
@@ -292,6 +292,42 @@ def test_before_the_first_attempt() -> None:
     ((count, start, created),) = seen
     assert count == 0
     assert start == created
+
+
+@pytest.mark.parametrize("is_submitted", [False, True], ids=["called", "submitted"])
+def test_in_a_function_that_names_the_run(*, is_submitted: bool) -> None:
+    """The run that is named is in force, with its parameters; `runtime` tells of it as well."""
+
+    def name_of_flow() -> str:
+        assert TaskRunContext.get() is None
+        assert get_run_context().start_time is not None
+        return f"{runtime.flow_run.flow_name} of {runtime.flow_run.parameters['day']}"
+
+    def name_of_task() -> str:
+        around = runtime.flow_run.name
+        return f"{runtime.task_run.task_name} {get_run_context().parameters['number']} in {around}"
+
+    @task(task_run_name=name_of_task)
+    def inner(number: int) -> Any:
+        return runtime.task_run.name
+
+    @task
+    def one() -> int:
+        return 1
+
+    @flow(name="load", flow_run_name=name_of_flow)
+    def main(day: str) -> Any:
+        number = one.submit()
+        name = inner.submit(number).result() if is_submitted else inner(number)
+        return runtime.flow_run.name, name, sub()
+
+    @flow(flow_run_name=lambda: f"in {FlowRunContext.get().run.flow_name}")  # type: ignore[union-attr]
+    def sub() -> Any:
+        return runtime.flow_run.name
+
+    assert main("monday") == ("load of monday", "inner 1 in load of monday", "in sub")
+    with pytest.raises(MissingContextError):
+        get_run_context()
 
 
 def test_in_a_cache_key_function() -> None:

@@ -143,14 +143,18 @@ class Invocation:
     def _name_run(self) -> None:
         """Check the parameters and name the run, before its first transition if that is possible.
 
-        A problem is raised by `prepare`: the run must exist to fail with it.
+        The run is in force meanwhile, for a function that asks for its parameters. A problem is
+        raised by `prepare`: the run must exist to fail with it.
         """
+        token = current_run.set(self.context)
         try:
             self._check()
             bound = self.definition.parameters.bind(self.args, self.kwargs)
             self.run.name = self.definition.render_name(bound) or self.run.name
         except Exception as error:  # noqa: BLE001 - a user's function may raise anything
             self.begin_error = error
+        finally:
+            current_run.reset(token)
 
     def _check(self) -> None:
         """Bind the arguments, and have them validated if the definition asks for that."""
