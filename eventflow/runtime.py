@@ -82,6 +82,12 @@ class _FlowRunFacts(_RunFacts):
         return None if run is None else run.flow_name
 
     @property
+    def flow_version(self) -> str | None:
+        """The version of the flow."""
+        run = self._run()
+        return None if run is None else run.definition.version
+
+    @property
     def parent_flow_run_id(self) -> str | None:
         """The id of the flow run around this one."""
         run = self._run()

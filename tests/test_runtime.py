@@ -24,9 +24,12 @@ def facts(of: Any, *names: str) -> dict[str, Any]:
 def test_outside_of_a_run() -> None:
     """Outside of a run every fact is None or empty."""
     nothing = {"tags": [], "parameters": {}, "run_count": 0}
-    for of, name in ((runtime.flow_run, "flow_name"), (runtime.task_run, "task_name")):
+    for of, names in (
+        (runtime.flow_run, ("flow_name", "flow_version")),
+        (runtime.task_run, ("task_name",)),
+    ):
         assert {
-            key: value for key, value in facts(of, name).items() if value is not None
+            key: value for key, value in facts(of, *names).items() if value is not None
         } == nothing
     assert (runtime.hook.delivery_id, runtime.hook.attempt) == (None, 0)
 
@@ -43,8 +46,9 @@ def test_inside_of_runs() -> None:
         assert runtime.task_run.id is None
         return facts(runtime.flow_run, "flow_name")
 
-    @flow(name="main", flow_run_name="named", retries=0)
+    @flow(name="main", flow_run_name="named", retries=0, version="7")
     def main(day: str = "monday") -> Any:
+        assert runtime.flow_run.flow_version == "7"
         return facts(runtime.flow_run, "flow_name"), inner.submit(3).result(), sub()
 
     with temporary_settings({EVENTFLOW_API_URL: "http://host:1"}):
