@@ -317,7 +317,7 @@ def test_in_a_function_that_names_the_run(*, is_submitted: bool) -> None:
 
     @flow(name="load", flow_run_name=name_of_flow)
     def main(day: str) -> Any:
-        number = one.submit()
+        number: Any = one.submit()
         name = inner.submit(number).result() if is_submitted else inner(number)
         return runtime.flow_run.name, name, sub()
 

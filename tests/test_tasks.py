@@ -28,7 +28,7 @@ class Counted:
 
 
 def by_number(context: Any, parameters: dict[str, Any]) -> str:
-    return f"{context.definition.name}-{parameters['number']}"
+    return f"{context.task.name}-{parameters['number']}"
 
 
 def test_caching_by_key() -> None:
