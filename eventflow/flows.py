@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any, Concatenate, ParamSpec, Self, TypeVar, Unpack, overload
 
 from eventflow.definitions.options import Options, refuse_unknown
 from eventflow.definitions.run_names import RunName
+from eventflow.definitions.versions import file_version
 from eventflow.engine.calls import CallableDefinition, WaitFor
 from eventflow.engine.invocation import Invocation
 from eventflow.interrupts.portals import running_loop
@@ -56,6 +58,16 @@ class Flow(CallableDefinition[P, R]):
 
         return Invocation(self, args, kwargs, wait_for, scope)
 
+    @functools.cached_property
+    def file_version(self) -> str | None:
+        """A short hash of the file of its function, as it is when first asked; None without one."""
+        return file_version(self.fn)
+
+    @property
+    def version(self) -> str | None:
+        """The version that was declared, else the hash of its file, which no run asks for."""
+        return self.declared_version or self.file_version
+
     @property
     def flow_run_name(self) -> RunName:
         """The template of its runs' names, or the function that makes them."""
@@ -99,7 +111,8 @@ def flow(fn: Callable[..., Any] | None = None, /, **options: Unpack[FlowOptions]
     Args:
         fn: the function; or use `@flow(...)` with options.
         name: the flow's name, by default the function's, with `-` for each `_`.
-        version: the version of the flow, recorded with its runs.
+        version: the version of the flow, recorded with its runs; by default it reads as a short
+            hash of the function's file, which is not recorded.
         description: by default the function's docstring.
         flow_run_name: a template over the parameters (`"load-{day}"`), or a function.
         tags: tags of every run, beside those of `tags(...)` blocks around the call.

@@ -200,11 +200,10 @@ class Definition(Hooked, Generic[P, R]):
 
         return copied
 
-    def restored(self, name: str, version: str | None) -> Self:
-        """Return a copy with the name and the version that a journal has, which are not checked."""
+    def restored(self, name: str) -> Self:
+        """Return a copy with the name that a journal has, which is not checked."""
         copied = self._with({})
         copied._put("name", name)  # noqa: SLF001 - its own kind
-        copied._put("declared_version", version)  # noqa: SLF001
         copied.parameters = self.parameters.renamed(name)
 
         return copied

@@ -16,6 +16,7 @@ from pydantic.errors import PydanticUserError
 
 from eventflow.definitions.iterables import repeatable
 from eventflow.errors import ParameterBindError, ParameterTypeError, ReservedArgumentError
+from eventflow.primitives.callables import plain_function
 from eventflow.settings import MASK
 from eventflow.values.masking import (
     described,
@@ -214,7 +215,7 @@ def _warn(function: Any, name: str, annotation: object, error: Exception) -> Non
     reason = str(error).partition("\n")[0]
     warnings.warn(
         f"The annotation {annotation!r} of the parameter {name!r} of "
-        f"{getattr(_annotated(function), '__qualname__', function)} cannot be read ({reason}); "
+        f"{getattr(plain_function(function), '__qualname__', function)} cannot be read ({reason}); "
         "the parameter is not validated.",
         UserWarning,
         stacklevel=2,
@@ -249,7 +250,7 @@ class _Shown:
 
 def _hints(function: Callable[..., Any], *, warn: bool = True) -> dict[str, Any]:
     """Return the annotations of the parameters, without those that cannot be resolved."""
-    target = _annotated(function)
+    target = plain_function(function)
     hints: dict[str, Any] = {}
     for name, annotation in getattr(target, "__annotations__", {}).items():
         if name == "return":
@@ -265,14 +266,3 @@ def _hints(function: Callable[..., Any], *, warn: bool = True) -> dict[str, Any]
                 _warn(function, name, annotation, error)
 
     return hints
-
-
-def _annotated(function: Any) -> Any:
-    """Return the plain function that holds the annotations of a callable."""
-    while isinstance(function, functools.partial):
-        function = function.func
-    function = getattr(function, "__func__", function)
-    if not hasattr(function, "__annotations__") and not isinstance(function, type):
-        function = type(function).__call__
-
-    return inspect.unwrap(function)

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any, Final
 
-__all__ = ["MAIN", "MP_MAIN", "check_takes", "is_async", "qualified_name"]
+__all__ = ["MAIN", "MP_MAIN", "check_takes", "is_async", "plain_function", "qualified_name"]
 
 MAIN: Final = "__main__"
 """The name of the module that a process was started with."""
@@ -47,6 +47,17 @@ def qualified_name(function: object) -> str:
     module = getattr(function, "__module__", None) or "builtins"
 
     return f"{MAIN if module == MP_MAIN else module}:{getattr(function, '__qualname__', function)}"
+
+
+def plain_function(function: Any) -> Any:
+    """Return the function that a callable is in the end, which holds its annotations and code."""
+    while isinstance(function, partial):
+        function = function.func
+    function = getattr(function, "__func__", function)
+    if not hasattr(function, "__annotations__") and not isinstance(function, type):
+        function = type(function).__call__
+
+    return inspect.unwrap(function)
 
 
 def check_takes(what: str, function: object, arguments: Sequence[str]) -> None:

@@ -166,7 +166,7 @@ class Lookup:
                 )
                 definition = stand_in(row)
             elif definition.name != row.definition:
-                definition = definition.restored(row.definition, definition.declared_version)
+                definition = definition.restored(row.definition)
             set_reference(definition, row.reference)
             self._definitions[key] = definition
 
@@ -192,8 +192,11 @@ def stand_in(row: RunRow, hooks: Iterable[Hook] = ()) -> Definition[Any, Any]:
         raise RuntimeError(f"{row.reference} could not be loaded again.")
 
     kind = Flow if row.run_type == "flow" else Task
+    made = kind(lost, version=row.version, tags=row.tags, hooks=hooks).restored(row.definition)
+    # That of the function above would be this module's.
+    vars(made)["file_version"] = None
 
-    return kind(lost, tags=row.tags, hooks=hooks).restored(row.definition, row.version)
+    return made
 
 
 def _read(key: str, text: str) -> list[RecordedHook]:

@@ -13,7 +13,9 @@ import pytest
 
 from eventflow.hooks.ledger import DeliveryStatus
 from eventflow.journal.contract import DeliveryQuery, Journal
+from eventflow.recovery.lookup import stand_in
 from eventflow.recovery.supervisor import recover
+from tests.journal.rows import a_run
 from tests.recovery.scripts import HEAD, ReadTold, RunKilled
 
 TELLING = """
@@ -355,3 +357,33 @@ if __name__ == "__main__":
         ["copy", 3, "7", ["prod"], "load"],
         ["inner", 0, "8", ["dev"], "lost"],
     ]
+
+
+@pytest.mark.parametrize("run_type", ["flow", "task"])
+@pytest.mark.parametrize("version", [None, "7"])
+def test_a_stand_in_has_what_the_journal_has(run_type: str, version: str | None) -> None:
+    """A name that no definition may be given any more, and no version but the recorded one."""
+    made = stand_in(a_run(run_type=run_type, definition="a/b", version=version, tags=("x",)))
+
+    assert (made.run_type, made.name, made.version) == (run_type, "a/b", version)
+    assert made.tags == {"x"}
+
+
+def test_the_definition_of_a_run_has_the_name_that_was_recorded(
+    run_killed: RunKilled, url: str, read_told: ReadTold
+) -> None:
+    """Also one that is refused by now, of a copy that no variable holds."""
+    run_killed(
+        """
+def shown(flow, run, state):
+    tell(flow.name, run.flow_name, flow.fn.__name__)
+
+@flow(on_crashed=[shown])
+def load_all(): die()
+
+if __name__ == "__main__":
+    load_all.restored("a/b")()
+"""
+    )
+    recover(url)
+    assert read_told() == [["a/b", "a/b", "load_all"]]
