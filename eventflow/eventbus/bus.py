@@ -312,7 +312,7 @@ class EventBus:
             TimeoutError: none came within `timeout` seconds.
             RuntimeError: its subscription was cancelled.
             TypeError: a keyword is unknown or of a wrong type.
-            ValueError: the run_type or the run_id is wrong.
+            ValueError: the run_type, the run_id or the timeout is wrong.
         """
         return wait_for(partial(self.attach, once=True), Filter.of(selection), timeout)
 

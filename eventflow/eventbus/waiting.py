@@ -13,6 +13,7 @@ from eventflow.eventbus.mailbox import Mailbox, Overflow
 from eventflow.eventbus.receivers import MailboxReceiver
 from eventflow.eventbus.subscriptions import Receiver, Subscription
 from eventflow.interrupts.portals import required_loop
+from eventflow.interrupts.waiting import check_timeout
 
 __all__ = ["EventStream", "stream", "wait_for"]
 
@@ -62,6 +63,7 @@ def wait_for(attach: Attach, chosen: Filter, timeout: float | None) -> Coroutine
 
     Dropped without being awaited, it unsubscribes as well, and Python warns of it.
     """
+    check_timeout(timeout)
     mailbox = Mailbox("wait_for", 1, "drop_newest")
     subscription = attach("wait_for", MailboxReceiver(mailbox), chosen)
     waiting = _next(mailbox, subscription, timeout)

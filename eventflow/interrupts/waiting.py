@@ -8,7 +8,36 @@ from time import monotonic
 
 from eventflow.interrupts.masks import POLL_SECONDS, thread_mask
 
-__all__ = ["Wakeup", "wait"]
+__all__ = ["Wakeup", "check_timeout", "deadline_in", "remaining", "wait"]
+
+
+def check_timeout(timeout: float | None) -> None:
+    """Check that a wait may be bounded by this.
+
+    Raises:
+        TypeError: it is not a number.
+        ValueError: it is negative, or not a number of seconds at all.
+    """
+    if timeout is None:
+        return
+    if isinstance(timeout, bool) or not isinstance(timeout, int | float):
+        raise TypeError(f"timeout must be a number of seconds, or None, but got {timeout!r}.")
+    if not timeout >= 0:
+        raise ValueError(
+            f"timeout must be 0 or more seconds, or None for no limit, but got {timeout!r}."
+        )
+
+
+def deadline_in(timeout: float | None) -> float | None:
+    """Return when a wait that begins now is to end; raises as `check_timeout` does."""
+    check_timeout(timeout)
+
+    return None if timeout is None else monotonic() + timeout
+
+
+def remaining(deadline: float | None) -> float | None:
+    """Return the seconds that are left until a deadline."""
+    return None if deadline is None else max(0.0, deadline - monotonic())
 
 
 class Wakeup:

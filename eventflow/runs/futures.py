@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import threading
-import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Generator, Iterable, Iterator
 from contextlib import AbstractContextManager, nullcontext, suppress
@@ -14,7 +13,7 @@ from uuid import UUID
 
 from eventflow.errors import DeadlockError
 from eventflow.interrupts.portals import required_loop, running_loop
-from eventflow.interrupts.waiting import Wakeup
+from eventflow.interrupts.waiting import Wakeup, check_timeout, deadline_in, remaining
 from eventflow.interrupts.waiting import wait as block_until
 from eventflow.primitives.forks import renewed
 from eventflow.primitives.loggers import get_logger
@@ -179,8 +178,10 @@ class Future(Generic[T]):
         Return whether it has ended.
 
         Raises:
+            ValueError: `timeout` is negative.
             DeadlockError: this thread's event loop has to produce the result.
         """
+        check_timeout(timeout)
         if self._ended:
             return True
         if self.needs(running_loop()):
@@ -194,14 +195,14 @@ class Future(Generic[T]):
     def _wait(self, timeout: float | None) -> bool:
         wakeup = Wakeup()
         wake = _Wake(wakeup)
-        deadline = _deadline(timeout)
+        deadline = deadline_in(timeout)
         self.add_done_callback(wake)
         try:
             while not self._ended:
-                remaining = _remaining(deadline)
-                if remaining == 0:
+                seconds = remaining(deadline)
+                if seconds == 0:
                     break
-                block_until(wakeup, remaining)
+                block_until(wakeup, seconds)
                 # It is also set to interrupt a body of this thread, perhaps one around this one.
                 wakeup.clear()
         finally:
@@ -215,6 +216,7 @@ class Future(Generic[T]):
         With `raise_on_failure=False` an exception is returned instead of raised.
 
         Raises:
+            ValueError: `timeout` is negative.
             TimeoutError: `timeout` seconds have passed.
             DeadlockError: this thread's event loop has to produce the result.
             FailedRun, CrashedRun, CancelledRun, UnfinishedRun: there is no result; a failed
@@ -289,9 +291,9 @@ class FutureList(list[Future[T]]):
 
     def result(self, timeout: float | None = None, raise_on_failure: bool = True) -> list[T]:  # noqa: FBT001, FBT002 - as in Prefect
         """Block until all have ended and return their results; raises as `Future.result` does."""
-        deadline = _deadline(timeout)
+        deadline = deadline_in(timeout)
 
-        return [future.result(_remaining(deadline), raise_on_failure) for future in self]
+        return [future.result(remaining(deadline), raise_on_failure) for future in self]
 
     async def _results(self) -> list[T]:
         return [await future for future in self]
@@ -299,14 +301,6 @@ class FutureList(list[Future[T]]):
     def __await__(self) -> Generator[Any, None, list[T]]:
         """Wait, in async code, for all results."""
         return self._results().__await__()
-
-
-def _deadline(timeout: float | None) -> float | None:
-    return None if timeout is None else time.monotonic() + timeout
-
-
-def _remaining(deadline: float | None) -> float | None:
-    return None if deadline is None else max(0.0, deadline - time.monotonic())
 
 
 class DoneAndNotDone(NamedTuple, Generic[T]):
@@ -317,11 +311,15 @@ class DoneAndNotDone(NamedTuple, Generic[T]):
 
 
 def wait(futures: Iterable[Future[T]], timeout: float | None = None) -> DoneAndNotDone[T]:
-    """Block until all futures have ended or `timeout` seconds have passed."""
+    """Block until all futures have ended or `timeout` seconds have passed.
+
+    Raises:
+        ValueError: `timeout` is negative.
+    """
     futures = list(futures)
-    deadline = _deadline(timeout)
+    deadline = deadline_in(timeout)
     for future in futures:
-        if not future.wait(_remaining(deadline)):
+        if not future.wait(remaining(deadline)):
             break
     done = {future for future in futures if future.done()}
 
@@ -332,11 +330,13 @@ class as_completed(Generic[T]):  # noqa: N801 - used like a function, as in Pref
     """Yields futures in the order in which they end, in `for` and in `async for`.
 
     Raises:
+        ValueError: `timeout` is negative.
         TimeoutError: while iterating, when `timeout` seconds have passed since the start.
         DeadlockError: plain `for` was used on the event loop that has to produce the results.
     """
 
     def __init__(self, futures: Iterable[Future[T]], timeout: float | None = None) -> None:
+        check_timeout(timeout)
         self._futures = list(futures)
         self._timeout = timeout
 
@@ -351,7 +351,7 @@ class as_completed(Generic[T]):  # noqa: N801 - used like a function, as in Pref
     def _ended_first(self) -> Iterator[Future[T]]:
         ended: deque[Future[T]] = deque()
         wakeup = Wakeup()
-        deadline = _deadline(self._timeout)
+        deadline = deadline_in(self._timeout)
 
         def note_end(future: Future[T]) -> None:
             ended.append(future)
@@ -365,11 +365,11 @@ class as_completed(Generic[T]):  # noqa: N801 - used like a function, as in Pref
                 helped = next(to_help, None)
                 if helped is not None:
                     helped.help()
-                elif _remaining(deadline) == 0:
+                elif remaining(deadline) == 0:
                     raise self._timed_out(count)
                 else:
                     with self._extra_worker():
-                        block_until(wakeup, _remaining(deadline))
+                        block_until(wakeup, remaining(deadline))
                     wakeup.clear()
             yield ended.popleft()
 
@@ -381,14 +381,14 @@ class as_completed(Generic[T]):  # noqa: N801 - used like a function, as in Pref
     async def __aiter__(self) -> AsyncIterator[Future[T]]:
         ended: asyncio.Queue[Future[T]] = asyncio.Queue()
         loop = required_loop("`async for` over as_completed()")
-        deadline = _deadline(self._timeout)
+        deadline = deadline_in(self._timeout)
         for future in self._futures:
             future.add_done_callback(
                 lambda future: loop.call_soon_threadsafe(ended.put_nowait, future)
             )
         for count in range(len(self._futures)):
             try:
-                yield await asyncio.wait_for(ended.get(), _remaining(deadline))
+                yield await asyncio.wait_for(ended.get(), remaining(deadline))
             except TimeoutError:
                 raise self._timed_out(count) from None
 

@@ -225,3 +225,13 @@ def test_a_wait_whose_subscription_is_cancelled_raises() -> None:
             await waiting
 
     asyncio.run(main())
+
+
+@pytest.mark.parametrize(("timeout", "error"), [(-1, ValueError), ("1", TypeError)])
+def test_a_wrong_timeout_is_refused_at_the_call(timeout: Any, error: type[Exception]) -> None:
+    """Nothing is subscribed for it."""
+    own = EventBus()
+    with pytest.raises(error, match=f"timeout must be .* but got {timeout!r}"):
+        own.wait_for(timeout=timeout).close()
+
+    assert own.subscriptions == []

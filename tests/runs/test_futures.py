@@ -64,6 +64,44 @@ def test_results_and_failures() -> None:
     main()
 
 
+@pytest.mark.parametrize(
+    ("timeout", "error", "words"),
+    [
+        (-1, ValueError, "timeout must be 0 or more seconds, .* but got -1"),
+        (-0.001, ValueError, "but got -0.001"),
+        (float("nan"), ValueError, "but got nan"),
+        ("1", TypeError, "timeout must be a number of seconds, or None, but got '1'"),
+    ],
+)
+def test_wrong_timeouts(timeout: Any, error: type[Exception], words: str) -> None:
+    """They are refused at once, whether or not there is something to wait for."""
+    waits: list[Any] = [
+        lambda future: future.wait(timeout),
+        lambda future: future.result(timeout),
+        lambda future: future.result(timeout=timeout, raise_on_failure=False),
+        lambda future: wait([future], timeout),
+        lambda future: wait([], timeout=timeout),
+        lambda future: as_completed([future], timeout),
+        lambda future: FutureList([future]).wait(timeout),
+        lambda future: FutureList([future]).result(timeout),
+        lambda future: FutureList([]).result(timeout=timeout),
+    ]
+
+    @flow
+    def main() -> None:
+        blocked = Blocked()
+        running, ended = blocked.task.submit(), double.submit(1)
+        ended.wait()
+        for call in waits:
+            for future in (running, ended):
+                with pytest.raises(error, match=words):
+                    call(future)
+        blocked.may_end.set()
+        assert running.wait()
+
+    main()
+
+
 def test_timeouts() -> None:
     """A wait with a timeout names what has not ended; the task goes on."""
     blocked = Blocked()
