@@ -9,12 +9,15 @@ import sys
 import types
 from collections.abc import Callable, Coroutine, Generator, Iterator
 from contextvars import copy_context
+from threading import current_thread, main_thread
 from typing import Any, Final, TypeVar
 
 from eventflow.engine.invocation import Invocation
 from eventflow.interrupts.portals import background_portal, running_loop, timer_portal
 from eventflow.interrupts.scopes import CancelScope
 from eventflow.interrupts.signals import note_asyncio_interrupt
+from eventflow.primitives.callables import qualified_name
+from eventflow.primitives.loggers import get_logger
 from eventflow.primitives.records import is_a
 from eventflow.runners import TaskScope
 from eventflow.runners.threads import extra_worker
@@ -39,6 +42,8 @@ __all__ = [
 
 T = TypeVar("T")
 
+_logger: Final = get_logger("runs")
+
 
 class Effect:
     """Something for a driver to carry out; its result is sent to the lifecycle."""
@@ -60,6 +65,8 @@ def timed(invocation: Invocation, seconds: float | None) -> Iterator[None]:
     if seconds is None:
         yield
         return
+    if not invocation.definition.isasync and current_thread() is not main_thread():
+        _warn_of_long_calls(invocation, seconds)
     cancel_scope = invocation.run.cancel_scope
     timer = cancel_scope.start_timer()
     loop = running_loop()
@@ -74,6 +81,28 @@ def timed(invocation: Invocation, seconds: float | None) -> Iterator[None]:
     finally:
         cancel_scope.stop_timer()
         cancel_timer()
+
+
+_warned: Final[dict[tuple[str, str], object]] = {}
+"""The kinds and names of the functions whose runs have been warned of."""
+
+
+def _warn_of_long_calls(invocation: Invocation, seconds: float) -> None:
+    """Warn, once for each function, of what its timeout cannot do in a worker thread.
+
+    In the main thread a signal interrupts what waits in C; in another one an exception is raised
+    when the call is back in Python.
+    """
+    run, warning = invocation.run, object()
+    kind, function = run.run_type, qualified_name(invocation.definition.fn)
+    if _warned.setdefault((kind, function), warning) is warning:
+        message = (
+            f"The {kind} run {run.name!r} has a timeout of {seconds:g} s and is executed in a "
+            "worker thread, where a call in C, such as time.sleep, cannot be interrupted: the "
+            "timeout takes effect when the call returns. Give such calls a timeout of their own, "
+            f"make the {kind} async, or call it in the main thread."
+        )
+        _logger.warning(message)
 
 
 class TakenOver(BaseException):
