@@ -6,7 +6,7 @@ import functools
 from collections.abc import Callable
 from typing import Any, Concatenate, ParamSpec, Self, TypeVar, Unpack, overload
 
-from eventflow.definitions.options import Options, refuse_unknown
+from eventflow.definitions.options import Options, refuse_unknown, shows_options
 from eventflow.definitions.run_names import RunName
 from eventflow.definitions.versions import file_version
 from eventflow.engine.calls import CallableDefinition, WaitFor
@@ -43,6 +43,7 @@ class Flow(CallableDefinition[P, R]):
     should_validate_parameters = True
     task_runner: TaskRunner = default
 
+    @shows_options(FlowOptions.__optional_keys__)
     def __init__(self, fn: Callable[P, R], **options: Unpack[FlowOptions]) -> None:
         super().__init__(fn, options)
 
@@ -85,6 +86,7 @@ class Flow(CallableDefinition[P, R]):
         """Bind like a function."""
         return self.bound(instance, owner)
 
+    @shows_options(FlowOptions.__optional_keys__)
     def with_options(self, **options: Unpack[FlowOptions]) -> Self:
         """Copy the flow with some options changed; None stands for the default.
 
@@ -105,6 +107,7 @@ def flow(fn: Callable[P, R], /, **options: Unpack[FlowOptions]) -> Flow[P, R]: .
 def flow(**options: Unpack[FlowOptions]) -> Callable[[Callable[P, R]], Flow[P, R]]: ...
 
 
+@shows_options(FlowOptions.__optional_keys__)
 def flow(fn: Callable[..., Any] | None = None, /, **options: Unpack[FlowOptions]) -> Any:
     """Make a flow of a function, sync or async, also a generator or a method.
 
@@ -114,7 +117,8 @@ def flow(fn: Callable[..., Any] | None = None, /, **options: Unpack[FlowOptions]
         version: the version of the flow, recorded with its runs; by default it reads as a short
             hash of the function's file, which is not recorded.
         description: by default the function's docstring.
-        flow_run_name: a template over the parameters (`"load-{day}"`), or a function.
+        flow_run_name: a template over the parameters (`"load-{day}"`), or a function, which may
+            take `parameters`; by default two words.
         tags: tags of every run, beside those of `tags(...)` blocks around the call.
         retries: how often a failed attempt is tried again. The items of a generator that is given
             as an argument are kept, as they are seen, for the next attempt.

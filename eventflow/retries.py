@@ -78,7 +78,13 @@ def _checked(option: str, number: object) -> float:
 
 
 def exponential_backoff(backoff_factor: float) -> Callable[[int], list[float]]:
-    """Make delays that double with each retry: 1, 2, 4, 8 times the factor."""
+    """Make delays that double with each retry: 1, 2, 4, 8 times the factor.
+
+    Raises:
+        ValueError: the factor is negative or not finite.
+        TypeError: it is not a number.
+    """
+    _checked("backoff_factor", backoff_factor)
 
     def delays(retries: int) -> list[float]:
         return [backoff_factor * 2**attempt for attempt in range(retries)]

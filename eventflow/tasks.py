@@ -7,7 +7,7 @@ from datetime import timedelta
 from typing import Any, Concatenate, Never, ParamSpec, Self, TypeVar, Unpack, overload
 
 from eventflow.definitions.mapping import rows
-from eventflow.definitions.options import Options, refuse_unknown
+from eventflow.definitions.options import Options, refuse_unknown, shows_options
 from eventflow.definitions.run_names import RunName
 from eventflow.engine.calls import CallableDefinition, WaitFor
 from eventflow.engine.invocation import Invocation
@@ -44,6 +44,7 @@ class Task(CallableDefinition[P, R]):
     run_type = "task"
     option_names = TaskOptions.__optional_keys__
 
+    @shows_options(TaskOptions.__optional_keys__)
     def __init__(self, fn: Callable[P, R], **options: Unpack[TaskOptions]) -> None:
         super().__init__(fn, options)
 
@@ -152,6 +153,7 @@ class Task(CallableDefinition[P, R]):
         """Bind like a function."""
         return self.bound(instance, owner)
 
+    @shows_options(TaskOptions.__optional_keys__)
     def with_options(self, **options: Unpack[TaskOptions]) -> Self:
         """Copy the task with some options changed; None stands for the default.
 
@@ -172,6 +174,7 @@ def task(fn: Callable[P, R], /, **options: Unpack[TaskOptions]) -> Task[P, R]: .
 def task(**options: Unpack[TaskOptions]) -> Callable[[Callable[P, R]], Task[P, R]]: ...
 
 
+@shows_options(TaskOptions.__optional_keys__)
 def task(fn: Callable[..., Any] | None = None, /, **options: Unpack[TaskOptions]) -> Any:
     """Make a task of a function, sync or async, also a generator or a method.
 
@@ -180,8 +183,9 @@ def task(fn: Callable[..., Any] | None = None, /, **options: Unpack[TaskOptions]
         name: the task's name, by default the function's.
         version: the version of the task, recorded with its runs.
         description: by default the function's docstring.
-        task_run_name: a template over the parameters (`"fetch-{url}"`), or a function; by default
-            the task's name and the last three digits of the run's id, as in `fetch-4f1`.
+        task_run_name: a template over the parameters (`"fetch-{url}"`), or a function, which may
+            take `parameters`; by default the task's name and the last three digits of the run's
+            id, as in `fetch-4f1`.
         tags: tags of every run, beside those of `tags(...)` blocks around the call.
         retries: how often a failed attempt is tried again. The items of a generator that is given
             as an argument are kept, as they are seen, for the next attempt.

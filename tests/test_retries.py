@@ -94,3 +94,10 @@ def test_wrong_timeouts_are_refused(seconds: Any, error: type[Exception], messag
     """What is no length of time is refused, with its value."""
     with pytest.raises(error, match=message):
         read_timeout(seconds)
+
+
+@pytest.mark.parametrize(("factor", "error"), [(-1, ValueError), ("1", TypeError)])
+def test_a_wrong_factor_is_refused(factor: Any, error: type[Exception]) -> None:
+    """Where it is given, not where the delays are asked for."""
+    with pytest.raises(error, match="backoff_factor must be"):
+        exponential_backoff(factor)

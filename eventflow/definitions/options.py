@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import difflib
+import inspect
 from collections.abc import Callable, Collection, Iterable, Mapping
 from datetime import timedelta
-from typing import Any, Final, TypedDict
+from typing import Any, Final, TypedDict, TypeVar
 
 from eventflow.definitions.hooked import HookList
 from eventflow.errors import InvalidNameError
@@ -16,7 +17,9 @@ from eventflow.retries import Delays, read_timeout
 from eventflow.runs.run import RunType
 from eventflow.values.masking import described
 
-__all__ = ["Options", "read_option", "refuse_unknown"]
+__all__ = ["Options", "read_option", "refuse_unknown", "shows_options"]
+
+F = TypeVar("F", bound=Callable[..., Any])
 
 UNFIT_FOR_FLOWS: Final = frozenset("/%&<>")
 """What no name of a flow may hold, as in Prefect: it names flows in addresses and on pages."""
@@ -39,6 +42,23 @@ class Options(TypedDict, total=False):
     on_failure: HookList
     on_cancellation: HookList
     on_crashed: HookList
+
+
+def shows_options(known: Collection[str]) -> Callable[[F], F]:
+    """Have `help` and `inspect.signature` list the options that a function takes."""
+
+    def show(function: F) -> F:
+        signature = inspect.signature(function)
+        own = [each for each in signature.parameters.values() if each.kind is not each.VAR_KEYWORD]
+        options = [
+            inspect.Parameter(option, inspect.Parameter.KEYWORD_ONLY, default=None)
+            for option in sorted(known)
+        ]
+        vars(function)["__signature__"] = signature.replace(parameters=[*own, *options])
+
+        return function
+
+    return show
 
 
 def refuse_unknown(kind: RunType, given: Iterable[str], known: Collection[str]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
@@ -127,6 +128,18 @@ def test_unknown_options_are_refused(decorate: Any, option: str, words: str) -> 
     made: Any = Flow if decorate is flow else Task
     with pytest.raises(TypeError, match=words):
         made(work, **{option: 1})
+
+
+@pytest.mark.parametrize(
+    ("kind", "decorate", "only"), [(Flow, flow, "task_runner"), (Task, task, "cache_key_fn")]
+)
+def test_signatures_list_the_options(kind: Any, decorate: Any, only: str) -> None:
+    """As `help` shows them; what a definition's function takes is its own affair."""
+    listed = {*kind.option_names}
+    assert {"name", "retries", "on_crashed", only} <= listed
+    for function in (kind, decorate, decorate(work).with_options):
+        assert listed == {*inspect.signature(function).parameters} - {"fn"}
+    assert [*inspect.signature(decorate(work)).parameters] == ["number"]
 
 
 def test_options_of_the_other_kind_are_unknown() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Coroutine, Generator
+from collections.abc import AsyncGenerator, Callable, Coroutine, Generator
 from typing import Any, assert_type
 
 import pytest
@@ -99,6 +99,29 @@ def test_wrong_arguments(eventflow_isolated: Isolated) -> None:
         bare()  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue]
     with pytest.raises(Exception, match="number"):
         Holder().method("a")  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue, reportArgumentType]
+
+
+def test_options() -> None:
+    """Options have types, and so have a flow that is made without a decorator and a copy."""
+
+    def add(number: int, more: int = 1) -> int:
+        return number + more
+
+    made = Flow(add, name="add", retries=1)
+    assert_type(made(1), int)
+    assert_type(flow(add, name="add")(1), int)
+    assert_type(made.with_options(timeout_seconds=5)(1), int)
+    assert_type(made.retries, int)
+    assert_type(made.retry_delay_seconds, float | list[float])
+    assert_type(made.timeout_seconds, float | None)
+    assert_type(made.version, str | None)
+    assert_type(made.flow_run_name, str | Callable[..., str] | None)
+    assert_type(made.on_failure_hooks, list[Callable[[Any, Any, Any], object]])
+    assert_type(made.isasync, bool)
+    with pytest.raises(TypeError):
+        Flow(add, name=3)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    with pytest.raises(TypeError):
+        made.with_options(retires=3)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
 
 
 def test_wrong_options() -> None:

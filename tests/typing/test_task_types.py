@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import Any, assert_type
 
 import pytest
@@ -112,6 +113,22 @@ def test_wrong_arguments(eventflow_isolated: Isolated) -> None:
         Holder().method.submit("a").wait()  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue, reportArgumentType]
 
     submitting()
+
+
+def test_options() -> None:
+    """Options have types, and so have a task that is made without a decorator and a copy."""
+
+    def add(number: int, more: int = 1) -> int:
+        return number + more
+
+    made = Task(add, name="add", retry_jitter_factor=1)
+    assert_type(made(1), int)
+    assert_type(task(add, name="add")(1), int)
+    assert_type(made.with_options(refresh_cache=True)(1), int)
+    assert_type(made.retry_jitter_factor, float | None)
+    assert_type(made.task_run_name, str | Callable[..., str] | None)
+    with pytest.raises(TypeError):
+        Task(add, refresh_cache="no")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
 
 
 def test_wrong_options() -> None:
