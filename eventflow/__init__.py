@@ -15,7 +15,8 @@ from eventflow.hooks.receiver import hook
 from eventflow.interrupts.cancellation import cancel
 from eventflow.logs import flow_run_logger, get_run_logger, task_run_logger
 from eventflow.primitives.platforms import missing_on as _missing_on
-from eventflow.runs.futures import allow_failure, as_completed, unmapped, wait
+from eventflow.runs.futures import as_completed, wait
+from eventflow.runs.marks import allow_failure, opaque, quote, unmapped
 from eventflow.runs.run import FlowRun, TaskRun
 from eventflow.states import State, StateType
 from eventflow.tasks import Task, task
@@ -46,6 +47,8 @@ __all__ = [
     "get_client",
     "get_run_logger",
     "hook",
+    "opaque",
+    "quote",
     "runtime",
     "tags",
     "task",

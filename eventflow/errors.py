@@ -173,7 +173,7 @@ class HiddenFutureError(ParameterError, TypeError):
         super().__init__(
             f"{name} was given an object with a future in {', '.join(attributes)}, which is not "
             "replaced by its result: only collections, dataclasses, attrs classes and pydantic "
-            "models are looked into. Pass the future itself, or its result."
+            "models are looked into. Pass the future itself, its result, or `quote(the object)`."
         )
 
 

@@ -7,12 +7,13 @@ from typing import Any, Final
 
 from eventflow.definitions.parameters import Parameters
 from eventflow.errors import MappingLengthMismatch, MappingMissingIterable
-from eventflow.runs.futures import Future, allow_failure, unmapped
+from eventflow.runs.futures import Future
+from eventflow.runs.marks import allow_failure, opaque, quote, unmapped
 from eventflow.states import State
 
 __all__ = ["rows"]
 
-_WHOLE: Final = (str, bytes, bytearray, Mapping, Future, State, unmapped)
+_WHOLE: Final = (str, bytes, bytearray, Mapping, Future, State, unmapped, quote, opaque)
 
 
 def rows(

@@ -13,7 +13,8 @@ from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
 from eventflow.events import Event
-from eventflow.runs.futures import Future, FutureList, allow_failure, unmapped
+from eventflow.runs.futures import Future, FutureList
+from eventflow.runs.marks import Mark
 from eventflow.states import State
 
 __all__ = ["DEPENDENCY", "OBJECT", "Container", "kind_of"]
@@ -34,7 +35,7 @@ class Container(NamedTuple):
 
 
 DEPENDENCY: Final = "dependency"
-"""A future, a state, or what marks them."""
+"""A future, a state, or a marked value."""
 
 OBJECT: Final = "object"
 """An object with attributes, into which nobody looks."""
@@ -44,7 +45,7 @@ Kind: TypeAlias = Container | Literal["dependency", "object"] | None
 
 def _kind_of(kind: type) -> Kind:
     """Return what an instance of the type is; None if it holds no data that could be a future."""
-    if issubclass(kind, Future | State | allow_failure | unmapped):
+    if issubclass(kind, Future | State | Mark):
         return DEPENDENCY
     for base, container in _COLLECTIONS.items():
         if issubclass(kind, base):

@@ -8,8 +8,9 @@ from typing import Any, Final, NamedTuple
 
 from eventflow.engine.containers import OBJECT, Container, kind_of
 from eventflow.primitives.ids import new_id
-from eventflow.runs.futures import Future, allow_failure, unmapped
+from eventflow.runs.futures import Future
 from eventflow.runs.lazy_states import BuiltState, LazyState
+from eventflow.runs.marks import Mark, allow_failure, opaque, quote
 from eventflow.states import COMPLETED, AnyState, Failed, State, aggregate
 
 __all__ = [
@@ -181,7 +182,7 @@ def find_dependencies(values: Any) -> Dependencies:
             dependencies.futures.append(found)
         elif isinstance(found, State):
             dependencies.states.append(found)
-        elif isinstance(found, allow_failure | unmapped):
+        elif isinstance(found, Mark):
             _add_marked(found, dependencies)
         else:
             dependencies.hidden.extend(_hidden(found))
@@ -202,7 +203,9 @@ def _hidden(value: Any) -> list[str]:
     ]
 
 
-def _add_marked(mark: allow_failure[Any] | unmapped[Any], dependencies: Dependencies) -> None:
+def _add_marked(mark: Mark[Any], dependencies: Dependencies) -> None:
+    if _is_passed_as_it_is(mark):
+        return
     inner = find_dependencies(mark.value)
     dependencies.tolerated.extend(inner.tolerated)
     dependencies.hidden.extend(inner.hidden)
@@ -213,15 +216,30 @@ def _add_marked(mark: allow_failure[Any] | unmapped[Any], dependencies: Dependen
         dependencies.states.extend(inner.states)
 
 
+def _result(state: AnyState) -> Any:
+    result = state.result(raise_on_failure=False)
+
+    return result.unquote() if isinstance(result, quote) else result
+
+
+def _is_passed_as_it_is(mark: Mark[Any]) -> bool:
+    """Return whether nothing in a marked value is replaced by a result."""
+    if isinstance(mark, opaque):
+        return not isinstance(mark.value, Future | State | Mark)
+
+    return isinstance(mark, quote)
+
+
 def without_futures(value: Any) -> Any:
-    """Return arguments with futures and states replaced by their results."""
+    """Return arguments without marks, and with futures and states replaced by their results."""
     replaced: dict[int, Any] = {}
     for found in _found(value):
-        if isinstance(found, allow_failure | unmapped):
-            replaced[id(found)] = without_futures(found.value)
+        if isinstance(found, Mark):
+            whole = _is_passed_as_it_is(found)
+            replaced[id(found)] = found.value if whole else without_futures(found.value)
         elif isinstance(found, Future):
-            replaced[id(found)] = found.state.result(raise_on_failure=False)
+            replaced[id(found)] = _result(found.state)
         elif isinstance(found, State):
-            replaced[id(found)] = found.result(raise_on_failure=False)
+            replaced[id(found)] = _result(found)
 
     return _replaced(value, replaced) if replaced else value

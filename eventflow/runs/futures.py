@@ -1,4 +1,4 @@
-"""The futures that `submit` and `map` return, and how their arguments may be marked."""
+"""The futures that `submit` and `map` return."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import threading
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Generator, Iterable, Iterator
 from contextlib import AbstractContextManager, nullcontext, suppress
-from dataclasses import dataclass
 from typing import Any, Final, Generic, NamedTuple, Protocol, TypeVar
 from uuid import UUID
 
@@ -24,9 +23,7 @@ __all__ = [
     "DoneAndNotDone",
     "Future",
     "FutureList",
-    "allow_failure",
     "as_completed",
-    "unmapped",
     "wait",
 ]
 
@@ -35,20 +32,6 @@ T = TypeVar("T")
 _lock = threading.Lock()
 renewed(globals(), "_lock", threading.Lock)
 _logger: Final = get_logger("futures")
-
-
-@dataclass(frozen=True, slots=True)
-class unmapped(Generic[T]):  # noqa: N801 - used like a function, as in Prefect
-    """Marks an argument of `map` that is passed whole to every task run."""
-
-    value: T
-
-
-@dataclass(frozen=True, slots=True)
-class allow_failure(Generic[T]):  # noqa: N801 - used like a function, as in Prefect
-    """Marks an argument whose upstream may fail: the task run is then passed its exception."""
-
-    value: T
 
 
 class Helper(Protocol):
