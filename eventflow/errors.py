@@ -274,8 +274,8 @@ class DeadlockError(EventflowError, RuntimeError):
 
     def __init__(self, name: str) -> None:
         super().__init__(
-            f"Waiting for {name} here would wait for ever: this event loop has to run it. "
-            "Write `await future` instead of `future.result()` or `future.wait()`."
+            f"Waiting for {name} here would wait for ever: this event loop has to run it. Write "
+            "`await future`, not `future.result()` or `.wait()`, and before `map` goes over it."
         )
 
 

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Coroutine, Iterable
 from datetime import timedelta
-from typing import Any, Concatenate, Never, ParamSpec, Self, TypeVar, Unpack, overload
+from typing import Any, Concatenate, Literal, Never, ParamSpec, Self, TypeVar, Unpack, overload
 
 from eventflow.definitions.mapping import rows
 from eventflow.definitions.options import Options, refuse_unknown, shows_options
 from eventflow.definitions.run_names import RunName
 from eventflow.engine.calls import CallableDefinition, WaitFor
 from eventflow.engine.invocation import Invocation
-from eventflow.engine.submission import submit
+from eventflow.engine.submission import submit, submit_and_wait
 from eventflow.runs.futures import Future, FutureList
+from eventflow.states import State
 
 __all__ = ["Task", "task"]
 
@@ -65,11 +66,14 @@ class Task(CallableDefinition[P, R]):
 
         return factor
 
+    # The names of the last overloads are reserved, and so in no P: the overloads do not overlap.
     @overload
-    def submit(self: Task[P, Never], /, *args: P.args, **kwargs: P.kwargs) -> Future[Any]: ...
+    def submit(  # type: ignore[overload-overlap]
+        self: Task[P, Never], /, *args: P.args, **kwargs: P.kwargs
+    ) -> Future[Any]: ...
 
     @overload
-    def submit(
+    def submit(  # type: ignore[overload-overlap]
         self: Task[P, Coroutine[Any, Any, T]], /, *args: P.args, **kwargs: P.kwargs
     ) -> Future[T]: ...
 
@@ -93,7 +97,44 @@ class Task(CallableDefinition[P, R]):
     @overload
     def submit(self, /, *args: Any, wait_for: Iterable[Any] | None, **kwargs: Any) -> Future[R]: ...
 
-    def submit(self, /, *args: Any, wait_for: Iterable[Any] | None = None, **kwargs: Any) -> Any:
+    @overload
+    def submit(
+        self: Task[P, Never],
+        /,
+        *args: Any,
+        return_state: Literal[True],
+        wait_for: Iterable[Any] | None = None,
+        **kwargs: Any,
+    ) -> State[Any]: ...
+
+    @overload
+    def submit(
+        self: Task[P, Coroutine[Any, Any, T]],
+        /,
+        *args: Any,
+        return_state: Literal[True],
+        wait_for: Iterable[Any] | None = None,
+        **kwargs: Any,
+    ) -> State[T]: ...
+
+    @overload
+    def submit(
+        self,
+        /,
+        *args: Any,
+        return_state: Literal[True],
+        wait_for: Iterable[Any] | None = None,
+        **kwargs: Any,
+    ) -> State[R]: ...
+
+    def submit(  # type: ignore[misc]
+        self,
+        /,
+        *args: Any,
+        return_state: bool = False,
+        wait_for: Iterable[Any] | None = None,
+        **kwargs: Any,
+    ) -> Any:
         """Start a task run that executes concurrently; return its future.
 
         A sync task goes to the flow's task runner. An async task of an async flow runs on that
@@ -101,14 +142,56 @@ class Task(CallableDefinition[P, R]):
         arguments, and in the data that these hold, are replaced by their results. The flow run does
         not end before the task run, nor does the hook that submits it.
 
+        With `return_state=True` this blocks until the task run has ended, and returns its state.
+        The event loop of an async flow stands still meanwhile; an async task runs on another.
+
         Raises:
             MissingContextError: no flow or hook is running here.
+            DeadlockError: its state is asked for, and an upstream needs this thread's event loop.
         """
+        if return_state:
+            return submit_and_wait(self, [(args, kwargs)], wait_for)[0]
+
         return submit(self, args, kwargs, wait_for)
+
+    # Those with a state come first: any argument fits the others.
+    @overload
+    def map(  # pyright: ignore[reportOverlappingOverload]
+        self: Task[P, Never],
+        /,
+        *args: Any,
+        return_state: Literal[True],
+        wait_for: Iterable[Any] | None = None,
+        **kwargs: Any,
+    ) -> list[State[Any]]: ...
 
     @overload
     def map(
-        self: Task[P, Never], /, *args: Any, wait_for: Iterable[Any] | None = None, **kwargs: Any
+        self: Task[P, Coroutine[Any, Any, T]],
+        /,
+        *args: Any,
+        return_state: Literal[True],
+        wait_for: Iterable[Any] | None = None,
+        **kwargs: Any,
+    ) -> list[State[T]]: ...
+
+    @overload
+    def map(  # pyright: ignore[reportOverlappingOverload]
+        self,
+        /,
+        *args: Any,
+        return_state: Literal[True],
+        wait_for: Iterable[Any] | None = None,
+        **kwargs: Any,
+    ) -> list[State[R]]: ...
+
+    @overload
+    def map(
+        self: Task[P, Never],
+        /,
+        *args: Any,
+        wait_for: Iterable[Any] | None = None,
+        **kwargs: Any,
     ) -> FutureList[Any]: ...
 
     @overload
@@ -122,20 +205,38 @@ class Task(CallableDefinition[P, R]):
 
     @overload
     def map(
-        self, /, *args: Any, wait_for: Iterable[Any] | None = None, **kwargs: Any
+        self,
+        /,
+        *args: Any,
+        wait_for: Iterable[Any] | None = None,
+        **kwargs: Any,
     ) -> FutureList[R]: ...
 
-    def map(self, /, *args: Any, wait_for: Iterable[Any] | None = None, **kwargs: Any) -> Any:
+    def map(
+        self,
+        /,
+        *args: Any,
+        return_state: bool = False,
+        wait_for: Iterable[Any] | None = None,
+        **kwargs: Any,
+    ) -> Any:
         """Submit a task run for each set of items, one from each iterable argument.
 
-        Strings and mappings count as one item, and so does what `unmapped(...)` marks.
+        Strings, mappings and files count as one item, and so does what `unmapped(...)`,
+        `quote(...)` or `opaque(...)` marks. An argument that is a future or a state itself is
+        waited for, and its result is mapped over. With `return_state=True` this blocks until all
+        task runs have ended, and returns their states, as `submit` does.
 
         Raises:
             MappingMissingIterable: no argument can be iterated over.
             MappingLengthMismatch: the iterables are not equally long.
             MissingContextError: no flow or hook is running here.
+            DeadlockError: what is waited for needs this thread's event loop.
+            Exception: what is to be mapped over failed, and `allow_failure` does not mark it.
         """
         calls = rows(self.name, self.parameters, args, kwargs)
+        if return_state:
+            return submit_and_wait(self, calls, wait_for)
 
         return FutureList(
             submit(self, positional, keywords, wait_for) for positional, keywords in calls

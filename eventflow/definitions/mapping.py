@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from io import IOBase
 from typing import Any, Final
 
 from eventflow.definitions.parameters import Parameters
@@ -13,17 +14,19 @@ from eventflow.states import State
 
 __all__ = ["rows"]
 
-_WHOLE: Final = (str, bytes, bytearray, Mapping, Future, State, unmapped, quote, opaque)
+_WHOLE: Final = (str, bytes, bytearray, Mapping, IOBase, unmapped, quote, opaque)
 
 
 def rows(
     name: str, parameters: Parameters, args: tuple[Any, ...], kwargs: Mapping[str, Any]
 ) -> Iterator[tuple[tuple[Any, ...], dict[str, Any]]]:
-    """Return the arguments of each task run.
+    """Return the arguments of each task run; futures that may have to be mapped over are awaited.
 
     Raises:
         MappingMissingIterable: no argument can be iterated over.
         MappingLengthMismatch: the iterables are not equally long.
+        DeadlockError: a future needs this thread's event loop.
+        Exception: an argument is a future or a state that failed, and may not.
     """
     given = [*zip(_names(parameters, len(args)), args, strict=True), *kwargs.items()]
     columns = [_column(value) for _, value in given]
@@ -48,11 +51,13 @@ def _names(parameters: Parameters, count: int) -> list[str]:
     return [*known, *(f"argument {place}" for place in range(len(known) + 1, count + 1))]
 
 
-def _column(value: Any) -> list[Any] | None:
+def _column(value: Any, *, raise_on_failure: bool = True) -> list[Any] | None:
     """Return the items to map over; None if every run gets the whole value."""
     if isinstance(value, allow_failure):
-        inner = _column(value.value)
+        inner = _column(value.value, raise_on_failure=False)
         return None if inner is None else [allow_failure(item) for item in inner]
+    if isinstance(value, Future | State):
+        value = value.result(raise_on_failure=raise_on_failure)
     if isinstance(value, _WHOLE) or not isinstance(value, Iterable):
         return None
 

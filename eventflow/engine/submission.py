@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from collections.abc import Awaitable, Callable, Iterable
 from contextlib import AbstractContextManager, nullcontext
@@ -20,14 +21,14 @@ from eventflow.interrupts.scopes import active_scopes
 from eventflow.logs import run_logger
 from eventflow.primitives.headroom import require_headroom
 from eventflow.runners import TaskRunner, TaskScope
-from eventflow.runners.loop import spawn
+from eventflow.runners.loop import blocked_loop, may_run_on, spawn
 from eventflow.runners.threads import extra_worker
 from eventflow.runs.futures import Future
 from eventflow.runs.lazy_states import LazyState
 from eventflow.runs.run import TaskRun
-from eventflow.states import PENDING
+from eventflow.states import PENDING, AnyState
 
-__all__ = ["submit"]
+__all__ = ["submit", "submit_and_wait"]
 
 
 def submit(
@@ -54,6 +55,27 @@ def submit(
         mask.leave_engine(previous_phase)
 
 
+def submit_and_wait(
+    definition: Definition[Any, Any],
+    calls: Iterable[tuple[tuple[Any, ...], dict[str, Any]]],
+    wait_for: Iterable[Any] | None,
+) -> list[AnyState]:
+    """Submit a task run for each call, block until all have ended, and return their states.
+
+    An event loop that runs in this thread stands still meanwhile, and is given no task runs.
+
+    Raises:
+        DeadlockError: one of them needs what only the event loop of this thread can produce.
+        MissingContextError: no flow or hook is running here.
+    """
+    with blocked_loop():
+        futures = [submit(definition, args, kwargs, wait_for) for args, kwargs in calls]
+        for future in futures:
+            future.wait()
+
+    return [future.state for future in futures]
+
+
 def _submit(invocation: Invocation, scope: TaskScope) -> Future[Any]:
     run = invocation.run
     assert isinstance(run, TaskRun)  # noqa: S101 - flows are not submitted
@@ -73,9 +95,8 @@ def _submit(invocation: Invocation, scope: TaskScope) -> Future[Any]:
         finally:
             future.finish()
     elif invocation.definition.isasync:
-        future.produced_on(
-            spawn(lambda: _awork(invocation, future, pending_hooks), scope.loop, context)
-        )
+        loop = spawn(lambda: _awork(invocation, future, pending_hooks), scope.loop, context)
+        future.produced_on(loop or _loop_of(invocation.upstream(), scope))
     else:
         _schedule(invocation, future, scope, context, pending_hooks)
 
@@ -86,7 +107,7 @@ def _enter_pending(invocation: Invocation, scope: TaskScope) -> Awaitable[None] 
     """Publish that the run is Pending; return the hooks that its event loop is to await first."""
     transition = invocation.run.enter(LazyState(PENDING, "Pending"))
     try:
-        if scope.loop is not None and running_loop() is scope.loop:
+        if scope.loop is not None and may_run_on(scope.loop) and running_loop() is scope.loop:
             return invocation.bus.begin_transition(transition)
         invocation.bus.publish_transition(transition)
     except BaseException as error:  # noqa: BLE001 - the run ends with it
@@ -104,10 +125,7 @@ def _schedule(
 ) -> None:
     """Submit a sync task run to the task runner as soon as its upstream has ended."""
     unfinished = [upstream for upstream in invocation.upstream() if not upstream.done()]
-    if pending_hooks is not None or (
-        scope.loop is not None and any(upstream.needs(scope.loop) for upstream in unfinished)
-    ):
-        future.produced_on(scope.loop)
+    future.produced_on(_loop_of(unfinished, scope) if pending_hooks is None else scope.loop)
     work = _Work(invocation, future, context, scope.runner)
     if pending_hooks is None:
         future.offer(work)
@@ -119,6 +137,15 @@ def _schedule(
             scope.loop,
             context.copy(),
         )
+
+
+def _loop_of(upstream: list[Future[Any]], scope: TaskScope) -> asyncio.AbstractEventLoop | None:
+    """Return the event loop, ours or the scope's, that must go on running for them to end."""
+    if not upstream:
+        return None
+    loops = (running_loop(), scope.loop)
+
+    return next((loop for loop in loops if any(future.needs(loop) for future in upstream)), None)
 
 
 async def _submit_after_hooks(

@@ -8,7 +8,18 @@ from typing import Any, assert_type
 
 import pytest
 
-from eventflow import State, Task, allow_failure, as_completed, flow, task, unmapped, wait
+from eventflow import (
+    State,
+    Task,
+    allow_failure,
+    as_completed,
+    flow,
+    opaque,
+    quote,
+    task,
+    unmapped,
+    wait,
+)
 from eventflow.runs.futures import Future, FutureList
 from eventflow.testing import Isolated
 
@@ -80,6 +91,13 @@ def test_futures(eventflow_isolated: Isolated) -> None:
         for future in as_completed(bare.map([1])):
             assert_type(future.result(), int)
         assert_type(wait(bare.map([1])).done, set[Future[int]])
+        assert_type(bare.submit(1, return_state=True), State[int])
+        assert_type(bare.submit(1, return_state=True, wait_for=[]).result(), int)
+        assert_type(called_coroutine.submit(1, return_state=True), State[str])
+        assert_type(Holder().method.submit(1, return_state=True), State[int])
+        assert_type(bare.map([1, 2], return_state=True), list[State[int]])
+        assert_type(coroutine.map([1, 2], return_state=True), list[State[int]])
+        assert_type(called.map(bare.map([1]), return_state=True)[0].result(), str)
 
     submitting()
 
@@ -99,6 +117,21 @@ async def _awaited() -> None:
 def test_awaited(eventflow_isolated: Isolated) -> None:
     """What is awaited has the type of the result."""
     asyncio.run(flow(_awaited)())
+
+
+def test_marks(eventflow_isolated: Isolated) -> None:
+    """A mark knows the type of what it marks."""
+    assert_type(quote([1]), quote[list[int]])
+    assert_type(quote([1]).unquote(), list[int])
+    assert_type(opaque(1).value, int)
+    assert_type(opaque(1).unwrap(), int)
+    assert_type(flow(lambda: quote(1))().unquote(), int)
+
+    @flow
+    def main() -> list[int]:
+        return bare.map([1, 2], opaque("x")).result()
+
+    assert main() == [1, 2]
 
 
 def test_wrong_arguments(eventflow_isolated: Isolated) -> None:
@@ -164,6 +197,8 @@ def test_any(eventflow_isolated: Isolated) -> None:
         assert_type(anything(1), Any)
         assert_type(anything.submit(1).result(), Any)
         assert_type(anything.map([1]).result(), list[Any])
+        assert_type(anything.submit(1, return_state=True), State[Any])
+        assert_type(anything.map([1], return_state=True), list[State[Any]])
         return anything(1, return_state=True).result()
 
     assert_type(main(), Any)
