@@ -139,7 +139,7 @@ def test_mapping() -> None:
         assert pair.map([1], right=None).result() == [(1, None)]
         assert pair.map(allow_failure([1, 2]), allow_failure(3)).result() == [(1, 3), (2, 3)]
         assert pair.map(pair.map([1, 2])).result() == [((1, "r"), "r"), ((2, "r"), "r")]
-        assert pair.map([1], numbers.submit()).result() == [(1, [1, 2])]
+        assert pair.map([1, 2], numbers.submit()).result() == [(1, 1), (2, 2)]
         assert pair.map([]).result() == []
         assert pair.map([1], wait_for=[numbers.submit()]).wait()
 

@@ -147,6 +147,14 @@ class Definition(Hooked, Generic[P, R]):
 
     # -- runs -------------------------------------------------------------------------------
 
+    def with_receiver(self, values: dict[str, Any]) -> dict[str, Any]:
+        """Return the values of parameters, and first what a method is bound to."""
+        if not self.parameters.is_bound:
+            return values
+        fn: Any = self.fn
+
+        return {str(self.parameters.receiver): fn.__self__, **values}
+
     def render_name(self, values: Mapping[str, Any]) -> str | None:
         """Return a run's name made from its parameters; None if none was declared.
 
@@ -183,7 +191,7 @@ class Definition(Hooked, Generic[P, R]):
             return self
         function, origin = fn.__get__(instance, owner), self.origin
         if origin._bound_parameters is None:  # noqa: SLF001 - its own kind
-            origin._bound_parameters = Parameters(function, self.name)  # noqa: SLF001
+            origin._bound_parameters = self.parameters.bound(function)  # noqa: SLF001
 
         return self._copied(fn=function, parameters=origin._bound_parameters)  # noqa: SLF001
 

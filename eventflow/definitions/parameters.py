@@ -19,6 +19,7 @@ from eventflow.errors import ParameterBindError, ParameterTypeError, ReservedArg
 from eventflow.primitives.callables import plain_function
 from eventflow.settings import MASK
 from eventflow.values.masking import (
+    attributes_of,
     described,
     holds_secrets,
     is_secret_name,
@@ -54,6 +55,24 @@ class Parameters:
         self.names = tuple(self.signature.parameters)
         self._adapters: dict[str, TypeAdapter[Any]] | None = None
         self._classify()
+        self.is_bound = False
+        self.receiver = self.positional[0] if self._begin_with_receiver() else None
+        """The name of the parameter for what a method is called on: `self` or `cls`."""
+
+    def _begin_with_receiver(self) -> bool:
+        owner = getattr(self._function, "__qualname__", "").rpartition(".")[0]
+        is_in_class = bool(owner) and not owner.endswith("<locals>")
+
+        return is_in_class and self.positional[:1] in {("self",), ("cls",)}
+
+    def bound(self, method: Callable[..., Any]) -> Parameters:
+        """Return the parameters of the function as a method, which takes all but the first."""
+        parameters = Parameters(method, self.name)
+        if self.positional and hasattr(method, "__self__"):
+            parameters.receiver, parameters.is_bound = self.positional[0], True
+            parameters.names = (self.positional[0], *parameters.names)
+
+        return parameters
 
     def _classify(self) -> None:
         parameters = self.signature.parameters.values()
@@ -133,6 +152,8 @@ class Parameters:
         for name, value in values.items():
             raw = name in self.secret_names and not isinstance(value, BaseModel)
             secret = raw or (is_secret_name(name) and is_secret_value(value))
+            if name == self.receiver:
+                value = attributes_of(value)  # noqa: PLW2901 - more than is looked into elsewhere
             found |= secrets_in(value, raw=secret)
 
         return found

@@ -8,6 +8,7 @@ from string import Formatter
 from typing import Any, Final, TypeAlias
 
 from eventflow.errors import SignatureMismatchError
+from eventflow.values.masking import formatted
 
 __all__ = ["RunName", "check_run_name", "made_run_name"]
 
@@ -74,7 +75,7 @@ def made_run_name(run_name: str | Callable[..., str], values: Mapping[str, Any])
         Exception: the template does not fit the values, or the function raised.
     """
     if not callable(run_name):
-        return run_name.format(**values)
+        return formatted(run_name, values)
     try:
         takes_parameters = _GIVEN in inspect.signature(run_name).parameters
     except (TypeError, ValueError):

@@ -9,7 +9,6 @@ from typing import Any
 
 from eventflow.context import ActiveRun, current_run, current_tags, get_run_context
 from eventflow.definitions.definition import Definition
-from eventflow.definitions.parameters import Parameters
 from eventflow.engine.containers import kind_of
 from eventflow.engine.dataflow import (
     NO_DEPENDENCIES,
@@ -116,7 +115,7 @@ class Invocation:
         definition = self.definition
         kind = FlowRun if definition.run_type == "flow" else TaskRun
         # Not a bound method, which would make a reference cycle of the run and this invocation.
-        parameters = partial(_bind_quietly, definition.parameters, self.args, self.kwargs)
+        parameters = partial(_bind_quietly, definition, self.args, self.kwargs)
 
         current = current_tags.get()
         labels = definition.tags | current if current else definition.tags
@@ -149,8 +148,7 @@ class Invocation:
         token = current_run.set(self.context)
         try:
             self._check()
-            bound = self.definition.parameters.bind(self.args, self.kwargs)
-            self.run.name = self.definition.render_name(bound) or self.run.name
+            self.run.name = self.definition.render_name(self.run.parameters) or self.run.name
         except Exception as error:  # noqa: BLE001 - a user's function may raise anything
             self.begin_error = error
         finally:
@@ -163,9 +161,10 @@ class Invocation:
         if self.definition.should_validate_parameters:
             checked = parameters.validate(parameters.bind(self.args, self.kwargs))
             self.args, self.kwargs = parameters.call_with(checked)
-            self.run.parameters = checked
+            self.run.parameters = self.definition.with_receiver(checked)
         elif not parameters.fits(self.args, self.kwargs):
-            self.run.parameters = parameters.bind(self.args, self.kwargs)
+            bound = parameters.bind(self.args, self.kwargs)
+            self.run.parameters = self.definition.with_receiver(bound)
 
     def body(self) -> Any:
         """Call a sync body, and wait for the tasks that it submitted."""
@@ -205,9 +204,7 @@ class Invocation:
             if self.dependencies.hidden:
                 raise HiddenFutureError(self.definition.name, self.dependencies.hidden)
             self.args, self.kwargs = without_futures((self.args, self.kwargs))
-            self.run.parameters = partial(
-                _bind_quietly, self.definition.parameters, self.args, self.kwargs
-            )
+            self.run.parameters = partial(_bind_quietly, self.definition, self.args, self.kwargs)
             if self.definition.run_name is not None:
                 self._name_run()
         if self.begin_error is not None:
@@ -271,10 +268,10 @@ class Invocation:
 
 
 def _bind_quietly(
-    parameters: Parameters, args: tuple[Any, ...], kwargs: Mapping[str, Any]
+    definition: Definition[Any, Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]
 ) -> dict[str, Any]:
     try:
-        return parameters.bind(args, kwargs)
+        return definition.with_receiver(definition.parameters.bind(args, kwargs))
     except Exception:  # noqa: BLE001 - the run fails with it
         return {}
 

@@ -277,15 +277,22 @@ _IMMUTABLE: Final = frozenset({float, bool, type(None), int, str, bytes})
 
 def has_immutable_parameters(run: Run) -> bool:
     """Return whether the body cannot change any parameter, so that they may be encoded later."""
-    for value in run.parameters.values():  # noqa: SIM110 - for each run
-        if type(value) not in _IMMUTABLE:
+    for name, value in run.parameters.items():
+        if type(value) not in _IMMUTABLE and name != _receiver(run):
             return False
 
     return True
+
+
+def _receiver(run: Run) -> str | None:
+    """Return the name of the parameter for what a method is called on, if the run is of one."""
+    receiver: str | None = getattr(getattr(run.definition, "parameters", None), "receiver", None)
+
+    return receiver
 
 
 def _encode_parameters(run: Run) -> str | None:
     parameters = getattr(run.definition, "parameters", None)
     secrets: frozenset[str] = getattr(parameters, "secret_names", frozenset())
 
-    return record_parameters(run.parameters, secrets)
+    return record_parameters(run.parameters, secrets, _receiver(run))

@@ -5,10 +5,12 @@ from __future__ import annotations
 import dataclasses
 import re
 import reprlib
+import string
 import typing
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from itertools import pairwise
+from types import MemberDescriptorType
 from typing import Any, Final
 
 from pydantic import BaseModel, Secret, SecretBytes, SecretStr
@@ -18,7 +20,9 @@ from eventflow.settings import MASK
 
 __all__ = [
     "SECRETS",
+    "attributes_of",
     "described",
+    "formatted",
     "has_credentials",
     "holds_secrets",
     "is_secret_name",
@@ -144,6 +148,35 @@ def without_secrets(text: str, secrets: Iterable[str]) -> str:
     return text
 
 
+class _Formatter(string.Formatter):
+    """Formats templates, with what is called like a secret masked."""
+
+    def get_field(
+        self, field_name: str, args: Sequence[Any], kwargs: Mapping[str, Any]
+    ) -> tuple[Any, Any]:
+        value, first = super().get_field(field_name, args, kwargs)
+        secret = any(map(is_secret_name, _PARTS.findall(field_name)))
+
+        return (MASK if secret and is_secret_value(value) else value), first
+
+
+_formatter: Final = _Formatter()
+_PARTS: Final = re.compile(r"[.\[](\w+)")
+"""Finds the names of attributes and items in a template: `token` in `{a.token}`, `{a[token]}`."""
+
+
+def formatted(template: str, values: Mapping[str, Any]) -> str:
+    """Fill in a template, with attributes and items masked that are called like a secret.
+
+    Raises:
+        Exception: what `str.format` raises.
+    """
+    if any(map(is_secret_name, _PARTS.findall(template))):
+        return _formatter.vformat(template, (), values)
+
+    return template.format(**values)
+
+
 # -- values --------------------------------------------------------------------------------------
 
 
@@ -186,6 +219,21 @@ def _items(value: Any) -> Iterator[tuple[object, object]] | None:
         return iter(list(getattr(value, "__dict__", {}).items()))
 
     return None
+
+
+def attributes_of(value: object) -> dict[str, object]:
+    """Return the attributes of an object or a class, also those in slots and of its classes."""
+    found: dict[str, object] = {}
+    kind = value if isinstance(value, type) else type(value)
+    for base in reversed(kind.__mro__):
+        found |= vars(base)
+    for name, item in found.items():
+        if isinstance(item, MemberDescriptorType) and value is not kind:
+            found[name] = getattr(value, name, None)
+    found |= getattr(value, "__dict__", {})
+
+    # The annotations of a class have the names of secrets, and none of their values.
+    return {name: item for name, item in found.items() if not name.startswith("__")}
 
 
 # -- annotations ---------------------------------------------------------------------------------

@@ -22,10 +22,10 @@ from eventflow.settings import (
     are_overridden,
 )
 from eventflow.values.encoding import Encoder, TooLong, unavailable
-from eventflow.values.leaves import Unrecordable
+from eventflow.values.leaves import Unrecordable, encodable
 from eventflow.values.masking import described, is_secret_name
 
-__all__ = ["RecordedParameters", "record_parameters"]
+__all__ = ["ONLY_CLASS", "RecordedParameters", "record_parameters"]
 
 SHORT: Final = 1000
 """Up to how many characters the texts of a run are recorded without a look at the settings."""
@@ -40,8 +40,16 @@ class RecordedParameters(dict[str, Any]):
     text: str | None = None
 
 
-def record_parameters(values: Mapping[str, Any], secrets: Collection[str] = ()) -> str | None:
-    """Record parameters; `secrets` names those of which the annotation asks for a secret."""
+ONLY_CLASS: Final = "it is what the method is called on, of which only the class is recorded"
+
+
+def record_parameters(
+    values: Mapping[str, Any], secrets: Collection[str] = (), receiver: str | None = None
+) -> str | None:
+    """Record parameters; `secrets` names those of which the annotation asks for a secret.
+
+    Of `receiver`, what a method is called on, only the name of its class is recorded.
+    """
     if isinstance(values, RecordedParameters):
         return values.text
     if not values:
@@ -52,7 +60,7 @@ def record_parameters(values: Mapping[str, Any], secrets: Collection[str] = ()) 
         except (PydanticSerializationError, UnicodeError):  # what cannot be encoded
             pass
 
-    return _record(values, secrets)
+    return _record(values, secrets, receiver)
 
 
 def _are_plain(  # noqa: C901 - for each run: one loop without a call
@@ -80,13 +88,16 @@ def _are_plain(  # noqa: C901 - for each run: one loop without a call
     return length <= SHORT
 
 
-def _record(values: Mapping[str, Any], secrets: Collection[str]) -> str:
+def _record(values: Mapping[str, Any], secrets: Collection[str], receiver: str | None) -> str:
     mask, limit = _settings()
     shown: dict[str, Any] = {}
     kinds: dict[str, Any] = {}
     length = 0
     for name, value in values.items():
-        pair, size = _recorded(name, value, limit - length, mask=mask, raw=name in secrets)
+        if name == receiver:
+            pair, size = _class_only(value), 0
+        else:
+            pair, size = _recorded(name, value, limit - length, mask=mask, raw=name in secrets)
         length += size
         shown[name] = pair[0]
         if pair[1] is not None:
@@ -110,6 +121,12 @@ def _settings() -> tuple[bool, int]:
 def _settings_at(_second: int, *_given: str | None) -> tuple[bool, int]:
     # Once a second: to look whether the file has changed takes longer than to record a list.
     return EVENTFLOW_MASK_SECRETS.value(), EVENTFLOW_PARAMETERS_BYTES.value()
+
+
+def _class_only(value: object) -> tuple[Any, Any]:
+    kind = value if isinstance(value, type) else type(value)
+
+    return unavailable(ONLY_CLASS, encodable(kind.__name__)[0])
 
 
 def _recorded(

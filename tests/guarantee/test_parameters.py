@@ -69,6 +69,50 @@ def test_parameters_after_a_kill(sandbox: Sandbox) -> None:
     sandbox.assert_clean()
 
 
+def test_what_a_method_was_called_on_after_a_kill(sandbox: Sandbox) -> None:
+    """Of an instance or a class a hook gets no more than its name; the rest as of a function."""
+    program = sandbox.python(
+        """
+        from eventflow import task
+        from eventflow.errors import UnavailableError
+
+        def check(task, run, state):
+            given = dict(run.parameters)
+            record(run.name, given.pop("day"))
+            for name in given:
+                try:
+                    given[name].table
+                except UnavailableError as error:
+                    record(name, "only the class is recorded" in str(error))
+
+        class Loader:
+            def __init__(self):
+                self.password = "hunter2"
+                self.table = "crm"
+
+            @task(on_crashed=[check], task_run_name="{self.table}-{day}")
+            def load(self, day):
+                self.load_all(day)
+
+            @task(on_crashed=[check], task_run_name="{cls.__name__}-{day}")
+            @classmethod
+            def load_all(cls, day):
+                die()
+
+        @flow
+        def etl():
+            Loader().load(1)
+
+        if __name__ == "__main__":
+            etl()
+        """
+    )
+    assert program.end() == -signal.SIGKILL
+    records = [list(record) for record in sandbox.records()]
+    assert records == [["Loader-1", 1], ["cls", True], ["crm-1", 1], ["self", True]], program.output
+    sandbox.assert_clean()
+
+
 def test_the_data_of_a_state_after_a_kill(sandbox: Sandbox) -> None:
     """The result stays in its process: it is unavailable, and not None."""
     program = sandbox.python(

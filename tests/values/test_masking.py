@@ -9,8 +9,11 @@ import pytest
 from pydantic import BaseModel, Field, Secret, SecretBytes, SecretStr
 from typing_extensions import TypedDict
 
+from eventflow.settings import MASK
 from eventflow.values.masking import (
+    attributes_of,
     described,
+    formatted,
     has_credentials,
     holds_secrets,
     is_secret_name,
@@ -141,3 +144,61 @@ def test_secrets_of_values() -> None:
     }
     assert secrets_in(given) == {"one", "two", "3000", "u:four"}
     assert without_secrets("one two five", secrets_in(given)) == "******** ******** five"
+
+
+class Holder:
+    """Holds secrets in all the ways there are."""
+
+    __slots__ = ("__dict__", "code", "unset")
+    access_token = "of-class"
+
+    password: str
+
+    def __init__(self) -> None:
+        self.password = "in-dict"
+        self.code = SecretStr("in-slot")
+        self.url = "https://me:in-url@host/"
+
+    @property
+    def api_key(self) -> str:
+        return "computed"
+
+    def get_token(self) -> None: ...
+
+
+def test_attributes_of_an_object() -> None:
+    """Its own, those in slots that are set, and those of its classes; of a class, its own."""
+    assert secrets_in(attributes_of(Holder())) == {"of-class", "in-dict", "in-slot", "me:in-url"}
+    assert secrets_in(attributes_of(Holder)) == {"of-class"}
+    assert secrets_in(attributes_of(type("Child", (Holder,), {"pwd": "own"}))) == {
+        "of-class",
+        "own",
+    }
+    assert not secrets_in(attributes_of(3))
+
+
+@pytest.mark.parametrize(
+    ("template", "expected"),
+    [
+        ("{self.password}-{self.url.__class__.__name__}", f"{MASK}-str"),
+        ("{self.api_key!r:>10}", f"{MASK!r}".rjust(10)),
+        ("{options[token]}{options[n]}{options[token_expires]}", f"{MASK}1None"),
+        ("{self.access_token.__class__}", MASK),
+        ("v1.{day}", "v1.monday"),
+        ("{{self.token}}", "{self.token}"),
+    ],
+)
+def test_a_template_with_secrets(template: str, expected: str) -> None:
+    """Attributes and items that are called like secrets are masked; the rest is as `str.format`."""
+    options = {"token": "hunter2", "n": 1, "token_expires": None}
+    values = {"self": Holder(), "options": options, "day": "monday"}
+    assert formatted(template, values) == expected
+
+
+@pytest.mark.parametrize("template", ["{absent}", "{self.token}", "{}", "{0.token}", "{self.token"])
+def test_a_template_that_does_not_fit(template: str) -> None:
+    """The error is of the kind that `str.format` raises."""
+    with pytest.raises((KeyError, AttributeError, IndexError, ValueError)) as plain:
+        template.format(self=1)
+    with pytest.raises(plain.type):
+        formatted(template, {"self": 1})

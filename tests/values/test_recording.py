@@ -55,6 +55,17 @@ def test_a_secret_is_not_recorded(name: str, value: object) -> None:
         assert is_typed or back[name] == value
 
 
+@pytest.mark.parametrize("receiver", [Login("me", "hunter2"), Login])
+def test_of_what_a_method_is_called_on_the_class_is_recorded(receiver: object) -> None:
+    """Neither what is in it nor its repr, however it could be recorded elsewhere."""
+    text = record_parameters({"self": receiver, "day": 1}, receiver="self")
+    assert text is not None
+    assert json.loads(text)[0] == {"self": "Login", "day": 1}
+    back = restore_parameters(text, find_type)
+    assert back["day"] == 1
+    assert "of which only the class is recorded" in repr(back["self"])
+
+
 @pytest.mark.parametrize(
     "value", ["hunter2", b"hunter2", {"x": "hunter2"}, [("hunter2",)], 1234567, {"x": {1234567}}]
 )

@@ -17,6 +17,7 @@ from eventflow.eventbus.bus import current_bus
 from eventflow.hooks.declaration import Hook
 from eventflow.hooks.importability import import_problem
 from eventflow.values.annotations import parameter_problem
+from eventflow.values.recording import ONLY_CLASS
 
 __all__ = ["hooks"]
 
@@ -97,9 +98,10 @@ def _definitions_in(module: ModuleType) -> Iterator[tuple[str, Definition[Any, A
 
 def _lost_parameters(definition: Definition[Any, Any]) -> dict[str, str]:
     """Return the parameters that will not come back in another process, with the reason."""
-    hints = definition.parameters.hints
+    hints, receiver = definition.parameters.hints, definition.parameters.receiver
     problems = {
-        name: parameter_problem(name, hints.get(name, Any)) for name in definition.parameters.names
+        name: ONLY_CLASS if name == receiver else parameter_problem(name, hints.get(name, Any))
+        for name in definition.parameters.names
     }
 
     return {name: problem for name, problem in problems.items() if problem is not None}

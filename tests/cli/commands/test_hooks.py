@@ -53,7 +53,12 @@ def test_hooks_that_can_be_imported_are_guaranteed(invoke: Invoke, folder: Path)
     (folder / "sure.py").write_text(SURE)
     result = invoke("hooks", "check", "sure.py")
     assert result.exit_code == 0, result.stdout
-    assert result.stdout.endswith("All 4 hooks can be guaranteed.\n")
+    assert result.stdout.endswith(
+        "All 4 hooks can be guaranteed.\n\n"
+        "Parameters that a hook cannot have after the death of its process:\n"
+        "  task Chores.mend: self: it is what the method is called on, of which only the class is "
+        "recorded\n"
+    )
     for part in ("flow etl", "task Chores.mend", "every run", "FAILED", "Crashed"):
         assert part in result.stdout
 
