@@ -127,7 +127,8 @@ def flow(fn: Callable[..., Any] | None = None, /, **options: Unpack[FlowOptions]
         timeout_seconds: how long one attempt may take; then it ends TimedOut. 0 or None: for ever.
         validate_parameters: whether arguments are checked and coerced, by pydantic, to the
             annotations.
-        task_runner: where submitted sync tasks execute; by default a shared pool of threads.
+        task_runner: where submitted sync tasks execute; by default a shared pool of threads. A
+            class is called without arguments.
         log_prints: whether `print` in the body goes to the run's logger; tasks inherit it.
         hooks: hooks for states of your choice.
         on_running: hooks before every attempt.

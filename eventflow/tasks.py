@@ -6,16 +6,18 @@ from collections.abc import Callable, Coroutine, Iterable
 from datetime import timedelta
 from typing import Any, Concatenate, Literal, Never, ParamSpec, Self, TypeVar, Unpack, overload
 
+from eventflow.definitions.cache_keys import task_input_hash
 from eventflow.definitions.mapping import rows
 from eventflow.definitions.options import Options, refuse_unknown, shows_options
 from eventflow.definitions.run_names import RunName
 from eventflow.engine.calls import CallableDefinition, WaitFor
 from eventflow.engine.invocation import Invocation
 from eventflow.engine.submission import submit, submit_and_wait
+from eventflow.retries import exponential_backoff
 from eventflow.runs.futures import Future, FutureList
 from eventflow.states import State
 
-__all__ = ["Task", "task"]
+__all__ = ["Task", "exponential_backoff", "task", "task_input_hash"]
 
 P = ParamSpec("P")
 Q = ParamSpec("Q")

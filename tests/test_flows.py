@@ -15,6 +15,7 @@ import pytest
 from eventflow import flow, tags, task, wait
 from eventflow.errors import UnfinishedRun
 from eventflow.events import Event, StateTransition
+from eventflow.runners import ThreadPoolTaskRunner
 from eventflow.states import Completed, Failed
 
 pytestmark = pytest.mark.usefixtures("eventflow_isolated")
@@ -423,3 +424,21 @@ def test_a_forked_process_waits_for_no_thread_of_its_parent(lock: str) -> None:
         assert code == 0, code
     """)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_a_task_runner_that_is_a_class() -> None:
+    """A class is called once, when the flow is declared or copied with other options."""
+
+    @task
+    def where() -> str:
+        return threading.current_thread().name
+
+    @flow(task_runner=ThreadPoolTaskRunner)
+    def main() -> str:
+        return where.submit().result()
+
+    assert isinstance(main.task_runner, ThreadPoolTaskRunner)
+    assert main().startswith("eventflow-worker")
+    copied = main.with_options(task_runner=ThreadPoolTaskRunner)
+    assert isinstance(copied.task_runner, ThreadPoolTaskRunner)
+    assert copied.task_runner is not main.task_runner

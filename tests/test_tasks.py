@@ -11,6 +11,7 @@ import pytest
 from eventflow import allow_failure, flow, task, unmapped
 from eventflow.errors import CacheKeyError
 from eventflow.states import AnyState
+from eventflow.tasks import exponential_backoff, task_input_hash
 
 pytestmark = pytest.mark.usefixtures("eventflow_isolated")
 
@@ -163,3 +164,24 @@ def test_prints(caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[
     assert [record.message for record in caplog.records] == ["logged-1"]
     assert caplog.records[0].name == "eventflow.task_runs"
     assert capsys.readouterr().out == "printed\n"
+
+
+def test_delays_and_keys_beside_the_decorator() -> None:
+    """`exponential_backoff` and `task_input_hash` fit the options of a task."""
+    calls: list[int] = []
+
+    @task(
+        retries=3,
+        retry_delay_seconds=exponential_backoff(0.001),
+        cache_key_fn=task_input_hash,
+    )
+    def flaky(number: int) -> int:
+        calls.append(number)
+        if len(calls) < 4:
+            raise OSError
+
+        return number
+
+    assert [flaky(1), flaky(1), flaky(number=1), flaky(2)] == [1, 1, 1, 2]
+    assert calls == [1, 1, 1, 1, 2]
+    assert flaky.retry.delays == (0.001, 0.002, 0.004)
