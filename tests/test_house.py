@@ -35,6 +35,7 @@ SLOW = {
     "email",
     "http",
     "httpx",
+    "libcst",
     "multiprocessing",
     "psycopg",
     "pytest",

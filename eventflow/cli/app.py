@@ -14,6 +14,7 @@ from eventflow.cli.commands.cancel import cancel
 from eventflow.cli.commands.deliveries import deliveries
 from eventflow.cli.commands.hooks import hooks
 from eventflow.cli.commands.maintenance import prune, verify
+from eventflow.cli.commands.port import port
 from eventflow.cli.commands.recover import recover
 from eventflow.cli.commands.replay import replay
 from eventflow.cli.commands.run import run
@@ -69,5 +70,5 @@ def app() -> None:
 
 for command in (run, runs, events, tail, cancel, deliveries, replay, hooks, block):
     app.add_command(command)
-for command in (recover, prune, verify):
+for command in (recover, prune, verify, port):
     app.add_command(command)

@@ -1,0 +1,1 @@
+"""Rewrites programs that were written for Prefect; needs libcst, of the extra `port`."""

@@ -1,0 +1,213 @@
+"""What a source does that is done in another way here, and is left to its author."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Final
+
+import libcst as cst
+
+from eventflow.client import Client
+from eventflow.porting import gaps
+from eventflow.porting.findings import Finding
+from eventflow.porting.kinds import Kind, Kinds
+from eventflow.porting.names import Source, dotted
+from eventflow.porting.paths import SETTINGS
+
+__all__ = ["Checks"]
+
+_SETTING: Final = re.compile(r"PREFECT_[A-Z0-9_]+")
+_PATH: Final = re.compile(r"prefect(_\w+)?(\.\w+)+")
+_DEPLOYING: Final = frozenset({"adeploy", "afrom_source", "deploy", "from_source", "to_deployment"})
+_OF_DEPLOYMENTS: Final = frozenset(
+    {"cron", "entrypoint", "image", "interval", "rrule", "schedules", "work_pool_name"}
+)
+_FACTS: Final = ("eventflow.runtime.flow_run.", "eventflow.runtime.task_run.")
+_RUNNERS: Final = "eventflow.runners.ThreadPoolTaskRunner"
+_PLAIN_FUNCTIONS: Final = (
+    "eventflow.states.get_state_exception",
+    "eventflow.states.raise_state_exception",
+    "eventflow.wait",
+)
+_ARGUMENTS: Final[Mapping[str, tuple[str, str]]] = {
+    "eventflow.get_client": ("sync_client", "The client is for async code: leave it out."),
+    "eventflow.settings.temporary_settings": (
+        "updates",
+        "Give the settings as the first argument, without a keyword.",
+    ),
+    "eventflow.testing.isolated": ("server_startup_timeout", "There is no server: leave it out."),
+}
+
+_AWAITED_RESULT: Final = (
+    "`result()` of a state is a plain call: leave out `await`, or write `await state.aresult()`. "
+    "Of a future, write `await future`."
+)
+_AWAITED_FUTURE: Final = "`await` the future itself, which gives the result."
+_AWAITED_SUBMIT: Final = (
+    "It returns at once, with futures: leave out `await`, which would give the results."
+)
+_AWAITED_PLAIN: Final = "It is a plain call: leave out `await`."
+_BLOCKING: Final = (
+    "This would wait for the event loop that it holds up: `await` the future, or the list of them."
+)
+_BLOCKING_LOOP: Final = "This would wait for the event loop that it holds up: write `async for`."
+
+
+class Checks(cst.CSTVisitor):
+    """Collects what is left to do, other than about imports; and strings that name settings."""
+
+    def __init__(self, source: Source, kinds: Kinds) -> None:
+        self.source: Final = source
+        self.kinds: Final = kinds
+        self.left: list[Finding] = []
+        self.replaced: dict[cst.CSTNode, str] = {}
+        source.module.visit(self)
+
+    def _leave(self, node: cst.CSTNode, advice: str, at: cst.CSTNode | None = None) -> None:
+        self.left.append(self.source.finding(node, advice, at))
+
+    # -- options ----------------------------------------------------------------------------
+
+    def visit_Call(self, node: cst.Call) -> None:
+        options = self._options(node)
+        argument, advice = _ARGUMENTS.get(self.source.ours(node.func) or "", ("", ""))
+        for arg in node.args:
+            name = "" if arg.keyword is None else arg.keyword.value
+            if name and name == argument:
+                self._leave(arg, advice)
+            elif name and options and name not in options:
+                self._leave(arg, gaps.advice_on_option(name))
+            elif name == "task_runner" and self.source.ours(arg.value) == _RUNNERS:
+                self._leave(arg, "Give an instance: call it.")
+        self._check_blocking(node)
+
+    def _options(self, node: cst.Call) -> frozenset[str]:
+        """Return the options that a call may be given, if it makes a definition."""
+        made = self.kinds.decorates(node.func)
+        if made is not None:
+            return gaps.CALL_OPTIONS[made]
+        function = node.func
+        if isinstance(function, cst.Attribute) and function.attr.value == "with_options":
+            kind = self.kinds.of(function.value)
+            if kind in ("flow", "task", "async task"):
+                return gaps.CALL_OPTIONS[f"{kind.removeprefix('async ')}.with_options"]
+
+        return frozenset()
+
+    # -- attributes -------------------------------------------------------------------------
+
+    def visit_Attribute(self, node: cst.Attribute) -> None:
+        name = node.attr.value
+        advice = self._advice_on_fact(node) or self._advice_on_method(node, name)
+        if advice is not None:
+            self._leave(node, advice, at=node.attr)
+
+    def _advice_on_fact(self, node: cst.Attribute) -> str | None:
+        path = self.source.ours(node) or ""
+        for prefix in _FACTS:
+            if path.startswith(prefix):
+                return gaps.RUNTIME_FACTS.get(path.removeprefix(prefix))
+
+        return None
+
+    def _advice_on_method(self, node: cst.Attribute, name: str) -> str | None:
+        kind = self.kinds.of(node.value)
+        if kind == "flow" or self.kinds.is_flow_itself(node.value):
+            return gaps.FLOW_METHODS.get(name)
+        if kind in ("task", "async task"):
+            return gaps.TASK_METHODS.get(name)
+        if kind == "client" and not hasattr(Client, name):
+            return gaps.advice_on_name("prefect.client")
+        if kind is None and name in _DEPLOYING and self._is_deployed(node):
+            return gaps.FLOW_METHODS[name]
+        if name == "register_type_and_schema":
+            return "A class of block needs no registration: leave it out."
+
+        return None
+
+    def _is_deployed(self, node: cst.Attribute) -> bool:
+        call = self.source.parent(node)
+
+        return isinstance(call, cst.Call) and any(
+            arg.keyword is not None and arg.keyword.value in _OF_DEPLOYMENTS for arg in call.args
+        )
+
+    # -- waiting ----------------------------------------------------------------------------
+
+    def visit_Await(self, node: cst.Await) -> None:
+        call = node.expression
+        if not isinstance(call, cst.Call):
+            return
+        if self.source.ours(call.func) in _PLAIN_FUNCTIONS:
+            self._leave(node, _AWAITED_PLAIN)
+        elif isinstance(call.func, cst.Attribute):
+            advice = self._advice_on_await(self.kinds.of(call.func.value), call.func.attr.value)
+            if advice is not None:
+                self._leave(node, advice)
+
+    def _advice_on_await(self, kind: Kind | None, method: str) -> str | None:
+        match kind, method:
+            case (("future" | "loop future" | "futures" | "loop futures"), ("result" | "wait")):
+                return _AWAITED_FUTURE
+            case (("state" | None), "result"):
+                return _AWAITED_RESULT
+            case (("task" | "async task"), ("submit" | "map")):
+                return _AWAITED_SUBMIT
+
+        return None
+
+    def _check_blocking(self, node: cst.Call) -> None:
+        """See whether a call waits for a future of the event loop that it is made on."""
+        awaited: cst.BaseExpression | None = None
+        if self.source.ours(node.func) == "eventflow.wait" and node.args:
+            awaited = node.args[0].value
+        elif isinstance(node.func, cst.Attribute) and node.func.attr.value in ("result", "wait"):
+            awaited = node.func.value
+        if (
+            awaited is not None
+            and self.kinds.of(awaited) in ("loop future", "loop futures")
+            and self._is_on_loop(node)
+            and not isinstance(self.source.parent(node), cst.Await)
+        ):
+            self._leave(node, _BLOCKING)
+
+    def visit_For(self, node: cst.For) -> None:
+        if node.asynchronous is None and self._is_on_loop(node):
+            call = node.iter
+            if (
+                isinstance(call, cst.Call)
+                and self.source.ours(call.func) == "eventflow.as_completed"
+                and self.kinds.of(call) == "loop futures"
+            ):
+                self._leave(call, _BLOCKING_LOOP)
+
+    def _is_on_loop(self, node: cst.CSTNode) -> bool:
+        for around in self.source.parents(node):
+            if isinstance(around, cst.FunctionDef):
+                return around.asynchronous is not None
+            if isinstance(around, cst.Lambda):
+                return False
+
+        return False
+
+    # -- strings ----------------------------------------------------------------------------
+
+    def visit_SimpleString(self, node: cst.SimpleString) -> None:
+        text = node.raw_value
+        if self._is_exported(node):
+            return
+        if _SETTING.fullmatch(text):
+            if text in SETTINGS:
+                self.replaced[node] = node.prefix + node.quote + SETTINGS[text] + node.quote
+            else:
+                self._leave(node, gaps.advice_on_setting(text))
+        elif _PATH.fullmatch(text):
+            self._leave(node, "It names something of Prefect: write the name that it has here.")
+
+    def _is_exported(self, node: cst.SimpleString) -> bool:
+        """Return whether a string is in `__all__`, where it names what the source itself has."""
+        return any(
+            isinstance(around, cst.Assign) and dotted(around.targets[0].target) == "__all__"
+            for around in self.source.parents(node)
+        )

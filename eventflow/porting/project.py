@@ -1,0 +1,112 @@
+"""Ports the files of a project: finds them, and writes what has changed."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, Final
+
+from eventflow.errors import MissingExtraError
+from eventflow.porting.findings import Finding, Ported
+
+__all__ = ["PortedFile", "port_project"]
+
+_OURS: Final = re.compile(rb"prefect|eventflow", re.IGNORECASE)
+"""What a source names that has anything to be ported, or that defines flows and tasks."""
+
+_SKIPPED: Final = frozenset({"__pycache__", "node_modules", "site-packages"})
+
+
+@dataclass(frozen=True, slots=True)
+class PortedFile:
+    """A file, how it was, how it is to be, and what is left to do in it by hand."""
+
+    path: Path
+    before: bytes
+    after: bytes
+    left: tuple[Finding, ...]
+
+    @property
+    def is_changed(self) -> bool:
+        """Whether anything is rewritten."""
+        return self.before != self.after
+
+    def diff(self) -> str:
+        """Return the change as a unified diff."""
+        before, after = (
+            text.decode("utf-8", "backslashreplace").splitlines(keepends=True)
+            for text in (self.before, self.after)
+        )
+        lines = difflib.unified_diff(before, after, str(self.path), str(self.path))
+
+        return "".join(line if line.endswith("\n") else f"{line}\n" for line in lines)
+
+
+def port_project(paths: Iterable[Path], *, write: bool = False) -> Iterator[PortedFile]:
+    """Port Python files, and all that are in folders and not hidden.
+
+    With `write` the files are written, and what is left to do is given with its lines in there.
+
+    Raises:
+        MissingExtraError: libcst is not installed.
+        OSError: a file cannot be read or written.
+    """
+    if find_spec("libcst") is None:
+        raise MissingExtraError("`eventflow port`", "libcst", "port")
+    # Imported this late because it needs a package that may not be installed.
+    rewriting = import_module("eventflow.porting.rewriting")
+    sources = {path: path.read_bytes() for path in _files(paths)}
+    definitions = {
+        f"{path.parent.name if path.stem == '__init__' else path.stem}.{name}": kind
+        for path, source in sources.items()
+        if _OURS.search(source)
+        for name, kind in rewriting.definitions_of(source).items()
+    }
+    for path, before in sources.items():
+        after, left = before, tuple[Finding, ...]()
+        if _OURS.search(before) or any(name in before for name in _last(definitions)):
+            after, left = _ported(rewriting, before, definitions)
+            if write and after != before:
+                path.write_bytes(after)
+                _, left = _ported(rewriting, after, definitions)
+        yield PortedFile(path, before, after, left)
+
+
+def _ported(
+    rewriting: Any, source: bytes, definitions: Mapping[str, str]
+) -> tuple[bytes, tuple[Finding, ...]]:
+    ported: Ported = rewriting.port_source(source, definitions)
+
+    return ported.source, ported.left
+
+
+def _last(paths: Iterable[str]) -> set[bytes]:
+    return {path.rpartition(".")[2].encode() for path in paths}
+
+
+def _files(paths: Iterable[Path]) -> Iterator[Path]:
+    """Yield each file once, sorted within its folder."""
+    seen: set[Path] = set()
+    for path in paths:
+        for file in _files_in(path) if path.is_dir() else [path]:
+            if file.resolve() not in seen:
+                seen.add(file.resolve())
+                yield file
+
+
+def _files_in(folder: Path) -> Iterator[Path]:
+    entries = sorted(folder.iterdir())
+    if any(entry.name == "pyvenv.cfg" for entry in entries):
+        return  # an environment, of other people's code
+    for entry in entries:
+        if entry.name.startswith(".") or entry.name in _SKIPPED:
+            continue
+        if entry.is_dir() and not entry.is_symlink():
+            yield from _files_in(entry)
+        elif entry.suffix == ".py" and entry.is_file():
+            yield entry

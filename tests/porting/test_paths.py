@@ -1,0 +1,63 @@
+"""Every path of the table leads somewhere, and the guide has the table."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from eventflow.porting.paths import MODULES, NAMES, SETTINGS
+from eventflow.settings import SETTINGS as OURS
+
+PENDING = {
+    "eventflow.context.FlowRunContext",
+    "eventflow.context.TaskRunContext",
+    "eventflow.errors.PausedRun",
+    "eventflow.opaque",
+    "eventflow.quote",
+    "eventflow.states.get_state_exception",
+    "eventflow.states.raise_state_exception",
+    "eventflow.tasks.exponential_backoff",
+    "eventflow.tasks.task_input_hash",
+}
+
+README = (Path(__file__).parents[2] / "README.md").read_text()
+
+
+def found(path: str) -> Any:
+    """Import what a path names."""
+    module, _, name = path.rpartition(".")
+
+    return getattr(import_module(module), name)
+
+
+@pytest.mark.parametrize("path", sorted(set(NAMES.values()) - PENDING))
+def test_a_name_of_ours_can_be_imported(path: str) -> None:
+    assert found(path) is not None
+
+
+@pytest.mark.parametrize("module", sorted(set(MODULES.values())))
+def test_a_module_of_ours_can_be_imported(module: str) -> None:
+    assert import_module(module).__name__ == module
+
+
+def last(path: str) -> str:
+    """Return the name itself, without where it is."""
+    return path.rpartition(".")[2]
+
+
+ALIKE = [path for path in NAMES if last(path) == last(NAMES[path])]
+
+
+@pytest.mark.parametrize("path", [path for path in ALIKE if NAMES[path] not in PENDING])
+def test_a_name_is_also_in_the_module_that_stands_for_its_own(path: str) -> None:
+    """So `import prefect.futures as f` can become another import, and `f.wait` stays."""
+    module, _, name = path.rpartition(".")
+    assert getattr(import_module(MODULES[module]), name) is found(NAMES[path])
+
+
+@pytest.mark.parametrize("setting", SETTINGS.values())
+def test_a_setting_of_ours_is_one(setting: str) -> None:
+    assert setting in OURS
