@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final, NamedTuple
 
-__all__ = ["MODULES", "NAMES", "SETTINGS", "SYMBOLS", "Symbols"]
+__all__ = ["MODULES", "NAMES", "RENAMED", "SETTINGS", "SYMBOLS", "Symbols"]
 
 
 class Symbols(NamedTuple):
@@ -73,8 +73,9 @@ SETTINGS: Final[Mapping[str, str]] = {
 }
 """The settings, also where they are environment variables."""
 
-_RENAMED: Final[Mapping[str, str]] = {
+RENAMED: Final[Mapping[str, str]] = {
     "prefect.__version__": "eventflow.__version__",
+    "prefect.context.EngineContext": "eventflow.context.FlowRunContext",
     "prefect.futures.PrefectFuture": "eventflow.runs.Future",
     "prefect.futures.PrefectFutureList": "eventflow.runs.futures.FutureList",
     "prefect.task_runners.ConcurrentTaskRunner": "eventflow.runners.ThreadPoolTaskRunner",
@@ -84,6 +85,7 @@ _RENAMED: Final[Mapping[str, str]] = {
     "prefect.testing.utilities.prefect_test_harness": "eventflow.testing.isolated",
     **{f"prefect.settings.{theirs}": f"eventflow.settings.{o}" for theirs, o in SETTINGS.items()},
 }
+"""The names that are spelled in another way here."""
 
 NAMES: Final[Mapping[str, str]] = {
     **{
@@ -91,7 +93,7 @@ NAMES: Final[Mapping[str, str]] = {
         for group in SYMBOLS
         for name in group.names
     },
-    **_RENAMED,
+    **RENAMED,
 }
 """Every name of Prefect that has a counterpart, by its whole path."""
 

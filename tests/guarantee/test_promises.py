@@ -18,6 +18,10 @@ SHOWN_BY: dict[str, list[str]] = {
     "Ctrl-C, SIGTERM, `sys.exit`": [
         "guarantee/test_deaths.py::test_a_process_that_is_asked_to_end",
     ],
+    "SIGTERM or Ctrl-C, where the program has a handler of its own": [
+        "interrupts/test_signals.py::test_handlers_of_the_program_are_not_replaced",
+        "interrupts/test_handlers.py::test_a_handler_of_the_program_that_exits_crashes_the_run",
+    ],
     "a second Ctrl-C, `kill -9`, SIGHUP, an out-of-memory kill, a segfault, `os._exit`": [
         "guarantee/test_deaths.py::test_a_process_that_ends_itself",
         "guarantee/test_deaths.py::test_a_process_group_that_is_ended",

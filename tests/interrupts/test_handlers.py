@@ -7,11 +7,14 @@ import signal
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
+from typing import Final
 
 import pytest
 
 from eventflow import flow
 from eventflow.interrupts.signals import guard
+from tests.interrupts.program import ASYNC, SYNC, Program
 
 pytestmark = pytest.mark.usefixtures("eventflow_isolated")
 
@@ -75,3 +78,24 @@ def test_a_run_that_is_closed_in_another_thread() -> None:
         loop.run_until_complete(asyncio.wait([task]))
         assert task.cancelled() or task.exception() is not None
     loop.close()
+
+
+WITH_A_HANDLER: Final = """
+def exits(signum, frame):
+    say("handler")
+    sys.exit(7)
+
+signal.signal(signal.SIGTERM, exits)
+"""
+
+
+@pytest.mark.parametrize("source", [SYNC.format(wait="time.sleep(60)"), ASYNC])
+def test_a_handler_of_the_program_that_exits_crashes_the_run(source: str, tmp_path: Path) -> None:
+    """Its exit ends the process, as it would without a run, once the hooks have run."""
+    program = Program(WITH_A_HANDLER + source, tmp_path)
+    program.until("ready")
+    program.wait_until_blocked()
+    status, _ = program.end(signal.SIGTERM)
+
+    assert status == 7
+    assert program.lines[-3:] == ["handler", "f Crashed", "hook f Crashed"]

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from eventflow.porting.paths import MODULES, NAMES, SETTINGS
+from eventflow.porting.paths import MODULES, NAMES, RENAMED, SETTINGS, SYMBOLS
 from eventflow.settings import SETTINGS as OURS
 
 PENDING = {
@@ -61,3 +61,19 @@ def test_a_name_is_also_in_the_module_that_stands_for_its_own(path: str) -> None
 @pytest.mark.parametrize("setting", SETTINGS.values())
 def test_a_setting_of_ours_is_one(setting: str) -> None:
     assert setting in OURS
+
+
+def rows() -> list[str]:
+    """Return the table of paths, as the guide is to have it."""
+    alike = [
+        (f"`{same.theirs}`: {', '.join(f'`{name}`' for name in same.names)}", f"`{same.ours}`")
+        for same in SYMBOLS
+    ]
+    renamed = [(f"`{theirs}`", f"`{ours}`") for theirs, ours in RENAMED.items()]
+
+    return [f"| {theirs} | {ours} |" for theirs, ours in (*alike, *renamed)]
+
+
+def test_the_guide_has_the_table_of_paths() -> None:
+    table = README.partition("| Prefect's path | ours |\n|---|---|\n")[2].partition("\n\n")[0]
+    assert table.splitlines() == rows()
