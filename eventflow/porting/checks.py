@@ -14,6 +14,8 @@ from eventflow.porting.findings import Finding
 from eventflow.porting.kinds import Kind, Kinds
 from eventflow.porting.names import Source, dotted
 from eventflow.porting.paths import SETTINGS
+from eventflow.runs import FlowRun, TaskRun
+from eventflow.runtime import flow_run, task_run
 
 __all__ = ["Checks"]
 
@@ -23,8 +25,11 @@ _DEPLOYING: Final = frozenset({"adeploy", "afrom_source", "deploy", "from_source
 _OF_DEPLOYMENTS: Final = frozenset(
     {"cron", "entrypoint", "image", "interval", "rrule", "schedules", "work_pool_name"}
 )
-_FACTS: Final = ("eventflow.runtime.flow_run.", "eventflow.runtime.task_run.")
-_RUNNERS: Final = "eventflow.runners.ThreadPoolTaskRunner"
+_FACTS: Final[Mapping[str, object]] = {
+    "eventflow.runtime.flow_run.": type(flow_run),
+    "eventflow.runtime.task_run.": type(task_run),
+}
+_RUNS: Final[Mapping[str, type]] = {"flow run": FlowRun, "task run": TaskRun}
 _PLAIN_FUNCTIONS: Final = (
     "eventflow.states.get_state_exception",
     "eventflow.states.raise_state_exception",
@@ -39,6 +44,7 @@ _ARGUMENTS: Final[Mapping[str, tuple[str, str]]] = {
     "eventflow.testing.isolated": ("server_startup_timeout", "There is no server: leave it out."),
 }
 
+_CLEARED: Final = "An empty list clears the hooks here: leave it out to keep them."
 _AWAITED_RESULT: Final = (
     "`result()` of a state is a plain call: leave out `await`, or write `await state.aresult()`. "
     "Of a future, write `await future`."
@@ -78,20 +84,26 @@ class Checks(cst.CSTVisitor):
                 self._leave(arg, advice)
             elif name and options and name not in options:
                 self._leave(arg, gaps.advice_on_option(name))
-            elif name == "task_runner" and self.source.ours(arg.value) == _RUNNERS:
-                self._leave(arg, "Give an instance: call it.")
+            elif options and name.startswith("on_") and self._clears_hooks(node, arg):
+                self._leave(arg, _CLEARED)
         self._check_blocking(node)
+
+    def _clears_hooks(self, node: cst.Call, arg: cst.Arg) -> bool:
+        """Return whether a copy of a definition is given an empty list of hooks."""
+        is_copy = isinstance(node.func, cst.Attribute) and node.func.attr.value == "with_options"
+
+        return is_copy and isinstance(arg.value, cst.List) and not arg.value.elements
 
     def _options(self, node: cst.Call) -> frozenset[str]:
         """Return the options that a call may be given, if it makes a definition."""
         made = self.kinds.decorates(node.func)
         if made is not None:
-            return gaps.CALL_OPTIONS[made]
+            return gaps.OPTIONS[made]
         function = node.func
         if isinstance(function, cst.Attribute) and function.attr.value == "with_options":
             kind = self.kinds.of(function.value)
             if kind in ("flow", "task", "async task"):
-                return gaps.CALL_OPTIONS[f"{kind.removeprefix('async ')}.with_options"]
+                return gaps.OPTIONS[kind.removeprefix("async ")]
 
         return frozenset()
 
@@ -105,26 +117,30 @@ class Checks(cst.CSTVisitor):
 
     def _advice_on_fact(self, node: cst.Attribute) -> str | None:
         path = self.source.ours(node) or ""
-        for prefix in _FACTS:
-            if path.startswith(prefix):
-                return gaps.RUNTIME_FACTS.get(path.removeprefix(prefix))
+        for prefix, facts in _FACTS.items():
+            name = path.removeprefix(prefix)
+            if name != path and "." not in name and not hasattr(facts, name):
+                return gaps.advice_on_fact(name)
 
         return None
 
     def _advice_on_method(self, node: cst.Attribute, name: str) -> str | None:
         kind = self.kinds.of(node.value)
-        if kind == "flow" or self.kinds.is_flow_itself(node.value):
-            return gaps.FLOW_METHODS.get(name)
-        if kind in ("task", "async task"):
-            return gaps.TASK_METHODS.get(name)
-        if kind == "client" and not hasattr(Client, name):
-            return gaps.advice_on_name("prefect.client")
-        if kind is None and name in _DEPLOYING and self._is_deployed(node):
-            return gaps.FLOW_METHODS[name]
-        if name == "register_type_and_schema":
-            return "A class of block needs no registration: leave it out."
+        if self.kinds.is_flow_itself(node.value):
+            kind = "flow"
+        match kind:
+            case "flow":
+                return gaps.FLOW_METHODS.get(name)
+            case "task" | "async task":
+                return gaps.TASK_METHODS.get(name)
+            case "client" if not hasattr(Client, name):
+                return gaps.advice_on_name("prefect.client")
+            case "flow run" | "task run" if not hasattr(_RUNS[kind], name):
+                return gaps.advice_on_fact(name)
+            case None if name in _DEPLOYING and self._is_deployed(node):
+                return gaps.FLOW_METHODS[name]
 
-        return None
+        return gaps.ANY_METHODS.get(name)
 
     def _is_deployed(self, node: cst.Attribute) -> bool:
         call = self.source.parent(node)

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Mapping
 from typing import Final
 
-from eventflow.flows import Flow, flow
-from eventflow.tasks import Task, task
+from eventflow.flows import FlowOptions
+from eventflow.tasks import TaskOptions
 
 __all__ = [
-    "CALL_OPTIONS",
+    "ANY_METHODS",
     "FLOW_METHODS",
-    "RUNTIME_FACTS",
+    "OPTIONS",
     "TASK_METHODS",
+    "advice_on_fact",
     "advice_on_name",
     "advice_on_option",
     "advice_on_setting",
@@ -162,13 +162,11 @@ _OPTIONS: Final[Mapping[str, str]] = {
     "viz_return_value": "Nothing is drawn here: leave it out.",
 }
 
-CALL_OPTIONS: Final[Mapping[str, frozenset[str]]] = {
-    "flow": frozenset(inspect.signature(flow).parameters),
-    "task": frozenset(inspect.signature(task).parameters),
-    "flow.with_options": frozenset(inspect.signature(Flow.with_options).parameters),
-    "task.with_options": frozenset(inspect.signature(Task.with_options).parameters),
+OPTIONS: Final[Mapping[str, frozenset[str]]] = {
+    "flow": frozenset({"fn", *FlowOptions.__optional_keys__}),
+    "task": frozenset({"fn", *TaskOptions.__optional_keys__}),
 }
-"""The options that there are, by what takes them."""
+"""The options that there are, of flows and of tasks."""
 
 FLOW_METHODS: Final[Mapping[str, str]] = {
     "adeploy": _NO_DEPLOYMENT,
@@ -191,13 +189,23 @@ TASK_METHODS: Final[Mapping[str, str]] = {
 }
 """The methods of a task that there are not."""
 
-RUNTIME_FACTS: Final[Mapping[str, str]] = {
+ANY_METHODS: Final[Mapping[str, str]] = {
+    "register_type_and_schema": "A class of block needs no registration: leave it out.",
+}
+"""The methods that nothing else has, whatever they are called on."""
+
+_FACTS: Final[Mapping[str, str]] = {
     "api_url": "There is no API: `ui_url` is the address of the run's page.",
-    "flow_version": "Read `version` of the flow itself.",
+    "deployment_id": _NO_DEPLOYMENT,
+    "flow_id": "A flow has no id: `flow_name` names it.",
     "job_variables": _NO_INFRASTRUCTURE,
     "parent_deployment_id": _NO_DEPLOYMENT,
+    "parent_task_run_id": "`parent_run_id` is the id of the run around it, of a flow or a task.",
+    "state_id": "Read `state.id`.",
+    "task_key": "`task_name` names the task.",
+    "work_pool_name": _NO_INFRASTRUCTURE,
+    "work_queue_name": _NO_INFRASTRUCTURE,
 }
-"""The facts of `prefect.runtime` that there are not."""
 
 
 def advice_on_name(path: str) -> str:
@@ -214,7 +222,15 @@ def advice_on_name(path: str) -> str:
 
 def advice_on_setting(name: str) -> str:
     """Return what to do about a setting of Prefect that has no counterpart."""
+    if name.startswith("PREFECT__RUNTIME__"):
+        return "Runs have no such variables for tests: call the flow itself, under `isolated()`."
+
     return _SETTINGS.get(name, "There is no such setting here: leave it out.")
+
+
+def advice_on_fact(name: str) -> str:
+    """Return what to do about a fact of a run that there is not."""
+    return _FACTS.get(name, "A run has no such fact here: do without it.")
 
 
 def advice_on_option(name: str) -> str:

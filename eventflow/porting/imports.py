@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from typing import Final
 
 import libcst as cst
@@ -20,9 +20,11 @@ Statements = dict[cst.CSTNode, list[Statement]]
 """What takes the place of each import statement that changes."""
 
 
-def imports_in(source: Source, uses: Uses) -> tuple[Statements, list[Finding]]:
+def imports_in(
+    source: Source, uses: Uses, exported: Container[str]
+) -> tuple[Statements, list[Finding]]:
     """Rewrite the import statements of a source; tell of what has no counterpart."""
-    rewriter = _Rewriter(source, uses)
+    rewriter = _Rewriter(source, uses, exported)
     source.module.visit(rewriter)
 
     return rewriter.statements, rewriter.left
@@ -31,9 +33,10 @@ def imports_in(source: Source, uses: Uses) -> tuple[Statements, list[Finding]]:
 class _Rewriter(cst.CSTVisitor):
     """Rewrites import statements, one after another."""
 
-    def __init__(self, source: Source, uses: Uses) -> None:
+    def __init__(self, source: Source, uses: Uses, exported: Container[str]) -> None:
         self.source: Final = source
         self.uses: Final = uses
+        self._exported: Final = exported
         self.statements: Statements = {}
         self.left: list[Finding] = []
         self._missing: Final = set(uses.modules)
@@ -114,8 +117,10 @@ class _Rewriter(cst.CSTVisitor):
 
     def _rename(self, name: str, path: str, new: str) -> bool:
         """Rename a name wherever it is used, if nothing else has the new name."""
-        words = self.source.words
-        if new in words or "__all__" in words or self._renamed.get(new, path) != path:
+        named = self.source.named
+        if new in named or "__all__" in named or self._renamed.get(new, path) != path:
+            return False
+        if name in self.source.quoted or name in self._exported:
             return False
         self._renamed[new] = path
         users = _Users(self.source, name, path)

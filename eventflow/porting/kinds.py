@@ -13,7 +13,7 @@ __all__ = ["Kind", "Kinds"]
 
 Kind = Literal[
     "flow", "task", "async task", "future", "futures", "loop future", "loop futures", "state",
-    "states", "client",
+    "states", "client", "flow run", "task run",
 ]  # fmt: skip
 """A future on the loop is one of an async task: in an async flow only `await` waits for it."""
 
@@ -33,6 +33,8 @@ _ANNOTATED: Final[Mapping[str, Kind]] = {
     "eventflow.runs.Future": "future",
     "eventflow.runs.futures.FutureList": "futures",
     "eventflow.client.Client": "client",
+    "eventflow.FlowRun": "flow run",
+    "eventflow.TaskRun": "task run",
 }
 _DECORATORS: Final[Mapping[str, Literal["flow", "task"]]] = {
     "eventflow.flow": "flow",
@@ -41,6 +43,9 @@ _DECORATORS: Final[Mapping[str, Literal["flow", "task"]]] = {
     "eventflow.tasks.task": "task",
 }
 _FLOW: Final = ("eventflow.flow", "eventflow.flows.flow", "eventflow.Flow", "eventflow.flows.Flow")
+_HOOKS: Final = frozenset(
+    {"on_cancellation", "on_completion", "on_crashed", "on_failure", "on_running"}
+)
 _CLASSES: Final = frozenset(path for path in _ANNOTATED if path.endswith((".Flow", ".Task")))
 
 
@@ -51,6 +56,8 @@ class Kinds(cst.CSTVisitor):
         self.source: Final = source
         self._imported = imported
         self._known: dict[tuple[Any, str], set[Kind | None]] = {}
+        self._hooks = _Hooks(self)
+        source.module.visit(self._hooks)
         source.module.visit(self)
 
     def definitions(self) -> dict[str, Kind]:
@@ -164,13 +171,23 @@ class Kinds(cst.CSTVisitor):
             kind = "task" if node.asynchronous is None else "async task"
         scope = self.source.scope(node)
         self._known.setdefault((scope, node.name.value), set()).add(kind)
+        self._note_parameters(node)
 
-    def visit_Param(self, node: cst.Param) -> None:
-        annotation = node.annotation
-        if annotation is not None:
-            self._note(node.name, self._annotated(annotation.annotation))
-        else:
-            self._note(node.name, None)
+    def _note_parameters(self, node: cst.FunctionDef) -> None:
+        """Note what the parameters are, by their annotations or because a hook is called so."""
+        run_type = self._hooks.run_type(node)
+        given: list[Kind | None] = []
+        if run_type is not None:
+            given = [run_type, "flow run" if run_type == "flow" else "task run", "state"]
+        parameters = [*node.params.posonly_params, *node.params.params]
+        given = given if len(parameters) == len(given) else []
+        for parameter in parameters:
+            kind = given.pop(0) if given else None
+            if parameter.annotation is not None:
+                kind = self._annotated(parameter.annotation.annotation) or kind
+            self._note(parameter.name, kind)
+        for parameter in node.params.kwonly_params:
+            self._note(parameter.name, None)
 
     def _annotated(self, annotation: cst.BaseExpression) -> Kind | None:
         if isinstance(annotation, cst.Subscript):
@@ -203,6 +220,34 @@ class Kinds(cst.CSTVisitor):
     def visit_WithItem(self, node: cst.WithItem) -> None:
         if node.asname is not None:
             self._note(node.asname.name, self.of(node.item))
+
+
+class _Hooks(cst.CSTVisitor):
+    """Collects the functions that are hooks of flows, or of tasks."""
+
+    def __init__(self, kinds: Kinds) -> None:
+        self.kinds: Final = kinds
+        self._listed: dict[str, Literal["flow", "task"]] = {}
+
+    def visit_Call(self, node: cst.Call) -> None:
+        made = self.kinds.decorates(node.func)
+        for arg in node.args:
+            if made is not None and arg.keyword is not None and arg.keyword.value in _HOOKS:
+                match arg.value:
+                    case cst.List(elements=elements) | cst.Tuple(elements=elements):
+                        names = (dotted(element.value) for element in elements)
+                        self._listed |= dict.fromkeys(filter(None, names), made)
+
+    def run_type(self, node: cst.FunctionDef) -> Literal["flow", "task"] | None:
+        """Return what a function is a hook of, if it is one."""
+        for decorator in node.decorators:
+            match decorator.decorator:
+                case cst.Attribute(value=definition, attr=cst.Name(value=name)) if name in _HOOKS:
+                    kind = self.kinds.of(definition)
+                    if kind is not None and _runs(kind):
+                        return "flow" if kind == "flow" else "task"
+
+        return self._listed.get(node.name.value)
 
 
 def _each(kind: Kind | None) -> Kind | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
@@ -21,6 +22,10 @@ from eventflow.porting.paths import MODULES, NAMES
 __all__ = ["Source", "chain", "counterpart", "dotted", "known_part", "longest"]
 
 _SHOWN_AT_MOST: Final = 60
+_WORD: Final = re.compile(r"\w+")
+_ANNOTATION: Final = re.compile(r"[\w.]+(\[.+\])?(\s*\|.+)?")
+"""What an annotation in a string may look like; what else does is no harm."""
+
 _KNOWN: Final = {**MODULES, **NAMES}
 
 
@@ -76,7 +81,12 @@ class Source:
         self._parents: Mapping[cst.CSTNode, Any] = known[ParentNodeProvider]
         self._positions: Mapping[cst.CSTNode, Any] = known[PositionProvider]
         self._scopes: Mapping[cst.CSTNode, Any] = known[ScopeProvider]
-        self.words: Final = _Words.of(self.module)
+        words = _Words()
+        self.module.visit(words)
+        self.named: Final = frozenset(words.named)
+        """Every name in the source, whatever it is used for."""
+        self.quoted: Final = frozenset(words.quoted)
+        """The words of strings that may be annotations."""
 
     def parent(self, node: cst.CSTNode) -> cst.CSTNode | None:
         """Return the node around a node."""
@@ -151,17 +161,16 @@ def _is_imported(name: QualifiedName) -> bool:
 
 
 class _Words(cst.CSTVisitor):
-    """Collects every name that a source uses, whatever for."""
+    """Collects every name that a source uses, whatever for, and those in its strings."""
 
     def __init__(self) -> None:
-        self.words: set[str] = set()
-
-    @classmethod
-    def of(cls, module: cst.Module) -> frozenset[str]:
-        visitor = cls()
-        module.visit(visitor)
-
-        return frozenset(visitor.words)
+        self.named: set[str] = set()
+        self.quoted: set[str] = set()
 
     def visit_Name(self, node: cst.Name) -> None:
-        self.words.add(node.value)
+        self.named.add(node.value)
+
+    def visit_SimpleString(self, node: cst.SimpleString) -> None:
+        text = node.raw_value
+        if _ANNOTATION.fullmatch(text) and not text.isupper():
+            self.quoted.update(_WORD.findall(text))

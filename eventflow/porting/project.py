@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import ast
 import difflib
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from eventflow.errors import MissingExtraError
 from eventflow.porting.findings import Finding, Ported
@@ -19,6 +20,7 @@ __all__ = ["PortedFile", "port_project"]
 _OURS: Final = re.compile(rb"prefect|eventflow", re.IGNORECASE)
 """What a source names that has anything to be ported, or that defines flows and tasks."""
 
+_OF_PREFECT: Final = re.compile(r"prefect\b")
 _SKIPPED: Final = frozenset({"__pycache__", "node_modules", "site-packages"})
 
 
@@ -67,22 +69,27 @@ def port_project(paths: Iterable[Path], *, write: bool = False) -> Iterator[Port
         if _OURS.search(source)
         for name, kind in rewriting.definitions_of(source).items()
     }
+    exported = {name for source in sources.values() for name in _imported_names(source)}
     for path, before in sources.items():
         after, left = before, tuple[Finding, ...]()
         if _OURS.search(before) or any(name in before for name in _last(definitions)):
-            after, left = _ported(rewriting, before, definitions)
+            ported: Ported = rewriting.port_source(before, definitions, exported)
+            after, left = ported.source, ported.left
             if write and after != before:
                 path.write_bytes(after)
-                _, left = _ported(rewriting, after, definitions)
+                left = rewriting.port_source(after, definitions, exported).left
         yield PortedFile(path, before, after, left)
 
 
-def _ported(
-    rewriting: Any, source: bytes, definitions: Mapping[str, str]
-) -> tuple[bytes, tuple[Finding, ...]]:
-    ported: Ported = rewriting.port_source(source, definitions)
-
-    return ported.source, ported.left
+def _imported_names(source: bytes) -> Iterator[str]:
+    """Yield the names that a source imports from other modules than those of Prefect."""
+    try:
+        tree = ast.parse(source)
+    except (SyntaxError, ValueError):
+        return
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and not _OF_PREFECT.match(node.module or ""):
+            yield from (alias.name for alias in node.names)
 
 
 def _last(paths: Iterable[str]) -> set[bytes]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from types import MappingProxyType
 from typing import Final
 
@@ -20,11 +20,19 @@ __all__ = ["definitions_of", "port_source"]
 _DIRECTIVES: Final = ("# noqa", "# type:", "# pyright:", "# pragma:")
 
 
-def port_source(source: bytes, imported: Mapping[str, Kind] = MappingProxyType({})) -> Ported:
+def port_source(
+    source: bytes,
+    imported: Mapping[str, Kind] = MappingProxyType({}),
+    exported: Container[str] = (),
+) -> Ported:
     """Rewrite a source for eventflow, and say what is left to do by hand.
 
-    What is not rewritten stays as it is, to the byte. `imported` says what names of other modules
-    are, as in `{"flows.etl": "flow"}`.
+    What is not rewritten stays as it is, to the byte.
+
+    Args:
+        source: the source, in its own encoding.
+        imported: what names of other modules are, as in `{"flows.etl": "flow"}`.
+        exported: the names that other modules import from it, perhaps; they keep their spelling.
     """
     try:
         tree = Source(cst.parse_module(source))
@@ -32,7 +40,7 @@ def port_source(source: bytes, imported: Mapping[str, Kind] = MappingProxyType({
         return Ported(source, (_unreadable(error),))
 
     uses = uses_in(tree)
-    statements, left = imports_in(tree, uses)
+    statements, left = imports_in(tree, uses, exported)
     checks = Checks(tree, Kinds(tree, imported))
     replaced = {**uses.replaced, **checks.replaced}
     if replaced or statements:

@@ -150,7 +150,6 @@ def test_options_that_there_are_not() -> None:
     assert left("""
         import prefect
         from prefect import flow, task, Task
-        from prefect.task_runners import ThreadPoolTaskRunner
 
         @flow(result_serializer="json", retries=1)
         def a(): ...
@@ -160,14 +159,63 @@ def test_options_that_there_are_not() -> None:
 
         c = flow(a.fn, persist_result=True)
         d = b.with_options(on_commit=[print], name="d")
-        e = flow(task_runner=ThreadPoolTaskRunner)(a.fn)
-        f = dict(persist_result=True)
+        e = dict(persist_result=True)
         """) == [
-        (5, 'result_serializer="json"'),
-        (8, 'result_storage_key="x"'),
-        (11, "persist_result=True"),
-        (12, "on_commit=[print]"),
-        (13, "task_runner=ThreadPoolTaskRunner"),
+        (4, 'result_serializer="json"'),
+        (7, 'result_storage_key="x"'),
+        (10, "persist_result=True"),
+        (11, "on_commit=[print]"),
+    ]
+
+
+def test_hooks_that_a_copy_would_lose() -> None:
+    """An empty list clears them here, and keeps them in Prefect."""
+    assert left("""
+        from prefect import flow
+
+        @flow(on_failure=[])
+        def f(): ...
+        f.with_options(on_failure=[], name="g")
+        """) == [(5, "on_failure=[]")]
+
+
+def test_facts_of_a_run_that_there_are_not() -> None:
+    """Where a parameter is annotated, and where a function is a hook."""
+    assert left("""
+        from prefect import flow, task
+        from prefect.client.schemas.objects import FlowRun
+        from prefect.runtime import flow_run
+
+        def listed(flow, run, state):
+            print(run.id, run.deployment_id)
+
+        async def told(task, run, state):
+            await state.result()
+            print(run.task_key, run.task_name)
+
+        def neither(flow, run, state):
+            print(run.deployment_id, state.result())
+
+        def annotated(run: FlowRun):
+            print(run.work_pool_name, run.state.name)
+
+        @flow(on_failure=[listed])
+        def f(): ...
+
+        @task(on_completion=(told,))
+        def t(): ...
+
+        @f.on_crashed
+        def crashed(flow, run, state):
+            print(run.flow_id, flow.name, flow.serve(), flow_run.job_variables, flow_run.name)
+        """) == [
+        (6, "run.deployment_id"),
+        (9, "await state.result()"),
+        (10, "run.task_key"),
+        (16, "run.work_pool_name"),
+        (26, "run.flow_id"),
+        (26, "flow.serve"),
+        (26, "flow_run.job_variables"),
     ]
 
 

@@ -12,8 +12,6 @@ from eventflow.porting.paths import MODULES, NAMES, RENAMED, SETTINGS, SYMBOLS
 from eventflow.settings import SETTINGS as OURS
 
 PENDING = {
-    "eventflow.context.FlowRunContext",
-    "eventflow.context.TaskRunContext",
     "eventflow.errors.PausedRun",
     "eventflow.opaque",
     "eventflow.quote",

@@ -12,7 +12,7 @@ from eventflow.porting.project import port_project
 from tests.porting.conftest import FOLDER, prints, run
 
 PROGRAMS = sorted((FOLDER / "programs").glob("*.py"))
-PENDING = {"caching", "etl", "states", "subflows"}
+PENDING = {"caching", "etl", "states"}
 WHOLE = [program for program in PROGRAMS if program.stem != "deployments"]
 
 every_program = pytest.mark.parametrize("program", PROGRAMS, ids=lambda path: path.stem)

@@ -50,6 +50,16 @@ def test_what_a_file_imports_from_another_is_known(tmp_path: Path) -> None:
     ]
 
 
+def test_a_name_that_another_file_imports_is_kept(tmp_path: Path) -> None:
+    """It is imported by its new name, and called as before."""
+    (tmp_path / "config.py").write_text("from prefect.settings import PREFECT_HOME\n")
+    (tmp_path / "etl.py").write_text("from config import PREFECT_HOME\n")
+    config, etl = port_project([tmp_path])
+
+    assert config.after == b"from eventflow.settings import EVENTFLOW_HOME as PREFECT_HOME\n"
+    assert not etl.is_changed
+
+
 def test_lines_are_those_of_the_file_as_it_is(tmp_path: Path) -> None:
     """Of the written one, if it was written."""
     file = tmp_path / "flows.py"

@@ -138,6 +138,13 @@ def test_another_name_is_used_where_it_was() -> None:
         from eventflow.runs import Future as PrefectFuture
         """)
     assert port("""
+        from prefect.futures import PrefectFuture
+        x: "PrefectFuture[int] | None"
+        """) == dedent("""
+        from eventflow.runs import Future as PrefectFuture
+        x: "PrefectFuture[int] | None"
+        """)
+    assert port("""
         from prefect.settings import PREFECT_API_URL as url
         from prefect.settings import PREFECT_HOME
         __all__ = ["PREFECT_HOME"]
