@@ -21,6 +21,9 @@ __all__ = ["Checks"]
 
 _SETTING: Final = re.compile(r"PREFECT_[A-Z0-9_]+")
 _PATH: Final = re.compile(r"prefect(_\w+)?(\.\w+)+")
+_COMMAND: Final = re.compile(
+    r"prefect (block|cloud|config|deploy(ment)?|flow-run|init|profile|server|work-pool|worker)\b"
+)
 _DEPLOYING: Final = frozenset({"adeploy", "afrom_source", "deploy", "from_source", "to_deployment"})
 _OF_DEPLOYMENTS: Final = frozenset(
     {"cron", "entrypoint", "image", "interval", "rrule", "schedules", "work_pool_name"}
@@ -44,7 +47,8 @@ _ARGUMENTS: Final[Mapping[str, tuple[str, str]]] = {
     "eventflow.testing.isolated": ("server_startup_timeout", "There is no server: leave it out."),
 }
 
-_CLEARED: Final = "An empty list clears the hooks here: leave it out to keep them."
+_CLEARED: Final = "An empty list clears it here: leave it out to keep what the original has."
+_DEFAULT: Final = "None gives the default here: leave it out to keep what the original has."
 _AWAITED_RESULT: Final = (
     "`result()` of a state is a plain call: leave out `await`, or write `await state.aresult()`. "
     "Of a future, write `await future`."
@@ -80,28 +84,30 @@ class Checks(cst.CSTVisitor):
         argument, advice = _ARGUMENTS.get(self.source.ours(node.func) or "", ("", ""))
         for arg in node.args:
             name = "" if arg.keyword is None else arg.keyword.value
-            if name and name == argument:
+            if arg.keyword is not None and _SETTING.fullmatch(name):
+                self._check_setting(arg.keyword, name)
+            elif name and name == argument:
                 self._leave(arg, advice)
             elif name and options and name not in options:
                 self._leave(arg, gaps.advice_on_option(name))
-            elif options and name.startswith("on_") and self._clears_hooks(node, arg):
-                self._leave(arg, _CLEARED)
+            elif options and _is_copy(node):
+                self._check_copy(arg)
         self._check_blocking(node)
 
-    def _clears_hooks(self, node: cst.Call, arg: cst.Arg) -> bool:
-        """Return whether a copy of a definition is given an empty list of hooks."""
-        is_copy = isinstance(node.func, cst.Attribute) and node.func.attr.value == "with_options"
-
-        return is_copy and isinstance(arg.value, cst.List) and not arg.value.elements
+    def _check_copy(self, arg: cst.Arg) -> None:
+        """See whether a copy of a definition loses what it would keep in Prefect."""
+        if isinstance(arg.value, cst.List) and not arg.value.elements:
+            self._leave(arg, _CLEARED)
+        elif dotted(arg.value) == "None":
+            self._leave(arg, _DEFAULT)
 
     def _options(self, node: cst.Call) -> frozenset[str]:
         """Return the options that a call may be given, if it makes a definition."""
         made = self.kinds.decorates(node.func)
         if made is not None:
             return gaps.OPTIONS[made]
-        function = node.func
-        if isinstance(function, cst.Attribute) and function.attr.value == "with_options":
-            kind = self.kinds.of(function.value)
+        if _is_copy(node) and isinstance(node.func, cst.Attribute):
+            kind = self.kinds.of(node.func.value)
             if kind in ("flow", "task", "async task"):
                 return gaps.OPTIONS[kind.removeprefix("async ")]
 
@@ -214,12 +220,33 @@ class Checks(cst.CSTVisitor):
         if self._is_exported(node):
             return
         if _SETTING.fullmatch(text):
-            if text in SETTINGS:
-                self.replaced[node] = node.prefix + node.quote + SETTINGS[text] + node.quote
-            else:
-                self._leave(node, gaps.advice_on_setting(text))
-        elif _PATH.fullmatch(text):
+            self._check_setting(node, text, node.prefix + node.quote, node.quote)
+        elif _PATH.fullmatch(text) or (text == "prefect" and self._is_logger(node)):
             self._leave(node, "It names something of Prefect: write the name that it has here.")
+        elif _COMMAND.match(text) or (text == "prefect" and self._is_first(node)):
+            self._leave(node, "The command line is another one: see `eventflow --help`.")
+
+    def _check_setting(
+        self, node: cst.CSTNode, name: str, before: str = "", after: str = ""
+    ) -> None:
+        if name in SETTINGS:
+            self.replaced[node] = before + SETTINGS[name] + after
+        else:
+            self._leave(node, gaps.advice_on_setting(name))
+
+    def _is_logger(self, node: cst.SimpleString) -> bool:
+        """Return whether a string is what a logger is asked for by."""
+        arg = self.source.parent(node)
+        call = None if arg is None else self.source.parent(arg)
+
+        return isinstance(call, cst.Call) and (dotted(call.func) or "").endswith("getLogger")
+
+    def _is_first(self, node: cst.SimpleString) -> bool:
+        """Return whether a string is the first of a list, as the program of a command is."""
+        element = self.source.parent(node)
+        around = None if element is None else self.source.parent(element)
+
+        return isinstance(around, cst.List) and around.elements[0] is element
 
     def _is_exported(self, node: cst.SimpleString) -> bool:
         """Return whether a string is in `__all__`, where it names what the source itself has."""
@@ -227,3 +254,7 @@ class Checks(cst.CSTVisitor):
             isinstance(around, cst.Assign) and dotted(around.targets[0].target) == "__all__"
             for around in self.source.parents(node)
         )
+
+
+def _is_copy(node: cst.Call) -> bool:
+    return isinstance(node.func, cst.Attribute) and node.func.attr.value == "with_options"

@@ -89,6 +89,9 @@ _NAMES: Final[Mapping[str, str]] = {
     "prefect.filesystems": _NO_RESULT_STORAGE,
     "prefect.flow_engine": "Call the flow itself.",
     "prefect.flow_runs": _NO_PAUSE,
+    "prefect.flow_runs.wait_for_flow_run": (
+        "`bus.wait_for(run_id=…)` waits in the process of the run; `get_client()` reads its state."
+    ),
     "prefect.get_cloud_client": _NO_SERVER,
     "prefect.infrastructure": _NO_INFRASTRUCTURE,
     "prefect.input": _NO_PAUSE,

@@ -58,8 +58,8 @@ SYMBOLS: Final[tuple[Symbols, ...]] = (
     _symbols(
         "prefect.exceptions",
         "eventflow.errors",
-        "CancelledRun ConfigurationError CrashedRun FailedRun MappingLengthMismatch "
-        "MappingMissingIterable MissingContextError ParameterBindError ParameterTypeError "
+        "CancelledRun ConfigurationError CrashedRun FailedRun InvalidNameError "
+        "MappingLengthMismatch MappingMissingIterable MissingContextError ParameterBindError ParameterTypeError "
         "PausedRun ReservedArgumentError SignatureMismatchError TerminationSignal UnfinishedRun",
     ),
 )

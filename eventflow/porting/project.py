@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from eventflow.errors import MissingExtraError
+from eventflow.porting.documents import is_document, left_in_document
 from eventflow.porting.findings import Finding, Ported
 
 __all__ = ["PortedFile", "port_project"]
@@ -52,6 +53,8 @@ class PortedFile:
 def port_project(paths: Iterable[Path], *, write: bool = False) -> Iterator[PortedFile]:
     """Port Python files, and all that are in folders and not hidden.
 
+    Deployments in a prefect.yaml, settings in a prefect.toml and notebooks are left to be done.
+
     With `write` the files are written, and what is left to do is given with its lines in there.
 
     Raises:
@@ -66,13 +69,15 @@ def port_project(paths: Iterable[Path], *, write: bool = False) -> Iterator[Port
     definitions = {
         f"{path.parent.name if path.stem == '__init__' else path.stem}.{name}": kind
         for path, source in sources.items()
-        if _OURS.search(source)
+        if _OURS.search(source) and not is_document(path)
         for name, kind in rewriting.definitions_of(source).items()
     }
     exported = {name for source in sources.values() for name in _imported_names(source)}
     for path, before in sources.items():
         after, left = before, tuple[Finding, ...]()
-        if _OURS.search(before) or any(name in before for name in _last(definitions)):
+        if is_document(path):
+            left = left_in_document(path, before)
+        elif _OURS.search(before) or any(name in before for name in _last(definitions)):
             ported: Ported = rewriting.port_source(before, definitions, exported)
             after, left = ported.source, ported.left
             if write and after != before:
@@ -115,5 +120,5 @@ def _files_in(folder: Path) -> Iterator[Path]:
             continue
         if entry.is_dir() and not entry.is_symlink():
             yield from _files_in(entry)
-        elif entry.suffix == ".py" and entry.is_file():
+        elif (entry.suffix == ".py" or is_document(entry)) and entry.is_file():
             yield entry

@@ -168,15 +168,15 @@ def test_options_that_there_are_not() -> None:
     ]
 
 
-def test_hooks_that_a_copy_would_lose() -> None:
-    """An empty list clears them here, and keeps them in Prefect."""
+def test_what_a_copy_would_lose() -> None:
+    """An empty list and None clear something here, and keep it in Prefect."""
     assert left("""
         from prefect import flow
 
-        @flow(on_failure=[])
+        @flow(on_failure=[], name=None)
         def f(): ...
-        f.with_options(on_failure=[], name="g")
-        """) == [(5, "on_failure=[]")]
+        f.with_options(on_failure=[], retries=None, name="g")
+        """) == [(5, "on_failure=[]"), (5, "retries=None")]
 
 
 def test_facts_of_a_run_that_there_are_not() -> None:
@@ -282,10 +282,18 @@ def test_strings_that_name_something_of_prefect() -> None:
         patch("prefect.flows.load")
         "prefect is a word"
         logging.getLogger("prefect.flow_runs")
+        logging.getLogger("prefect")
+        database = "prefect"
+        subprocess.run(["prefect", "deploy"], env=dict(PREFECT_PROFILE="x"))
+        os.system("prefect server start")
         """) == [
         (2, '"PREFECT_API_KEY"'),
         (3, '"prefect.flows.load"'),
         (5, '"prefect.flow_runs"'),
+        (6, '"prefect"'),
+        (8, '"prefect"'),
+        (8, "PREFECT_PROFILE"),
+        (9, '"prefect server start"'),
     ]
 
 

@@ -50,6 +50,46 @@ def test_what_a_file_imports_from_another_is_known(tmp_path: Path) -> None:
     ]
 
 
+DEPLOYMENTS = """\
+name: flows
+pull:
+- prefect.deployments.steps.git_clone:
+    repository: https://github.com/example/flows
+deployments:
+- name: nightly
+  entrypoint: flows.py:etl
+  schedules:
+  - cron: "0 3 * * *"
+  work_pool:
+    name: kubernetes
+"""
+
+
+def test_files_that_are_no_python_are_left(tmp_path: Path) -> None:
+    """Deployments, settings, and notebooks that name Prefect; nothing of them is rewritten."""
+    (tmp_path / "prefect.yaml").write_text(DEPLOYMENTS)
+    (tmp_path / "prefect.toml").write_text("# mine\n[logging]\nlevel = 'DEBUG'\n")
+    (tmp_path / "a.ipynb").write_text('{"source":\n "from prefect import flow"}')
+    (tmp_path / "b.ipynb").write_text("{}")
+    found = {
+        file.path.name: [(left.line, left.what) for left in file.left]
+        for file in port_project([tmp_path], write=True)
+        if not file.is_changed
+    }
+
+    assert found == {
+        "a.ipynb": [(2, "a notebook")],
+        "b.ipynb": [],
+        "prefect.toml": [(3, "level")],
+        "prefect.yaml": [
+            (2, "pull:"),
+            (7, "entrypoint: flows.py:etl"),
+            (8, "schedules:"),
+            (10, "work_pool:"),
+        ],
+    }
+
+
 def test_a_name_that_another_file_imports_is_kept(tmp_path: Path) -> None:
     """It is imported by its new name, and called as before."""
     (tmp_path / "config.py").write_text("from prefect.settings import PREFECT_HOME\n")

@@ -160,10 +160,12 @@ def test_settings_of_the_environment_are_rewritten() -> None:
     assert port("""
         import os
         os.environ["PREFECT_API_URL"] = os.getenv('PREFECT_HOME', f"PREFECT_HOME")
+        dict(os.environ, PREFECT_HOME = "/tmp")
         "the PREFECT_API_URL is set"
         """) == dedent("""
         import os
         os.environ["EVENTFLOW_API_URL"] = os.getenv('EVENTFLOW_HOME', f"PREFECT_HOME")
+        dict(os.environ, EVENTFLOW_HOME = "/tmp")
         "the PREFECT_API_URL is set"
         """)
 
