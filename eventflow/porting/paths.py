@@ -59,8 +59,9 @@ SYMBOLS: Final[tuple[Symbols, ...]] = (
         "prefect.exceptions",
         "eventflow.errors",
         "CancelledRun ConfigurationError CrashedRun FailedRun InvalidNameError "
-        "MappingLengthMismatch MappingMissingIterable MissingContextError ParameterBindError ParameterTypeError "
-        "PausedRun ReservedArgumentError SignatureMismatchError TerminationSignal UnfinishedRun",
+        "MappingLengthMismatch MappingMissingIterable MissingContextError ParameterBindError "
+        "ParameterTypeError PausedRun ReservedArgumentError SignatureMismatchError "
+        "TerminationSignal UnfinishedRun",
     ),
 )
 """The names that are spelled alike."""

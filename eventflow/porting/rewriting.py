@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Mapping
+from collections.abc import Container, Mapping, Sequence
 from types import MappingProxyType
 from typing import Final
 
@@ -46,7 +46,21 @@ def port_source(
     if replaced or statements:
         source = tree.module.visit(_Replacer(replaced, statements)).bytes
 
-    return Ported(source, tuple(sorted({*uses.left, *left, *checks.left})))
+    return Ported(source, tuple(sorted(_told_once([*uses.left, *left, *checks.left]))))
+
+
+def _told_once(findings: Sequence[Finding]) -> set[Finding]:
+    """Leave out what is part of something else that is told beside it, with the same advice."""
+    return {
+        finding
+        for finding in findings
+        if not any(
+            (other.line, other.advice) == (finding.line, finding.advice)
+            and finding.what in other.what
+            and finding.what != other.what
+            for other in findings
+        )
+    }
 
 
 def definitions_of(source: bytes) -> Mapping[str, Kind]:

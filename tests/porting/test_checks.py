@@ -32,7 +32,6 @@ def test_deployments_work_pools_and_integrations_are_told_line_by_line() -> None
         (11, "Variable"),
         (12, "S3Bucket"),
         (15, "cache_policy=INPUTS"),
-        (15, "INPUTS"),
         (15, "persist_result=True"),
         (17, "S3Bucket.load"),
         (22, "Variable.get"),
