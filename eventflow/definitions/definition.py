@@ -39,6 +39,8 @@ class Definition(Hooked, Generic[P, R]):
     """The names of the options that the decorator takes."""
 
     fn: Callable[P, R]
+    isasync: bool
+    isgenerator: bool
     name: str
     description: str | None
     declared_version: str | None = None
@@ -69,8 +71,9 @@ class Definition(Hooked, Generic[P, R]):
             "description": inspect.getdoc(inner),
         }
         self._retrying: dict[str, Any] = dict.fromkeys(_RETRY)
-        self.isasync = is_async(inner) or inspect.isasyncgenfunction(inner)
-        self.isgenerator = inspect.isgeneratorfunction(inner) or inspect.isasyncgenfunction(inner)
+        is_async_generator = inspect.isasyncgenfunction(inner)
+        self._put("isasync", is_async(inner) or is_async_generator)
+        self._put("isgenerator", inspect.isgeneratorfunction(inner) or is_async_generator)
         self.origin: Definition[Any, Any] = self
         self._bound_parameters: Parameters | None = None
         for option, value in self._own.items():
@@ -119,10 +122,14 @@ class Definition(Hooked, Generic[P, R]):
 
     def __setattr__(self, attribute: str, value: object) -> None:
         option = _OPTIONS_OF.get(attribute, attribute)
-        if option in self.option_names:
+        if option in self.option_names or attribute in _DERIVED:
+            advice = (
+                f"make a copy with another value: with_options({option}=...)."
+                if option in self.option_names
+                else "it follows from the function and options, which with_options(...) changes."
+            )
             raise AttributeError(
-                f"{attribute!r} of the {self.run_type} {self.name!r} cannot be set; make a copy "
-                f"with another value: with_options({option}=...)."
+                f"{attribute!r} of the {self.run_type} {self.name!r} cannot be set; {advice}"
             )
         object.__setattr__(self, attribute, value)
 
@@ -252,6 +259,9 @@ _OPTIONS_OF: Final[Mapping[str, str]] = {
     "should_validate_parameters": "validate_parameters",
     **{f"{kind}_hooks": kind for kind in KINDS},
 }
+_DERIVED: Final = frozenset(
+    {"isasync", "isgenerator", "retry", "run_name", "declared_version", "file_version"}
+)
 _RETRY_ORDER: Final = ("retries", "retry_delay_seconds", "retry_jitter_factor")
 _RETRY: Final = frozenset(_RETRY_ORDER)
 

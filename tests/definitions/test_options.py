@@ -326,6 +326,18 @@ def test_options_cannot_be_set(decorate: Any, attribute: str, option: str) -> No
     assert getattr(made, attribute) == before
 
 
+@both
+@pytest.mark.parametrize("attribute", ["isasync", "isgenerator", "retry", "run_name"])
+def test_what_follows_from_options_cannot_be_set(decorate: Any, attribute: str) -> None:
+    """Nor what follows from the function."""
+    made = decorate(work)
+    before = getattr(made, attribute)
+    with pytest.raises(AttributeError, match=rf"'{attribute}' .* cannot be set.* with_options"):
+        setattr(made, attribute, True)
+
+    assert getattr(made, attribute) == before
+
+
 def test_options_of_one_kind_cannot_be_set() -> None:
     """Those that only a flow, or only a task, has."""
     made, step = flow(work), task(work)
