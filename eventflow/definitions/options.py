@@ -11,7 +11,7 @@ from typing import Any, Final, TypedDict, TypeVar
 from eventflow.definitions.hooked import HookList
 from eventflow.errors import InvalidNameError
 from eventflow.hooks.declaration import Hook
-from eventflow.primitives.callables import check_takes
+from eventflow.primitives.callables import check_takes, is_async
 from eventflow.primitives.records import printable
 from eventflow.retries import Delays, read_timeout
 from eventflow.runs.run import RunType
@@ -118,8 +118,15 @@ def _read_run_name(kind: str, option: str, value: Any) -> Any:
     if not isinstance(value, str) and not callable(value):
         allowed = "text, with parameters in braces, or a function that returns text"
         raise _refused(kind, option, value, allowed)
+    _refuse_async(kind, option, value)
 
     return value
+
+
+def _refuse_async(kind: str, option: str, value: Any) -> None:
+    """Refuse what would have to be awaited where nothing is: between runs and their bodies."""
+    if is_async(value):
+        raise _refused(kind, option, value, "a plain function, not an async one")
 
 
 def _read_tags(kind: str, option: str, value: Any) -> frozenset[str]:
@@ -160,13 +167,17 @@ def _read_task_runner(kind: str, option: str, value: Any) -> Any:
     return made
 
 
-def _taking(*arguments: str) -> Callable[[str, str, Any], Any]:
-    def read(kind: str, option: str, value: Any) -> Any:  # noqa: ARG001 - as the others
-        check_takes(option, value, arguments)
+def _read_key_function(kind: str, option: str, value: Any) -> Any:
+    check_takes(option, value, ("context", "parameters"))
+    _refuse_async(kind, option, value)
 
-        return value
+    return value
 
-    return read
+
+def _read_condition(kind: str, option: str, value: Any) -> Any:  # noqa: ARG001 - as the others
+    check_takes(option, value, ("task", "run", "state"))
+
+    return value
 
 
 _READERS: Final[Mapping[str, Callable[[str, str, Any], Any]]] = {
@@ -181,7 +192,7 @@ _READERS: Final[Mapping[str, Callable[[str, str, Any], Any]]] = {
     "refresh_cache": _read_flag,
     "log_prints": _read_flag,
     "task_runner": _read_task_runner,
-    "retry_condition_fn": _taking("task", "run", "state"),
-    "cache_key_fn": _taking("context", "parameters"),
+    "retry_condition_fn": _read_condition,
+    "cache_key_fn": _read_key_function,
     "cache_expiration": _read_expiration,
 }

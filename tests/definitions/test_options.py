@@ -30,6 +30,9 @@ def work(number: int = 1) -> int:
 async def awork() -> None: ...
 
 
+async def akey(context: object, parameters: object) -> None: ...
+
+
 def generate() -> Iterator[int]:
     yield 1
 
@@ -69,6 +72,7 @@ WRONG: list[tuple[dict[str, Any], type[Exception], str]] = [
 ]
 WRONG_OF_FLOWS: list[tuple[dict[str, Any], type[Exception], str]] = [
     *[({"name": f"a{c}b"}, InvalidNameError, f"% & / < >, but got 'a{c}b'") for c in "/%&<>"],
+    ({"flow_run_name": awork}, TypeError, "flow_run_name .* a plain function, not an async one"),
     ({"validate_parameters": "no"}, TypeError, "validate_parameters of a flow must be True or"),
     ({"task_runner": 4}, TypeError, r"task_runner of a flow .*ThreadPoolTaskRunner\(.* got 4"),
     ({"task_runner": int}, TypeError, "task_runner of a flow must be a task runner"),
@@ -80,6 +84,8 @@ WRONG_OF_TASKS: list[tuple[dict[str, Any], type[Exception], str]] = [
     ({"retry_condition_fn": lambda: True}, TypeError, r"called with \(task, run, state\)"),
     ({"cache_key_fn": "key"}, TypeError, "cache_key_fn must be callable, but got 'key'"),
     ({"cache_key_fn": lambda: "key"}, TypeError, r"called with \(context, parameters\)"),
+    ({"cache_key_fn": akey}, TypeError, "cache_key_fn .* a plain function, not an async one"),
+    ({"task_run_name": awork}, TypeError, "task_run_name .* a plain function, not an async one"),
     ({"cache_expiration": 3}, TypeError, "cache_expiration .* must be a timedelta.* got 3"),
     ({"cache_expiration": timedelta(-1)}, ValueError, "cache_expiration .* must be 0 or more"),
     ({"refresh_cache": "no"}, TypeError, "refresh_cache of a task must be True or False"),
