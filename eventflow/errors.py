@@ -9,6 +9,7 @@ BaseException
         │   ├── FailedRun
         │   ├── CrashedRun
         │   ├── CancelledRun
+        │   ├── PausedRun
         │   └── UnfinishedRun
         ├── IllegalTransition
         ├── MissingContextError
@@ -81,6 +82,7 @@ __all__ = [
     "ParameterBindError",
     "ParameterError",
     "ParameterTypeError",
+    "PausedRun",
     "ReservedArgumentError",
     "RunError",
     "SettingError",
@@ -125,6 +127,10 @@ class CrashedRun(RunError):
 
 class CancelledRun(RunError):
     """The run was cancelled through eventflow."""
+
+
+class PausedRun(RunError):
+    """The run is paused, so there is no result."""
 
 
 class UnfinishedRun(RunError):

@@ -113,7 +113,7 @@ class CallableDefinition(Definition[P, R]):
         invocation = make()
         final = drive(invocation)
 
-        return invocation.run.state if return_state else final.result()
+        return invocation.run.state if return_state else final.result_of(invocation.run)
 
     @abstractmethod
     def _invocation(
@@ -140,4 +140,4 @@ async def _acall(make: Callable[[], Invocation], *, return_state: bool) -> Any:
     invocation = make()
     final = await adrive(invocation)
 
-    return invocation.run.state if return_state else final.result()
+    return invocation.run.state if return_state else final.result_of(invocation.run)

@@ -6,24 +6,32 @@ from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any, Final, NamedTuple
 
-from eventflow.engine.containers import OBJECT, Container, kind_of
+from eventflow.engine.containers import DEPENDENCY, OBJECT, Container, kind_of
+from eventflow.errors import RunError
 from eventflow.primitives.ids import new_id
 from eventflow.runs.futures import Future
 from eventflow.runs.lazy_states import BuiltState, LazyState
 from eventflow.runs.marks import Mark, allow_failure, opaque, quote
-from eventflow.states import COMPLETED, AnyState, Failed, State, aggregate
+from eventflow.states import ENDING, AnyState, Failed, State, aggregate
+from eventflow.states.kinds import COMPLETED
+from eventflow.states.state import states_in
 
 __all__ = [
     "NO_DEPENDENCIES",
     "PLAIN",
     "Dependencies",
+    "end_of",
     "find_dependencies",
-    "state_of",
+    "futures_in",
+    "plain_end",
     "without_futures",
 ]
 
 PLAIN: Final = frozenset({bool, bytes, float, int, str, type(None)})
 """The types of values that surely hold no future; asking for the kind of others takes longer."""
+
+
+_GROUPS: Final = (list, tuple, set, frozenset)
 
 
 class Dependencies(NamedTuple):
@@ -60,24 +68,6 @@ def _found(value: Any) -> Iterator[Any]:
             elif id(inner) not in seen:
                 seen.add(id(inner))
                 stack.append(iter(kind.contents(inner)))
-                break
-        else:
-            stack.pop()
-
-
-def _returned_leaves(value: Any) -> Iterator[Any]:
-    """Iterate over all that is in nested collections, but for the keys of mappings."""
-    seen = {id(value)}
-    stack = [iter((value,))]
-    while stack:
-        for inner in stack[-1]:
-            kind = None if type(inner) in PLAIN else kind_of(type(inner))
-            if not isinstance(kind, Container) or not kind.is_collection:
-                yield inner
-            elif inner is value or id(inner) not in seen:
-                seen.add(id(inner))
-                contents = inner.values() if isinstance(inner, Mapping) else kind.contents(inner)
-                stack.append(iter(contents))
                 break
         else:
             stack.pop()
@@ -138,34 +128,50 @@ def _rebuilt(
     return made[id(value)]
 
 
-def state_of(returned: Any) -> LazyState:
-    """Return the state that a body's return value stands for.
+def plain_end(returned: Any) -> LazyState | None:
+    """Return the state in which a run completes with a value; None for one to be looked into.
 
-    A state stands for itself. Futures and states, alone or in a collection of nothing else, are
-    aggregated, and replaced by their results. Anything else completes the run.
+    That is a state, a future, or a list, tuple or set that begins with one of these.
     """
-    if type(returned) in PLAIN or kind_of(type(returned)) is None:
-        return LazyState(COMPLETED, "Completed", None, returned)
-    if isinstance(returned, State):
-        return BuiltState(_returned_state(returned))
-    leaves: list[Future[Any] | AnyState] = []
-    for leaf in _returned_leaves(returned):
-        if not isinstance(leaf, Future | State):
-            return LazyState(COMPLETED, "Completed", None, returned)
-        leaves.append(leaf)
-    if not leaves:
-        return LazyState(COMPLETED, "Completed", None, returned)
-    states = [leaf.state if isinstance(leaf, Future) else leaf for leaf in leaves]
-    results = {
-        id(leaf): state.result(raise_on_failure=False)
-        for leaf, state in zip(leaves, states, strict=True)
-    }
+    if type(returned) not in PLAIN:
+        first = next(iter(returned), None) if issubclass(type(returned), _GROUPS) else returned
+        if kind_of(type(first)) is DEPENDENCY:
+            return None
 
-    return BuiltState(aggregate(states, _replaced(returned, results)))
+    return LazyState(COMPLETED, "Completed", None, returned)
 
 
-def _returned_state(state: AnyState) -> AnyState:
-    if state.is_final() or state.is_cancelling():
+def futures_in(value: Any) -> list[Future[Any]]:
+    """Return the futures in nested data."""
+    return [found for found in _found(value) if isinstance(found, Future)]
+
+
+def end_of(returned: Any, futures: list[Future[Any]]) -> LazyState:
+    """Return the state that a body's return value stands for, whose futures have ended.
+
+    A state that was made by hand stands for itself. States of runs, and futures, which stand for
+    their final states, decide together, alone or in a list, tuple or set of nothing else; then they
+    are the data. Anything else completes the run.
+    """
+    states = {id(future): future.state for future in futures}
+    resolved = _replaced(returned, states) if states else returned
+    if isinstance(resolved, State) and not _is_of_a_run(resolved):
+        return BuiltState(_adopted(resolved))
+    members = states_in(resolved)
+    if members:
+        return BuiltState(aggregate(members, resolved))
+
+    return LazyState(COMPLETED, "Completed", None, resolved)
+
+
+def _is_of_a_run(state: AnyState) -> bool:
+    details = state.state_details
+
+    return details.flow_run_id is not None or details.task_run_id is not None
+
+
+def _adopted(state: AnyState) -> AnyState:
+    if state.type in ENDING or state.is_cancelling():
         # A copy: the same state may be returned by many runs, and each enters its own.
         return state.model_copy(update={"id": new_id(), "timestamp": datetime.now(UTC)})
 
@@ -216,12 +222,6 @@ def _add_marked(mark: Mark[Any], dependencies: Dependencies) -> None:
         dependencies.states.extend(inner.states)
 
 
-def _result(state: AnyState) -> Any:
-    result = state.result(raise_on_failure=False)
-
-    return result.unquote() if isinstance(result, quote) else result
-
-
 def _is_passed_as_it_is(mark: Mark[Any]) -> bool:
     """Return whether nothing in a marked value is replaced by a result."""
     if isinstance(mark, opaque):
@@ -243,3 +243,13 @@ def without_futures(value: Any) -> Any:
             replaced[id(found)] = _result(found)
 
     return _replaced(value, replaced) if replaced else value
+
+
+def _result(state: AnyState) -> Any:
+    """Return the result of an ended run, or what there is in its place: data, or an exception."""
+    try:
+        result = state.result(raise_on_failure=False)
+    except RunError as error:  # it is paused, or could not begin
+        return error
+
+    return result.unquote() if isinstance(result, quote) else result

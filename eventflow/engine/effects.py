@@ -149,6 +149,8 @@ async def acall(invocation: Invocation, body: Any, *, join: bool = False) -> Any
         else:
             cancel_scope.body = body
             result = await body
+        if join and type(result) is types.CoroutineType:  # its `await` was forgotten
+            result = await _abandonable(result, cancel_scope)
         scope = invocation.scope if join else None
         if scope is not None and not scope.empty:
             await scope.ajoin()

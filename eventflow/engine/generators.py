@@ -162,7 +162,7 @@ def drive_generator(
 
     yield from invocation.cached_items
 
-    return invocation.run.state if return_state else lifecycle.state.result()
+    return invocation.run.state if return_state else lifecycle.state.result_of(invocation.run)
 
 
 def _perform(
@@ -278,7 +278,7 @@ async def adrive_generator(  # noqa: C901 - `yield from`, which would part it, i
             lifecycle.advance(*outcome)
     for item in invocation.cached_items:
         yield item
-    lifecycle.state.result()
+    lifecycle.state.result_of(invocation.run)
 
 
 async def _aperform(

@@ -31,7 +31,7 @@ from eventflow.runners import TaskScope
 from eventflow.runs.futures import Future
 from eventflow.runs.lazy_states import LazyState
 from eventflow.runs.run import FlowRun, Run, TaskRun
-from eventflow.states import COMPLETED
+from eventflow.states.kinds import COMPLETED
 
 __all__ = ["Invocation"]
 
@@ -235,6 +235,8 @@ class Invocation:
             raise CacheKeyError(name, f"gave a {type(key).__name__}")
         # What a generator yields is of no use to a task that returns a result, nor the reverse.
         self.cache_key = (key, self.definition.isgenerator)
+        assert isinstance(self.run, TaskRun)  # noqa: S101 - flows have no cache
+        self.run.cache_key = key
 
     def cached_result(self, stored: Any) -> Any:
         """Return the result for this run that another has stored, and set the items it yielded."""

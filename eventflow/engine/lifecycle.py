@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Generator
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final, TypeAlias, cast
 
-from eventflow.engine.dataflow import NO_DEPENDENCIES, state_of
+from eventflow.engine.dataflow import NO_DEPENDENCIES, end_of, futures_in, plain_end
 from eventflow.engine.effects import (
     CALL,
     AwaitBody,
@@ -34,9 +35,6 @@ from eventflow.runs.lazy_states import BuiltState, LazyState
 from eventflow.runs.run import Run, TaskRun, Transition
 from eventflow.settings import EVENTFLOW_CANCEL_SECONDS
 from eventflow.states import (
-    CANCELLED,
-    PENDING,
-    RUNNING,
     AwaitingRetry,
     Cached,
     Cancelled,
@@ -47,6 +45,7 @@ from eventflow.states import (
     StateType,
     TimedOut,
 )
+from eventflow.states.kinds import CANCELLED, PENDING, RUNNING
 
 __all__ = ["BodyAbandoned", "Lifecycle", "lifecycle_of", "run_to_end", "throw"]
 
@@ -158,7 +157,7 @@ def _enter_cancelling(
     yield from _defer_errors(run.enter(Cancelling(message=final.message)), deferred)
 
     # Made only now: a state begins when it is entered.
-    return BuiltState(Cancelled(name=name, message=final.message))
+    return BuiltState(Cancelled(name=name, message=final.message, data=final.data))
 
 
 def _end_without_body(
@@ -292,13 +291,17 @@ def _cached_or_attempted(invocation: Invocation, key_fn: Callable[..., object]) 
 
 def _attempts(invocation: Invocation) -> Lifecycle:
     run, cancel_scope = invocation.run, invocation.run.cancel_scope
-    name = "Running"
+    scope, name = invocation.scope, "Running"
     while True:
         if cancel_scope.reason is CANCELLATION:
             return _cancelled(run)
         yield run.enter(LazyState(RUNNING, name))
         try:
-            final = state_of((yield CALL))
+            returned = yield CALL
+            # Only what a flow returns that has submitted tasks is looked into at any depth.
+            final = plain_end(returned) if scope is None or not scope.used else None
+            if final is None:
+                final = yield from _end_of(invocation, returned)
         except BodyAbandoned:
             raise
         except BaseException as error:  # noqa: BLE001 - any Exception fails the run
@@ -309,6 +312,16 @@ def _attempts(invocation: Invocation) -> Lifecycle:
             return final
         yield from _await_retry(invocation, final)
         name = "Retrying"
+
+
+def _end_of(invocation: Invocation, returned: Any) -> Lifecycle:
+    """Return the state that what a body returned stands for, once the futures in it have ended."""
+    futures = futures_in(returned)
+    unended = [one for one in futures if not one.done() and one is not invocation.future]
+    if unended:
+        yield AwaitUpstream(unended)
+
+    return end_of(returned, futures)
 
 
 def _state_after_stop(cancel_scope: CancelScope, final: LazyState) -> LazyState:
@@ -348,7 +361,8 @@ def _await_retry(invocation: Invocation, final: LazyState) -> Generator[Any, Any
     run = invocation.run
     delay = invocation.definition.retry.delay(run.run_count)
     message = f"Attempt {run.run_count} failed; the next begins in {delay:g} s."
-    yield run.enter(AwaitingRetry(message=message, error=final.error))
+    due = datetime.now(UTC) + timedelta(seconds=delay)
+    yield run.enter(AwaitingRetry(message=message, error=final.error, scheduled_time=due))
     if delay:
         yield Sleep(delay)
     invocation.rewind()
@@ -380,7 +394,7 @@ def _should_retry(invocation: Invocation, final: LazyState) -> Generator[Any, An
     if condition is None:
         return True
     try:
-        return bool((yield CallFunction(condition, (definition, run, final.state))))
+        return bool((yield CallFunction(condition, (definition, run, final.state_of(run)))))
     except Exception as error:  # noqa: BLE001 - a condition may do anything
         run_logger(run).error("The retry condition failed; no retry", exc_info=error)
         return False

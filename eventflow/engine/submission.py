@@ -26,7 +26,8 @@ from eventflow.runners.threads import extra_worker
 from eventflow.runs.futures import Future
 from eventflow.runs.lazy_states import LazyState
 from eventflow.runs.run import TaskRun
-from eventflow.states import PENDING, AnyState
+from eventflow.states import AnyState
+from eventflow.states.kinds import PENDING
 
 __all__ = ["submit", "submit_and_wait"]
 

@@ -22,7 +22,7 @@ from eventflow.journal.rows import RunRow, micros
 from eventflow.primitives.ids import delivery_number
 from eventflow.primitives.records import ErrorInfo, printable
 from eventflow.runs.run import Run, Transition
-from eventflow.states import RUNNING
+from eventflow.states.kinds import RUNNING
 from eventflow.values.recording import record_parameters
 
 __all__ = [

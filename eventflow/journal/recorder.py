@@ -31,7 +31,8 @@ from eventflow.journal.rows import Settlement
 from eventflow.primitives.ids import delivery_id
 from eventflow.primitives.loggers import get_logger
 from eventflow.runs.run import Run, Transition
-from eventflow.states import RUNNING, StateType
+from eventflow.states import StateType
+from eventflow.states.kinds import RUNNING
 
 __all__ = ["LineSink", "Recorder"]
 

@@ -1,14 +1,23 @@
-"""Callables: their qualified names, what they can be called with, and which are async."""
+"""Callables: their names, what they can be called with, which are async, and which awaited."""
 
 from __future__ import annotations
 
+import dis
 import inspect
 import sys
 from collections.abc import Sequence
 from functools import partial
 from typing import Any, Final
 
-__all__ = ["MAIN", "MP_MAIN", "check_takes", "is_async", "plain_function", "qualified_name"]
+__all__ = [
+    "MAIN",
+    "MP_MAIN",
+    "check_takes",
+    "is_async",
+    "plain_function",
+    "qualified_name",
+    "refuse_await",
+]
 
 MAIN: Final = "__main__"
 """The name of the module that a process was started with."""
@@ -101,6 +110,31 @@ def _shown(signature: inspect.Signature) -> str:
     ]
 
     return str(inspect.Signature(parameters))
+
+
+def refuse_await(result: object, call: str, instead: str = "") -> None:
+    """Say that a call is a plain one if the caller's caller awaits its result.
+
+    `call` is what it calls, `instead` what it may write to await it. A result that can be awaited
+    is left alone. What Python would say of others names neither.
+
+    Raises:
+        TypeError: the next thing that the caller's caller does is to await the result.
+    """
+    frame = sys._getframe(1).f_back  # noqa: SLF001 - documented, and there is no other way
+    if frame is None or not frame.f_code.co_flags & _ASYNC or inspect.isawaitable(result):
+        return
+    code, at = frame.f_code.co_code, frame.f_lasti + 2
+    while code[at] == _CACHE:
+        at += 2
+    if code[at] == _AWAIT:
+        other = f", or {instead}" if instead else ""
+        raise TypeError(f"{call} gives its result without `await`: leave the `await` out{other}.")
+
+
+_ASYNC: Final = inspect.CO_COROUTINE | inspect.CO_ASYNC_GENERATOR
+_CACHE: Final = dis.opmap["CACHE"]
+_AWAIT: Final = dis.opmap["GET_AWAITABLE"]
 
 
 class _Dots:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import threading
 from datetime import UTC, datetime
 from time import time_ns
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from eventflow.primitives.forks import renewed
 from eventflow.primitives.ids import id_of, new_number
 from eventflow.primitives.records import ErrorInfo
-from eventflow.states import COMPLETED, FAILED, AnyState, StateType, make_state
+from eventflow.states import AnyState, StateType
+from eventflow.states.kinds import COMPLETED, FAILED
+from eventflow.states.state import Origin, make_state, set_origin
 
 __all__ = ["BuiltState", "LazyState"]
 
@@ -19,6 +21,15 @@ _moment: Final = datetime.fromtimestamp
 # Reentrant: a finalizer may read a run's state while another one is being built.
 _building = threading.RLock()
 renewed(globals(), "_building", threading.RLock)
+
+
+class Entering(Protocol):
+    """A run, as far as its states know it."""
+
+    @property
+    def origin(self) -> Origin:
+        """Which run it is, in the words of its states."""
+        ...
 
 
 class LazyState:
@@ -54,16 +65,17 @@ class LazyState:
 
         return self._number
 
-    @property
-    def state(self) -> AnyState:
-        """The state itself, always the same."""
-        return self._state or self._build()
+    def state_of(self, run: Entering) -> AnyState:
+        """Return the state itself, always the same, for the run that enters it."""
+        return self._state or self._build(run)
 
-    def _build(self) -> AnyState:
-        # Exact: half a microsecond is more than what a float this large may be wrong by.
-        at = _moment(self.at // 1000 / 1e6, UTC)
-        key = id_of(self._number or self._draw())
-        state = make_state(self.type, self.name, self.message, self.data, key=key, timestamp=at)
+    def _build(self, run: Entering) -> AnyState:
+        state = make_state(
+            *(self.type, self.name, self.message, self.data),
+            key=id_of(self._number or self._draw()),
+            timestamp=self.timestamp,
+            origin=run.origin,
+        )
         with _building:
             if self._state is None:
                 self._state = state
@@ -73,7 +85,8 @@ class LazyState:
     @property
     def timestamp(self) -> datetime:
         """When it was entered."""
-        return self.state.timestamp
+        # Exact: half a microsecond is more than what a float this large may be wrong by.
+        return _moment(self.at // 1000 / 1e6, UTC)
 
     @property
     def is_completed(self) -> bool:
@@ -85,9 +98,9 @@ class LazyState:
         """Whether the run failed."""
         return self.type is FAILED
 
-    def result(self) -> Any:
+    def result_of(self, run: Entering) -> Any:
         """Return the run's result, or raise as the state does."""
-        return self.data if self.type is COMPLETED else self.state.result()
+        return self.data if self.type is COMPLETED else self.state_of(run).result()
 
 
 class BuiltState(LazyState):
@@ -102,7 +115,18 @@ class BuiltState(LazyState):
         self.data = state.data
         self.error = state.error
         self._number = state.id.int
-        self._state = state
+        self._state: AnyState = state
+
+    def state_of(self, run: Entering) -> AnyState:
+        """Return the state, which knows from now on which run enters it."""
+        set_origin(self._state, run.origin)
+
+        return self._state
+
+    @property
+    def timestamp(self) -> datetime:
+        """When it was entered."""
+        return self._state.timestamp
 
     def __getattr__(self, name: str) -> int:
         """Compute `at` when it is first read: only the journal needs it."""

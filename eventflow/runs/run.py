@@ -13,7 +13,9 @@ from eventflow.interrupts.scopes import CancelScope, Reason
 from eventflow.primitives.ids import id_of, new_number, two_words
 from eventflow.primitives.records import printable
 from eventflow.runs.lazy_states import BuiltState, LazyState
-from eventflow.states import LEGAL, RUNNING, TERMINAL, AnyState, StateType
+from eventflow.states import ENDING, LEGAL, AnyState, StateType
+from eventflow.states.kinds import RUNNING
+from eventflow.states.state import Origin
 
 __all__ = ["FlowRun", "Run", "RunType", "TaskRun", "Transition"]
 
@@ -68,12 +70,12 @@ class Transition:
     @property
     def from_state(self) -> AnyState | None:
         """The state before; None for the first transition."""
-        return None if self.previous is None else self.previous.state
+        return None if self.previous is None else self.previous.state_of(self.run)
 
     @property
     def to_state(self) -> AnyState:
         """The state that was entered."""
-        return self.entered.state
+        return self.entered.state_of(self.run)
 
     @property
     def follows(self) -> UUID | None:
@@ -221,7 +223,7 @@ class Run:
             self._running_since = perf_counter()
             if self.started_at is None:
                 self.started_at = state
-        elif kind in TERMINAL or state.name == "NotReady":
+        elif kind in ENDING or state.name == "NotReady":
             self.ended_at = state
             self.cancel_scope.closed = True
         elif self.created_at is None:
@@ -247,7 +249,12 @@ class Run:
     @property
     def state(self) -> AnyState | None:
         """The present state; None before the first."""
-        return None if self.entered is None else self.entered.state
+        return None if self.entered is None else self.entered.state_of(self)
+
+    @property
+    def origin(self) -> Origin:
+        """Which run it is, in the words of its states."""
+        return self.flow_run_id, None, None
 
     @property
     def name(self) -> str:
@@ -362,13 +369,20 @@ class FlowRun(Run):
 class TaskRun(Run):
     """One execution of a task."""
 
-    __slots__ = ()
+    __slots__ = ("cache_key",)  # not set where the task has no cache
+
+    cache_key: str
 
     run_type = "task"
 
     def _default_name(self) -> str:
         # The last digits of its id, by which it is also found.
         return f"{self.definition_name}-{self.number & 0xFFF:03x}"
+
+    @property
+    def origin(self) -> Origin:
+        """Which run it is, in the words of its states."""
+        return self.flow_run_id, self.number, getattr(self, "cache_key", None)
 
     @property
     def task_name(self) -> str:

@@ -29,15 +29,17 @@ class TaskRunner(Protocol):
 class TaskScope:
     """The task runs that one flow run has submitted and that have not ended.
 
-    `loop` is the event loop of an async flow; its async tasks run there.
+    `loop` is the event loop of an async flow; its async tasks run there. `used` tells whether a
+    task run was ever submitted.
     """
 
-    __slots__ = ("_lock", "_open", "closed", "loop", "runner")
+    __slots__ = ("_lock", "_open", "closed", "loop", "runner", "used")
 
     def __init__(self, runner: TaskRunner, loop: asyncio.AbstractEventLoop | None) -> None:
         self.runner = runner
         self.loop = loop
         self.closed = False
+        self.used = False
         # In order of submission, which a set would not keep.
         self._open: dict[Future[Any], None] = {}
         self._lock = threading.Lock()
@@ -55,6 +57,7 @@ class TaskScope:
                     "The flow run around it is ending; submit tasks before its body returns.",
                 )
             self._open[future] = None
+            self.used = True
         future.add_done_callback(self._discard)
 
     def _discard(self, future: Future[Any]) -> None:

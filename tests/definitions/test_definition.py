@@ -112,7 +112,8 @@ def test_with_options_changes_what_is_given(decorate: Any) -> None:
 
     assert (copied.name, copied.version, copied.description) == ("n", "1", "d")
     assert (copied.tags, copied.retry.retries, copied.timeout_seconds) == ({"a"}, 5, 3.0)
-    assert (reset.name, reset.version, reset.description) == ("nothing", None, "Do nothing.")
+    default = decorate(nothing).version
+    assert (reset.name, reset.version, reset.description) == ("nothing", default, "Do nothing.")
     assert (reset.tags, reset.retry.retries, reset.timeout_seconds) == (set(), 0, None)
     assert original.retry.retries == 2
 

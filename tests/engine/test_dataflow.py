@@ -3,19 +3,31 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections import namedtuple
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from typing import Any
 
 import pytest
 
 from eventflow import flow, task
-from eventflow.errors import CancelledRun, FailedRun
-from eventflow.states import AnyState, Cancelled, Completed, Failed
+from eventflow.errors import CancelledRun, FailedRun, PausedRun
+from eventflow.runs.futures import FutureList
+from eventflow.states import AnyState, Cancelled, Completed, Failed, Paused, State
 
 pytestmark = pytest.mark.usefixtures("eventflow_isolated")
 
 Pair = namedtuple("Pair", "left right")  # noqa: PYI024 - the plain kind is meant
+
+
+@task
+def named(name: str) -> str:
+    return name
+
+
+@task
+async def anamed(name: str) -> str:
+    return name
 
 
 @task
@@ -28,37 +40,64 @@ def fail() -> int:
     raise ValueError("first")
 
 
-@task
-async def aone() -> int:
-    return 1
+def returned_by(items: Callable[[], Generator[Any, Any, Any]]) -> Any:
+    """Return what a generator returns."""
+    generator = items()
+    while True:
+        try:
+            next(generator)
+        except StopIteration as end:
+            return end.value
+
+
+def results_in(value: Any) -> Any:
+    """Replace each state in nested data by its result."""
+    if isinstance(value, State):
+        return value.result()
+    if isinstance(value, dict):
+        return {key: results_in(inner) for key, inner in value.items()}
+    if isinstance(value, Pair):
+        return Pair(*map(results_in, value))
+    if isinstance(value, list | tuple | set | frozenset):
+        return type(value)(map(results_in, value))
+
+    return value
 
 
 @pytest.mark.parametrize(
     ("shape", "expected"),
     [
-        (lambda future, state: future, 1),
-        (lambda future, state: [future, state], [1, 2]),
-        (lambda future, state: (future, [state, {future}]), (1, [2, {1}])),
-        (lambda future, state: {"a": future, "b": (state,)}, {"a": 1, "b": (2,)}),
-        (Pair, Pair(1, 2)),
-        (lambda future, state: frozenset([future]), frozenset([1])),
+        (lambda future, state: future, "one"),
+        (lambda future, state: [future, state], ["one", "two"]),
+        (lambda future, state: FutureList([future]), ["one"]),
+        (lambda future, state: (future, state), ("one", "two")),
+        (lambda future, state: {future}, {"one"}),
+        (lambda future, state: frozenset([future]), frozenset(["one"])),
+        (Pair, Pair("one", "two")),
+        (lambda future, state: [future, [state, 3]], ["one", ["two", 3]]),
+        (lambda future, state: {"a": future, "b": (state,)}, {"a": "one", "b": ("two",)}),
         (lambda future, state: [], []),
     ],
 )
-def test_results_take_their_places(shape: Any, expected: Any) -> None:
-    """The result of a flow that returns futures and states holds their results in their places."""
+def test_states_take_the_places_of_futures(shape: Any, expected: Any) -> None:
+    """What a flow returns holds, in a collection of its type, the final states of the futures."""
 
     @flow
     def main() -> Any:
-        return shape(number.submit(), Completed(data=2))
+        return shape(named.submit("one"), named("two", return_state=True))
 
     @flow
     async def amain() -> Any:
-        return shape(aone.submit(), Completed(data=2))
+        return shape(anamed.submit("one"), await anamed("two", return_state=True))
 
-    assert main() == expected
-    assert asyncio.run(amain()) == expected
-    assert type(main()) is type(expected)
+    @flow
+    def items() -> Any:
+        yield 1
+        return shape(named.submit("one"), named("two", return_state=True))
+
+    for result in (main(), asyncio.run(amain()), returned_by(items)):
+        assert results_in(result) == expected
+        assert type(results_in(result)) is type(expected)
 
 
 def test_other_values_complete() -> None:
@@ -81,21 +120,102 @@ def ended(body: Callable[[], Any]) -> AnyState:
     return state
 
 
-def test_summing_up() -> None:
-    """All completed: Completed; any cancelled: Cancelled; else Failed, with the first failure."""
+def test_states_decide_together() -> None:
+    """Any cancelled: Cancelled; any paused: Paused; all completed: Completed; else Failed."""
     good, bad = Completed(data=1), Failed(message="bad")
+    waiting = task(Paused)
 
-    assert ended(lambda: [good, good]).is_completed()
-    state = ended(lambda: [good, bad, Cancelled()])
-    assert (state.name, state.message) == ("Cancelled", "2 of 3 states did not complete.")
-    state = ended(lambda: [good, bad])
-    assert (state.name, state.message) == ("Failed", "1 of 2 states did not complete.")
+    state = ended(lambda: [good, good])
+    assert (state.name, state.message) == ("Completed", "All states completed.")
+    assert state.result() == [good, good]
+    state = ended(lambda: (good, bad, Cancelled(), waiting(return_state=True)))
+    assert (state.name, state.message) == ("Cancelled", "1/4 states cancelled.")
+    assert [inner.name for inner in state.data] == ["Completed", "Failed", "Cancelled", "Paused"]
+    state = ended(lambda: [good, waiting.submit(), bad])
+    assert (state.name, state.message) == ("Paused", "1/3 states paused.")
+    assert state.data[1].state_details.task_run_id is not None
+    state = ended(lambda: [good, bad, fail.submit(), number.submit(), good])
+    assert (state.name, state.message) == ("Failed", "2/5 states failed.")
+    assert [inner.name for inner in state.result(raise_on_failure=False)] == [
+        *("Completed", "Failed", "Failed", "Completed", "Completed")
+    ]
     with pytest.raises(FailedRun, match="bad"):
         flow(lambda: [good, bad])()
     with pytest.raises(CancelledRun):
         flow(lambda: [Cancelled()])()
     with pytest.raises(ValueError, match="first"):
         flow(lambda: [number.submit(), fail.submit()])()
+    with pytest.raises(PausedRun, match=r"1/1 states paused\."):
+        flow(lambda: [waiting.submit()])()
+
+
+def test_the_states_of_other_runs_are_data_of_every_kind_of_run() -> None:
+    """A task, an async task and a generator that return them end as a flow does."""
+
+    @task
+    def single() -> Any:
+        return fail(return_state=True)
+
+    @task
+    async def several() -> Any:
+        return [number(return_state=True), fail(return_state=True)]
+
+    @task
+    def last() -> Any:
+        yield 1
+        return [fail(return_state=True)]
+
+    @task
+    def submitted() -> Any:
+        return [number.submit(), fail.submit()]
+
+    @flow
+    def main() -> None:
+        states = [
+            *(single(return_state=True), asyncio.run(several(return_state=True))),
+            *(returned_by(lambda: last(return_state=True)), submitted(return_state=True)),
+        ]
+        assert [state.message for state in states] == [
+            *("1/1 states failed.", "1/2 states failed."),
+            *("1/1 states failed.", "1/2 states failed."),
+        ]
+        for state in states:
+            assert state.error is not None
+            with pytest.raises(ValueError, match="first"):
+                state.result()
+        assert isinstance(states[0].data, State)
+
+    main()
+
+
+def test_a_returned_future_is_waited_for() -> None:
+    """A run whose body returns the future of a task that goes on ends after that task."""
+    release, returned = threading.Event(), threading.Event()
+
+    @task
+    def slow() -> int:
+        release.wait(60)
+        return 1
+
+    @flow
+    def main() -> Any:
+        future = slow.submit()
+
+        def child() -> Any:
+            returned.set()
+            return future
+
+        def releasing() -> None:
+            returned.wait(60)
+            release.set()
+
+        thread = threading.Thread(target=releasing)
+        thread.start()
+        state = flow(child)(return_state=True)
+        thread.join()
+        return state
+
+    assert main().result().result() == 1
 
 
 def test_a_failed_task_fails_its_flow_only_at_its_end() -> None:

@@ -18,7 +18,7 @@ from eventflow import (
     task,
     wait,
 )
-from eventflow.states import Cancelled
+from eventflow.states import Cancelled, Paused
 
 
 @task
@@ -136,8 +136,24 @@ def cancellations() -> None:
     def parent() -> None:
         child()
 
+    @flow(name="gives up")
+    def giving_up() -> Any:
+        return Cancelled()
+
     assert parent(return_state=True).is_cancelled()
-    assert flow(name="gives up")(Cancelled)(return_state=True).is_cancelled()
+    assert giving_up(return_state=True).is_cancelled()
+
+
+def pauses() -> None:
+    @task
+    def paused() -> Any:
+        return Paused()
+
+    @flow
+    def parent() -> Any:
+        return paused.submit()
+
+    assert parent(return_state=True).is_paused()
 
 
 def cached() -> None:
@@ -168,7 +184,7 @@ SCENES: dict[str, tuple[Callable[[], None], int]] = {
     scene.__name__: (scene, runs)
     for scene, runs in (
         *((sync_runs, 4), (async_runs, 3), (submitted_runs, 6), (generators, 3), (retries, 1)),
-        *((timeouts, 2), (failures, 5), (cancellations, 3), (cached, 2), (crashes, 3)),
+        *((timeouts, 2), (failures, 5), (cancellations, 3), (pauses, 2), (cached, 2), (crashes, 3)),
     )
 }
 

@@ -11,14 +11,25 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from eventflow.errors import UnfinishedRun
-from eventflow.runs.lazy_states import LazyState
-from eventflow.states import State, StateType, make_state
+from eventflow.runs.lazy_states import BuiltState, LazyState
+from eventflow.states import AnyState, Completed, State, StateType
+from eventflow.states.state import Origin, make_state
+
+
+class Entering:
+    """A run, as far as its states know it."""
+
+    origin: Origin = (None, 7, "key")
+
+
+def built(lazy: LazyState) -> AnyState:
+    return lazy.state_of(Entering())
 
 
 def test_a_lazy_state_builds_the_state_that_it_describes() -> None:
     """It has the same type, name, message and data, and is as pydantic would make it."""
     lazy = LazyState(StateType.RUNNING, "Retrying", "once more", 7)
-    state = lazy.state
+    state = built(lazy)
     assert isinstance(state, State)
     assert (state.type, state.name, state.message) == (StateType.RUNNING, "Retrying", "once more")
     assert (state.data, state.error) == (7, None)
@@ -28,9 +39,9 @@ def test_a_lazy_state_builds_the_state_that_it_describes() -> None:
 def test_the_state_of_a_lazy_state_is_built_once() -> None:
     """However often it is read, it is one state, with one id."""
     lazy = LazyState(StateType.PENDING, "Pending")
-    assert lazy.state is lazy.state
-    assert lazy.state.id.int == lazy.number
-    assert lazy.state.id.version == 7
+    assert built(lazy) is built(lazy)
+    assert built(lazy).id.int == lazy.number
+    assert built(lazy).id.version == 7
 
 
 def test_a_state_has_the_time_of_its_lazy_state() -> None:
@@ -49,7 +60,7 @@ def test_the_time_of_a_state_is_exact(at: int) -> None:
     """To the microsecond, in which nothing is rounded up, whatever the moment."""
     with patch("eventflow.runs.lazy_states.time_ns", return_value=at):
         lazy = LazyState(StateType.PENDING, "Pending")
-    since = lazy.state.timestamp - datetime.fromtimestamp(0, UTC)
+    since = built(lazy).timestamp - datetime.fromtimestamp(0, UTC)
     assert since // timedelta(microseconds=1) == at // 1000
 
 
@@ -71,7 +82,7 @@ def test_threads_that_read_at_once_get_one_state(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr("eventflow.runs.lazy_states.make_state", slow)
     lazy = LazyState(StateType.PENDING, "Pending")
     seen: list[object] = []
-    threads = [threading.Thread(target=lambda: seen.append(lazy.state)) for _ in range(2)]
+    threads = [threading.Thread(target=lambda: seen.append(built(lazy))) for _ in range(2)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -83,7 +94,20 @@ def test_threads_that_read_at_once_get_one_state(monkeypatch: pytest.MonkeyPatch
 def test_the_result_of_a_lazy_state_is_that_of_its_state() -> None:
     """A completed one returns its data; one that has not ended raises."""
     completed = LazyState(StateType.COMPLETED, "Completed", None, 7)
-    assert completed.result() == completed.state.result() == 7
+    assert completed.result_of(Entering()) == built(completed).result() == 7
     assert (completed.is_completed, completed.is_failed) == (True, False)
     with pytest.raises(UnfinishedRun):
-        LazyState(StateType.RUNNING, "Running").result()
+        LazyState(StateType.RUNNING, "Running").result_of(Entering())
+
+
+def test_a_state_knows_the_run_that_enters_it() -> None:
+    """One that was built before knows it when it is read; reading it again changes nothing."""
+    state = Completed()
+    assert state.state_details == (None, None, None, None, None)
+    entered = BuiltState(state)
+    assert entered.state_of(Entering()) is state
+    for known in (state, built(LazyState(StateType.RUNNING, "Running"))):
+        details = known.state_details
+        assert details.task_run_id is not None
+        assert (details.task_run_id.int, details.cache_key) == (7, "key")
+    assert entered.timestamp == state.timestamp

@@ -9,7 +9,7 @@ from uuid import UUID
 
 from eventflow.events import StateTransition
 from eventflow.runs.run import FlowRun, RunType
-from eventflow.states import StateType
+from eventflow.states import ENDING, StateType
 
 __all__ = ["Failure", "Tally", "Totals"]
 
@@ -29,6 +29,8 @@ _ORDER: Final = (
     "Cancelling",
     "Cancelled",
     "NotReady",
+    "Paused",
+    "Suspended",
 )
 _BAD: Final = frozenset({StateType.FAILED, StateType.CRASHED})
 _ENDED: Final = frozenset({"NotReady"})
@@ -78,7 +80,7 @@ class Tally:
         counts[entered.name] += 1
         if event.from_state is not None:
             counts[event.from_state.name] -= 1
-        if event.run_type == "task" and (entered.is_final() or entered.name in _ENDED):
+        if event.run_type == "task" and (entered.type in ENDING or entered.name in _ENDED):
             self._ended += 1
         if entered.type in _BAD or entered.name == "AwaitingRetry":
             self._keep_failure(event)

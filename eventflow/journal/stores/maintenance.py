@@ -11,7 +11,7 @@ from eventflow.journal.contract import Finding, Statistics
 from eventflow.journal.rows import Codec
 from eventflow.journal.stores.schema import VERSION
 from eventflow.journal.stores.statements import OWED_LIST, UNKEPT, Session
-from eventflow.states import TERMINAL, StateType
+from eventflow.states import ENDING, StateType
 
 __all__ = [
     "CHUNK",
@@ -129,7 +129,7 @@ UNATTENDED: Final = (
     f" WHERE d.status IN {OWED_LIST} AND d.status <> 'delivered' AND r.ended IS NOT NULL"
     f" AND r.keeper <> '' AND {UNKEPT.format('r')}"
 )
-_ENDINGS: Final = "('" + "', '".join(sorted(TERMINAL)) + "')"
+_ENDINGS: Final = "('" + "', '".join(sorted(ENDING)) + "')"
 # NotReady, which is of type Pending, ends a run as well.
 ODD_RUNS: Final = (
     f"SELECT id, state_name, ended IS NULL FROM @runs WHERE state_type IN {_ENDINGS}"  # noqa: S608 - fixed text

@@ -2,25 +2,36 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
+from datetime import UTC, datetime, timedelta
+from uuid import uuid4
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from eventflow import states
-from eventflow.errors import CancelledRun, CrashedRun, FailedRun, UnfinishedRun
 from eventflow.states import (
     LEGAL,
     TERMINAL,
     AnyState,
+    AwaitingRetry,
     Cancelled,
-    Cancelling,
     Completed,
     Crashed,
     ErrorInfo,
     Failed,
+    Late,
+    NotReady,
+    Paused,
+    Pending,
+    Scheduled,
     State,
+    StateDetails,
     StateType,
+    Suspended,
     aggregate,
 )
 
@@ -79,33 +90,6 @@ def test_the_text_of_a_state() -> None:
     assert str(Failed(name="Odd", message="no")) == "Odd('no', type=FAILED)"
 
 
-def test_a_result_is_returned_or_its_error_raised() -> None:
-    """Each type of state but COMPLETED raises an error of its own."""
-    problem = ValueError("no")
-
-    assert Completed(data=3).result() == 3
-    with pytest.raises(ValueError, match="no") as raised:
-        Failed(data=problem).result()
-    assert raised.value is problem
-    for state, error in (
-        (Failed(message="m"), FailedRun),
-        (Crashed(message="m", data=SystemExit(3)), CrashedRun),
-        (Cancelled(message="m"), CancelledRun),
-        (Cancelling(message="m"), CancelledRun),
-        (states.Running(message="m"), UnfinishedRun),
-    ):
-        with pytest.raises(error, match="m"):
-            state.result()
-        assert isinstance(state.result(raise_on_failure=False), error)
-
-
-def test_the_cause_of_a_crash_is_kept() -> None:
-    """What ended the run is the cause of the error that its result raises."""
-    exit_ = SystemExit(3)
-
-    assert Crashed(data=exit_).result(raise_on_failure=False).__cause__ is exit_
-
-
 def test_every_state_that_is_not_final_can_be_ended() -> None:
     """FAILED, CRASHED and CANCELLING can be entered from each; nothing follows a terminal type."""
     broken = {StateType.FAILED, StateType.CRASHED, StateType.CANCELLING}
@@ -118,16 +102,64 @@ def test_every_state_that_is_not_final_can_be_ended() -> None:
 
 
 def test_several_states_are_combined() -> None:
-    """All completed, any cancelled, else failed with the first failure's exception."""
+    """Any cancelled, any paused, all completed, else failed; their data is what it is given."""
     problem = ValueError("no")
+    failed, crashed = Failed(data=problem), Crashed()
 
-    assert aggregate([Completed(), Completed()], data=[1]).result() == [1]
-    assert aggregate([]).is_completed()
-    assert aggregate([Failed(), Cancelled()]).is_cancelled()
-    failed = aggregate([Completed(), Failed(data=problem), Crashed()])
-    assert failed.is_failed()
-    assert failed.data is problem
-    assert failed.message == "2 of 3 states did not complete."
+    for members, name, message in (
+        ([Completed(), Completed()], "Completed", "All states completed."),
+        ([], "Completed", "All states completed."),
+        ([failed, Cancelled(), Paused()], "Cancelled", "1/3 states cancelled."),
+        ([failed, Paused(), Completed()], "Paused", "1/3 states paused."),
+        ([Completed(), failed, crashed], "Failed", "2/3 states failed."),
+        ([Completed(), NotReady(), NotReady()], "Failed", "2/3 states are not final."),
+    ):
+        state = aggregate(members, data=members)
+        assert (state.name, state.message) == (name, message)
+        assert state.data is members
+    assert aggregate([Completed(), failed], data=()).error == failed.error
+
+
+def test_a_constructor_takes_every_field() -> None:
+    """Besides name, message and data these are the id, the time and a described error."""
+    key, moment = uuid4(), datetime.now(UTC)
+    error = ErrorInfo.of(ValueError("no"))
+    for name, kind in CONSTRUCTORS.items():
+        make = getattr(states, name)
+        state = make(message="m", data=3, id=key, timestamp=moment, error=error)
+        assert (state.type, state.name, state.message) == (kind, name, "m")
+        assert (state.data, state.id, state.timestamp, state.error) == (3, key, moment, error)
+        with pytest.raises(TypeError, match="'mesage'"):
+            make(mesage="m")
+    assert Pending(name="Odd").name == "Odd"
+
+
+def test_when_something_is_to_happen() -> None:
+    """A state knows for when it is scheduled, or until when it is paused."""
+    moment = datetime(2026, 1, 31, tzinfo=UTC)
+
+    for make in (Scheduled, Late, AwaitingRetry):
+        assert make(scheduled_time=moment).state_details.scheduled_time == moment
+        now = make()
+        assert now.state_details.scheduled_time == now.timestamp
+    for pause in (Paused, Suspended):
+        state = pause(timeout_seconds=90)
+        assert state.state_details.pause_timeout == state.timestamp + timedelta(seconds=90)
+        assert pause().state_details == StateDetails()
+
+
+def test_details_travel_with_a_copy() -> None:
+    """They are in copies and pickles, and neither compared nor serialised."""
+    moment = datetime(2026, 1, 31, tzinfo=UTC)
+    state = Scheduled(scheduled_time=moment)
+    copies = [copy.copy(state), copy.deepcopy(state), pickle.loads(pickle.dumps(state))]
+    copies += [state.model_copy(), state.detached()]
+
+    assert {copied.state_details.scheduled_time for copied in copies} == {moment}
+    read: AnyState = State.model_validate_json(state.model_dump_json())
+    assert read == state
+    assert read.state_details == StateDetails()
+    assert set(state.model_dump()) == set(read.model_dump())
 
 
 def test_a_detached_state_has_no_live_data() -> None:
