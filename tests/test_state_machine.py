@@ -32,7 +32,7 @@ from eventflow import (
     wait,
 )
 from eventflow.context import current_run, get_run_context
-from eventflow.states import LEGAL, TERMINAL
+from eventflow.states import ENDING, LEGAL, Paused
 
 EXAMPLES: Final = int(os.environ.get("EVENTFLOW_EXAMPLES", "0"))
 TIMEOUT: Final = 0.02
@@ -46,7 +46,7 @@ KINDS: Final = {
     StateType.CRASHED: "on_crashed",
 }
 
-Ending: TypeAlias = Literal["return", "fail", "crash", "cancel"]
+Ending: TypeAlias = Literal["return", "pause", "fail", "crash", "cancel"]
 """How a body ends one attempt."""
 
 
@@ -89,7 +89,7 @@ def nodes(
     """Draw a tree. In a body that never ends, no child crashes or cancels: they would race."""
     endless = draw(st.booleans()) and draw(st.booleans())
     endings: list[Ending] = (
-        ["return", "return", "fail"] if calm else ["return", "fail", "crash", "cancel"]
+        ["return", "pause", "fail"] if calm else ["return", "pause", "fail", "crash", "cancel"]
     )
     is_async = draw(st.booleans())
     is_flow = draw(st.booleans())
@@ -209,12 +209,16 @@ def _end_attempt(node: Node, run: FlowRun | TaskRun) -> bool:
     return ending == "cancel"
 
 
+def _returned(node: Node, run: FlowRun | TaskRun) -> object:
+    return Paused() if node.ending(run.run_count) == "pause" else None
+
+
 def _target(node: Node, ancestors: tuple[FlowRun | TaskRun, ...]) -> FlowRun | TaskRun:
     return ancestors[max(0, len(ancestors) - 1 - node.reach)]
 
 
 def _sync_body(node: Node, recording: Recording) -> Callable[[], object]:
-    def body() -> None:
+    def body() -> object:
         before = _ancestors.get()
         run = _begin(node, recording)
         try:
@@ -230,6 +234,7 @@ def _sync_body(node: Node, recording: Recording) -> Callable[[], object]:
             while _end_attempt(node, run):
                 while True:
                     time.sleep(0.002)
+            return _returned(node, run)
         finally:
             _ancestors.set(before)
 
@@ -237,7 +242,7 @@ def _sync_body(node: Node, recording: Recording) -> Callable[[], object]:
 
 
 def _async_body(node: Node, recording: Recording) -> Callable[[], object]:
-    async def body() -> None:
+    async def body() -> object:
         before = _ancestors.get()
         run = _begin(node, recording)
         try:
@@ -255,6 +260,7 @@ def _async_body(node: Node, recording: Recording) -> Callable[[], object]:
                     await future.ended()
             while _end_attempt(node, run):
                 await asyncio.Event().wait()
+            return _returned(node, run)
         finally:
             _ancestors.set(before)
 
@@ -311,6 +317,7 @@ def natural_path(node: Node) -> list[str]:
 
 ENDS: Final[dict[str, list[str]]] = {
     "return": ["Completed"],
+    "pause": ["Paused"],
     "fail": ["Failed"],
     "timeout": ["TimedOut"],
     "crash": ["Crashed"],
@@ -353,7 +360,7 @@ def check_every_run(recording: Recording) -> None:
             assert after.from_state is not None
             assert after.from_state.id == before.to_state.id
             assert after.to_state.type in LEGAL[before.to_state.type]
-        ends = [event for event in events if event.to_state.type in TERMINAL]
+        ends = [event for event in events if event.to_state.type in ENDING]
         assert ends == [events[-1]], [event.to_state.name for event in events]
 
 
@@ -386,7 +393,7 @@ def check_children(recording: Recording) -> None:
             flow_run_id = None if what.flow_run_id == run_id else what.flow_run_id
             around[run_id] = {flow_run_id, what.parent_run_id if inline else None}
         assert not around[run_id] & ended
-        if kind == "event" and what.to_state.type in TERMINAL:
+        if kind == "event" and what.to_state.type in ENDING:
             ended.add(run_id)
 
 

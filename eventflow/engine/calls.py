@@ -12,6 +12,7 @@ from eventflow.engine.drivers import adrive, drive
 from eventflow.engine.generators import adrive_generator, drive_generator
 from eventflow.engine.invocation import Invocation
 from eventflow.primitives.headroom import require_headroom
+from eventflow.runs.futures import Future
 from eventflow.states import State
 
 __all__ = ["CallableDefinition", "WaitFor"]
@@ -27,11 +28,59 @@ WaitFor: TypeAlias = Iterable[Any] | None
 class CallableDefinition(Definition[P, R]):
     """A definition that makes a run when it is called."""
 
-    # Never comes first for mypy: what is Any would otherwise be taken for a Coroutine.
+    # Never comes first for mypy: what is Any would otherwise be taken for a Coroutine or a Future.
+    # Of futures that a body returns the states are the result.
     @overload
     def __call__(
         self: CallableDefinition[P, Never], /, *args: P.args, **kwargs: P.kwargs
     ) -> Any: ...
+
+    @overload
+    def __call__(  # type: ignore[overload-overlap]
+        self: CallableDefinition[P, Coroutine[Any, Any, Never]],
+        /,
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> Coroutine[Any, Any, Any]: ...
+
+    @overload
+    def __call__(  # type: ignore[overload-overlap]
+        self: CallableDefinition[P, list[Never]], /, *args: P.args, **kwargs: P.kwargs
+    ) -> list[Any]: ...
+
+    @overload
+    def __call__(  # type: ignore[overload-overlap]
+        self: CallableDefinition[P, Coroutine[Any, Any, list[Never]]],
+        /,
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> Coroutine[Any, Any, list[Any]]: ...
+
+    @overload
+    def __call__(
+        self: CallableDefinition[P, Future[T]], /, *args: P.args, **kwargs: P.kwargs
+    ) -> State[T]: ...
+
+    @overload
+    def __call__(  # type: ignore[overload-overlap]
+        self: CallableDefinition[P, Coroutine[Any, Any, Future[T]]],
+        /,
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> Coroutine[Any, Any, State[T]]: ...
+
+    @overload
+    def __call__(  # type: ignore[overload-overlap]
+        self: CallableDefinition[P, list[Future[T]]], /, *args: P.args, **kwargs: P.kwargs
+    ) -> list[State[T]]: ...
+
+    @overload
+    def __call__(  # type: ignore[overload-overlap]
+        self: CallableDefinition[P, Coroutine[Any, Any, list[Future[T]]]],
+        /,
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> Coroutine[Any, Any, list[State[T]]]: ...
 
     # The names of the last overloads are reserved, and so in no P: the overloads do not overlap.
     @overload
@@ -51,6 +100,76 @@ class CallableDefinition(Definition[P, R]):
         wait_for: Iterable[Any] | None = None,
         **kwargs: Any,
     ) -> Any: ...
+
+    @overload
+    def __call__(
+        self: CallableDefinition[P, Coroutine[Any, Any, Never]],
+        /,
+        *args: Any,
+        return_state: Literal[True],
+        wait_for: Iterable[Any] | None = None,
+        **kwargs: Any,
+    ) -> Coroutine[Any, Any, State[Any]]: ...
+
+    @overload
+    def __call__(
+        self: CallableDefinition[P, list[Never]],
+        /,
+        *args: Any,
+        return_state: Literal[True],
+        wait_for: Iterable[Any] | None = None,
+        **kwargs: Any,
+    ) -> State[list[Any]]: ...
+
+    @overload
+    def __call__(
+        self: CallableDefinition[P, Coroutine[Any, Any, list[Never]]],
+        /,
+        *args: Any,
+        return_state: Literal[True],
+        wait_for: Iterable[Any] | None = None,
+        **kwargs: Any,
+    ) -> Coroutine[Any, Any, State[list[Any]]]: ...
+
+    @overload
+    def __call__(
+        self: CallableDefinition[P, Future[T]],
+        /,
+        *args: Any,
+        return_state: Literal[True],
+        wait_for: Iterable[Any] | None = None,
+        **kwargs: Any,
+    ) -> State[State[T]]: ...
+
+    @overload
+    def __call__(
+        self: CallableDefinition[P, Coroutine[Any, Any, Future[T]]],
+        /,
+        *args: Any,
+        return_state: Literal[True],
+        wait_for: Iterable[Any] | None = None,
+        **kwargs: Any,
+    ) -> Coroutine[Any, Any, State[State[T]]]: ...
+
+    @overload
+    def __call__(
+        self: CallableDefinition[P, list[Future[T]]],
+        /,
+        *args: Any,
+        return_state: Literal[True],
+        wait_for: Iterable[Any] | None = None,
+        **kwargs: Any,
+    ) -> State[list[State[T]]]: ...
+
+    @overload
+    def __call__(
+        self: CallableDefinition[P, Coroutine[Any, Any, list[Future[T]]]],
+        /,
+        *args: Any,
+        return_state: Literal[True],
+        wait_for: Iterable[Any] | None = None,
+        **kwargs: Any,
+    ) -> Coroutine[Any, Any, State[list[State[T]]]]: ...
 
     @overload
     def __call__(

@@ -115,18 +115,24 @@ class BuiltState(LazyState):
         self.data = state.data
         self.error = state.error
         self._number = state.id.int
-        self._state: AnyState = state
+        self._state = state
 
     def state_of(self, run: Entering) -> AnyState:
         """Return the state, which knows from now on which run enters it."""
-        set_origin(self._state, run.origin)
+        set_origin(self._built, run.origin)
 
-        return self._state
+        return self._built
 
     @property
     def timestamp(self) -> datetime:
         """When it was entered."""
-        return self._state.timestamp
+        return self._built.timestamp
+
+    @property
+    def _built(self) -> AnyState:
+        assert self._state is not None  # noqa: S101 - for the type checker
+
+        return self._state
 
     def __getattr__(self, name: str) -> int:
         """Compute `at` when it is first read: only the journal needs it."""

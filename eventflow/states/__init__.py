@@ -89,7 +89,7 @@ def _made(kind: StateType, name: str, message: str | None, data: Any, others: _O
 
 
 def _detailed(state: AnyState, **details: Any) -> AnyState:
-    state.__dict__["_details"] = StateDetails(**details)
+    vars(state)["_details"] = StateDetails(**details)
 
     return state
 

@@ -218,7 +218,7 @@ def make_state(
 
 def set_origin(state: AnyState, origin: Origin) -> None:
     """Note which run entered a state, unless that is noted already."""
-    state.__dict__.setdefault("_origin", origin)
+    vars(state).setdefault("_origin", origin)
 
 
 # -- exceptions ----------------------------------------------------------------------------------

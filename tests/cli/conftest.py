@@ -60,6 +60,10 @@ def maps(n: int):
     return futures.result()
 
 @flow
+def several(n: int):
+    return double.map(range(n))
+
+@flow
 def model(m: Model, several: list[Model] = []):
     return (m, several)
 

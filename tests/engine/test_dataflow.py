@@ -4,16 +4,27 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections import namedtuple
+from collections import Counter, namedtuple
 from collections.abc import Callable, Generator
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from eventflow import flow, task
 from eventflow.errors import CancelledRun, FailedRun, PausedRun
 from eventflow.runs.futures import FutureList
-from eventflow.states import AnyState, Cancelled, Completed, Failed, Paused, State
+from eventflow.states import (
+    AnyState,
+    Cancelled,
+    Completed,
+    Crashed,
+    Failed,
+    NotReady,
+    Paused,
+    State,
+)
 
 pytestmark = pytest.mark.usefixtures("eventflow_isolated")
 
@@ -263,3 +274,48 @@ def test_futures_in_wound_collections() -> None:
         return task(lambda given: given[0])(cyclic)
 
     assert main() == 1
+
+
+MEMBERS: dict[str, Callable[[], AnyState]] = {"Completed": Completed, "Failed": Failed}
+MEMBERS |= {"Crashed": Crashed, "Cancelled": Cancelled, "Paused": Paused, "NotReady": NotReady}
+
+
+def decided(names: list[str]) -> tuple[str, str]:
+    """Return the name and the message that states of these names lead to."""
+    count, of = Counter(names), f"/{len(names)} states"
+    failed = count["Failed"] + count["Crashed"]
+    if count["Cancelled"]:
+        return "Cancelled", f"{count['Cancelled']}{of} cancelled."
+    if count["Paused"]:
+        return "Paused", f"{count['Paused']}{of} paused."
+    if count["Completed"] == len(names):
+        return "Completed", "All states completed."
+
+    return (
+        "Failed",
+        f"{failed}{of} failed." if failed else f"{count['NotReady']}{of} are not final.",
+    )
+
+
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    names=st.lists(st.sampled_from(sorted(MEMBERS)), min_size=1, max_size=6),
+    shape=st.sampled_from([list, tuple, set, frozenset]),
+    is_async=st.booleans(),
+)
+def test_any_states_decide_as_the_rule_says(
+    names: list[str], shape: Any, *, is_async: bool
+) -> None:
+    """Whatever the states are and whatever holds them, sync and async."""
+    members = [MEMBERS[name]() for name in names]
+
+    async def acoroutine() -> Any:
+        return shape(members)
+
+    if is_async:
+        state = asyncio.run(flow(acoroutine)(return_state=True))
+    else:
+        state = ended(lambda: shape(members))
+    assert (state.name, state.message) == decided(names)
+    assert set(state.data) == set(members)
+    assert type(state.data) is shape

@@ -7,7 +7,8 @@ from typing import Any, assert_type
 
 import pytest
 
-from eventflow import Flow, State, flow
+from eventflow import Flow, State, flow, task
+from eventflow.runs.futures import Future, FutureList
 from eventflow.testing import Isolated
 
 
@@ -146,3 +147,68 @@ def test_declaring_leaves_functions_as_they_are() -> None:
 
     assert_type(first(0, 0, 0), int)
     assert_type(second(0, 0, 0), str)
+
+
+@task
+def one(number: int) -> int:
+    return number
+
+
+@flow
+def future(number: int) -> Future[int]:
+    return one.submit(number)
+
+
+@flow
+def futures(number: int) -> list[Future[int]]:
+    return [one.submit(number)]
+
+
+@flow
+def mapped(number: int) -> FutureList[int]:
+    return one.map([number])
+
+
+@flow
+def state(number: int) -> State[int]:
+    return one(number, return_state=True)
+
+
+@flow
+async def afuture(number: int) -> Future[int]:
+    return one.submit(number)
+
+
+@flow
+async def amapped(number: int) -> FutureList[int]:
+    return one.map([number])
+
+
+@flow
+async def astate(number: int) -> State[int]:
+    return one(number, return_state=True)
+
+
+async def _awaited_states() -> None:
+    assert_type(await afuture(1), State[int])
+    assert_type(await amapped(1), list[State[int]])
+    assert_type(await astate(1), State[int])
+    assert_type((await afuture(1, return_state=True)).result(), State[int])
+    assert_type((await amapped(1, return_state=True)).result(), list[State[int]])
+    assert_type((await astate(1, return_state=True)).result(), State[int])
+    assert_type(await (await coroutine(1, return_state=True)).aresult(), int)
+
+
+def test_states_in_the_places_of_futures(eventflow_isolated: Isolated) -> None:
+    """The result of a flow that returns futures or states of other runs is states."""
+    import asyncio
+
+    assert_type(future(1), State[int])
+    assert_type(future(1).result(), int)
+    assert_type(futures(1), list[State[int]])
+    assert_type(mapped(1), list[State[int]])
+    assert_type(state(1), State[int])
+    assert_type(future(1, return_state=True), State[State[int]])
+    assert_type(mapped(1, return_state=True).result(), list[State[int]])
+    assert_type(state(1, return_state=True).result(), State[int])
+    asyncio.run(_awaited_states())

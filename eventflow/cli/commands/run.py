@@ -28,7 +28,7 @@ from eventflow.primitives.escapes import escaped
 from eventflow.primitives.loggers import get_logger
 from eventflow.runs.run import FlowRun
 from eventflow.settings import EVENTFLOW_LOG_FORMAT, EVENTFLOW_LOG_LEVEL, temporary_settings
-from eventflow.states import AnyState
+from eventflow.states import AnyState, get_state_exception
 from eventflow.tracing import enable
 
 __all__ = ["run"]
@@ -156,9 +156,21 @@ def _run(request: _Request) -> _Ended:
 def _show(ended: _Ended) -> None:
     """Show the end of the run: its exception on stderr, the summary on stdout."""
     run, state = ended.run, ended.state
-    if not state.is_completed() and isinstance(state.data, Exception):
-        _show_error(state.data, f"{run.flow_name}/{run.name} is {state.name}")
+    error = _first_error(state)
+    if error is not None:
+        _show_error(error, f"{run.flow_name}/{run.name} is {state.name}")
     summarise(ended.tally, run, state, Console())
+
+
+def _first_error(state: AnyState) -> Exception | None:
+    """Return the exception that failed the run, or the first of the runs whose states it has."""
+    try:
+        error = get_state_exception(state)
+    except (TypeError, ValueError):  # there is none
+        return None
+
+    # One that was never raised says no more than the message of the state.
+    return error if isinstance(error, Exception) and error.__traceback__ is not None else None
 
 
 def _show_error(error: Exception, what: str) -> None:

@@ -37,6 +37,8 @@ _STYLES: Final = {
     "Cancelling": "yellow",
     "Cancelled": "yellow",
     "NotReady": "yellow",
+    "Paused": "yellow",
+    "Suspended": "yellow",
 }
 _STATUSES: Final = {
     "pending": "bright_black",

@@ -72,7 +72,9 @@ def _cause(state: AnyState) -> str:
         kind = type(state.data).__name__
         return f"{kind}: {text}" if text else kind
 
-    return state.message or f"the run is {state.name}"
+    cause = f" {state.error}" if state.error is not None else ""
+
+    return f"{state.message or f'The run is {state.name}.'}{cause}"
 
 
 def _short(value: object) -> str:
