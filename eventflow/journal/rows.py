@@ -14,6 +14,7 @@ from eventflow.hooks.ledger import DeliveryStatus
 from eventflow.primitives.records import ErrorInfo
 from eventflow.runs.run import RunType
 from eventflow.states import AnyState, State, StateType
+from eventflow.states.state import set_origin
 from eventflow.values.unavailable import Unavailable
 
 __all__ = [
@@ -269,14 +270,13 @@ class Codec:
 
 
 def state_of(row: EventRow | RunRow) -> AnyState:
-    """Make the state that an event entered, or that a run is in."""
+    """Make the state that an event entered, or that a run is in, which knows that run."""
     if isinstance(row, RunRow):
         state_id, moment, error = row.state_id, row.state_at, None
     else:
         state_id, moment, error = row.id, row.occurred, row.error
     described = error_of(error)
-
-    return State(
+    state: AnyState = State(
         type=row.state_type,
         name=row.state_name,
         id=state_id,
@@ -284,6 +284,10 @@ def state_of(row: EventRow | RunRow) -> AnyState:
         message=row.message,
         error=described if isinstance(described, ErrorInfo) else None,
     )
+    if isinstance(row, RunRow):
+        set_origin(state, (row.flow_run_id, row.id.int if row.run_type == "task" else None, None))
+
+    return state
 
 
 # One for all states, so that two of them may still be compared.

@@ -155,6 +155,10 @@ def test_a_run_is_read_as_of_its_last_transition(sample: Sample) -> None:
     task = read(lambda client: client.read_task_run(sample.tasks[0]))
     assert task is not None
     assert (task.task_name, task.flow_run_id) == ("extract", sample.failed)
+    assert task.state.state_details.task_run_id == task.id
+    assert (run.state.state_details.flow_run_id, task.state.state_details.flow_run_id) == (
+        *(sample.failed, sample.failed),
+    )
     assert read(lambda client: client.read_task_run(sample.failed)) is None
     with pytest.raises(ValueError, match="badly formed"):
         read(lambda client: client.read_flow_run("brave-otter"))
