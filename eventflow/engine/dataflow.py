@@ -9,6 +9,7 @@ from typing import Any, Final, NamedTuple
 from eventflow.engine.containers import DEPENDENCY, OBJECT, Container, kind_of
 from eventflow.errors import RunError
 from eventflow.primitives.ids import new_id
+from eventflow.primitives.records import is_a
 from eventflow.runs.futures import Future
 from eventflow.runs.lazy_states import BuiltState, LazyState
 from eventflow.runs.marks import Mark, allow_failure, opaque, quote
@@ -155,7 +156,7 @@ def end_of(returned: Any, futures: list[Future[Any]]) -> LazyState:
     """
     states = {id(future): future.state for future in futures}
     resolved = _replaced(returned, states) if states else returned
-    if isinstance(resolved, State) and not _is_of_a_run(resolved):
+    if is_a(resolved, State) and not _is_of_a_run(resolved):
         return BuiltState(_adopted(resolved))
     members = states_in(resolved)
     if members:

@@ -285,7 +285,7 @@ def state_of(row: EventRow | RunRow) -> AnyState:
         error=described if isinstance(described, ErrorInfo) else None,
     )
     if isinstance(row, RunRow):
-        set_origin(state, (row.flow_run_id, row.id.int if row.run_type == "task" else None, None))
+        set_origin(state, (row.run_type, row.id.int, row.flow_run_id, None))
 
     return state
 

@@ -122,12 +122,12 @@ def refuse_await(result: object, call: str, instead: str = "") -> None:
         TypeError: the next thing that the caller's caller does is to await the result.
     """
     frame = sys._getframe(1).f_back  # noqa: SLF001 - documented, and there is no other way
-    if frame is None or not frame.f_code.co_flags & _ASYNC or inspect.isawaitable(result):
+    if frame is None or not frame.f_code.co_flags & _ASYNC:
         return
     code, at = frame.f_code.co_code, frame.f_lasti + 2
     while code[at] == _CACHE:
         at += 2
-    if code[at] == _AWAIT:
+    if code[at] == _AWAIT and not inspect.isawaitable(result):
         other = f", or {instead}" if instead else ""
         raise TypeError(f"{call} gives its result without `await`: leave the `await` out{other}.")
 

@@ -196,14 +196,13 @@ class Future(Generic[T]):
     def result(self, timeout: float | None = None, raise_on_failure: bool = True) -> T:  # noqa: FBT001, FBT002 - as in Prefect
         """Block until the task run has ended and return its result.
 
-        With `raise_on_failure=False` an exception is returned instead of raised.
+        With `raise_on_failure=False` the data of a task run that failed is returned as it is.
 
         Raises:
             ValueError: `timeout` is negative.
             TimeoutError: `timeout` seconds have passed.
             DeadlockError: this thread's event loop has to produce the result.
-            FailedRun, CrashedRun, CancelledRun, UnfinishedRun: there is no result; a failed
-                task run raises its own exception.
+            Exception: the task run has no result: as `State.result`.
         """
         if not self.wait(timeout):
             raise TimeoutError(

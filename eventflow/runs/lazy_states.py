@@ -5,14 +5,15 @@ from __future__ import annotations
 import threading
 from datetime import UTC, datetime
 from time import time_ns
-from typing import Any, Final, Protocol
+from typing import Any, ClassVar, Final, Literal, Protocol
+from uuid import UUID
 
 from eventflow.primitives.forks import renewed
 from eventflow.primitives.ids import id_of, new_number
 from eventflow.primitives.records import ErrorInfo
 from eventflow.states import AnyState, StateType
 from eventflow.states.kinds import COMPLETED, FAILED
-from eventflow.states.state import Origin, make_state, set_origin
+from eventflow.states.state import make_state, set_origin
 
 __all__ = ["BuiltState", "LazyState"]
 
@@ -26,10 +27,10 @@ renewed(globals(), "_building", threading.RLock)
 class Entering(Protocol):
     """A run, as far as its states know it."""
 
-    @property
-    def origin(self) -> Origin:
-        """Which run it is, in the words of its states."""
-        ...
+    run_type: ClassVar[Literal["flow", "task"]]
+    number: int
+    flow_run_id: UUID | None
+    cache_key: str | None
 
 
 class LazyState:
@@ -70,11 +71,12 @@ class LazyState:
         return self._state or self._build(run)
 
     def _build(self, run: Entering) -> AnyState:
+        # Exact: half a microsecond is more than what a float this large may be wrong by.
+        at = _moment(self.at // 1000 / 1e6, UTC)
+        key = id_of(self._number or self._draw())
+        origin = (run.run_type, run.number, run.flow_run_id, run.cache_key)
         state = make_state(
-            *(self.type, self.name, self.message, self.data),
-            key=id_of(self._number or self._draw()),
-            timestamp=self.timestamp,
-            origin=run.origin,
+            self.type, self.name, self.message, self.data, key=key, timestamp=at, origin=origin
         )
         with _building:
             if self._state is None:
@@ -85,7 +87,6 @@ class LazyState:
     @property
     def timestamp(self) -> datetime:
         """When it was entered."""
-        # Exact: half a microsecond is more than what a float this large may be wrong by.
         return _moment(self.at // 1000 / 1e6, UTC)
 
     @property
@@ -119,7 +120,7 @@ class BuiltState(LazyState):
 
     def state_of(self, run: Entering) -> AnyState:
         """Return the state, which knows from now on which run enters it."""
-        set_origin(self._built, run.origin)
+        set_origin(self._built, (run.run_type, run.number, run.flow_run_id, run.cache_key))
 
         return self._built
 

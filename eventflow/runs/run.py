@@ -15,7 +15,6 @@ from eventflow.primitives.records import printable
 from eventflow.runs.lazy_states import BuiltState, LazyState
 from eventflow.states import ENDING, LEGAL, AnyState, StateType
 from eventflow.states.kinds import RUNNING
-from eventflow.states.state import Origin
 
 __all__ = ["FlowRun", "Run", "RunType", "TaskRun", "Transition"]
 
@@ -127,6 +126,7 @@ class Run:
         "_parameters",
         "_running_since",
         "_seconds",
+        "cache_key",
         "cancel_scope",
         "created_at",
         "definition",
@@ -169,6 +169,7 @@ class Run:
         self.entered: LazyState | None = None
         self.routes: Any = None  # the routes of its transitions, once the bus has compiled them
         self.encoder: Any = None  # encodes its transitions for the journal
+        self.cache_key: str | None = None
         self.transitions: int = 0
         self.run_count: int = 0
         self.created_at: Moment = None
@@ -250,11 +251,6 @@ class Run:
     def state(self) -> AnyState | None:
         """The present state; None before the first."""
         return None if self.entered is None else self.entered.state_of(self)
-
-    @property
-    def origin(self) -> Origin:
-        """Which run it is, in the words of its states."""
-        return self.flow_run_id, None, None
 
     @property
     def name(self) -> str:
@@ -369,20 +365,13 @@ class FlowRun(Run):
 class TaskRun(Run):
     """One execution of a task."""
 
-    __slots__ = ("cache_key",)  # not set where the task has no cache
-
-    cache_key: str
+    __slots__ = ()
 
     run_type = "task"
 
     def _default_name(self) -> str:
         # The last digits of its id, by which it is also found.
         return f"{self.definition_name}-{self.number & 0xFFF:03x}"
-
-    @property
-    def origin(self) -> Origin:
-        """Which run it is, in the words of its states."""
-        return self.flow_run_id, self.number, getattr(self, "cache_key", None)
 
     @property
     def task_name(self) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Final, Generic, NamedTuple, Self, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Generic, Literal, NamedTuple, Self, TypeAlias, TypeVar
 from uuid import UUID
 
 from pydantic import Field
@@ -30,8 +30,8 @@ __all__ = [
 
 R = TypeVar("R")
 
-Origin: TypeAlias = tuple[UUID | None, int | None, str | None]
-"""Which run entered a state: its flow run, the number of its task run, the key of its cache."""
+Origin: TypeAlias = tuple[Literal["flow", "task"], int, UUID | None, str | None]
+"""Which run entered a state: its type and number, its flow run, the key under which it caches."""
 
 
 class StateDetails(NamedTuple):
@@ -79,8 +79,8 @@ class State(Deferred, Generic[R], frozen=True, ignored_types=(Checked,)):
         origin: Origin | None = self.__dict__.get("_origin")
         if origin is None:
             return details
-        flow_run_id, number, cache_key = origin
-        task_run_id = None if number is None else id_of(number)
+        run_type, number, flow_run_id, cache_key = origin
+        task_run_id = id_of(number) if run_type == "task" else None
 
         return details._replace(
             flow_run_id=flow_run_id, task_run_id=task_run_id, cache_key=cache_key
@@ -264,12 +264,12 @@ def raise_state_exception(state: AnyState) -> None:
 
 def states_in(value: object) -> list[AnyState]:
     """Return the state that a value is, or those that a list, tuple or set consists of."""
-    if isinstance(value, State):
+    if is_a(value, State):
         return [value]
-    if not isinstance(value, list | tuple | set | frozenset):
+    if not is_a(value, (list, tuple, set, frozenset)):
         return []
     for inner in value:
-        if not isinstance(inner, State):
+        if not is_a(inner, State):
             return []
 
     return list(value)

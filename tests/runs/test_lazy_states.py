@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import threading
 from datetime import UTC, datetime, timedelta
+from typing import ClassVar, Literal
 from unittest.mock import patch
+from uuid import UUID
 
 import pytest
 from hypothesis import given
@@ -13,13 +15,16 @@ from hypothesis import strategies as st
 from eventflow.errors import UnfinishedRun
 from eventflow.runs.lazy_states import BuiltState, LazyState
 from eventflow.states import AnyState, Completed, State, StateType
-from eventflow.states.state import Origin, make_state
+from eventflow.states.state import make_state
 
 
 class Entering:
     """A run, as far as its states know it."""
 
-    origin: Origin = (None, 7, "key")
+    run_type: ClassVar[Literal["flow", "task"]] = "task"
+    number = 7
+    flow_run_id: UUID | None = None
+    cache_key: str | None = "key"
 
 
 def built(lazy: LazyState) -> AnyState:

@@ -48,7 +48,7 @@ flow's own parameters are told.
 
 \b
 Exit codes:
-  0 completed   1 failed or cancelled   2 wrong usage   3 crashed
+  0 completed   1 failed, cancelled or paused   2 wrong usage   3 crashed
   130 interrupted (SIGINT)   143 terminated (SIGTERM)
 """
 _LEVELS: Final = ["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"]
