@@ -18,6 +18,7 @@ from eventflow.errors import MissingContextError
 from eventflow.primitives.escapes import escaped, escaped_json, escaped_line
 from eventflow.primitives.forks import renewed
 from eventflow.primitives.loggers import CONTEXT, Logger, get_logger
+from eventflow.primitives.records import traceback_text
 from eventflow.runs.run import FlowRun, Run, TaskRun
 from eventflow.settings import EVENTFLOW_LOG_FORMAT, EVENTFLOW_LOG_LEVEL
 
@@ -162,6 +163,17 @@ def _take_context(
     return event
 
 
+def _format_exception(
+    _logger: object, _method: str, event: MutableMapping[str, Any]
+) -> MutableMapping[str, Any]:
+    """Format the exception of a record with the frames of the user's code only."""
+    _, error, _ = event.pop("exc_info", None) or (None, None, None)
+    if error is not None:
+        event["exception"] = traceback_text(error).rstrip()
+
+    return event
+
+
 _DIM: Final = "\x1b[2m"
 _CYAN: Final = "\x1b[36m"
 _PLAIN: Final = "\x1b[0m"
@@ -244,7 +256,7 @@ def _formatter() -> logging.Formatter:
         _take_context,
         structlog.stdlib.ProcessorFormatter.remove_processors_meta,
         structlog.processors.StackInfoRenderer(),
-        structlog.processors.format_exc_info,
+        _format_exception,
     ]
     if for_people():
         steps += [

@@ -16,9 +16,9 @@ from typing import Any, NamedTuple
 
 import click
 
-from eventflow.cli.display.tracebacks import own_traceback
 from eventflow.definitions.definition import Definition
 from eventflow.flows import Flow
+from eventflow.primitives.records import traceback_text
 
 __all__ = ["Target", "TargetError", "find_flow", "load", "split"]
 
@@ -114,7 +114,7 @@ def _load_module(source: str) -> ModuleType:
 
 
 def _does_not_import(source: str, error: BaseException) -> TargetError:
-    return TargetError(f"{source} does not import.\n\n{own_traceback(error)}")
+    return TargetError(f"{source} does not import.\n\n{traceback_text(error).rstrip()}")
 
 
 def find_flow(module: ModuleType, target: Target) -> Flow[..., Any]:

@@ -10,7 +10,8 @@ from typing import Any, Final
 
 import structlog
 
-from eventflow.primitives.records import is_a, is_describable, own_traceback, traceback_text
+from eventflow.primitives.records import is_a, is_describable, traceback_text
+from eventflow.primitives.tracebacks import own_traceback, trimmed
 
 __all__ = ["CONTEXT", "Logger", "get_logger"]
 
@@ -46,9 +47,13 @@ def _to_logging(_logger: object, _method: str, event: MutableMapping[str, Any]) 
         event.update(event.pop("extra", None) or {})
     passed = {key: event.pop(key) for key in ("exc_info", "stack_info") if key in event}
     error = passed.get("exc_info")
+    if error is True:
+        error = sys.exception()
+    elif is_a(error, tuple):
+        error = error[1]
     if is_a(error, BaseException):
         # As a tuple: `logging` asks for the truth of it, which an exception may refuse.
-        passed["exc_info"] = type(error), error, own_traceback(error)
+        passed["exc_info"] = type(error), error, trimmed(own_traceback(error))
         if not is_describable(error):
             del passed["exc_info"]
             event["exception"] = traceback_text(error)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 import traceback
-import types
 from threading import RLock
 from typing import Any, Final, Self, TypeGuard, TypeVar
 
 from pydantic import BaseModel
+
+from eventflow.primitives.tracebacks import formatted, own_traceback, trimmed
 
 __all__ = [
     "Deferred",
@@ -17,7 +18,6 @@ __all__ = [
     "is_a",
     "is_describable",
     "notes_text",
-    "own_traceback",
     "printable",
     "record",
     "traceback_text",
@@ -165,20 +165,13 @@ def is_describable(error: BaseException) -> bool:
 
 
 def traceback_text(error: BaseException) -> str:
-    """Format an exception as Python does, or only its own frames if its attributes raise."""
+    """Format an exception with the frames of the user's code, its own only if others raise."""
     try:
-        return without_inputs("".join(traceback.format_exception(error)))
+        return without_inputs(formatted(error))
     except BaseException:  # noqa: BLE001 - SystemExit as well; signals are masked here
-        frames = traceback.format_tb(own_traceback(error))
-        return "".join([HEADING, *frames, f"{type(error).__qualname__}: {error_text(error)}\n"])
+        frames = traceback.format_tb(trimmed(own_traceback(error)))
+        heading = [HEADING] if frames else []
+        return "".join([*heading, *frames, f"{type(error).__qualname__}: {error_text(error)}\n"])
 
 
-def own_traceback(error: BaseException) -> types.TracebackType | None:
-    """Return the traceback of an exception, whatever its class has in place of the attribute."""
-    found: types.TracebackType | None = _TRACEBACK.__get__(error)
-
-    return found
-
-
-_TRACEBACK: Final[Any] = vars(BaseException)["__traceback__"]
 HEADING: Final = "Traceback (most recent call last):\n"

@@ -17,7 +17,6 @@ from eventflow.cli.display.progress import live_progress
 from eventflow.cli.display.styles import first_line
 from eventflow.cli.display.summary import summarise
 from eventflow.cli.display.tally import Tally
-from eventflow.cli.display.tracebacks import own_traceback
 from eventflow.cli.execution import execute, exit_code
 from eventflow.cli.targets import find_flow, load, split
 from eventflow.eventbus.bus import current_bus
@@ -26,6 +25,7 @@ from eventflow.flows import Flow
 from eventflow.logs import configure, for_people
 from eventflow.primitives.escapes import escaped
 from eventflow.primitives.loggers import get_logger
+from eventflow.primitives.records import traceback_text
 from eventflow.runs.run import FlowRun
 from eventflow.settings import EVENTFLOW_LOG_FORMAT, EVENTFLOW_LOG_LEVEL, temporary_settings
 from eventflow.states import AnyState, get_state_exception
@@ -175,7 +175,7 @@ def _first_error(state: AnyState) -> Exception | None:
 
 def _show_error(error: Exception, what: str) -> None:
     """Print a traceback for people, or log it as a JSON line where the log is JSON."""
-    trace = escaped(own_traceback(error))
+    trace = escaped(traceback_text(error).rstrip())
     if for_people() or logging.getLogger().handlers:
         *before, last = trace.rsplit("\n", 1)
         console = Console(stderr=True)
