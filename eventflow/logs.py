@@ -1,32 +1,35 @@
-"""Loggers bound to a run: structlog in front, the standard library's `logging` behind."""
+"""Loggers that know their run, and how what is logged under `eventflow` is shown."""
 
 from __future__ import annotations
 
 import builtins
 import functools
+import json
 import logging
 import os
 import sys
 import threading
+import time
 from collections.abc import Callable, MutableMapping
+from datetime import UTC, datetime
 from typing import Any, Final
-
-import structlog
 
 from eventflow.context import current_hook, current_run
 from eventflow.errors import MissingContextError
-from eventflow.primitives.escapes import escaped, escaped_json, escaped_line
+from eventflow.primitives.escapes import escaped, escaped_json, escaped_line, one_line
 from eventflow.primitives.forks import renewed
-from eventflow.primitives.loggers import CONTEXT, Logger, get_logger
+from eventflow.primitives.loggers import CONTEXT, Logger, OwnLevel, get_logger
 from eventflow.primitives.records import traceback_text
 from eventflow.runs.run import FlowRun, Run, TaskRun
-from eventflow.settings import EVENTFLOW_LOG_FORMAT, EVENTFLOW_LOG_LEVEL
+from eventflow.settings import EVENTFLOW_LOG_FORMAT, EVENTFLOW_LOG_LEVEL, FROM_DEFAULT
 
 __all__ = [
     "configure",
     "flow_run_logger",
     "for_people",
     "get_run_logger",
+    "run_context",
+    "run_label",
     "run_logger",
     "take_prints",
     "task_run_logger",
@@ -42,25 +45,31 @@ _task_runs: Final = get_logger("task_runs")
 
 def flow_run_logger(flow_run: FlowRun, flow: Any = None, **context: Any) -> Logger:
     """Return a logger that is bound to a flow run."""
-    flow_name = flow_run.flow_name if flow is None else flow.name
+    names = run_context(_flow(flow_run))
+    if flow is not None:
+        names["flow_name"] = flow.name
 
-    return _flow_runs.bind(
-        flow_run_name=flow_run.name, flow_run_id=str(flow_run.id), flow_name=flow_name, **context
-    )
+    return _flow_runs.bind(**names, **context)
 
 
 def task_run_logger(task_run: TaskRun, task: Any = None, **context: Any) -> Logger:
     """Return a logger that is bound to a task run."""
-    task_name = task_run.task_name if task is None else task.name
-    flow_run_id = None if task_run.flow_run_id is None else str(task_run.flow_run_id)
+    names = run_context(task_run)
+    if task is not None:
+        names["task_name"] = task.name
 
-    return _task_runs.bind(
-        task_run_name=task_run.name,
-        task_run_id=str(task_run.id),
-        task_name=task_name,
-        flow_run_id=flow_run_id,
-        **context,
-    )
+    return _task_runs.bind(**names, **context)
+
+
+def run_context(run: Run) -> dict[str, str | None]:
+    """Return the names and ids by which a log knows a run."""
+    if not isinstance(run, TaskRun):
+        names = {"flow_run_name": run.name, "flow_run_id": str(run.id)}
+        return {**names, "flow_name": run.definition_name}
+    flow_run_id = None if run.flow_run_id is None else str(run.flow_run_id)
+    names = {"task_run_name": run.name, "task_run_id": str(run.id)}
+
+    return {**names, "task_name": run.definition_name, "flow_run_id": flow_run_id}
 
 
 def run_logger(run: Run) -> Logger:
@@ -136,7 +145,8 @@ class _Handler(logging.StreamHandler[Any]):
 
     def __init__(self) -> None:
         super().__init__(sys.stderr)
-        self.setFormatter(_formatter())
+        colours = _is_terminal() and not os.environ.get("NO_COLOR")
+        self.setFormatter(_Formatter(people=for_people(), colours=colours))
 
     def emit(self, record: logging.LogRecord) -> None:
         if logging.getLogger().handlers or sys.stderr is None or _is_closed(sys.stderr):
@@ -154,26 +164,6 @@ def _is_terminal() -> bool:
     return sys.stderr is not None and not _is_closed(sys.stderr) and sys.stderr.isatty()
 
 
-def _take_context(
-    _logger: object, _method: str, event: MutableMapping[str, Any]
-) -> MutableMapping[str, Any]:
-    record = event["_record"]
-    event.update(getattr(record, CONTEXT, {}))
-
-    return event
-
-
-def _format_exception(
-    _logger: object, _method: str, event: MutableMapping[str, Any]
-) -> MutableMapping[str, Any]:
-    """Format the exception of a record with the frames of the user's code only."""
-    _, error, _ = event.pop("exc_info", None) or (None, None, None)
-    if error is not None:
-        event["exception"] = traceback_text(error).rstrip()
-
-    return event
-
-
 _DIM: Final = "\x1b[2m"
 _CYAN: Final = "\x1b[36m"
 _PLAIN: Final = "\x1b[0m"
@@ -186,8 +176,14 @@ _LEVELS: Final = {
 }
 _RUN_COLUMN: Final = 24
 
+RUNS: Final = "runs"
+"""The logger of `eventflow.reporting`."""
+
 TRACE: Final = "trace"
-"""The logger of `eventflow.tracing`, whose messages need no context for people."""
+"""The logger of `eventflow.tracing`."""
+
+_TOLD: Final = frozenset({f"eventflow.{RUNS}", f"eventflow.{TRACE}"})
+"""The loggers whose messages tell people all that is in their context."""
 
 _NOT_SHOWN: Final = frozenset(
     {
@@ -206,20 +202,26 @@ def _line(event: MutableMapping[str, Any], *, colours: bool) -> str:
 
     level = str(event["level"])
     parts = [
-        styled(str(event["timestamp"])[:12], _DIM),
+        styled(event["timestamp"], _DIM),
         styled(f"{level.upper():<7}", _LEVELS.get(level, "")),
     ]
     if run := _run_named_in(event):
         parts.append(styled(f"{escaped_line(run):<{_RUN_COLUMN}}", _CYAN))
-    parts.append(_indented(str(event["event"])))
-    context = {} if event["logger"] == f"eventflow.{TRACE}" else event
+    message = str(event["event"])
+    parts.append(_indented(message))
+    context = {} if event["logger"] in _TOLD else event
     parts += [
         styled(f"{escaped_line(key)}=", _DIM)
         + escaped_line(value if isinstance(value, str) else repr(value))
         for key, value in context.items()
-        if key not in _NOT_SHOWN
+        if key not in _NOT_SHOWN and not (key == "hook" and str(value) in message)
     ]
-    blocks = [f"  {_indented(event[key])}" for key in ("stack", "exception") if event.get(key)]
+    blocks = [
+        f"  {_indented(event[key])}"
+        for key in ("stack", "exception")
+        # An exception without frames, which is only a line, may be in the message already.
+        if event.get(key) and one_line(event[key]) not in message
+    ]
 
     return "\n".join([" ".join(parts), *blocks])
 
@@ -236,54 +238,65 @@ def _run_named_in(event: MutableMapping[str, Any]) -> str:
         ("flow_name", "flow_run_name"),
     ):
         if event.get(run):
-            return f"{event.get(definition)}/{event[run]}"
+            return run_label(str(event.get(definition)), str(event[run]))
 
     return ""
 
 
+def run_label(definition: str, run: str) -> str:
+    """Return the name of a run, behind that of its definition unless it begins with that."""
+    return run if run.startswith(f"{definition}-") else f"{definition}/{run}"
+
+
 def for_people() -> bool:
-    """Return whether logs are lines for people, not JSON: by the setting, else by the output."""
-    chosen = EVENTFLOW_LOG_FORMAT.value()
-
-    return chosen == "console" or (chosen == "auto" and _is_terminal())
+    """Return whether logs are lines for people, not JSON."""
+    return EVENTFLOW_LOG_FORMAT.value() == "console"
 
 
-def _formatter() -> logging.Formatter:
-    colours = _is_terminal() and not os.environ.get("NO_COLOR")
-    steps: list[Any] = [
-        structlog.stdlib.add_log_level,
-        structlog.stdlib.add_logger_name,
-        _take_context,
-        structlog.stdlib.ProcessorFormatter.remove_processors_meta,
-        structlog.processors.StackInfoRenderer(),
-        _format_exception,
-    ]
-    if for_people():
-        steps += [
-            structlog.processors.TimeStamper(fmt="%H:%M:%S.%f", utc=False),
-            lambda _logger, _method, event: _line(event, colours=colours),
-        ]
-    else:
-        # A traceback is one string, not nested JSON, so that any log collector can read it.
-        steps += [
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
-            structlog.processors.JSONRenderer(default=str, ensure_ascii=False),
-            lambda _logger, _method, line: escaped_json(line),
-        ]
+class _Formatter(logging.Formatter):
+    """Formats records as lines for people or as JSON."""
 
-    return structlog.stdlib.ProcessorFormatter(processors=steps)
+    def __init__(self, *, people: bool, colours: bool) -> None:
+        super().__init__()
+        self._people = people
+        self._colours = colours
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the line of a record, and below it a traceback if people read it."""
+        event = {
+            "event": record.getMessage(),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            **getattr(record, CONTEXT, {}),
+        }
+        if record.stack_info:
+            event["stack"] = record.stack_info
+        if record.exc_info and record.exc_info[1] is not None:
+            # One string, not nested JSON, so that any log collector can read it.
+            event["exception"] = traceback_text(record.exc_info[1]).rstrip()
+        if self._people:
+            moment = time.strftime("%H:%M:%S", time.localtime(record.created))
+            event["timestamp"] = f"{moment}.{int(record.msecs):03}"
+            return _line(event, colours=self._colours)
+        moment = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="microseconds")
+        event["timestamp"] = moment.replace("+00:00", "Z")
+
+        return escaped_json(json.dumps(event, default=str, ensure_ascii=False))
 
 
 def configure() -> None:
     """Show what is logged under `eventflow` on stderr, as the settings say.
 
-    Coloured lines on a terminal, JSON lines otherwise, or as EVENTFLOW_LOG_FORMAT says. Does
-    nothing where the program has configured logging itself. May be called again after the
-    settings have changed.
+    Lines for people, coloured on a terminal, or JSON lines where EVENTFLOW_LOG_FORMAT says so.
+    A program that has configured logging is left alone, and so is a level that it has set. May be
+    called again after the settings have changed.
     """
     logger = logging.getLogger("eventflow")
     for handler in [old for old in logger.handlers if isinstance(old, _Handler)]:
         logger.removeHandler(handler)
     if not logger.handlers:
         logger.addHandler(_Handler())
-    logger.setLevel(EVENTFLOW_LOG_LEVEL.value())
+    if isinstance(logger.level, OwnLevel) or logger.level == logging.NOTSET:
+        level = OwnLevel(logging.getLevelName(EVENTFLOW_LOG_LEVEL.value()))
+        level.is_default = EVENTFLOW_LOG_LEVEL.source() == FROM_DEFAULT
+        logger.setLevel(level)

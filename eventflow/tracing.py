@@ -16,10 +16,11 @@ from eventflow.events import (
     StateTransition,
 )
 from eventflow.logs import TRACE, configure
+from eventflow.primitives.durations import in_words
 from eventflow.primitives.loggers import get_logger
 from eventflow.states import StateType
 
-__all__ = ["enable", "in_words"]
+__all__ = ["enable"]
 
 _logger: Final = get_logger(TRACE)
 
@@ -32,18 +33,18 @@ def enable(bus: EventBus | None = None) -> Subscription:
     One line for each transition and each hook outcome goes to the logger `eventflow.trace`: at
     level INFO, for a retry at WARNING, for what failed or crashed at ERROR. Logging is set up
     as EVENTFLOW_LOG_LEVEL and EVENTFLOW_LOG_FORMAT say, unless the program has done so itself.
-    A bus that is traced already is not traced twice.
+    A bus that is traced already is not traced twice. The start and the end of its runs, which are
+    logged by default, are not logged beside the trace.
 
     Raises:
         SettingError: one of those settings has a value that it cannot have.
     """
     configure()
     chosen = current_bus() if bus is None else bus
-    for subscription in chosen.subscriptions:
-        if subscription.listener is _trace:
-            return subscription
+    if chosen.tracer is None or not chosen.tracer.active:
+        chosen.tracer = chosen.subscribe(_trace)
 
-    return chosen.subscribe(_trace)
+    return chosen.tracer
 
 
 def _trace(event: Event) -> None:
@@ -132,19 +133,3 @@ def _with_cause(message: str, cause: str | None) -> str:
 
 def _text(value: object) -> str | None:
     return None if value is None else str(value)
-
-
-def in_words(seconds: float) -> str:
-    """Format a duration for people: `84 µs`, `1.2 ms`, `3.4 s`, `2 min 05 s`, `1 h 02 min`."""
-    if seconds < 0.001:  # noqa: PLR2004 - a millisecond
-        return f"{seconds * 1_000_000:.0f} µs"
-    if seconds < 0.9995:  # noqa: PLR2004 - rounds to less than a second
-        return f"{seconds * 1_000:.3g} ms"
-    if seconds < 60:  # noqa: PLR2004 - a minute
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    if minutes < 60:  # noqa: PLR2004 - an hour
-        return f"{minutes} min {rest:02} s"
-    hours, minutes = divmod(minutes, 60)
-
-    return f"{hours} h {minutes:02} min"

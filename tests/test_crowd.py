@@ -61,6 +61,7 @@ def test_sixteen_processes_share_one_file(tmp_path: Path, monkeypatch: pytest.Mo
     url = f"sqlite:///{tmp_path}/journal.db"
     monkeypatch.setenv("EVENTFLOW_JOURNAL_URL", url)
     monkeypatch.setenv("EVENTFLOW_GUARDIAN", "true")
+    monkeypatch.setenv("EVENTFLOW_LOG_LEVEL", "WARNING")
     (tmp_path / "crowd.py").write_text(CROWD)
 
     # One process imports, and becomes sixteen before its first run.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import re
 import subprocess
 import sys
@@ -149,6 +150,11 @@ def test_tags(eventflow_events: list[Event]) -> None:
     }
 
 
+def printed(caplog: pytest.LogCaptureFixture) -> list[str]:
+    """Return what was logged, without the start and the end of the runs."""
+    return [record.message for record in caplog.records if record.name != "eventflow.runs"]
+
+
 def test_prints_are_inherited(
     caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -184,7 +190,7 @@ def test_prints_are_inherited(
 
     main()
     print("outside")
-    assert [record.message for record in caplog.records] == ["flow", "task", "task", "async task"]
+    assert printed(caplog) == ["flow", "task", "task", "async task"]
     captured = capsys.readouterr()
     assert captured.out == "refused\nthread\nhook\noutside\n"
     assert captured.err == "to stderr\n"
@@ -224,13 +230,14 @@ def test_prints_of_many_at_once(
         )
 
     asyncio.run(main())
-    assert [record.message for record in caplog.records] == ["logged", "logged"]
+    assert printed(caplog) == ["logged", "logged"]
     assert capsys.readouterr().out == "printed\n" * 3
 
 
-def run_alone(script: str) -> subprocess.CompletedProcess[str]:
+def run_alone(script: str, level: str = "WARNING") -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-W", "error", "-c", textwrap.dedent(script)],
+        env={**os.environ, "EVENTFLOW_LOG_LEVEL": level},
         capture_output=True,
         text=True,
         timeout=60,
@@ -256,7 +263,8 @@ def test_print_is_left_alone_until_a_run_wants_it() -> None:
 
 def test_a_handler_that_prints() -> None:
     """A log handler that prints itself does not go round in circles."""
-    done = run_alone("""
+    done = run_alone(
+        """
         import logging
         from eventflow import flow
 
@@ -265,6 +273,7 @@ def test_a_handler_that_prints() -> None:
                 print("handled", record.getMessage())
 
         logging.basicConfig(level="INFO", handlers=[Printing()])
+        logging.getLogger("eventflow.runs").setLevel("WARNING")
 
         @flow(log_prints=True)
         def main():
@@ -272,7 +281,9 @@ def test_a_handler_that_prints() -> None:
             print()
 
         main()
-    """)
+    """,
+        "INFO",
+    )
     assert (done.returncode, done.stdout, done.stderr) == (0, "handled logged\nhandled \n", "")
 
 

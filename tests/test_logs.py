@@ -165,7 +165,7 @@ def test_prints_that_are_logged(
     assert [message for message, _ in logged(caplog)] == ["plain", "named", "of a task"]
     assert redirected.getvalue() == "captured\ncaptured, too\ncaptured by name\n"
     assert capsys.readouterr() == ("", "error\n")
-    printed = caplog.records[-1]
+    printed = next(record for record in caplog.records if record.message == "of a task")
     assert (printed.funcName, printed.filename) == ("inner", "test_logs.py")
 
 

@@ -93,6 +93,16 @@ def test_every_transition_is_a_line(caplog: pytest.LogCaptureFixture) -> None:
     assert failed.getMessage().endswith(": ValueError: first line")
 
 
+def test_what_is_traced_is_not_reported_as_well(caplog: pytest.LogCaptureFixture) -> None:
+    """The start and the end of a run are lines of their own only where nobody traces."""
+    caplog.set_level("INFO", "eventflow")
+    with tracing.enable():
+        tries()
+    assert [record for record in caplog.records if record.name == "eventflow.runs"] == []
+    tries()
+    assert len([record for record in caplog.records if record.name == "eventflow.runs"]) == 3
+
+
 def test_levels_tell_failures_apart(caplog: pytest.LogCaptureFixture) -> None:
     """INFO is the rule; a retry is a WARNING, a failure an ERROR."""
     tracing.enable()
@@ -202,23 +212,6 @@ def test_the_level_is_a_setting(own_stderr: OwnStderr) -> None:
     with temporary_settings({EVENTFLOW_LOG_LEVEL: "ERROR", EVENTFLOW_LOG_FORMAT: "console"}):
         (only,) = own_stderr(tries)
     assert "Retrying → Failed (attempt 2)" in only
-
-
-@pytest.mark.parametrize(
-    ("seconds", "words"),
-    [
-        (0.0000841, "84 µs"),
-        (0.00123, "1.23 ms"),
-        (0.9993, "999 ms"),
-        (0.9999, "1.0 s"),
-        (3.44, "3.4 s"),
-        (125.2, "2 min 05 s"),
-        (3_725, "1 h 02 min"),
-    ],
-)
-def test_durations_are_formatted_for_people(seconds: float, words: str) -> None:
-    """The unit fits the size."""
-    assert tracing.in_words(seconds) == words
 
 
 @pytest.mark.parametrize("chosen", ["console", "json"])

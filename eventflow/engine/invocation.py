@@ -27,11 +27,12 @@ from eventflow.engine.result_cache import results
 from eventflow.errors import CacheKeyError, HiddenFutureError
 from eventflow.eventbus.bus import EventBus, bus_of_runs
 from eventflow.logs import take_prints
+from eventflow.reporting import report_end, report_start
 from eventflow.runners import TaskScope
 from eventflow.runs.futures import Future
 from eventflow.runs.lazy_states import LazyState
-from eventflow.runs.run import FlowRun, Run, TaskRun
-from eventflow.states.kinds import COMPLETED
+from eventflow.runs.run import FlowRun, Run, TaskRun, Transition
+from eventflow.states.kinds import COMPLETED, PENDING
 
 __all__ = ["Invocation"]
 
@@ -138,6 +139,21 @@ class Invocation:
             stdout = parent.stdout
 
         return ActiveRun(run, flow_run, scope, log_prints=True, stdout=stdout)
+
+    def begin(self) -> Transition:
+        """Enter Pending; only flow runs, which have a scope, may have their start reported."""
+        if self.scope is not None:
+            report_start(self.run, self.bus)
+
+        return self.run.enter(LazyState(PENDING, "Pending"))
+
+    def end(self, final: LazyState) -> Transition:
+        """Enter the final state, and report it unless it is that of a task run that completed."""
+        transition = self.run.enter(final)
+        if final.type is not COMPLETED or self.scope is not None:
+            report_end(self.run, self.bus)
+
+        return transition
 
     def _name_run(self) -> None:
         """Check the parameters and name the run, before its first transition if that is possible.

@@ -45,7 +45,7 @@ from eventflow.states import (
     StateType,
     TimedOut,
 )
-from eventflow.states.kinds import CANCELLED, PENDING, RUNNING
+from eventflow.states.kinds import CANCELLED, RUNNING
 
 __all__ = ["BodyAbandoned", "Lifecycle", "lifecycle_of", "run_to_end", "throw"]
 
@@ -116,7 +116,7 @@ def lifecycle_of(invocation: Invocation) -> Lifecycle:
     deferred: list[BaseException] = []
     try:
         if run.entered is None:
-            yield run.enter(LazyState(PENDING, "Pending"))
+            yield invocation.begin()
         final = _early_end(invocation) or (yield from _work(invocation))
     except BodyAbandoned:
         final = yield from _end_without_body(invocation, deferred)
@@ -128,7 +128,7 @@ def lifecycle_of(invocation: Invocation) -> Lifecycle:
     if run.cancel_scope.close() or final.type in _CANCELLING:
         final = yield from _enter_cancelling(invocation, final, deferred)
     try:
-        yield run.enter(final)
+        yield invocation.end(final)
     except BaseException as error:  # noqa: BLE001 - raised when the run has ended
         deferred.append(_unwrapped(error))
     if deferred:

@@ -44,6 +44,7 @@ class EventBus:
         # Set by the composition root before the first run: see `bus_of_runs`.
         self.recorder: TransitionRecorder | None = None
         self.composed = False
+        self.tracer: Subscription | None = None  # set by `tracing`
 
     # -- subscribing ------------------------------------------------------------------------
 

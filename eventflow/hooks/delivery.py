@@ -22,9 +22,11 @@ from eventflow.interrupts.masks import Interrupted
 from eventflow.interrupts.portals import background_portal, running_loop
 from eventflow.interrupts.scopes import active_scopes
 from eventflow.logs import run_logger
+from eventflow.primitives.escapes import one_line
 from eventflow.primitives.forks import in_children, renewed
 from eventflow.primitives.ids import delivery_id
 from eventflow.primitives.records import is_a
+from eventflow.primitives.tracebacks import origin
 from eventflow.runners import TaskScope
 from eventflow.runners.threads import default
 from eventflow.runs.run import Run, Transition
@@ -202,13 +204,16 @@ class Delivery:
         is_retried = not final and self.attempt < self.max_attempts
         # An interrupt of the process is not the hook's failure: another process finishes it.
         stays_owed = final and self.ledger is not None and is_a(error, _INTERRUPTS)
+        info = ErrorInfo.of(error)
+        where = origin(error)
         run_logger(self.run).error(
             f"Hook {self.hook.id} failed on {self.state.name}"
-            + (f", attempt {self.attempt} of {self.max_attempts}" if is_retried else ""),
+            + (f", attempt {self.attempt} of {self.max_attempts}" if is_retried else "")
+            + f": {one_line(str(info))}"
+            + (f" ({where})" if where else ""),
             hook=self.hook.id,
             exc_info=error,
         )
-        info = ErrorInfo.of(error)
         delay = self.hook.policy.delay(self.attempt) if is_retried else 0.0
         self._settle(FAILED if is_retried or stays_owed else DEAD, str(info), delay)
         self._publish(HookFailed, error=info)

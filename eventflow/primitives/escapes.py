@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from typing import Final
 
-__all__ = ["CONTROLS", "escaped", "escaped_json", "escaped_line"]
+__all__ = ["CONTROLS", "escaped", "escaped_json", "escaped_line", "one_line"]
 
 _NAMED: Final = {"\t": "\\t", "\n": "\\n", "\r": "\\r"}
 
@@ -27,6 +27,13 @@ _INLINE: Final = re.compile(f"(?![\\t\\n])[{_ALL}]")
 def escaped_line(text: str) -> str:
     """Escape the control characters of a text that is shown in one line."""
     return CONTROLS.sub(_escape, text)
+
+
+def one_line(text: str, longest: int = 500) -> str:
+    """Put the lines of a text into one, cut to a length, its control characters escaped."""
+    text = " ".join(text.split())
+
+    return escaped_line(text if len(text) <= longest else f"{text[:longest]}…")
 
 
 def escaped(text: str) -> str:

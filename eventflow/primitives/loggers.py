@@ -13,7 +13,7 @@ import structlog
 from eventflow.primitives.records import is_a, is_describable, traceback_text
 from eventflow.primitives.tracebacks import own_traceback, trimmed
 
-__all__ = ["CONTEXT", "Logger", "get_logger"]
+__all__ = ["CONTEXT", "Logger", "OwnLevel", "get_logger", "is_wanted"]
 
 Logger = structlog.stdlib.BoundLogger
 """The type of eventflow's loggers."""
@@ -80,6 +80,28 @@ def _frames_between(frame: FrameType | None) -> int:
         count, frame = count + 1, frame.f_back
 
     return count
+
+
+class OwnLevel(int):
+    """A level that eventflow has set on its loggers, and not the program."""
+
+    is_default = False
+    """Whether nobody has chosen it."""
+
+
+def is_wanted(logger: logging.Logger, level: int) -> bool:
+    """Return whether eventflow is to log something of its own, as the logger's level says.
+
+    In a program that has configured logging, the level of its root logger counts, unless there is
+    a level for eventflow as well.
+    """
+    logger.disabled = False
+    if not logger.isEnabledFor(level):
+        return False
+    chosen, root = logging.getLogger("eventflow").level, logging.getLogger()
+    by_default = isinstance(chosen, OwnLevel) and chosen.is_default
+
+    return not (by_default and root.handlers) or root.isEnabledFor(level)
 
 
 def get_logger(name: str) -> Logger:

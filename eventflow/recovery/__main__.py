@@ -79,7 +79,7 @@ def _recover(options: argparse.Namespace) -> int:
         reports = [] if report is None else [report]
         if report is not None:
             log = get_logger("recovery")
-            (log.info if report.problem is None else log.error)(str(report))
+            (log.debug if report.problem is None else log.error)(str(report))
             _write_report(options.report, report)
         if not options.alone:
             # If this owner was a recovery itself, the owner that it recovered is still dead.

@@ -25,6 +25,7 @@ from eventflow.journal.rows import DeliveryRow, EventRow, RunRow, state_of, with
 from eventflow.primitives.loggers import get_logger
 from eventflow.recovery.delivering import Fetching, Progress, RecoveredDelivery
 from eventflow.recovery.lookup import Lookup, stand_in
+from eventflow.reporting import report_end
 from eventflow.runs.run import FlowRun, Run, TaskRun, Transition
 from eventflow.states import AnyState, Crashed
 from eventflow.values.recording import RecordedParameters
@@ -115,7 +116,7 @@ class Finisher:
             self._crash(case)
         outcomes = case.fetching.outcomes()
         delivered = outcomes.count(DELIVERED)
-        get_logger("recovery").info(
+        get_logger("recovery").debug(
             f"The {row.run_type} run {row.name!r} of {row.definition}: "
             + ("Crashed" if row.ended is None else row.state_name)
             + (f", {delivered} of {len(outcomes)} hooks delivered" if outcomes else ""),
@@ -205,6 +206,9 @@ class Finisher:
         fact = run.enter(Crashed(message=self._message))
         self._lookup.withdraw_global_hooks()
         self._progress.add(crashed=1)
+        if run.parent_run_id is None:
+            # The runs below it have the same end.
+            report_end(run, current_bus())
         with _in_context(case, run), _errors_logged("a hook"):
             current_bus().publish_transition(fact)
 

@@ -241,7 +241,7 @@ def _spec_of_file(name: str, file: str) -> ModuleSpec | None:
 def _log_stop(name: str, stopped: str | BaseException, *, is_made: bool) -> None:
     text = _described(stopped)
     if isinstance(stopped, str):
-        _log.info(f"The loading of {name} ended early: {text}")
+        _log.debug(f"The loading of {name} ended early: {text}")
     elif is_made:
         _log.warning(f"The loading of {name} ended early, what it defines above counts: {text}")
     else:

@@ -63,7 +63,7 @@ __all__ = [
 ]
 
 Durability = Literal["process", "power", "off"]
-LogFormat = Literal["auto", "console", "json"]
+LogFormat = Literal["console", "json"]
 LogLevel = Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"]
 
 T = TypeVar("T")
@@ -379,10 +379,10 @@ EVENTFLOW_LOG_LEVEL: Setting[LogLevel] = Setting(
 )
 EVENTFLOW_LOG_FORMAT: Setting[LogFormat] = Setting(
     name="EVENTFLOW_LOG_FORMAT",
-    meaning="How logs look: for a person, for a machine, or whichever fits the output.",
-    allowed="'auto', 'console' or 'json'",
-    parse=choice("auto", "console", "json"),
-    default=lambda: "auto",
+    meaning="How logs look: lines for people, or one JSON object a line.",
+    allowed="'console' or 'json'",
+    parse=choice("console", "json"),
+    default=lambda: "console",
 )
 EVENTFLOW_SECRET_KEY: Setting[str | None] = Setting(
     name="EVENTFLOW_SECRET_KEY",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import subprocess
 import sys
 import threading
@@ -182,8 +183,9 @@ def test_runs_make_no_garbage() -> None:
     In a process of its own, where nothing else is freed meanwhile.
     """
     command = [sys.executable, "-c", GARBAGE]
+    env = {**os.environ, "EVENTFLOW_LOG_LEVEL": "WARNING"}
     ended = subprocess.run(
-        command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=60
+        command, cwd=ROOT, env=env, capture_output=True, text=True, check=False, timeout=60
     )
     assert ended.stderr == ""
     assert int(ended.stdout) < 20

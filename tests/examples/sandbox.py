@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -15,6 +16,7 @@ EXAMPLES = Path(__file__).parents[2] / "examples"
 TOOLS = Path(__file__).parent
 API_URL = "https://flows.example.com"
 TIMEOUT_SECONDS = 60
+TOLD = re.compile(r"\d\d:\d\d:\d\d\.\d{3} (INFO |ERROR)   \S+ +(Started$|\w+ (in|after) )")
 
 
 @dataclass
@@ -25,6 +27,10 @@ class Result:
     stdout: str
     stderr: str
     events: list[dict[str, Any]]
+
+    def unexpected(self) -> list[str]:
+        """Return the lines of stderr that do not tell of the start or the end of a run."""
+        return [line for line in self.stderr.splitlines() if not TOLD.match(line)]
 
     def states(self, run_type: str) -> list[str]:
         """Return the names of the states that runs of this type entered, in order."""

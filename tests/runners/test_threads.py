@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import os
 import subprocess
 import sys
 import textwrap
@@ -140,6 +141,7 @@ def test_while_the_interpreter_ends() -> None:
     """
     done = subprocess.run(
         [sys.executable, "-c", textwrap.dedent(script)],
+        env={**os.environ, "EVENTFLOW_LOG_LEVEL": "WARNING"},
         capture_output=True,
         text=True,
         timeout=30,

@@ -63,7 +63,7 @@ def test_each_setting_has_its_default(folder: Path) -> None:
         "EVENTFLOW_MASK_SECRETS": True,
         "EVENTFLOW_API_URL": "http://127.0.0.1:4200",
         "EVENTFLOW_LOG_LEVEL": "INFO",
-        "EVENTFLOW_LOG_FORMAT": "auto",
+        "EVENTFLOW_LOG_FORMAT": "console",
         "EVENTFLOW_SECRET_KEY": None,
     }
 

@@ -26,8 +26,8 @@ from eventflow.eventbus.filters import Filter
 from eventflow.events import HookDeadLettered, HookOutcome, HookSucceeded
 from eventflow.hooks.declaration import Hook
 from eventflow.hooks.receiver import HookReceiver
+from eventflow.primitives.durations import in_words
 from eventflow.states import StateType
-from eventflow.tracing import in_words
 
 __all__ = ["replay"]
 

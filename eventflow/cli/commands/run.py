@@ -78,9 +78,7 @@ class _Ended(NamedTuple):
     short_help="Run a flow of a file or a module.",
 )
 @click.option(
-    "--trace/--no-trace",
-    default=None,
-    help="Log a line for every transition and hook; by default where there is no progress.",
+    "--trace/--no-trace", default=False, help="Log a line for every transition and every hook."
 )
 @click.option(
     "--progress/--no-progress",
@@ -88,7 +86,7 @@ class _Ended(NamedTuple):
     help="Show live progress; by default on a terminal.",
 )
 @click.option("--log-level", type=click.Choice(_LEVELS, case_sensitive=False))
-@click.option("--log-format", type=click.Choice(["auto", "console", "json"]))
+@click.option("--log-format", type=click.Choice(["console", "json"]))
 @click.argument("target", metavar="FILE.py:FLOW|MODULE:FLOW")
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED, metavar="[--NAME VALUE]...")
 @click.pass_context
@@ -97,7 +95,7 @@ def run(
     *,
     target: str,
     arguments: tuple[str, ...],
-    trace: bool | None,
+    trace: bool,
     progress: bool | None,
     log_level: str | None,
     log_format: str | None,
@@ -106,7 +104,7 @@ def run(
     chosen = {EVENTFLOW_LOG_LEVEL: log_level, EVENTFLOW_LOG_FORMAT: log_format}
     # Live progress leaves no room for a line per transition, unless that is requested.
     progress = (not trace and _is_terminal()) if progress is None else progress
-    request = _Request(target, arguments, not progress if trace is None else trace, progress)
+    request = _Request(target, arguments, trace, progress)
     with temporary_settings(
         {setting: value for setting, value in chosen.items() if value is not None}
     ):

@@ -20,8 +20,8 @@ from eventflow.client.archive import RunTransition
 from eventflow.client.client import selected_states
 from eventflow.client.records import DeliveryRecord, RunRecord
 from eventflow.journal.contract import DeliveryQuery, RunQuery
+from eventflow.primitives.durations import in_words
 from eventflow.states import KNOWN_NAMES, AnyState, StateType
-from eventflow.tracing import in_words
 
 __all__ = ["STATES", "events", "rows_of_events", "runs"]
 

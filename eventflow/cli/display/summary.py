@@ -11,9 +11,9 @@ from rich.text import Text
 from eventflow.cli.display.styles import counts_line, failure_line, first_line, mark_of, style_of
 from eventflow.cli.display.tables import print_line
 from eventflow.cli.display.tally import Tally, Totals
+from eventflow.primitives.durations import in_words
 from eventflow.runs.run import FlowRun
 from eventflow.states import AnyState
-from eventflow.tracing import in_words
 
 __all__ = ["summarise"]
 
