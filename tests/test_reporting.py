@@ -40,7 +40,7 @@ def lines(caplog: pytest.LogCaptureFixture) -> Callable[[], list[Line]]:
     def found() -> list[Line]:
         return [
             Line(
-                getattr(record, "task_name", None) or getattr(record, "flow_name", ""),
+                str(getattr(record, "task_name", None) or getattr(record, "flow_name", "")),
                 record.levelname,
                 re.sub(r"\d[\d.]* (µs|ms|s\b)", "D", record.getMessage().partition(": ")[2]),
             )
@@ -232,7 +232,7 @@ def late() -> None:
 @flow
 def stopped() -> None:
     """Be cancelled."""
-    cancel(runtime.flow_run.id)
+    cancel(runtime.flow_run.id or "")
     while True:
         time.sleep(0.001)
 

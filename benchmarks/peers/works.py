@@ -73,6 +73,9 @@ _PREFECT: Final = {
 }
 
 
+_OURS: Final = {"EVENTFLOW_HOME": "{home}", "EVENTFLOW_LOG_LEVEL": "WARNING"}
+
+
 def _by_name(*sides: Side) -> dict[str, Side]:
     return {side.name: side for side in sides}
 
@@ -82,13 +85,13 @@ SIDES: Final = _by_name(
         "eventflow",
         "eventflow, journal off",
         OURS,
-        {"EVENTFLOW_HOME": "{home}", "EVENTFLOW_DURABILITY": "off"},
+        {**_OURS, "EVENTFLOW_DURABILITY": "off"},
     ),
     Side(
         "eventflow-journal",
         "eventflow, journal on",
         OURS,
-        {"EVENTFLOW_HOME": "{home}", "EVENTFLOW_DURABILITY": "process"},
+        {**_OURS, "EVENTFLOW_DURABILITY": "process"},
     ),
     Side("prefect-server", "Prefect, server kept running", "prefect", _PREFECT, served=True),
     Side("prefect-ephemeral", "Prefect, as it comes", "prefect", _PREFECT),

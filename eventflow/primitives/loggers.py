@@ -82,6 +82,9 @@ def _frames_between(frame: FrameType | None) -> int:
     return count
 
 
+_eventflow: Final = logging.getLogger("eventflow")
+
+
 class OwnLevel(int):
     """A level that eventflow has set on its loggers, and not the program."""
 
@@ -98,7 +101,7 @@ def is_wanted(logger: logging.Logger, level: int) -> bool:
     logger.disabled = False
     if not logger.isEnabledFor(level):
         return False
-    chosen, root = logging.getLogger("eventflow").level, logging.getLogger()
+    chosen, root = _eventflow.level, logging.root
     by_default = isinstance(chosen, OwnLevel) and chosen.is_default
 
     return not (by_default and root.handlers) or root.isEnabledFor(level)

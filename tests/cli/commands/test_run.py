@@ -18,12 +18,27 @@ def test_a_file_is_run_as_python_runs_it(invoke: Invoke, folder: Path) -> None:
     assert "'flows'" in result.stdout
 
 
-def test_without_a_terminal_stderr_is_json_lines(spawn: Spawn) -> None:
-    """Every line of stderr is one flat JSON object: transitions, logs, and the failure."""
+def test_without_a_terminal_there_are_lines_for_people(spawn: Spawn) -> None:
+    """The start, the failure and the end of the run, the user's own lines, and the traceback."""
     process = spawn("run", "flows.py:maps", "--n", "4")
     out, err = process.communicate(timeout=60)
     assert process.returncode == 1
     assert "tasks    3 Completed, 1 Failed" in out
+    lines, traceback = err.split("Traceback (most recent call last):\n")
+    kinds = [line.split()[1:2] + line.split()[3:4] for line in lines.splitlines()]
+    assert kinds == [
+        ["INFO", "Started"],
+        ["INFO", "mapping"],
+        *[["ERROR", "Failed"]] * 2,
+    ]
+    assert traceback.endswith("ValueError: three\n\n")
+    assert "eventflow/engine/" not in err
+
+
+def test_json_lines_are_asked_for(spawn: Spawn) -> None:
+    """Then every line of stderr is one flat JSON object, with --trace also the transitions."""
+    process = spawn("run", "--trace", "--log-format", "json", "flows.py:maps", "--n", "4")
+    _, err = process.communicate(timeout=60)
     lines = [json.loads(line) for line in err.splitlines()]
     assert all(not isinstance(value, dict | list) for line in lines for value in line.values())
     flow = [line["to_state"] for line in lines if line.get("run_type") == "flow"]
@@ -36,10 +51,11 @@ def test_without_a_terminal_stderr_is_json_lines(spawn: Spawn) -> None:
 
 
 def test_options_select_what_is_logged(spawn: Spawn) -> None:
-    """--no-trace leaves the flow's own logs, --log-format and --log-level say how and what."""
-    process = spawn("run", "--no-trace", "--log-format", "console", "flows.py:maps", "--n", "1")
+    """--trace logs each transition in place of start and end; --log-level says how much."""
+    process = spawn("run", "--trace", "flows.py:maps", "--n", "1")
     _, err = process.communicate(timeout=60)
-    assert [line.split()[1] for line in err.splitlines()] == ["INFO"]
+    assert err.count("Pending → Running after ") == 2
+    assert "Started" not in err
     assert "mapping n=1" in err
     process = spawn("run", "--log-level", "warning", "flows.py:maps", "--n", "1")
     assert process.communicate(timeout=60)[1] == ""
