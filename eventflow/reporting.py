@@ -75,7 +75,7 @@ def _end_in_words(run: Run, state: LazyState, seconds: float | None) -> str:
         text += f": {one_line(cause.removeprefix(_REDUNDANT))}"
     where = origin(state.data) if is_a(state.data, BaseException) else None
 
-    return f"{text} ({where})" if where else text
+    return f"{text.removesuffix('.')} ({where})" if where else text
 
 
 def _log(level: int, run: Run, text: str, facts: dict[str, Any]) -> None:

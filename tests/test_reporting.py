@@ -270,7 +270,7 @@ def test_a_run_that_crashed(lines: Callable[[], list[Line]]) -> None:
     with pytest.raises(SystemExit):
         exits()
     end = in_tests(lines()[-1].text)
-    assert end.startswith("Crashed after D: The run was ended by SystemExit: 7. (")
+    assert end.startswith("Crashed after D: The run was ended by SystemExit: 7 (")
     assert lines()[-1].level == "ERROR"
 
 

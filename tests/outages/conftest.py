@@ -15,7 +15,7 @@ from tests.outages.workload import Workload
 @pytest.fixture
 def workload(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> Iterator[Workload]:
     """Return a workload whose journal is a file in a home of its own."""
-    caplog.set_level("INFO", "eventflow")
+    caplog.set_level("WARNING", "eventflow")
     with isolated(tmp_path / "home"):
         yield Workload()
 

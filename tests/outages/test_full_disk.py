@@ -42,7 +42,7 @@ def fill(disk: Path) -> None:
 
 def test_a_full_disk_fails_no_run(small_disk: Path, caplog: pytest.LogCaptureFixture) -> None:
     """The disk is really full, from the middle of a run on, until the ballast is deleted."""
-    caplog.set_level("INFO", "eventflow")
+    caplog.set_level("WARNING", "eventflow")
     with isolated(small_disk / "home"):
         workload = Workload()
         workload.run(5)

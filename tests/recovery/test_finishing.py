@@ -5,6 +5,8 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import pytest
+
 from eventflow.hooks.declaration import Hook
 from eventflow.hooks.ledger import DeliveryStatus
 from eventflow.journal.contract import DeliveryQuery, Journal
@@ -190,3 +192,34 @@ def test_a_retry_waits_for_its_delay_at_most() -> None:
     wait_until_due(hook, owed, slept.append)
 
     assert slept == [2, 0]
+
+
+def test_what_a_recovery_tells_people(
+    run_killed: RunKilled, url: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """The flow run that crashed, and what its hooks log; no step of the recovery itself."""
+    run_killed(
+        """
+def broken(flow, run, state): raise OSError("no network")
+
+@task
+def dies(): die()
+
+@flow
+def inner(): dies()
+
+@flow(on_crashed=[broken])
+def etl(): inner()
+
+etl()
+"""
+    )
+    capfd.readouterr()
+
+    (report,) = recover(url)
+
+    lines = [line for line in capfd.readouterr().err.splitlines() if line[0].isdigit()]
+    assert report.crashed > 1
+    assert [line.split()[1] for line in lines] == ["ERROR", "ERROR"]
+    assert f"Crashed: The process that executed it (pid {report.pid} on " in lines[0]
+    assert "Hook __main__:broken failed on Crashed: OSError: no network (" in lines[1]
