@@ -19,7 +19,7 @@ from eventflow.primitives.records import is_a
 from eventflow.primitives.tracebacks import origin
 from eventflow.runs.lazy_states import LazyState
 from eventflow.runs.run import FlowRun, Run
-from eventflow.states import COMPLETED, StateType
+from eventflow.states.kinds import COMPLETED, StateType
 
 __all__ = ["report_end", "report_start"]
 
