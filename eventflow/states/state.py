@@ -14,6 +14,7 @@ from eventflow.primitives.callables import refuse_await
 from eventflow.primitives.checks import Checked, checked
 from eventflow.primitives.ids import id_of, new_id
 from eventflow.primitives.records import Deferred, ErrorInfo, is_a, record
+from eventflow.primitives.tracebacks import own_traceback, trimmed
 from eventflow.states.kinds import CANCELLED, COMPLETED, FAILED, TERMINAL, StateType, title
 
 __all__ = [
@@ -113,7 +114,9 @@ class State(Deferred, Generic[R], frozen=True, ignored_types=(Checked,)):
         if self.type is COMPLETED:
             return self.data  # type: ignore[no-any-return]
         if raise_on_failure or self.type not in _BROKEN:
-            raise _exception(self)
+            error = _exception(self)
+            # Whoever reads it where it is not caught sees their own code.
+            raise BaseException.with_traceback(error, trimmed(own_traceback(error)))
 
         return _exception(self) if self.data is None else self.data  # type: ignore[return-value]
 
