@@ -101,8 +101,7 @@ class EventflowError(Exception):
 class TerminationSignal(SystemExit):
     """The process was asked to end (SIGTERM).
 
-    A `SystemExit`, so that a program that does not catch it exits without a traceback, with the
-    status that a shell reports for the signal: 143 for SIGTERM.
+    A `SystemExit`: a program that does not catch it exits with what a shell reports for the signal.
     """
 
     def __init__(self, signum: int = 15) -> None:
@@ -145,8 +144,6 @@ class IllegalTransition(EventflowError):
             f"{run} is {present} and cannot enter {wanted}; from {present} it may enter: "
             f"{', '.join(sorted(legal)) or 'nothing, the state is terminal'}."
         )
-        self.present = present
-        self.wanted = wanted
 
 
 class MissingContextError(EventflowError, RuntimeError):
@@ -300,14 +297,11 @@ class HookTimeout(EventflowError):
     """A hook took longer than its own `timeout_seconds`, or than a recovery allows it."""
 
     def __init__(self, hook: str, seconds: float, *, is_own: bool = True) -> None:
-        if is_own:
-            super().__init__(f"The hook {hook} did not end within its timeout of {seconds:g} s.")
-        else:
-            super().__init__(
-                f"The hook {hook} did not end within the {seconds:g} s that a recovery allows a "
-                "hook without a timeout; give it `timeout_seconds`, or set "
-                "EVENTFLOW_RECOVERY_HOOK_SECONDS."
-            )
+        limit = f"its timeout of {seconds:g} s"
+        if not is_own:
+            limit = f"the {seconds:g} s that a recovery allows a hook without a timeout; give it "
+            limit += "`timeout_seconds`, or set EVENTFLOW_RECOVERY_HOOK_SECONDS"
+        super().__init__(f"The hook {hook} did not end within {limit}.")
 
 
 class HookUnavailable(EventflowError):
