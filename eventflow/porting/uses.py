@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
+from importlib import import_module
 from typing import Final
 
 import libcst as cst
 
 from eventflow.porting.findings import Finding
 from eventflow.porting.gaps import advice_on_name
-from eventflow.porting.names import Source, chain, counterpart, dotted, known_part
+from eventflow.porting.names import Source, chain, counterpart, dotted, known_part, longest
 from eventflow.porting.paths import MODULES, NAMES
 
 __all__ = ["Uses", "is_of_an_integration", "is_of_prefect", "uses_in"]
 
+_INTEGRATION: Final = re.compile(
+    "prefect_(airbyte|aws|azure|bitbucket|census|cubejs|dask|databricks|dbt|docker|email|fivetran|"
+    "fugue|gcp|github|gitlab|great_expectations|hex|hightouch|jupyter|kubernetes|monte_carlo|"
+    "openmetadata|ray|redis|shell|slack|snowflake|sqlalchemy|twitter|vault)"
+)
+_MODULES_OF: Final = {ours: theirs for theirs, ours in reversed(list(MODULES.items()))}
 _FACE: Final = frozenset(NAMES.values())
 
 
@@ -24,7 +32,19 @@ def is_of_prefect(path: str) -> bool:
 
 def is_of_an_integration(path: str) -> bool:
     """Return whether a path is one of the packages that connect Prefect with something else."""
-    return path.startswith("prefect_")
+    return _INTEGRATION.fullmatch(path.partition(".")[0]) is not None
+
+
+def _missing(path: str) -> str | None:
+    """Return the path in Prefect of what one of our modules was taken to have; None if it has."""
+    module = longest(path, _MODULES_OF)
+    if module is None or module == path:
+        return None
+    rest = path.removeprefix(f"{module}.")
+    if hasattr(import_module(module), rest.partition(".")[0]):
+        return None
+
+    return f"{_MODULES_OF[module]}.{rest}"
 
 
 @dataclass(slots=True)
@@ -73,7 +93,10 @@ class _Collector(cst.CSTVisitor):
         path = self.source.path(node)
         if path is None:
             return
-        if is_of_an_integration(path):
+        missing = _missing(path)
+        if missing is not None:
+            self.left.append(self.source.finding(node, advice_on_name(missing)))
+        elif is_of_an_integration(path):
             self.left.append(self.source.finding(node, advice_on_name(path)))
         elif is_of_prefect(path) and known_part(path) is None:
             self.left.append(self.source.finding(node, advice_on_name(path)))

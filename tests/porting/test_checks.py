@@ -61,7 +61,6 @@ def test_deployments_work_pools_and_integrations_are_told_line_by_line() -> None
         ("await work.submit(1)", True),
         ("await work.map([1])", True),
         ("await work(1)", False),
-        ("await raise_state_exception(state)", True),
         ("await work.submit(1).wait()", True),
         ("await unknown.wait()", False),
         ("await unknown.result()", True),
@@ -271,6 +270,23 @@ def test_a_name_that_means_several_things_is_let_alone() -> None:
         """)
         == []
     )
+
+
+def test_what_a_module_does_not_have() -> None:
+    """However the module is imported, and also once it is imported from here."""
+    assert left("""
+        from prefect import runtime, states
+        import prefect.exceptions as errors
+        import prefect_mine, redis
+
+        redis.Redis(), prefect_mine.run(runtime.deployment.id, runtime.flow_run.id)
+        states.StateGroup([states.Completed()])
+        raise errors.ScriptError(errors.FailedRun())
+        """) == [
+        (5, "runtime.deployment.id"),
+        (6, "states.StateGroup"),
+        (7, "errors.ScriptError"),
+    ]
 
 
 def test_strings_that_name_something_of_prefect() -> None:
