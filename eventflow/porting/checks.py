@@ -38,8 +38,10 @@ _PLAIN_FUNCTIONS: Final = (
     "eventflow.states.raise_state_exception",
     "eventflow.wait",
 )
+_FOR_ASYNC_CODE: Final = "The client is for async code: leave it out."
 _ARGUMENTS: Final[Mapping[str, tuple[str, str]]] = {
-    "eventflow.get_client": ("sync_client", "The client is for async code: leave it out."),
+    "eventflow.client.get_client": ("sync_client", _FOR_ASYNC_CODE),
+    "eventflow.get_client": ("sync_client", _FOR_ASYNC_CODE),
     "eventflow.settings.temporary_settings": (
         "updates",
         "Give the settings as the first argument, without a keyword.",

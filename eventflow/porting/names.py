@@ -26,6 +26,13 @@ _WORD: Final = re.compile(r"\w+")
 _ANNOTATION: Final = re.compile(r"[\w.]+(\[.+\])?(\s*\|.+)?")
 """What an annotation in a string may look like; what else does is no harm."""
 
+_OTHERWISE: Final = {
+    f"{MODULES[module]}.{ours.rpartition('.')[2]}": ours
+    for module, ours in ((path.rpartition(".")[0], ours) for path, ours in NAMES.items())
+    if module in MODULES
+}
+"""Our paths by those of the same things in the modules that stand for Prefect's."""
+
 _KNOWN: Final = {**MODULES, **NAMES}
 
 
@@ -117,8 +124,11 @@ class Source:
     def ours(self, node: cst.BaseExpression) -> str | None:
         """Return the path here of what an expression stands for, before or after it is ported."""
         path = self.path(node)
-        if path is None or path.partition(".")[0] == "eventflow":
-            return path
+        if path is None:
+            return None
+        if path.partition(".")[0] == "eventflow":
+            known = longest(path, _OTHERWISE)
+            return path if known is None else _OTHERWISE[known] + path[len(known) :]
         known = known_part(path)
 
         return None if known is None else counterpart(known) + path[len(known) :]

@@ -94,6 +94,7 @@ def test_await_before_a_plain_call(call: str, is_told: bool) -> None:
         ("work.map([1]).wait()", True),
         ("[f.result() for f in [work.submit(i) for i in (1, 2)]]", True),
         ("wait([work.submit(1)])", True),
+        ("fu.wait(work.map([1]))", True),
         ("list(f.result() for f in work.map([1]))", True),
         ("[f for f in futures if futures[0].result()]", True),
         ("plain.submit(1).result()", False),
@@ -105,6 +106,7 @@ def test_await_before_a_plain_call(call: str, is_told: bool) -> None:
 def test_waiting_for_the_loop_that_waits(call: str, is_told: bool) -> None:
     """In an async function the future of an async task has to be awaited."""
     source = f"""
+        import prefect.futures as fu
         from prefect import flow, task
         from prefect.futures import wait
 
