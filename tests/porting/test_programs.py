@@ -5,28 +5,38 @@ from __future__ import annotations
 import difflib
 import shutil
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
-from eventflow.porting.project import port_project
+from eventflow.porting.project import PortedFile, port_project
 from tests.porting.conftest import FOLDER, prints, run
 
-PROGRAMS = sorted((FOLDER / "programs").glob("*.py"))
+PROGRAMS = sorted(path.stem for path in (FOLDER / "programs").glob("*.py"))
 PENDING = {"caching", "etl", "states"}
-WHOLE = [program for program in PROGRAMS if program.stem != "deployments"]
+WHOLE = [program for program in PROGRAMS if program != "deployments"]
 
-every_program = pytest.mark.parametrize("program", PROGRAMS, ids=lambda path: path.stem)
+every_program = pytest.mark.parametrize("program", PROGRAMS)
 every_whole_program = pytest.mark.parametrize(
-    "program", [one for one in WHOLE if one.stem not in PENDING], ids=lambda path: path.stem
+    "program", [one for one in WHOLE if one not in PENDING]
 )
 
 
-def ported(program: Path, folder: Path) -> Path:
-    """Port a copy of a program."""
-    copy = Path(shutil.copy(program, folder))
-    list(port_project([copy], write=True))
+class Port(NamedTuple):
+    """A program that was ported twice."""
 
-    return copy
+    first: PortedFile
+    second: PortedFile
+
+
+@pytest.fixture(scope="module")
+def ported(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Port]:
+    """Return copies of all programs, by their names."""
+    folder = tmp_path_factory.mktemp("ported") / "programs"
+    shutil.copytree(FOLDER / "programs", folder, ignore=shutil.ignore_patterns("__pycache__"))
+    both = [list(port_project([folder], write=True)) for _ in range(2)]
+
+    return {files[0].path.stem: Port(*files) for files in zip(*both, strict=True)}
 
 
 def test_there_are_more_than_a_dozen() -> None:
@@ -35,30 +45,29 @@ def test_there_are_more_than_a_dozen() -> None:
 
 @every_whole_program
 def test_a_program_gives_the_same_once_it_is_ported(
-    program: Path, tmp_path: Path, shop: str
+    ported: dict[str, Port], program: str, tmp_path: Path, shop: str
 ) -> None:
     """What it prints is what its author expects of Prefect."""
-    expected = prints(program.read_text())
+    script = tmp_path / f"{program}.py"
+    script.write_bytes(ported[program].first.after)
+    expected = prints(script.read_text())
     assert expected
 
-    ended = run(ported(program, tmp_path), shop)
+    ended = run(script, shop)
 
     assert ended.stdout == expected, ended.stderr
     assert ended.returncode == 0, ended.stderr
 
 
 @every_whole_program
-def test_nothing_is_left_to_do_in_it(program: Path) -> None:
-    (file,) = port_project([program])
-    assert file.left == ()
+def test_nothing_is_left_to_do_in_it(ported: dict[str, Port], program: str) -> None:
+    assert ported[program].first.left == ()
 
 
 @every_program
-def test_a_second_time_changes_nothing(program: Path, tmp_path: Path) -> None:
+def test_a_second_time_changes_nothing(ported: dict[str, Port], program: str) -> None:
     """And tells the same again."""
-    copy = Path(shutil.copy(program, tmp_path))
-    (first,) = port_project([copy], write=True)
-    (second,) = port_project([copy], write=True)
+    first, second = ported[program]
 
     assert first.is_changed
     assert not second.is_changed
@@ -66,10 +75,10 @@ def test_a_second_time_changes_nothing(program: Path, tmp_path: Path) -> None:
 
 
 @every_program
-def test_only_what_names_prefect_is_changed(program: Path, tmp_path: Path) -> None:
+def test_only_what_names_prefect_is_changed(ported: dict[str, Port], program: str) -> None:
     """Every other line stays as it is, comments among them."""
-    before = program.read_text().splitlines()
-    after = ported(program, tmp_path).read_text().splitlines()
+    file = ported[program].first
+    before, after = file.before.decode().splitlines(), file.after.decode().splitlines()
     removed = [line[2:] for line in difflib.ndiff(before, after) if line.startswith("- ")]
 
     assert removed
