@@ -51,6 +51,9 @@ _ARGUMENTS: Final[Mapping[str, tuple[str, str]]] = {
 
 _CLEARED: Final = "An empty list clears it here: leave it out to keep what the original has."
 _DEFAULT: Final = "None gives the default here: leave it out to keep what the original has."
+_WHOLE_MAPPING: Final = "A mapping is one item here: to map over its keys, give a list of them."
+_WHOLE_MARK: Final = "What is marked is one item here: mark each item of a list, to map over it."
+_MARKS: Final = ("eventflow.opaque", "eventflow.quote")
 _AWAITED_RESULT: Final = (
     "`result()` of a state is a plain call: leave out `await`, or write `await state.aresult()`. "
     "Of a future, write `await future`."
@@ -95,6 +98,20 @@ class Checks(cst.CSTVisitor):
             elif options and _is_copy(node):
                 self._check_copy(arg)
         self._check_blocking(node)
+        self._check_map(node)
+
+    def _check_map(self, node: cst.Call) -> None:
+        """See whether a task is mapped over what is one item here."""
+        function = node.func
+        if not (isinstance(function, cst.Attribute) and function.attr.value == "map"):
+            return
+        if self.kinds.of(function.value) not in ("task", "async task"):
+            return
+        for arg in node.args:
+            if isinstance(arg.value, cst.Dict | cst.DictComp):
+                self._leave(arg, _WHOLE_MAPPING)
+            elif isinstance(arg.value, cst.Call) and self.source.ours(arg.value.func) in _MARKS:
+                self._leave(arg, _WHOLE_MARK)
 
     def _check_copy(self, arg: cst.Arg) -> None:
         """See whether a copy of a definition loses what it would keep in Prefect."""

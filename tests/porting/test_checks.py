@@ -179,6 +179,22 @@ def test_what_a_copy_would_lose() -> None:
         """) == [(5, "on_failure=[]"), (5, "retries=None")]
 
 
+def test_what_is_one_item_of_a_map() -> None:
+    """A mapping, and a list that is quoted; in Prefect both are mapped over."""
+    assert left("""
+        from prefect import task
+        from prefect.utilities.annotations import quote
+
+        @task
+        def t(x): ...
+
+        t.map({"a": 1})
+        t.map(x=quote([1]))
+        t.map([quote(x) for x in [1]], {"a": 1}.values())
+        other.map({"a": 1})
+        """) == [(7, '{"a": 1}'), (8, "x=quote([1])")]
+
+
 def test_facts_of_a_run_that_there_are_not() -> None:
     """Where a parameter is annotated, and where a function is a hook."""
     assert left("""
