@@ -120,6 +120,6 @@ MODULES: Final[Mapping[str, str]] = {
     "prefect.task_runners": "eventflow.runners",
     "prefect.tasks": "eventflow.tasks",
     "prefect.testing.utilities": "eventflow.testing",
-    "prefect.utilities.annotations": "eventflow.runs.futures",
+    "prefect.utilities.annotations": "eventflow.runs",
 }
 """The modules that a program may import whole."""
