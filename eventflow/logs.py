@@ -18,6 +18,7 @@ from eventflow.context import current_hook, current_run
 from eventflow.errors import MissingContextError
 from eventflow.primitives.escapes import escaped, escaped_json, escaped_line, one_line
 from eventflow.primitives.forks import renewed
+from eventflow.primitives.ids import run_label
 from eventflow.primitives.loggers import CONTEXT, Logger, OwnLevel, get_logger
 from eventflow.primitives.records import traceback_text
 from eventflow.runs.run import FlowRun, Run, TaskRun
@@ -29,7 +30,6 @@ __all__ = [
     "for_people",
     "get_run_logger",
     "run_context",
-    "run_label",
     "run_logger",
     "take_prints",
     "task_run_logger",
@@ -241,11 +241,6 @@ def _run_named_in(event: MutableMapping[str, Any]) -> str:
             return run_label(str(event.get(definition)), str(event[run]))
 
     return ""
-
-
-def run_label(definition: str, run: str) -> str:
-    """Return the name of a run, behind that of its definition unless it begins with that."""
-    return run if run.startswith(f"{definition}-") else f"{definition}/{run}"
 
 
 def for_people() -> bool:

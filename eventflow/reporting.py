@@ -11,9 +11,10 @@ from contextlib import suppress
 from typing import Any, Final
 
 from eventflow.eventbus.bus import EventBus
-from eventflow.logs import RUNS, run_context, run_label
+from eventflow.logs import RUNS, run_context
 from eventflow.primitives.durations import in_words
 from eventflow.primitives.escapes import one_line
+from eventflow.primitives.ids import run_label
 from eventflow.primitives.loggers import CONTEXT, is_wanted
 from eventflow.primitives.records import is_a
 from eventflow.primitives.tracebacks import origin

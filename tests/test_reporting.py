@@ -280,7 +280,7 @@ def test_the_record_has_the_facts(caplog: pytest.LogCaptureFixture) -> None:
     fails(return_state=True)
     (record,) = [record for record in caplog.records if record.name == "eventflow.runs"]
     facts = vars(record)
-    assert record.getMessage().startswith(f"fails/{facts['task_run_name']}: Failed after ")
+    assert record.getMessage().startswith(f"{facts['task_run_name']}: Failed after ")
     assert (facts["state"], facts["error_type"]) == ("Failed", "ValueError")
     assert facts["error_message"] == "bad row 3"
     assert facts["error_traceback"].startswith("Traceback (most recent call last):\n")
@@ -337,7 +337,7 @@ def stderr_of(tmp_path: Path, setup: str = "", more: str = "", **settings: str) 
 def test_lines_in_a_pipe(tmp_path: Path) -> None:
     """They are for people there too, and without colours."""
     found = stderr_of(tmp_path)
-    shape = r"\d\d:\d\d:\d\d\.\d{3} (INFO |ERROR)   (main|fails)/[\w-]+ +"
+    shape = r"\d\d:\d\d:\d\d\.\d{3} (INFO |ERROR)   (main/|fails-)[\w-]+ +"
     assert len(found) == 3
     assert all(re.match(shape, line) for line in found)
     texts = [re.sub(shape, "", line) for line in found]

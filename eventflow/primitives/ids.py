@@ -7,7 +7,15 @@ from uuid import UUID, SafeUUID
 
 import uuid_utils
 
-__all__ = ["delivery_id", "delivery_number", "id_of", "new_id", "new_number", "two_words"]
+__all__ = [
+    "delivery_id",
+    "delivery_number",
+    "id_of",
+    "new_id",
+    "new_number",
+    "run_label",
+    "two_words",
+]
 
 _new: Final = object.__new__
 # UUID is immutable; the setters of its slots are not, and are faster than those of object.
@@ -92,3 +100,8 @@ def two_words(key: UUID) -> str:
     adjective = _ADJECTIVES[bits % len(_ADJECTIVES)]
 
     return f"{adjective}-{_ANIMALS[(bits >> 16) % len(_ANIMALS)]}"
+
+
+def run_label(definition: str, run: str) -> str:
+    """Return the name of a run, behind that of its definition unless it begins with that."""
+    return run if run.startswith(f"{definition}-") else f"{definition}/{run}"

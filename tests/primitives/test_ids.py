@@ -9,7 +9,7 @@ from uuid import UUID
 from hypothesis import given
 from hypothesis import strategies as st
 
-from eventflow.primitives.ids import delivery_id, delivery_number, new_id, two_words
+from eventflow.primitives.ids import delivery_id, delivery_number, new_id, run_label, two_words
 
 
 def test_an_id_is_an_ordinary_uuid() -> None:
@@ -53,3 +53,10 @@ def test_the_same_id_has_the_same_two_words(key: UUID) -> None:
     assert adjective.isalpha()
     assert animal.isalpha()
     assert two_words(key) == two_words(UUID(str(key)))
+
+
+def test_a_run_is_named_with_its_definition_once() -> None:
+    """The name of a task run begins with that of its task already."""
+    assert run_label("etl", "brave-otter") == "etl/brave-otter"
+    assert run_label("etl", "etl-4f1") == "etl-4f1"
+    assert run_label("e", "etl-4f1") == "e/etl-4f1"

@@ -16,7 +16,13 @@ from rich.spinner import Spinner
 from rich.table import Table
 from rich.text import Text
 
-from eventflow.cli.display.styles import counts_line, escaped_text, failure_line, style_of
+from eventflow.cli.display.styles import (
+    counts_line,
+    escaped_text,
+    failure_line,
+    run_label,
+    style_of,
+)
 from eventflow.cli.display.tally import Tally, Totals
 
 __all__ = ["live_progress"]
@@ -78,7 +84,7 @@ class _View:
             state = run.state_name or "Pending"
             status = escaped_text(
                 Text.assemble(
-                    *((run.flow_name, "bold"), (f"/{run.name}", "cyan"), "  "),
+                    *(run_label(run.flow_name, run.name), "  "),
                     (state, style_of(state)),
                 )
             )

@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.text import Text
 
 from eventflow.cli.display.tally import Failure
+from eventflow.primitives import ids
 from eventflow.primitives.escapes import CONTROLS, escaped_line
 from eventflow.states import AnyState, StateType
 
@@ -90,8 +91,11 @@ def status_text(status: str) -> Text:
 
 
 def run_label(definition: str | None, run: str | None) -> Text:
-    """Format the names of a definition and its run: `etl/brave-otter`."""
-    return Text.assemble((definition or "?", "bold"), (f"/{run or '?'}", "cyan"))
+    """Format the names of a definition and its run: `etl/brave-otter`, `extract-4f1`."""
+    definition = definition or "?"
+    label = ids.run_label(definition, run or "?")
+
+    return Text.assemble((definition, "bold"), (label.removeprefix(definition), "cyan"))
 
 
 def counts_line(counts: Mapping[str, int]) -> Text:

@@ -8,7 +8,14 @@ from typing import Any, Final
 from rich.console import Console
 from rich.text import Text
 
-from eventflow.cli.display.styles import counts_line, failure_line, first_line, mark_of, style_of
+from eventflow.cli.display.styles import (
+    counts_line,
+    failure_line,
+    first_line,
+    mark_of,
+    run_label,
+    style_of,
+)
 from eventflow.cli.display.tables import print_line
 from eventflow.cli.display.tally import Tally, Totals
 from eventflow.primitives.durations import in_words
@@ -44,8 +51,7 @@ def _head(run: FlowRun, state: AnyState, console: Console) -> Text:
     parts: list[Any] = [
         (mark_of(state, console), style),
         " ",
-        (run.flow_name, "bold"),
-        (f"/{run.name}", "cyan"),
+        run_label(run.flow_name, run.name),
         "  ",
         (state.name, style),
     ]

@@ -8,6 +8,7 @@ from typing import Final, NamedTuple
 from uuid import UUID
 
 from eventflow.events import StateTransition
+from eventflow.primitives.ids import run_label
 from eventflow.runs.run import FlowRun, RunType
 from eventflow.states import ENDING, StateType
 
@@ -90,7 +91,7 @@ class Tally:
     def _keep_failure(self, event: StateTransition) -> None:
         state = event.to_state
         cause = str(state.error or state.message or state.name).strip()
-        name = f"{event.definition_name}/{event.run_name}"
+        name = run_label(event.definition_name, event.run_name)
         self._failures.pop(event.run_id, None)
         self._failures[event.run_id] = Failure(name, state.name, cause, not state.is_final())
         self._failed += state.is_final()

@@ -13,7 +13,7 @@ def test_the_summary_counts_and_names_what_failed(invoke: Invoke) -> None:
     assert head.startswith("✗ maps/")
     assert "  Failed in " in head
     assert rows[0] == "  tasks    4 Completed, 1 Failed"
-    assert rows[1].startswith("  failed   ✗ double/")
+    assert rows[1].startswith("  failed   ✗ double-")
     assert rows[1].endswith("  ValueError: three")
     assert rows[2] == "  cause    ValueError: three"
 
