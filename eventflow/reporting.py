@@ -49,7 +49,8 @@ def report_end(run: Run, bus: EventBus) -> None:
         return
     facts: dict[str, Any] = {"state": state.name}
     if isinstance(run.created_at, LazyState):
-        facts["duration"] = round((state.at - run.created_at.at) / 1e9, 6)
+        # A state that a body returns may have been made before.
+        facts["duration"] = max(0.0, round((state.at - run.created_at.at) / 1e9, 6))
     if state.error is not None:
         facts |= {f"error_{name}": value for name, value in vars(state.error).items()}
     _log(level, run, _end_in_words(run, state, facts.get("duration")), facts)
