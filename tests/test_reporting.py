@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 import os
 import re
@@ -344,6 +345,16 @@ def test_lines_in_a_pipe(tmp_path: Path) -> None:
     assert texts[0] == "Started"
     assert re.fullmatch(r"Failed after [\d.]+ \w+: ValueError: bad row 3 \(<string>:7\)", texts[1])
     assert re.fullmatch(r"Completed in [\d.]+ \w+", texts[2])
+
+
+def test_json_is_asked_for(tmp_path: Path) -> None:
+    """Then each line is a flat object, and the failure has its traceback."""
+    found = [json.loads(line) for line in stderr_of(tmp_path, EVENTFLOW_LOG_FORMAT="json")]
+    assert [line["logger"] for line in found] == ["eventflow.runs"] * 3
+    assert found[0]["event"] == "Started"
+    assert (found[1]["task_name"], found[1]["error_type"]) == ("fails", "ValueError")
+    assert found[1]["error_traceback"].endswith("ValueError: bad row 3\n")
+    assert (found[2]["flow_name"], found[2]["state"]) == ("main", "Completed")
 
 
 @pytest.mark.parametrize(("level", "count"), [("WARNING", 1), ("CRITICAL", 0)])

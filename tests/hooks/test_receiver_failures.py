@@ -7,6 +7,7 @@ import inspect
 import logging
 import threading
 from collections.abc import Callable, Coroutine
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -43,7 +44,9 @@ def test_a_failing_hook_changes_nothing_else(way: str, caplog: pytest.LogCapture
     assert failed.duration >= 0
     assert succeeded.hook.endswith(":record")
     record_ = next(record for record in caplog.records if record.levelno == logging.ERROR)
-    assert "Hook mine failed on Completed" in record_.getMessage()
+    place = f"{Path(__file__).name}:{broken.__code__.co_firstlineno + 1})"
+    assert record_.getMessage().startswith("Hook mine failed on Completed: ValueError: hook (")
+    assert record_.getMessage().endswith(place)
     assert record_.exc_info
     assert calls == [("it", "it", "Completed")]
 
