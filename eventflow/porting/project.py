@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import difflib
 import re
+import warnings
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from importlib import import_module
@@ -89,7 +90,9 @@ def port_project(paths: Iterable[Path], *, write: bool = False) -> Iterator[Port
 def _imported_names(source: bytes) -> Iterator[str]:
     """Yield the names that a source imports from other modules than those of Prefect."""
     try:
-        tree = ast.parse(source)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about the user's own strings
+            tree = ast.parse(source)
     except (SyntaxError, ValueError):
         return
     for node in ast.walk(tree):

@@ -195,6 +195,8 @@ def test_a_conditional_import_is_rewritten() -> None:
         b"\tx\n",
         b"def f(:\n",
         b"\xff\xfe",
+        b"x\0",
+        b"# coding: nothing\n",
         b"",
         b"x = 1\n",
     ],
@@ -205,6 +207,7 @@ def test_other_bytes_stay_as_they_are(source: bytes) -> None:
 
 
 def test_a_source_that_cannot_be_read_is_left() -> None:
-    """With the line at which Python would stop."""
-    (finding,) = port_source(b"from prefect import flow\ndef f(:\n").left
-    assert finding.line == 2
+    """With the line at which Python would stop, and what it would say."""
+    (finding,) = port_source(b'from prefect import flow\nx = "y\n').left
+    assert (finding.line, finding.column) == (2, 5)
+    assert finding.what.startswith("unterminated string literal")
