@@ -10,6 +10,7 @@ from contextlib import ExitStack, contextmanager
 from functools import partial
 from itertools import cycle, repeat
 from pathlib import Path
+from threading import RLock
 from typing import Any, Final
 from unittest.mock import Mock
 
@@ -103,7 +104,7 @@ def _written(runs: int, *, hooked: bool) -> list[bytes]:
     """Return the lines of so many task runs; with a hook, those that hold its deliveries."""
     with use_bus(EventBus()) as own:
         lines: list[bytes] = []
-        sink = Mock(owner="owner", begun=True, waits=False, given_up=frozenset())
+        sink = Mock(owner="owner", begun=True, waits=False, lock=RLock())
         sink.append = lines.append
         recorder = Recorder(sink, own)
         own.recorder, own.composed = recorder, True

@@ -346,9 +346,10 @@ def test_a_forked_process_runs_flows() -> None:
         assert around() == 0
         # While other threads are at work, and may hold any lock.
         stop = threading.Event()
+        unbounded = main.with_options(timeout_seconds=None)
         def busy():
             while not stop.is_set():
-                main()
+                unbounded()
         threads = [threading.Thread(target=busy) for _ in range(2)]
         for thread in threads: thread.start()
         codes = [child(everything) for _ in range(5)]
