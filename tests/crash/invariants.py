@@ -82,8 +82,8 @@ def _problems(log: Path) -> list[str]:
             # `eventflow recover` prints a line for each owner, or that there is none.
             problems += [] if line.startswith(("✓ ", "No dead process ")) else [line]
             continue
-        # The exceptions of hooks are logged by the loggers of the runs.
-        if entry["level"] in {"warning", "error"} and not entry["logger"].endswith("_runs"):
+        # What became of runs, and the exceptions of hooks, are logged by the loggers of runs.
+        if entry["level"] in {"warning", "error"} and not entry["logger"].endswith("runs"):
             problems.append(entry["event"])
 
     return problems

@@ -260,6 +260,7 @@ def request_for(home: Path, durability: str, *, guardian: bool) -> Request:
             "EVENTFLOW_JOURNAL_URL": f"sqlite:///{home / 'journal.db'}",
             "EVENTFLOW_GUARDIAN": str(guardian).lower(),
             "EVENTFLOW_DURABILITY": durability,
+            "EVENTFLOW_LOG_FORMAT": "json",
             RECORD_FILE: str(home / RECORDS),
         },
     )

@@ -321,6 +321,7 @@ def test_a_guardian_is_started_for_hooks_only(
             record(starts)
         """,
         **env,
+        EVENTFLOW_LOG_LEVEL="WARNING",
     )
     assert program.end() == 0
     assert sandbox.records()[-1] == [["subprocess.Popen"] * count], program.output

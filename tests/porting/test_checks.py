@@ -6,7 +6,6 @@ from textwrap import dedent
 
 import pytest
 
-import eventflow
 from eventflow.porting.rewriting import port_source
 from tests.porting.conftest import FOLDER
 
@@ -57,6 +56,7 @@ def test_deployments_work_pools_and_integrations_are_told_line_by_line() -> None
     ("call", "is_told"),
     [
         ("await state.result()", True),
+        ("await raise_state_exception(state)", True),
         ("await other(return_state=True)", False),
         ("await (await other(return_state=True)).result()", True),
         ("await work.submit(1)", True),
@@ -195,7 +195,6 @@ def test_a_mapping_is_one_item_of_a_map() -> None:
         """) == [(6, '{"a": 1}'), (7, 'x={"a": 1}')]
 
 
-@pytest.mark.skipif(not hasattr(eventflow, "quote"), reason="no marks but unmapped yet")
 def test_what_is_quoted_is_one_item_of_a_map() -> None:
     """In Prefect its items are mapped over."""
     assert left("""

@@ -11,16 +11,6 @@ import pytest
 from eventflow.porting.paths import MODULES, NAMES, RENAMED, SETTINGS, SYMBOLS
 from eventflow.settings import SETTINGS as OURS
 
-PENDING = {
-    "eventflow.errors.PausedRun",
-    "eventflow.opaque",
-    "eventflow.quote",
-    "eventflow.states.get_state_exception",
-    "eventflow.states.raise_state_exception",
-    "eventflow.tasks.exponential_backoff",
-    "eventflow.tasks.task_input_hash",
-}
-
 README = (Path(__file__).parents[2] / "README.md").read_text()
 
 
@@ -31,7 +21,7 @@ def found(path: str) -> Any:
     return getattr(import_module(module), name)
 
 
-@pytest.mark.parametrize("path", sorted(set(NAMES.values()) - PENDING))
+@pytest.mark.parametrize("path", sorted(set(NAMES.values())))
 def test_a_name_of_ours_can_be_imported(path: str) -> None:
     assert found(path) is not None
 
@@ -49,7 +39,7 @@ def last(path: str) -> str:
 ALIKE = [path for path in NAMES if last(path) == last(NAMES[path])]
 
 
-@pytest.mark.parametrize("path", [path for path in ALIKE if NAMES[path] not in PENDING])
+@pytest.mark.parametrize("path", ALIKE)
 def test_a_name_is_also_in_the_module_that_stands_for_its_own(path: str) -> None:
     """So `import prefect.futures as f` can become another import, and `f.wait` stays."""
     module, _, name = path.rpartition(".")

@@ -13,13 +13,10 @@ from eventflow.porting.project import PortedFile, port_project
 from tests.porting.conftest import FOLDER, prints, run
 
 PROGRAMS = sorted(path.stem for path in (FOLDER / "programs").glob("*.py"))
-PENDING = {"caching", "etl", "states"}
 WHOLE = [program for program in PROGRAMS if program != "deployments"]
 
 every_program = pytest.mark.parametrize("program", PROGRAMS)
-every_whole_program = pytest.mark.parametrize(
-    "program", [one for one in WHOLE if one not in PENDING]
-)
+every_whole_program = pytest.mark.parametrize("program", WHOLE)
 
 
 class Port(NamedTuple):

@@ -50,9 +50,14 @@ def test_a_file_that_kills_whoever_loads_it_uses_up_the_attempts(
 
 
 def test_a_dead_delivery_is_told_with_its_reason(
-    run_killed: RunKilled, url: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+    run_killed: RunKilled,
+    url: str,
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """In the log, as an error, with what to do about it."""
+    monkeypatch.setenv("EVENTFLOW_LOG_FORMAT", "json")
     (tmp_path / "alerts.py").write_text("def page(flow, run, state): ...\n")
     run_killed(SCRIPT)
     (tmp_path / "alerts.py").unlink()
@@ -62,7 +67,8 @@ def test_a_dead_delivery_is_told_with_its_reason(
 
     assert (report.crashed, report.dead, report.problem) == (1, 1, None)
     logged = [json.loads(line) for line in capfd.readouterr().err.splitlines() if line[:1] == "{"]
-    (line,) = [line for line in logged if line["level"] == "error"]
+    (line,) = [line for line in logged if "hook" in line]
+    assert line["level"] == "error"
     assert line["hook"] == "alerts:page"
     assert "alerts cannot be loaded: ModuleNotFoundError" in line["event"]
     assert "deliveries redrive" in line["event"]
