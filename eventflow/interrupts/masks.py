@@ -18,8 +18,9 @@ from functools import partial
 from types import FrameType
 from typing import Any, Final, Protocol
 
-from eventflow.interrupts.portals import timer_portal
+from eventflow.interrupts.portals import try_later
 from eventflow.interrupts.safe_points import is_safe, raise_at_safe_point, raise_in_thread
+from eventflow.interrupts.swallowed import on_swallowed
 from eventflow.primitives.forks import in_children
 
 __all__ = [
@@ -39,17 +40,8 @@ WAKE_SIGNAL: Final = getattr(signal, "SIGURG", None)
 POLL_SECONDS: Final = 0.2
 """How often the main thread interrupts a wait of its own to handle signals."""
 
-RETRY_SECONDS: Final = 0.001
-"""How long a thread has to get to a safe point before it is looked at again."""
-
-PATIENCE: Final = 100
-"""How often a thread is looked at in short intervals."""
-
 URGENT: Final = 20
 """After how many looks it counts only where the thread stands, and not where it goes from there."""
-
-SLOW_RETRY_SECONDS: Final = 0.02
-"""How long it has afterwards: it waits for somebody else's lock."""
 
 
 class Body(Protocol):
@@ -162,6 +154,7 @@ class InterruptMask:
             if self.phase is LOOP:
                 self.cancel_tasks(None)
             elif self.phase is BODY:
+                on_swallowed(Interrupted, _interrupt_again)
                 self.is_due = True
                 if self.waiting_for is not None:
                     self.waiting_for.set()
@@ -180,7 +173,7 @@ class InterruptMask:
                 self.is_due = False
                 self._async_exc_pending = True
             else:
-                _later(partial(self._raise_interrupted, cancel_scope, tries + 1), tries)
+                try_later(partial(self._raise_interrupted, cancel_scope, tries + 1), tries)
 
     def handles_wake(self) -> bool:
         """Return whether this is the main thread, and the wake signal is handled there."""
@@ -200,7 +193,7 @@ class InterruptMask:
             is_wanted = (self.is_due and self.phase is BODY) or self.is_postponed()
             if not is_wanted or WAKE_SIGNAL is None:
                 return
-            _later(partial(self.send_signal, tries + 1), tries)
+            try_later(partial(self.send_signal, tries + 1), tries)
             if self.waiting_for is not None:
                 self.waiting_for.set()
             signal.pthread_kill(self.ident, WAKE_SIGNAL)
@@ -240,10 +233,10 @@ class InterruptMask:
                 self._async_exc_pending = False
                 # Whether it has been raised yet is not known: set another one, and wait for it.
                 # If it were cleared, CPython would go on checking for it, and a traced thread hang.
+                # Again and again: a finalizer may swallow it.
                 try:
-                    raise_in_thread(self.ident, Interrupted)
                     while True:
-                        pass
+                        raise_in_thread(self.ident, Interrupted)
                 except Interrupted:
                     pass
 
@@ -347,10 +340,6 @@ class InterruptMask:
                 task.get_loop().call_soon_threadsafe(task.cancel)
 
 
-def _later(function: Callable[[], object], tries: int) -> None:
-    timer_portal.call_later(RETRY_SECONDS if tries < PATIENCE else SLOW_RETRY_SECONDS, function)
-
-
 class _Local(threading.local):
     def __init__(self) -> None:
         self.mask = InterruptMask()
@@ -365,6 +354,14 @@ def thread_mask() -> InterruptMask:
 
 
 in_children(lambda: thread_mask().renew_lock())
+
+
+def _interrupt_again() -> None:
+    """Interrupt the bodies of this thread that are to stop, from another thread."""
+    mask = thread_mask()
+    for cancel_scope in mask.bodies:
+        with contextlib.suppress(RuntimeError):  # the interpreter is shutting down
+            _thread.start_new_thread(mask.interrupt, (cancel_scope,))
 
 
 _woken: Final[list[Callable[[], object]]] = []

@@ -177,3 +177,17 @@ timer_portal: Final = Portal("eventflow-watchdog")
 
 in_children(background_portal.reset)
 in_children(timer_portal.reset)
+
+RETRY_SECONDS: Final = 0.001
+"""How long a thread has to get to a safe point before it is looked at again."""
+
+PATIENCE: Final = 100
+"""How often a thread is looked at in short intervals."""
+
+SLOW_RETRY_SECONDS: Final = 0.02
+"""How long it has afterwards: it waits for somebody else's lock."""
+
+
+def try_later(function: Callable[[], object], tries: int) -> None:
+    """Call a function again in a moment, after so many tries."""
+    timer_portal.call_later(RETRY_SECONDS if tries < PATIENCE else SLOW_RETRY_SECONDS, function)
