@@ -356,12 +356,14 @@ def thread_mask() -> InterruptMask:
 in_children(lambda: thread_mask().renew_lock())
 
 
-def _interrupt_again() -> None:
+def _interrupt_again(_: Interrupted) -> bool:
     """Interrupt the bodies of this thread that are to stop, from another thread."""
     mask = thread_mask()
     for cancel_scope in mask.bodies:
         with contextlib.suppress(RuntimeError):  # the interpreter is shutting down
             _thread.start_new_thread(mask.interrupt, (cancel_scope,))
+
+    return True
 
 
 _woken: Final[list[Callable[[], object]]] = []

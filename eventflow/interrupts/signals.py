@@ -31,6 +31,7 @@ from eventflow.interrupts.masks import (
 )
 from eventflow.interrupts.portals import running_loop
 from eventflow.interrupts.safe_points import is_safe
+from eventflow.interrupts.swallowed import on_swallowed
 from eventflow.primitives.records import is_a
 
 __all__ = ["cause", "guard", "note_asyncio_interrupt"]
@@ -154,6 +155,7 @@ def _on_signal(signum: int, frame: FrameType | None, error: BaseException) -> No
         _end_process(signum)
     is_ending = any(map(_is_in_flight, _state.received.values()))
     _state.received[signum] = error
+    on_swallowed(type(error), _postpone)
     if mask.phase is ThreadPhase.ENGINE or (is_ending and mask.phase is ThreadPhase.HOOK):
         mask.defer(error)
     elif mask.phase is ThreadPhase.LOOP and mask.tasks and running_loop() is not None:
@@ -164,6 +166,17 @@ def _on_signal(signum: int, frame: FrameType | None, error: BaseException) -> No
         if mask.phase is ThreadPhase.HOOK:
             mask.in_flight = error  # until the other hooks have run
         raise error
+
+
+def _postpone(error: BaseException) -> bool:
+    """Have a signal's exception that a finalizer has swallowed raised again; only within runs."""
+    mask = thread_mask()
+    is_of_a_signal = any(error is received for received in _state.received.values())
+    if mask.phase not in _UNMASKED or not is_of_a_signal:
+        return False
+    mask.postpone(error)
+
+    return True
 
 
 _UNMASKED: Final = (ThreadPhase.BODY, ThreadPhase.HOOK)

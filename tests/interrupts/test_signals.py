@@ -40,6 +40,43 @@ def test_a_signal_crashes_an_async_flow(signum: signal.Signals, tmp_path: Path) 
     assert status in ((143,) if signum == signal.SIGTERM else (-signal.SIGINT, 130))
 
 
+@pytest.mark.parametrize("place", ["body", "hook"])
+@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_in_a_finalizer_crashes_the_run(
+    signum: signal.Signals, place: str, tmp_path: Path
+) -> None:
+    """Python swallows what is raised there: it is raised again behind it."""
+    source = f"""
+    import gc
+
+    def strike(phase, facts):
+        gc.callbacks.remove(strike)
+        os.kill(os.getpid(), {int(signum)})
+        say("swallowed")
+
+    def collect(*_):
+        gc.callbacks.append(strike)
+        gc.collect()
+        while True:
+            time.sleep(0.001)
+
+    @flow(flow_run_name="f", **all_hooks)
+    def f():
+        if "{place}" == "body":
+            collect()
+
+    if "{place}" == "hook":
+        f.on_running(collect)
+    f()
+    """
+    program = Program(source, tmp_path)
+    status, stderr = program.end()
+    assert "swallowed" not in program.lines
+    assert program.lines[-2:] == ["f Crashed", "hook f Crashed"], stderr
+    assert status in ((143,) if signum == signal.SIGTERM else (-signal.SIGINT, 130))
+    assert "Exception ignored" not in stderr
+
+
 @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_waits_for_the_engine(signum: signal.Signals, tmp_path: Path) -> None:
     """A signal between a transition and its hooks prevents none of them."""

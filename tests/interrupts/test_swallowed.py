@@ -88,19 +88,34 @@ def test_a_timeout_ends_a_body_that_is_nearly_always_in_a_finalizer(
     assert hook == []
 
 
-def test_what_else_is_swallowed_goes_to_the_hook_of_the_program(hook: list[Any]) -> None:
-    """And to the one that took its place, whichever way they call each other."""
-    called: list[str] = []
-    on_swallowed(ZeroDivisionError, lambda: called.append("again"))
-    on_swallowed(ZeroDivisionError, lambda: called.append("never"))
-    other: Any = SimpleNamespace(exc_type=ValueError)
-    sys.unraisablehook(other)
-    sys.unraisablehook(SimpleNamespace(exc_type=ZeroDivisionError))
-    assert (hook, called) == ([other], ["again"])
+class Refused(Exception):
+    """An exception that only a test knows."""
 
-    first = sys.unraisablehook
-    sys.unraisablehook = partial(first)
-    on_swallowed(ZeroDivisionError, lambda: called.append("later"))
-    sys.unraisablehook(other)
-    sys.unraisablehook(SimpleNamespace(exc_type=ZeroDivisionError))
-    assert (hook, called) == ([other, other], ["again", "later"])
+
+def swallow(error: Exception) -> Any:
+    """Call the hook as Python does; return what it is given."""
+    swallowed: Any = SimpleNamespace(exc_type=type(error), exc_value=error)
+    sys.unraisablehook(swallowed)
+
+    return swallowed
+
+
+def test_what_is_not_handled_goes_to_the_hook_of_the_program(hook: list[Any]) -> None:
+    """And to one that has taken its place since, whichever way they call each other."""
+    called: list[str] = []
+
+    def handle(error: Refused) -> bool:
+        called.append(str(error))
+
+        return str(error) == "handled"
+
+    on_swallowed(Refused, handle)
+    other, refused = swallow(ValueError()), swallow(Refused("refused"))
+    swallow(Refused("handled"))
+    assert (hook, called) == ([other, refused], ["refused", "handled"])
+
+    sys.unraisablehook = partial(sys.unraisablehook)
+    on_swallowed(Refused, handle)
+    other = swallow(ValueError())
+    swallow(Refused("handled"))
+    assert (hook[2:], called[2:]) == ([other], ["handled"])
