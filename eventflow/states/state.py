@@ -114,9 +114,7 @@ class State(Deferred, Generic[R], frozen=True, ignored_types=(Checked,)):
         if self.type is COMPLETED:
             return self.data  # type: ignore[no-any-return]
         if raise_on_failure or self.type not in _BROKEN:
-            error = _exception(self)
-            # Whoever reads it where it is not caught sees their own code.
-            raise BaseException.with_traceback(error, trimmed(own_traceback(error)))
+            raise _to_raise(self)
 
         return _exception(self) if self.data is None else self.data  # type: ignore[return-value]
 
@@ -261,7 +259,7 @@ def raise_state_exception(state: AnyState) -> None:
         Exception: as `State.result`.
     """
     if state.type in _BROKEN:
-        raise _exception(state)
+        raise _to_raise(state)
     refuse_await(None, "raise_state_exception()")
 
 
@@ -291,6 +289,13 @@ def _exception(state: AnyState) -> BaseException:
         f"The run is {state.name}, and its data of type {type(data).__name__} cannot be resolved "
         "into an exception: give the state an exception, or a message."
     )
+
+
+def _to_raise(state: AnyState) -> BaseException:
+    """Return the exception of a state; who reads it where nobody catches it sees their own code."""
+    error = _exception(state)
+
+    return BaseException.with_traceback(error, trimmed(own_traceback(error)))
 
 
 def _own_exception(state: AnyState, data: object) -> RunError:
