@@ -107,7 +107,7 @@ class LazyState:
 class BuiltState(LazyState):
     """A state that was built before a run enters it."""
 
-    __slots__ = ()
+    __slots__ = ("_built",)
 
     def __init__(self, state: AnyState) -> None:
         self.type = state.type
@@ -116,24 +116,20 @@ class BuiltState(LazyState):
         self.data = state.data
         self.error = state.error
         self._number = state.id.int
-        self._state = state
+        self._state = None
+        self._built = state
 
-    def state_of(self, run: Entering) -> AnyState:
-        """Return the state, which knows from now on which run enters it."""
+    def _build(self, run: Entering) -> AnyState:
+        # It knows from now on which run enters it.
         set_origin(self._built, (run.run_type, run.number, run.flow_run_id, run.cache_key))
+        self._state = self._built
 
-        return self._built
+        return self._state
 
     @property
     def timestamp(self) -> datetime:
         """When it was entered."""
         return self._built.timestamp
-
-    @property
-    def _built(self) -> AnyState:
-        assert self._state is not None  # noqa: S101 - for the type checker
-
-        return self._state
 
     def __getattr__(self, name: str) -> int:
         """Compute `at` when it is first read: only the journal needs it."""

@@ -72,10 +72,12 @@ _EXCEPTIONAL: Final = frozenset({StateType.FAILED, StateType.CRASHED, StateType.
 
 
 def _made(kind: StateType, name: str, message: str | None, data: Any, others: _Others) -> AnyState:
-    unknown = others.keys() - _Others.__annotations__.keys()
-    if unknown:
-        raise TypeError(f"A state has no field {min(unknown)!r}.")
-    error = others.pop("error", None)
+    error = None
+    if others:
+        unknown = others.keys() - _Others.__annotations__.keys()
+        if unknown:
+            raise TypeError(f"A state has no field {min(unknown)!r}.")
+        error = others.pop("error", None)
     if kind in _EXCEPTIONAL:
         message = printable(message) if isinstance(message, str) else message
         if error is None and is_a(data, BaseException):
