@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import subprocess
@@ -56,6 +57,16 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.setenv("EVENTFLOW_GUARDIAN", "false")
     yield tmp_path / "home"
     detach(current_bus())
+
+
+@pytest.fixture
+def restored_logger() -> Iterator[None]:
+    """Undo what a test sets on the logger of eventflow: its level would hide lines from others."""
+    logger = logging.getLogger("eventflow")
+    handlers, level = logger.handlers[:], logger.level
+    yield
+    logger.handlers[:] = handlers
+    logger.setLevel(level)
 
 
 @pytest.fixture

@@ -20,7 +20,7 @@ import pytest
 from eventflow import cancel, flow, runtime, task
 from eventflow.states import Cancelled, Completed, Failed
 
-pytestmark = pytest.mark.usefixtures("eventflow_isolated")
+pytestmark = pytest.mark.usefixtures("eventflow_isolated", "restored_logger")
 
 HERE = Path(__file__).name
 
@@ -50,16 +50,6 @@ def lines(caplog: pytest.LogCaptureFixture) -> Callable[[], list[Line]]:
         ]
 
     return found
-
-
-@pytest.fixture(autouse=True)
-def _restored_logger() -> Iterator[None]:
-    """Undo what is set on the logger of eventflow."""
-    logger = logging.getLogger("eventflow")
-    handlers, level = logger.handlers[:], logger.level
-    yield
-    logger.handlers[:] = handlers
-    logger.setLevel(level)
 
 
 @task

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any, TypeAlias
 
 import pytest
@@ -16,17 +16,7 @@ from eventflow.testing import Isolated
 
 OwnStderr: TypeAlias = Callable[[Callable[[], object]], list[str]]
 
-pytestmark = pytest.mark.usefixtures("eventflow_isolated")
-
-
-@pytest.fixture(autouse=True)
-def _restored_logger() -> Iterator[None]:
-    """Undo what `enable` sets on the logger: its level would hide lines from other tests."""
-    logger = logging.getLogger("eventflow")
-    handlers, level = logger.handlers[:], logger.level
-    yield
-    logger.handlers[:] = handlers
-    logger.setLevel(level)
+pytestmark = pytest.mark.usefixtures("eventflow_isolated", "restored_logger")
 
 
 @task(retries=1)
