@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from operator import attrgetter
 from typing import Any, Final, NamedTuple
-from weakref import WeakKeyDictionary, WeakSet, ref
+from weakref import WeakKeyDictionary, WeakSet
 
 import blinker
 
@@ -51,13 +51,9 @@ class _DefinitionRoutes(NamedTuple):
 
     cache: object
     """The router's cache that they belong to: a new one replaces it when subscriptions change."""
-    origin: Callable[[], Any]
     declared: tuple[Subscription, ...]
+    """The definition's hooks: every change makes a new tuple."""
     routes: dict[_Key, Route]
-
-    def are_stale(self) -> bool:
-        """Return whether the definition has other hooks by now; every change makes a new tuple."""
-        return self.origin().declared is not self.declared
 
 
 def _in_order(subscriptions: Iterable[Subscription]) -> list[Subscription]:
@@ -187,9 +183,13 @@ class Router:
 
     def of_transition(self, fact: Transition) -> Route:
         """Return the route of a transition; conditions on single runs are not checked yet."""
-        cached = fact.run.routes
-        if cached is None or cached.cache is not self._routes or cached.are_stale():
-            cached = fact.run.routes = self._of_definition(fact.run.definition.origin)
+        cached, origin = fact.run.routes, fact.run.definition.origin
+        if (
+            cached is None
+            or cached.declared is not origin.declared
+            or cached.cache is not self._routes
+        ):
+            cached = fact.run.routes = self._of_definition(origin)
         if not cached.declared and not self._topics:
             return NO_ROUTE
         to_state, from_state = fact.entered, fact.previous
@@ -205,9 +205,8 @@ class Router:
     def _of_definition(self, origin: Any) -> _DefinitionRoutes:
         cache = self._routes
         cached = cache.get(origin)
-        if cached is None or cached.are_stale():
-            # Weak: a key that its own value held would never be collected.
-            cached = cache[origin] = _DefinitionRoutes(cache, ref(origin), origin.declared, {})
+        if cached is None or cached.declared is not origin.declared:
+            cached = cache[origin] = _DefinitionRoutes(cache, origin.declared, {})
 
         return cached
 
