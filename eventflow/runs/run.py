@@ -204,18 +204,9 @@ class Run:
             IllegalTransition: the present state does not lead there.
         """
         state = entered if isinstance(entered, LazyState) else BuiltState(entered)
-        present = self.entered
-        if state.type not in LEGAL[None if present is None else present.type]:
+        kind, present = state.type, self.entered
+        if kind not in LEGAL[None if present is None else present.type]:
             raise self._illegal(state)
-        self._keep_time(state)
-        transition = Transition(self, present, state)
-        self.transitions += 1
-        self.entered = state
-
-        return transition
-
-    def _keep_time(self, state: LazyState) -> None:
-        kind = state.type
         if self._running_since is not None:
             self._seconds += perf_counter() - self._running_since
             self._running_since = None
@@ -229,6 +220,11 @@ class Run:
             self.cancel_scope.closed = True
         elif self.created_at is None:
             self.created_at = state
+        transition = Transition(self, present, state)
+        self.transitions += 1
+        self.entered = state
+
+        return transition
 
     def _illegal(self, state: LazyState) -> IllegalTransition:
         present = None if self.entered is None else self.entered.type
