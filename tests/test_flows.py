@@ -365,7 +365,7 @@ def test_a_forked_process_runs_flows() -> None:
     "lock",
     [
         "scopes._lock",
-        "masks.thread_mask()._lock",
+        "masks.this_thread.mask._lock",
         "result_cache.results()._lock",
         "logs._lock",
         "subscriptions._lock",

@@ -13,7 +13,7 @@ from eventflow.engine.invocation import Invocation
 from eventflow.engine.lifecycle import Lifecycle, lifecycle_of, run_to_end, throw
 from eventflow.engine.takeover import take_over
 from eventflow.errors import EventLoopError
-from eventflow.interrupts.masks import InterruptMask, thread_mask
+from eventflow.interrupts.masks import InterruptMask, this_thread
 from eventflow.interrupts.scopes import active_scopes, on_grace_expired
 from eventflow.interrupts.signals import cause, guard
 from eventflow.runs.lazy_states import LazyState
@@ -44,7 +44,7 @@ class Activation:
 
     def __enter__(self) -> None:
         invocation, run = self._invocation, self._invocation.run
-        mask = self._mask = thread_mask()
+        mask = self._mask = this_thread.mask
         self._previous_phase = mask.phase
         mask.enter_engine()
         self._restore_signals = guard() if run.parent_run_id is None else None
@@ -60,7 +60,7 @@ class Activation:
             if self._restore_signals is not None:
                 self._restore_signals()
         finally:
-            self._mask.leave_engine(self._previous_phase)
+            self._mask.unmask(self._previous_phase)
 
 
 class AsyncActivation:
@@ -80,7 +80,7 @@ class AsyncActivation:
         except RuntimeError:
             raise EventLoopError(f"A run of {run.definition_name}") from None
         if self._task is not None and run.cancel_scope.begin_task(self._task):
-            self._mask = thread_mask()
+            self._mask = this_thread.mask
             self._mask.enter_task(self._task)
             self._restore_signals = guard()
         self._token: Token[ActiveRun | None] = current_run.set(self._invocation.context)

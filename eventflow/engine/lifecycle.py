@@ -26,7 +26,7 @@ from eventflow.engine.effects import (
 )
 from eventflow.engine.invocation import Invocation
 from eventflow.engine.result_cache import MISSING, Computation, results
-from eventflow.interrupts.masks import Interrupted, thread_mask
+from eventflow.interrupts.masks import Interrupted, this_thread
 from eventflow.interrupts.scopes import CANCELLATION, TIMEOUT, CancelScope
 from eventflow.logs import run_logger
 from eventflow.primitives.records import error_text, is_a, notes_text
@@ -68,7 +68,7 @@ class _Closed(BaseException):
 def throw(lifecycle: Lifecycle, error: BaseException) -> Transition | Effect:
     """Throw what the last request raised into a lifecycle; return the next request."""
     if not is_a(error, Exception):
-        thread_mask().in_flight = error
+        this_thread.mask.in_flight = error
 
     return lifecycle.throw(_Closed(error) if is_a(error, GeneratorExit) else error)
 

@@ -15,7 +15,7 @@ from eventflow.engine.drivers import adrive, drive
 from eventflow.engine.effects import shielded
 from eventflow.engine.invocation import Invocation
 from eventflow.errors import MissingContextError
-from eventflow.interrupts.masks import thread_mask
+from eventflow.interrupts.masks import this_thread
 from eventflow.interrupts.portals import running_loop
 from eventflow.interrupts.scopes import active_scopes
 from eventflow.logs import run_logger
@@ -46,14 +46,14 @@ def submit(
     if reloading:
         refuse(definition.name)
     scope = _scope(definition.name)
-    mask = thread_mask()
+    mask = this_thread.mask
     previous_phase = mask.phase
     # No interrupts between the transition and its hooks, nor before the work is handed over.
     mask.enter_engine()
     try:
         return _submit(Invocation(definition, args, kwargs, wait_for), scope)
     finally:
-        mask.leave_engine(previous_phase)
+        mask.unmask(previous_phase)
 
 
 def submit_and_wait(
@@ -254,7 +254,7 @@ class _Work:
         """Execute the task run now, unless another thread has begun to."""
         if self.is_possible() and not self._claim.locked():
             require_headroom(self._invocation.definition.name)
-            with thread_mask().nested(self._invocation.run.cancel_scope):
+            with this_thread.mask.nested(self._invocation.run.cancel_scope):
                 self()
 
     def extra_worker(self) -> AbstractContextManager[None]:

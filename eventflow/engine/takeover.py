@@ -11,7 +11,7 @@ from typing import Final
 from eventflow.engine.effects import TakenOver, shielded
 from eventflow.engine.invocation import Invocation
 from eventflow.engine.lifecycle import BodyAbandoned, run_to_end, throw
-from eventflow.interrupts.masks import Interrupted, thread_mask
+from eventflow.interrupts.masks import Interrupted, this_thread
 from eventflow.interrupts.scopes import GRACE_SECONDS, CancelScope, active_scopes
 from eventflow.logs import run_logger
 from eventflow.primitives.records import is_a
@@ -63,7 +63,7 @@ class Takeover:
 
     def _drive(self) -> None:
         invocation = self._invocation
-        thread_mask().enter_engine()
+        this_thread.mask.enter_engine()
         try:
             request = throw(invocation.lifecycle, BodyAbandoned())
             self._outcome.set_result(

@@ -18,7 +18,7 @@ from eventflow.eventbus.filters import States
 from eventflow.events import Event
 from eventflow.hooks.declaration import Hook, HookFunction
 from eventflow.hooks.delivery import Delivery, is_given_up
-from eventflow.interrupts.masks import ENGINE, HOOK, thread_mask
+from eventflow.interrupts.masks import ENGINE, HOOK, this_thread
 from eventflow.interrupts.portals import Outcome, background_portal, in_thread, unwrap
 from eventflow.retries import Delays
 from eventflow.runs.run import RunType, Transition
@@ -134,7 +134,7 @@ async def _arun(delivery: Delivery) -> None:
 
 
 def _attempt(delivery: Delivery, delay: float) -> None:
-    mask = thread_mask()
+    mask = this_thread.mask
     phase, bodies = mask.phase, mask.bodies
     try:
         if phase is ENGINE:

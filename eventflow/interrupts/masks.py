@@ -31,7 +31,7 @@ __all__ = [
     "ThreadPhase",
     "on_wake",
     "on_wake_signal",
-    "thread_mask",
+    "this_thread",
 ]
 
 WAKE_SIGNAL: Final = getattr(signal, "SIGURG", None)
@@ -199,7 +199,12 @@ class InterruptMask:
             signal.pthread_kill(self.ident, WAKE_SIGNAL)
 
     def unmask(self, phase: ThreadPhase) -> None:
-        """Allow what may be raised in this phase, and raise what was deferred."""
+        """Leave the engine for this phase, and raise what was deferred until then.
+
+        Raises:
+            Interrupted: the body of the phase, or one around it, is to stop.
+            KeyboardInterrupt, TerminationSignal: a signal arrived meanwhile.
+        """
         self.phase = phase
         if self.in_flight is not None and phase is not HOOK:
             self.in_flight = None
@@ -250,7 +255,7 @@ class InterruptMask:
             yield
         finally:
             self.bodies = bodies
-            self.leave_engine(before)
+            self.unmask(before)
 
     def enter_engine(self) -> None:
         """Begin to execute the engine, perhaps from within the body of another run."""
@@ -258,15 +263,6 @@ class InterruptMask:
             self.mask()
         else:
             self.phase = ENGINE
-
-    def leave_engine(self, before: ThreadPhase) -> None:
-        """Return to the phase before the engine, and raise what was deferred.
-
-        Raises:
-            Interrupted: the enclosing body is to stop.
-            KeyboardInterrupt, TerminationSignal: a signal arrived meanwhile.
-        """
-        self.unmask(before)
 
     def defer(self, error: BaseException) -> None:
         """Raise an error when the engine is left; an exit takes precedence over an interrupt."""
@@ -326,10 +322,10 @@ class InterruptMask:
             self._polled_loop = None
 
     def leave_task(self, task: asyncio.Task[Any]) -> None:
-        """End what `enter_task` began; raises what `leave_engine` does."""
+        """End what `enter_task` began; raises what `unmask` does."""
         self.tasks.pop(task, None)
         if not self.tasks and self.phase is LOOP:
-            self.leave_engine(self._outer_phase)
+            self.unmask(self._outer_phase)
 
     def cancel_tasks(self, cause: BaseException | None) -> None:
         """Cancel the tasks that execute async runs in this thread, and keep the cause."""
@@ -345,20 +341,20 @@ class _Local(threading.local):
         self.mask = InterruptMask()
 
 
-_local: Final = _Local()
+this_thread: Final = _Local()
+"""Its `mask` is the interrupt mask of the calling thread."""
 
 
-def thread_mask() -> InterruptMask:
-    """Return the interrupt mask of this thread."""
-    return _local.mask
+def _after_fork() -> None:
+    this_thread.mask.renew_lock()
 
 
-in_children(lambda: thread_mask().renew_lock())
+in_children(_after_fork)
 
 
 def _interrupt_again(_: Interrupted) -> bool:
     """Interrupt the bodies of this thread that are to stop, from another thread."""
-    mask = thread_mask()
+    mask = this_thread.mask
     for cancel_scope in mask.bodies:
         with contextlib.suppress(RuntimeError):  # the interpreter is shutting down
             _thread.start_new_thread(mask.interrupt, (cancel_scope,))
@@ -382,7 +378,7 @@ def on_wake_signal(_signum: int, frame: FrameType | None) -> None:
     """
     for function in _woken:
         function()
-    mask = thread_mask()
+    mask = this_thread.mask
     if mask.phase in (BODY, HOOK) and not is_safe(frame):
         # Handled again where CPython looks for signals the next time. Not by a call, behind which
         # it would look at once, in this very function.

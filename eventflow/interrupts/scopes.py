@@ -19,7 +19,7 @@ from eventflow.interrupts.masks import (
     ENGINE,
     Interrupted,
     InterruptMask,
-    thread_mask,
+    this_thread,
 )
 from eventflow.interrupts.portals import timer_portal
 from eventflow.interrupts.waiting import Wakeup, wait
@@ -217,7 +217,7 @@ class CancelScope:
         Raises:
             Interrupted: the run, or one around it, was stopped.
         """
-        mask = thread_mask()
+        mask = this_thread.mask
         bodies = [self] if self.parent is None else [*self.parent.blocked_scopes(), self]
         mask.bodies += bodies
         for cancel_scope in bodies:

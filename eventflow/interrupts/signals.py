@@ -27,7 +27,7 @@ from eventflow.interrupts.masks import (
     ThreadPhase,
     on_wake,
     on_wake_signal,
-    thread_mask,
+    this_thread,
 )
 from eventflow.interrupts.portals import running_loop
 from eventflow.interrupts.safe_points import is_safe
@@ -150,7 +150,7 @@ def _on_second(signum: int, _frame: FrameType | None) -> None:
 
 
 def _on_signal(signum: int, frame: FrameType | None, error: BaseException) -> None:
-    mask = thread_mask()
+    mask = this_thread.mask
     if _is_in_flight(_state.received.get(signum)):
         _end_process(signum)
     is_ending = any(map(_is_in_flight, _state.received.values()))
@@ -170,7 +170,7 @@ def _on_signal(signum: int, frame: FrameType | None, error: BaseException) -> No
 
 def _postpone(error: BaseException) -> bool:
     """Have a signal's exception that a finalizer has swallowed raised again; only within runs."""
-    mask = thread_mask()
+    mask = this_thread.mask
     is_of_a_signal = any(error is received for received in _state.received.values())
     if mask.phase not in _UNMASKED or not is_of_a_signal:
         return False
@@ -186,7 +186,7 @@ def _is_in_flight(error: BaseException | None) -> bool:
     """Return whether a signal's exception is deferred, or raised and not handled yet."""
     if error is None:
         return False
-    mask = thread_mask()
+    mask = this_thread.mask
     if error is mask.deferred or error in mask.tasks.values():
         return True
 
@@ -219,4 +219,4 @@ def cause(error: BaseException) -> BaseException:
     note_asyncio_interrupt()
     task = asyncio.current_task()
 
-    return (thread_mask().tasks.get(task) if task is not None else None) or error
+    return (this_thread.mask.tasks.get(task) if task is not None else None) or error

@@ -6,7 +6,7 @@ import contextlib
 import threading
 from time import monotonic
 
-from eventflow.interrupts.masks import POLL_SECONDS, thread_mask
+from eventflow.interrupts.masks import POLL_SECONDS, this_thread
 
 __all__ = ["Wakeup", "check_timeout", "deadline_in", "remaining", "wait"]
 
@@ -79,7 +79,7 @@ def wait(wakeup: Wakeup, timeout: float | None = None) -> bool:
         Interrupted: a body of this thread is to stop.
         KeyboardInterrupt, TerminationSignal: one was postponed.
     """
-    mask = thread_mask()
+    mask = this_thread.mask
     mask.waiting_for = wakeup
     try:
         mask.raise_pending()

@@ -11,7 +11,7 @@ from eventflow import task
 from eventflow.context import current_run
 from eventflow.engine.drivers import Activation, AsyncActivation
 from eventflow.engine.invocation import Invocation
-from eventflow.interrupts.masks import ThreadPhase, thread_mask
+from eventflow.interrupts.masks import ThreadPhase, this_thread
 from eventflow.interrupts.scopes import active_scopes
 from eventflow.states import Completed, Pending
 from eventflow.testing import Isolated
@@ -21,6 +21,10 @@ def an_invocation() -> Invocation:
     return Invocation(task(lambda: None), (), {})
 
 
+def phase() -> ThreadPhase:
+    return this_thread.mask.phase
+
+
 def test_an_activation_of_a_thread(eventflow_isolated: Isolated) -> None:
     """The run is the current one, interrupts are masked, and eventflow handles Ctrl-C."""
     invocation, handler = an_invocation(), signal.getsignal(signal.SIGINT)
@@ -28,11 +32,11 @@ def test_an_activation_of_a_thread(eventflow_isolated: Isolated) -> None:
         context = current_run.get()
         assert context is not None
         assert context.run is invocation.run
-        assert thread_mask().phase is ThreadPhase.ENGINE
+        assert phase() is ThreadPhase.ENGINE
         assert active_scopes[invocation.run.number] is invocation.run.cancel_scope
         assert signal.getsignal(signal.SIGINT) is not handler
     assert current_run.get() is None
-    assert thread_mask().phase is ThreadPhase.NOTHING
+    assert phase() is ThreadPhase.NOTHING
     assert signal.getsignal(signal.SIGINT) is handler
     active_scopes.pop(invocation.run.number)
 
@@ -54,7 +58,7 @@ def test_an_activation_in_which_something_is_raised(eventflow_isolated: Isolated
     with pytest.raises(KeyError), Activation(invocation):
         raise KeyError
     assert current_run.get() is None
-    assert thread_mask().phase is ThreadPhase.NOTHING
+    assert phase() is ThreadPhase.NOTHING
     active_scopes.pop(invocation.run.number)
 
 
@@ -67,7 +71,7 @@ def test_an_activation_of_a_task(eventflow_isolated: Isolated) -> None:
             context = current_run.get()
             assert context is not None
             assert context.run is invocation.run
-            assert thread_mask().phase is ThreadPhase.LOOP
+            assert phase() is ThreadPhase.LOOP
             assert invocation.run.cancel_scope.loop is asyncio.get_running_loop()
             invocation.run.enter(Pending())
             invocation.run.enter(Completed())
@@ -76,4 +80,4 @@ def test_an_activation_of_a_task(eventflow_isolated: Isolated) -> None:
         assert invocation.run.cancel_scope.loop is None
 
     asyncio.run(main())
-    assert thread_mask().phase is ThreadPhase.NOTHING
+    assert phase() is ThreadPhase.NOTHING

@@ -6,12 +6,12 @@ from collections.abc import Iterator
 
 import pytest
 
-from eventflow.interrupts.masks import ThreadPhase, thread_mask
+from eventflow.interrupts.masks import ThreadPhase, this_thread
 
 
 @pytest.fixture(autouse=True)
 def _mask_is_clear() -> Iterator[None]:
     yield
-    assert thread_mask().phase is ThreadPhase.NOTHING
-    assert thread_mask().bodies == []
-    assert thread_mask().deferred is None
+    assert this_thread.mask.phase is ThreadPhase.NOTHING
+    assert this_thread.mask.bodies == []
+    assert this_thread.mask.deferred is None

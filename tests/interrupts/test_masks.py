@@ -8,17 +8,17 @@ from typing import Any
 
 import pytest
 
-from eventflow.interrupts.masks import InterruptMask, ThreadPhase, thread_mask
+from eventflow.interrupts.masks import InterruptMask, ThreadPhase, this_thread
 
 
 def test_each_thread_has_a_mask_of_its_own() -> None:
     """A thread always gets the same mask, and another thread gets another one."""
     masks: list[InterruptMask] = []
-    thread = threading.Thread(target=lambda: masks.append(thread_mask()))
+    thread = threading.Thread(target=lambda: masks.append(this_thread.mask))
     thread.start()
     thread.join()
-    assert thread_mask() is thread_mask()
-    assert masks[0] is not thread_mask()
+    assert this_thread.mask is this_thread.mask
+    assert masks[0] is not this_thread.mask
     assert masks[0].ident == thread.ident
 
 
@@ -30,9 +30,9 @@ def test_what_is_deferred_is_raised_when_the_engine_is_left() -> None:
     mask.defer(SystemExit(3))
     mask.defer(KeyboardInterrupt())
     with pytest.raises(SystemExit):
-        mask.leave_engine(ThreadPhase.NOTHING)
+        mask.unmask(ThreadPhase.NOTHING)
     mask.enter_engine()
-    mask.leave_engine(ThreadPhase.NOTHING)
+    mask.unmask(ThreadPhase.NOTHING)
     assert mask.phase is ThreadPhase.NOTHING
 
 

@@ -14,7 +14,7 @@ import pytest
 from eventflow import flow
 from eventflow.errors import CancelledRun
 from eventflow.events import Event
-from eventflow.interrupts.masks import Interrupted, ThreadPhase, thread_mask
+from eventflow.interrupts.masks import Interrupted, ThreadPhase, this_thread
 from eventflow.interrupts.scopes import CancelScope, Reason
 from tests.interrupts.helpers import CANCELLED, CancellingThread, states_of
 
@@ -41,13 +41,13 @@ def test_an_interrupt_without_a_reason_is_ignored() -> None:
     cancel_scope = CancelScope(None)
 
     def body() -> str:
-        thread_mask().interrupt(cancel_scope)
+        this_thread.mask.interrupt(cancel_scope)
         return "undisturbed"
 
     try:
         assert cancel_scope.call(body) == "undisturbed"
     finally:
-        thread_mask().phase = ThreadPhase.NOTHING
+        this_thread.mask.phase = ThreadPhase.NOTHING
 
 
 def test_a_pending_interrupt_is_discarded_at_the_end_of_the_body() -> None:
@@ -58,10 +58,10 @@ def test_a_pending_interrupt_is_discarded_at_the_end_of_the_body() -> None:
 
         def body() -> None:
             cancel_scope.reason = Reason.CANCELLED
-            thread_mask()._async_exc_pending = True
+            this_thread.mask._async_exc_pending = True
 
         cancel_scope.call(body)
-        phases.append(thread_mask().phase)
+        phases.append(this_thread.mask.phase)
 
     phases: list[ThreadPhase] = []
     thread = threading.Thread(target=work)
@@ -74,12 +74,12 @@ def test_a_thread_can_be_traced_after_an_interrupt_was_discarded() -> None:
     """A debugger or a coverage tool does not hang."""
     source = """
     import sys, threading
-    from eventflow.interrupts.masks import thread_mask
+    from eventflow.interrupts.masks import this_thread
     from eventflow.interrupts.scopes import CancelScope, Reason
 
     def body():
         cancel_scope.reason = Reason.CANCELLED
-        thread_mask()._async_exc_pending = True
+        this_thread.mask._async_exc_pending = True
 
     def work():
         cancel_scope.call(body)
@@ -104,7 +104,7 @@ def test_interrupts_at_any_moment_leave_the_thread_masked() -> None:  # noqa: C9
     problems: list[str] = []
 
     def work() -> None:
-        mask = thread_mask()
+        mask = this_thread.mask
         for _ in range(rounds):
             cancel_scope = CancelScope(None)
             cancel_scopes.append(cancel_scope)

@@ -61,12 +61,12 @@ def stuck(event):
     say("ready")
     if not event.run.run_count:
         return
-    while not thread_mask().deferred:
+    while not this_thread.mask.deferred:
         time.sleep(0.001)
     say("stuck")
     run_for_ever()
 
-from eventflow.interrupts.masks import thread_mask
+from eventflow.interrupts.masks import this_thread
 bus.subscribe(stuck, run_type="flow")
 
 @flow(flow_run_name="f", **all_hooks)

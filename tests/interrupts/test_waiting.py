@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 
-from eventflow.interrupts.masks import thread_mask
+from eventflow.interrupts.masks import this_thread
 from eventflow.interrupts.waiting import Wakeup, wait
 
 
@@ -19,7 +19,7 @@ def test_a_wait_ends_when_it_is_woken_or_its_time_is_over() -> None:
     wakeup.set()
     wakeup.clear()
     assert not wait(wakeup, 0.001)
-    assert thread_mask().waiting_for is None
+    assert this_thread.mask.waiting_for is None
 
 
 def test_a_wait_in_another_thread_is_woken() -> None:
