@@ -10,7 +10,7 @@ from typing import Any, cast
 from eventflow.context import ActiveRun, current_run
 from eventflow.engine.effects import TakenOver, shielded
 from eventflow.engine.invocation import Invocation
-from eventflow.engine.lifecycle import Lifecycle, lifecycle_of, run_to_end, throw
+from eventflow.engine.lifecycle import lifecycle_of, run_to_end, throw
 from eventflow.engine.takeover import take_over
 from eventflow.errors import EventLoopError
 from eventflow.interrupts.masks import InterruptMask, this_thread
@@ -24,7 +24,6 @@ __all__ = [
     "AsyncActivation",
     "adrive",
     "aperform",
-    "begin",
     "drive",
     "leave_to_takeover",
     "perform",
@@ -114,15 +113,9 @@ def drive(invocation: Invocation) -> LazyState:
         BaseException: what ended the run from outside, or what a hook let through.
     """
     with Activation(invocation):
-        lifecycle = begin(invocation)
+        # Kept where a takeover finds it.
+        lifecycle = invocation.lifecycle = lifecycle_of(invocation)
         return run_to_end(invocation, lifecycle, next(lifecycle))
-
-
-def begin(invocation: Invocation) -> Lifecycle:
-    """Make the lifecycle of a run, and keep it where a takeover finds it."""
-    lifecycle = invocation.lifecycle = lifecycle_of(invocation)
-
-    return lifecycle
 
 
 def perform(invocation: Invocation, request: Any) -> Any:
@@ -140,7 +133,7 @@ async def adrive(invocation: Invocation) -> LazyState:
         BaseException: what ended the run from outside, or what a hook let through.
     """
     with AsyncActivation(invocation):
-        lifecycle = begin(invocation)
+        lifecycle = invocation.lifecycle = lifecycle_of(invocation)
         request: Any = next(lifecycle)
         try:
             while True:

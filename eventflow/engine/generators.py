@@ -11,13 +11,12 @@ from eventflow.engine.drivers import (
     Activation,
     AsyncActivation,
     aperform,
-    begin,
     leave_to_takeover,
     perform,
 )
 from eventflow.engine.effects import Call, TakenOver, acall, call, timed
 from eventflow.engine.invocation import Invocation
-from eventflow.engine.lifecycle import throw
+from eventflow.engine.lifecycle import lifecycle_of, throw
 from eventflow.engine.takeover import join_takeover
 from eventflow.interrupts.signals import cause
 from eventflow.logs import run_logger
@@ -33,7 +32,7 @@ class _GeneratorLifecycle:
     __slots__ = ("_activation", "_lifecycle", "request", "state")
 
     def __init__(self, invocation: Invocation, activation: Activation | AsyncActivation) -> None:
-        self._lifecycle = begin(invocation)
+        self._lifecycle = invocation.lifecycle = lifecycle_of(invocation)
         self._activation = activation
         self.request: Any = None
         self.state: LazyState | None = None

@@ -30,7 +30,6 @@ from eventflow.interrupts.masks import Interrupted, this_thread
 from eventflow.interrupts.scopes import CANCELLATION, TIMEOUT, CancelScope
 from eventflow.logs import run_logger
 from eventflow.primitives.records import error_text, is_a, notes_text
-from eventflow.runners import TaskScope
 from eventflow.runs.lazy_states import BuiltState, LazyState
 from eventflow.runs.run import Run, TaskRun, Transition
 from eventflow.settings import EVENTFLOW_CANCEL_SECONDS
@@ -45,7 +44,7 @@ from eventflow.states import (
     StateType,
     TimedOut,
 )
-from eventflow.states.kinds import CANCELLED, RUNNING
+from eventflow.states.kinds import CANCELLED, FAILED, RUNNING
 
 __all__ = ["BodyAbandoned", "Lifecycle", "lifecycle_of", "run_to_end", "throw"]
 
@@ -117,14 +116,16 @@ def lifecycle_of(invocation: Invocation) -> Lifecycle:
     try:
         if run.entered is None:
             yield invocation.begin()
-        final = _early_end(invocation) or (yield from _work(invocation))
+        work = _work if invocation.dependencies is NO_DEPENDENCIES else _work_after_upstream
+        final = _early_end(invocation) or (yield from work(invocation))
     except BodyAbandoned:
         final = yield from _end_without_body(invocation, deferred)
     except BaseException as error:  # noqa: BLE001 - raised again when the run has ended
         final = _state_after_error(invocation, error, deferred)
     scope = invocation.scope
-    if scope is not None:
-        yield from _close_scope(scope, deferred)
+    if scope is not None and not scope.close():
+        yield from _defer_errors(CancelChildren(scope), deferred)
+        scope.close()
     if run.cancel_scope.close() or final.type in _CANCELLING:
         final = yield from _enter_cancelling(invocation, final, deferred)
     try:
@@ -135,13 +136,6 @@ def lifecycle_of(invocation: Invocation) -> Lifecycle:
         raise deferred[0]
 
     return final
-
-
-def _close_scope(scope: TaskScope, deferred: list[BaseException]) -> Generator[Any, Any, None]:
-    """Accept no more task runs, and cancel those that have not ended."""
-    if not scope.close():
-        yield from _defer_errors(CancelChildren(scope), deferred)
-        scope.close()
 
 
 def _enter_cancelling(
@@ -245,21 +239,27 @@ def _early_end(invocation: Invocation) -> LazyState | None:
     return None
 
 
-def _work(invocation: Invocation) -> Lifecycle:
-    """Go from Pending to the end of the last attempt; return the state to end in."""
-    if invocation.dependencies is not NO_DEPENDENCIES:
-        futures = invocation.upstream()
-        if futures:
-            yield AwaitUpstream(futures)
-        reason = invocation.not_ready()
-        if reason is not None:
-            return BuiltState(NotReady(message=reason))
-    definition = invocation.definition
-    invocation.prepare()
-    if definition.cache_key_fn is None:
-        return (yield from _attempts(invocation))
+def _work_after_upstream(invocation: Invocation) -> Lifecycle:
+    """Wait for what the run depends on, and then do its work unless that did not complete."""
+    futures = invocation.upstream()
+    if futures:
+        yield AwaitUpstream(futures)
+    reason = invocation.not_ready()
+    if reason is not None:
+        return BuiltState(NotReady(message=reason))
 
-    return (yield from _cached_or_attempted(invocation, definition.cache_key_fn))
+    return (yield from _work(invocation))
+
+
+def _work(invocation: Invocation) -> Lifecycle:
+    """Prepare the call; return what leads to the end of its last attempt, and to that state.
+
+    No generator itself, whose frame would be entered again for each request.
+    """
+    invocation.prepare()
+    key_fn = invocation.definition.cache_key_fn
+
+    return _attempts(invocation) if key_fn is None else _cached_or_attempted(invocation, key_fn)
 
 
 def _cached_or_attempted(invocation: Invocation, key_fn: Callable[..., object]) -> Lifecycle:
@@ -308,7 +308,7 @@ def _attempts(invocation: Invocation) -> Lifecycle:
             final = yield from _state_after_body_error(invocation, error)
         if cancel_scope.reason is not None:
             final = _state_after_stop(cancel_scope, final)
-        if not final.is_failed or not (yield from _should_retry(invocation, final)):
+        if final.type is not FAILED or not (yield from _should_retry(invocation, final)):
             return final
         yield from _await_retry(invocation, final)
         name = "Retrying"
