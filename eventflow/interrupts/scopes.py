@@ -152,7 +152,8 @@ class CancelScope:
         """Accept no request to stop any more; return whether the run is cancelled."""
         with _lock:
             self.closed = True
-        self.uncancel_task()
+        if self._task is not None:
+            self.uncancel_task()
 
         return self.reason is CANCELLATION
 
@@ -218,7 +219,9 @@ class CancelScope:
             Interrupted: the run, or one around it, was stopped.
         """
         mask = this_thread.mask
-        bodies = [self] if self.parent is None else [*self.parent.blocked_scopes(), self]
+        bodies, parent = [self], self.parent
+        if parent is not None and parent._task is not None:  # noqa: SLF001 - its own kind
+            bodies = [*parent.blocked_scopes(), self]
         mask.bodies += bodies
         for cancel_scope in bodies:
             cancel_scope._mask = mask  # noqa: SLF001 - its own kind
