@@ -53,11 +53,15 @@ class Flow(CallableDefinition[P, R]):
         return function.replace("<lambda>", "unknown-lambda").replace("_", "-")
 
     def _invocation(
-        self, args: tuple[Any, ...], kwargs: dict[str, Any], wait_for: WaitFor
+        self,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        wait_for: WaitFor,
+        scope: TaskScope | None = None,
     ) -> Invocation:
-        scope = TaskScope(self.task_runner, running_loop() if self.isasync else None)
+        scope = scope or TaskScope(self.task_runner, running_loop() if self.isasync else None)
 
-        return Invocation(self, args, kwargs, wait_for, scope)
+        return super()._invocation(args, kwargs, wait_for, scope)
 
     @functools.cached_property
     def file_version(self) -> str | None:

@@ -10,8 +10,7 @@ from eventflow.definitions.cache_keys import task_input_hash
 from eventflow.definitions.mapping import rows
 from eventflow.definitions.options import Options, refuse_unknown, shows_options
 from eventflow.definitions.run_names import RunName
-from eventflow.engine.calls import CallableDefinition, WaitFor
-from eventflow.engine.invocation import Invocation
+from eventflow.engine.calls import CallableDefinition
 from eventflow.engine.submission import submit, submit_and_wait
 from eventflow.retries import exponential_backoff
 from eventflow.runs.futures import Future, FutureList
@@ -50,11 +49,6 @@ class Task(CallableDefinition[P, R]):
     @shows_options(TaskOptions.__optional_keys__)
     def __init__(self, fn: Callable[P, R], **options: Unpack[TaskOptions]) -> None:
         super().__init__(fn, options)
-
-    def _invocation(
-        self, args: tuple[Any, ...], kwargs: dict[str, Any], wait_for: WaitFor
-    ) -> Invocation:
-        return Invocation(self, args, kwargs, wait_for)
 
     @property
     def task_run_name(self) -> RunName:

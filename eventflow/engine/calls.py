@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from abc import abstractmethod
 from collections.abc import Callable, Coroutine, Iterable
+from functools import partial
 from typing import Any, Literal, Never, ParamSpec, TypeAlias, TypeVar, overload
 
 from eventflow.context import refuse, reloading
@@ -12,6 +12,7 @@ from eventflow.engine.drivers import adrive, drive
 from eventflow.engine.generators import adrive_generator, drive_generator
 from eventflow.engine.invocation import Invocation
 from eventflow.primitives.headroom import require_headroom
+from eventflow.runners import TaskScope
 from eventflow.runs.futures import Future
 from eventflow.states import State
 
@@ -219,12 +220,7 @@ class CallableDefinition(Definition[P, R]):
         """
         if reloading:
             refuse(self.name)
-
-        def make() -> Invocation:
-            require_headroom(self.name)
-
-            return self._invocation(args, kwargs, wait_for)
-
+        make = partial(self._invocation, args, kwargs, wait_for)
         if self.isgenerator:
             return _generate(self, make, return_state=return_state)
         if self.isasync:
@@ -234,11 +230,17 @@ class CallableDefinition(Definition[P, R]):
 
         return invocation.run.state if return_state else final.result_of(invocation.run)
 
-    @abstractmethod
     def _invocation(
-        self, args: tuple[Any, ...], kwargs: dict[str, Any], wait_for: WaitFor
+        self,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        wait_for: WaitFor,
+        scope: TaskScope | None = None,
     ) -> Invocation:
-        """Make the invocation of one run."""
+        """Make the invocation of one run; that of a flow has a scope for its tasks."""
+        require_headroom(self.name)
+
+        return Invocation(self, args, kwargs, wait_for, scope)
 
 
 def _generate(
