@@ -98,19 +98,13 @@ class Invocation:
             self._name_run()
 
     def _find_dependencies(self, wait_for: Iterable[Any] | None) -> Dependencies:
-        if wait_for is None and not self._may_have_dependencies():
-            return NO_DEPENDENCIES
-
-        return find_dependencies(
-            (self.args, self.kwargs, () if wait_for is None else _as_tuple(wait_for))
-        )
-
-    def _may_have_dependencies(self) -> bool:
+        if wait_for is not None:
+            return find_dependencies((self.args, self.kwargs, _as_tuple(wait_for)))
         for value in (*self.args, *self.kwargs.values()):
             if type(value) not in PLAIN and kind_of(type(value)) is not None:
-                return True
+                return find_dependencies((self.args, self.kwargs))
 
-        return False
+        return NO_DEPENDENCIES
 
     def _make_run(self, parent: Run | None) -> Run:
         definition = self.definition

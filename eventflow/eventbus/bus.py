@@ -338,12 +338,12 @@ class EventBus:
 
 
 _default: Final = EventBus()
-_in_force: Final[ContextVar[EventBus | None]] = ContextVar("eventflow_bus", default=None)
+_in_force: Final[ContextVar[EventBus]] = ContextVar("eventflow_bus", default=_default)
 
 
 def current_bus() -> EventBus:
     """Return the bus in force: that of the innermost `use_bus` block, else the process's."""
-    return _in_force.get() or _default
+    return _in_force.get()
 
 
 _composers: Final[list[Callable[[EventBus], None]]] = []
@@ -359,7 +359,7 @@ def compose_with(compose: Callable[[EventBus], None]) -> None:
 
 def bus_of_runs() -> EventBus:
     """Return the bus in force, composed before its first run."""
-    bus = current_bus()
+    bus = _in_force.get()
     if not bus.composed:
         for compose in _composers:
             compose(bus)
