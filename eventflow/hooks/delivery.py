@@ -87,7 +87,7 @@ class Delivery:
     def __init__(self, hook: Hook, fact: Transition, ordinal: int, bus: EventBus) -> None:
         self.hook = hook
         self.run = fact.run
-        self.state = fact.to_state
+        self.state = fact.entered.state_of(fact.run)
         self.follows = self.state.id
         self.ordinal = ordinal
         self.ledger: Ledger | None = fact.journal
