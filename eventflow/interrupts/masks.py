@@ -225,7 +225,10 @@ class InterruptMask:
         # Nested, not a loop: CPython raises asynchronous exceptions at a backward jump as well,
         # and that of a loop is outside of its `try`.
         try:
-            self._discard_async_exc()
+            with self._lock:
+                is_pending = self._async_exc_pending
+            if is_pending:
+                self._discard_async_exc()
         except Interrupted:
             try:
                 self._discard_async_exc()
