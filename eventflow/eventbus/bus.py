@@ -260,7 +260,7 @@ class EventBus:
         if route is NO_ROUTE:
             return None
         publication = Publication(fact, self._listener_failed)
-        incomplete = publication.start(route.listeners)
+        incomplete = bool(route.listeners) and publication.start(route.listeners)
         if incomplete or owed:
             return publication.complete(owed)
         publication.raise_deferred()
