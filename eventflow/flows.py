@@ -9,10 +9,8 @@ from typing import Any, Concatenate, ParamSpec, Self, TypeVar, Unpack, overload
 from eventflow.definitions.options import Options, refuse_unknown, shows_options
 from eventflow.definitions.run_names import RunName
 from eventflow.definitions.versions import file_version
-from eventflow.engine.calls import CallableDefinition, WaitFor
-from eventflow.engine.invocation import Invocation
-from eventflow.interrupts.portals import running_loop
-from eventflow.runners import TaskRunner, TaskScope
+from eventflow.engine.calls import CallableDefinition
+from eventflow.runners import TaskRunner
 from eventflow.runners.threads import default
 
 __all__ = ["Flow", "flow"]
@@ -51,17 +49,6 @@ class Flow(CallableDefinition[P, R]):
     def _default_name(function: str) -> str:
         # As in Prefect, so that filters and reports find the flows of a ported program.
         return function.replace("<lambda>", "unknown-lambda").replace("_", "-")
-
-    def _invocation(
-        self,
-        args: tuple[Any, ...],
-        kwargs: dict[str, Any],
-        wait_for: WaitFor,
-        scope: TaskScope | None = None,
-    ) -> Invocation:
-        scope = scope or TaskScope(self.task_runner, running_loop() if self.isasync else None)
-
-        return super()._invocation(args, kwargs, wait_for, scope)
 
     @functools.cached_property
     def file_version(self) -> str | None:

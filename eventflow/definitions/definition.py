@@ -19,6 +19,7 @@ from eventflow.hooks.declaration import KINDS
 from eventflow.primitives.callables import is_async, qualified_name
 from eventflow.primitives.records import printable
 from eventflow.retries import RetryPolicy
+from eventflow.runners import TaskRunner
 from eventflow.values.masking import without_secrets
 
 __all__ = ["Definition"]
@@ -56,6 +57,9 @@ class Definition(Hooked, Generic[P, R]):
     cache_key_fn: Callable[..., object] | None = None
     cache_expiration: timedelta | None = None
     refresh_cache: bool = False
+
+    # Of flows only.
+    task_runner: TaskRunner
 
     def __init__(self, fn: Callable[P, R], options: Mapping[str, Any]) -> None:
         inner = _undecorated(fn)

@@ -12,7 +12,6 @@ from eventflow.engine.drivers import adrive, drive
 from eventflow.engine.generators import adrive_generator, drive_generator
 from eventflow.engine.invocation import Invocation
 from eventflow.primitives.headroom import require_headroom
-from eventflow.runners import TaskScope
 from eventflow.runs.futures import Future
 from eventflow.states import State
 
@@ -231,16 +230,11 @@ class CallableDefinition(Definition[P, R]):
         return invocation.run.state if return_state else final.result_of(invocation.run)
 
     def _invocation(
-        self,
-        args: tuple[Any, ...],
-        kwargs: dict[str, Any],
-        wait_for: WaitFor,
-        scope: TaskScope | None = None,
+        self, args: tuple[Any, ...], kwargs: dict[str, Any], wait_for: WaitFor
     ) -> Invocation:
-        """Make the invocation of one run; that of a flow has a scope for its tasks."""
         require_headroom(self.name)
 
-        return Invocation(self, args, kwargs, wait_for, scope)
+        return Invocation(self, args, kwargs, wait_for)
 
 
 def _generate(

@@ -26,6 +26,7 @@ from eventflow.engine.kept_items import (
 from eventflow.engine.result_cache import results
 from eventflow.errors import CacheKeyError, HiddenFutureError
 from eventflow.eventbus.bus import EventBus, bus_of_runs
+from eventflow.interrupts.portals import running_loop
 from eventflow.logs import take_prints
 from eventflow.reporting import report_end, report_start
 from eventflow.runners import TaskScope
@@ -77,7 +78,6 @@ class Invocation:
         args: tuple[Any, ...],
         kwargs: dict[str, Any],
         wait_for: Iterable[Any] | None = None,
-        scope: TaskScope | None = None,
     ) -> None:
         parent = current_run.get()
         self.definition = definition
@@ -93,7 +93,7 @@ class Invocation:
         self.future: Future[Any] | None = None
         self.dependencies = self._find_dependencies(wait_for)
         self.run = self._make_run(None if parent is None else parent.run)
-        self.context = self._make_context(parent, scope)
+        self.context = self._make_context(parent)
         if definition.run_name is not None and self.dependencies is NO_DEPENDENCIES:
             self._name_run()
 
@@ -117,10 +117,13 @@ class Invocation:
 
         return kind(definition, definition.name, parameters, labels, parent)
 
-    def _make_context(self, parent: ActiveRun | None, scope: TaskScope | None) -> ActiveRun:
-        run, log_prints = self.run, self.definition.log_prints
-        flow_run = run if isinstance(run, FlowRun) else None
-        self.scope = scope if flow_run is not None else None
+    def _make_context(self, parent: ActiveRun | None) -> ActiveRun:
+        run, definition = self.run, self.definition
+        flow_run, scope, log_prints = None, None, definition.log_prints
+        if isinstance(run, FlowRun):
+            loop = running_loop() if definition.isasync else None
+            flow_run, scope = run, TaskScope(definition.task_runner, loop)
+        self.scope = scope
         if parent is not None:
             flow_run = flow_run or parent.flow_run
             scope = scope or parent.scope
