@@ -44,7 +44,7 @@ from eventflow.states import (
     StateType,
     TimedOut,
 )
-from eventflow.states.kinds import CANCELLED, FAILED, RUNNING
+from eventflow.states.kinds import CANCELLED, COMPLETED, FAILED, RUNNING
 
 __all__ = ["BodyAbandoned", "Lifecycle", "lifecycle_of", "run_to_end", "throw"]
 
@@ -284,7 +284,7 @@ def _cached_or_attempted(invocation: Invocation, key_fn: Callable[..., object]) 
             return BuiltState(Cached(data=invocation.cached_result(found)))
         invocation.items = [] if definition.isgenerator else None
         final = yield from _attempts(invocation)
-        return invocation.store_result(final) if final.is_completed else final
+        return invocation.store_result(final) if final.type is COMPLETED else final
     finally:
         cache.finish(key, run)
 

@@ -12,7 +12,7 @@ from eventflow.primitives.forks import renewed
 from eventflow.primitives.ids import id_of, new_number
 from eventflow.primitives.records import ErrorInfo
 from eventflow.states import AnyState, StateType
-from eventflow.states.kinds import COMPLETED, FAILED
+from eventflow.states.kinds import COMPLETED
 from eventflow.states.state import make_state, set_origin
 
 __all__ = ["BuiltState", "LazyState"]
@@ -88,16 +88,6 @@ class LazyState:
     def timestamp(self) -> datetime:
         """When it was entered."""
         return _moment(self.at // 1000 / 1e6, UTC)
-
-    @property
-    def is_completed(self) -> bool:
-        """Whether the run completed."""
-        return self.type is COMPLETED
-
-    @property
-    def is_failed(self) -> bool:
-        """Whether the run failed."""
-        return self.type is FAILED
 
     def result_of(self, run: Entering) -> Any:
         """Return the run's result, or raise as the state does."""
