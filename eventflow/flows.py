@@ -6,6 +6,7 @@ import functools
 from collections.abc import Callable
 from typing import Any, Concatenate, ParamSpec, Self, TypeVar, Unpack, overload
 
+import eventflow.wiring  # noqa: F401 - composes a bus before its first run
 from eventflow.definitions.options import Options, refuse_unknown, shows_options
 from eventflow.definitions.run_names import RunName
 from eventflow.definitions.versions import file_version

@@ -6,6 +6,7 @@ from collections.abc import Callable, Coroutine, Iterable
 from datetime import timedelta
 from typing import Any, Concatenate, Literal, Never, ParamSpec, Self, TypeVar, Unpack, overload
 
+import eventflow.wiring  # noqa: F401 - composes a bus before its first run
 from eventflow.definitions.cache_keys import task_input_hash
 from eventflow.definitions.mapping import rows
 from eventflow.definitions.options import Options, refuse_unknown, shows_options

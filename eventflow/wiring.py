@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from collections import Counter
 from threading import Lock
-from typing import Final
+from typing import TYPE_CHECKING, Final, TypeGuard
 
 from eventflow.eventbus.bus import EventBus, compose_with, current_bus
-from eventflow.journal.recorder import Recorder
+from eventflow.eventbus.subscriptions import TransitionRecorder
 from eventflow.logs import configure
-from eventflow.owners.session import OwnerSession
 from eventflow.primitives.forks import renewed
+from eventflow.primitives.loading import load
 from eventflow.settings import EVENTFLOW_DURABILITY, EVENTFLOW_JOURNAL_URL
+
+if TYPE_CHECKING:
+    from eventflow.journal.recorder import Recorder
+    from eventflow.owners.session import OwnerSession
 
 __all__ = ["compose", "detach", "recorder"]
 
@@ -45,7 +49,7 @@ def detach(bus: EventBus) -> None:
     """Detach what was attached to a bus, and close its journal if no other bus uses it."""
     with _lock:
         attached, bus.recorder, bus.composed = bus.recorder, None, False
-        if not isinstance(attached, Recorder):
+        if not _is_ours(attached):
             return
         for key, session in list(_sessions.items()):
             if session is attached.sink:
@@ -62,16 +66,28 @@ def _recorder_for(bus: EventBus) -> Recorder | None:
         return None
     url = EVENTFLOW_JOURNAL_URL.value()
     key = (url, durability)
+    kind = _recorder_class()
     if key not in _sessions:
-        _sessions[key] = OwnerSession(url, durability)
+        _sessions[key] = load("eventflow.owners.session").OwnerSession(url, durability)
     _users[key] += 1
     _sessions[key].buses.add(bus)
 
-    return Recorder(_sessions[key], bus)
+    return kind(_sessions[key], bus)
+
+
+def _recorder_class() -> type[Recorder]:
+    # By name, as the session: both are slow to import, and a process without a run needs neither.
+    kind: type[Recorder] = load("eventflow.journal.recorder").Recorder
+
+    return kind
+
+
+def _is_ours(attached: TransitionRecorder | None) -> TypeGuard[Recorder]:
+    return attached is not None and isinstance(attached, _recorder_class())
 
 
 def recorder() -> Recorder | None:
     """Return the recorder of the bus in force; None if nothing is recorded, or nothing yet."""
     attached = current_bus().recorder
 
-    return attached if isinstance(attached, Recorder) else None
+    return attached if _is_ours(attached) else None

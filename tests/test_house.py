@@ -1,15 +1,10 @@
-"""The rules of the house that no linter knows: modules, the face, and what an import may do."""
+"""The rules of the house that no linter knows: modules, imports, and the face."""
 
 import ast
-import json
-import os
-import subprocess
-import sys
 import tomllib
 from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
-from typing import TypedDict
 
 import pytest
 
@@ -25,96 +20,6 @@ FOLDERS = sorted({module.parent for module in MODULES})
 every_module = pytest.mark.parametrize(
     "module", MODULES, ids=lambda path: path.relative_to(ROOT).as_posix()
 )
-
-# Imported when they are needed, never with the package: each costs more than the package itself.
-SLOW = {
-    "apprise",
-    "click",
-    "concurrent.futures.process",
-    "cryptography",
-    "email",
-    "http",
-    "httpx",
-    "libcst",
-    "multiprocessing",
-    "psycopg",
-    "pytest",
-    "rich",
-    "sqlite3",
-    "tomllib",
-    "unittest",
-}
-
-# Runs in a fresh interpreter. The dependencies are imported, and put to use, before the watch
-# begins: what they do on their own account is not ours. Prints what the import of eventflow did.
-WATCH_IMPORT = """
-import json, os, signal, sys, threading
-import anyio, blinker, pydantic, structlog, uuid_utils
-
-class Model(pydantic.BaseModel, frozen=True):
-    field: int | None = None
-
-Model().model_dump_json()
-structlog.get_logger()
-
-watched = (
-    "socket.", "_thread.start", "subprocess.", "sqlite3.", "fcntl.",
-    "os.fork", "os.posix_spawn", "os.exec", "os.system",
-    "os.mkdir", "os.remove", "os.rename", "os.truncate", "os.chmod", "os.symlink", "os.link",
-)
-writing = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_TRUNC
-deeds = []
-
-def watch(event, arguments):
-    if event.startswith(watched) or (event == "open" and (arguments[2] or 0) & writing):
-        deeds.append(f"{event} {arguments!r}")
-
-def handlers():
-    return [signal.getsignal(number) for number in signal.valid_signals()]
-
-before = set(sys.modules)
-held = handlers()
-threads = threading.active_count()
-sys.addaudithook(watch)
-import eventflow
-done = list(deeds)
-print(json.dumps({
-    "deeds": done,
-    "threads": threading.active_count() - threads,
-    "took_signals": handlers() != held,
-    "modules": sorted(set(sys.modules) - before),
-}))
-"""
-
-
-class Watched(TypedDict):
-    """What the import of eventflow did in a fresh interpreter."""
-
-    deeds: list[str]
-    threads: int
-    took_signals: bool
-    modules: list[str]
-
-
-@pytest.fixture(scope="module")
-def watched(tmp_path_factory: pytest.TempPathFactory) -> Watched:
-    # Coverage would measure, and thereby do, things of its own in there.
-    environment = {k: v for k, v in os.environ.items() if not k.startswith(("COV", "EVENTFLOW_"))}
-    home = tmp_path_factory.mktemp("home")
-    ended = subprocess.run(
-        [sys.executable, "-B", "-c", WATCH_IMPORT],
-        cwd=ROOT,
-        env=environment | {"HOME": str(home)},
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    assert ended.returncode == 0, ended.stderr
-    assert list(home.iterdir()) == []
-    result: Watched = json.loads(ended.stdout)
-
-    return result
 
 
 def parse(module: Path) -> ast.Module:
@@ -249,19 +154,3 @@ def test_every_module_exports_only_names_it_has(module: Path) -> None:
 
 def test_the_package_says_that_it_is_typed() -> None:
     assert (PACKAGE / "py.typed").is_file()
-
-
-def test_importing_touches_no_file_socket_or_process(watched: Watched) -> None:
-    assert watched["deeds"] == []
-
-
-def test_importing_takes_no_signal(watched: Watched) -> None:
-    assert not watched["took_signals"]
-
-
-def test_importing_starts_no_thread(watched: Watched) -> None:
-    assert watched["threads"] == 0
-
-
-def test_importing_brings_in_nothing_slow(watched: Watched) -> None:
-    assert SLOW.intersection(watched["modules"]) == set()

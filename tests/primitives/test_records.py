@@ -84,7 +84,7 @@ print(sorted({"importlib.metadata", "email"} & sys.modules.keys()))
 """
 
 
-@pytest.mark.parametrize("program", ["import eventflow", HELLO], ids=["import", "hello"])
+@pytest.mark.parametrize("program", ["from eventflow import *", HELLO], ids=["import", "hello"])
 def test_a_program_that_reads_no_event_builds_no_schema(program: str, tmp_path: Path) -> None:
     """Nor does it import what pydantic imports to build one, to search metadata for plugins."""
     assert output_of(program + BUILT, tmp_path) == "[]\n[]\n"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from eventflow.primitives.checks import checked
+from eventflow.states.checks import checked
 
 
 class Door:
