@@ -71,7 +71,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print(f"{workload.name:26} {workload.about}{note}")
         return 0
     if options.check or options.record:
-        return _guard(anew=options.record)
+        return _guard(options)
 
     return _measure(options)
 
@@ -114,10 +114,10 @@ def _write(options: argparse.Namespace, results: list[tuple[Workload, Reading]])
         PAGE.write_text(replaced(PAGE.read_text(), PART, part))
 
 
-def _guard(*, anew: bool) -> int:
+def _guard(options: argparse.Namespace) -> int:
     try:
-        if anew:
-            record()
+        if options.record:
+            record(only=options.names)
             return 0
         regressions = check()
     except NotCountableError as error:
@@ -160,7 +160,9 @@ def _parser() -> argparse.ArgumentParser:
         action="store_true",
         help="compare some ratios, in instructions, with the recorded ones; fails if one is worse",
     )
-    parser.add_argument("--record", action="store_true", help="record these ratios anew")
+    parser.add_argument(
+        "--record", action="store_true", help="record these ratios anew, or those that are named"
+    )
     parser.add_argument("--rounds", type=_positive, metavar="N", help="how often to compare")
     parser.add_argument(
         "--task-runs",

@@ -35,6 +35,7 @@ __all__ = [
     "every",
     "journalled",
     "paired",
+    "stands_for",
     "workload",
 ]
 
@@ -196,15 +197,16 @@ def chosen(names: Iterable[str]) -> list[Workload]:
     """
     given = list(names)
     for name in given:
-        if not any(_stands_for(name, workload.name) for workload in every()):
+        if not any(stands_for(name, workload.name) for workload in every()):
             raise UnknownName(name, _workloads)
     if not given:
         return [workload for workload in every() if workload.usual]
 
     return [
-        workload for workload in every() if any(_stands_for(name, workload.name) for name in given)
+        workload for workload in every() if any(stands_for(name, workload.name) for name in given)
     ]
 
 
-def _stands_for(given: str, name: str) -> bool:
+def stands_for(given: str, name: str) -> bool:
+    """Return whether a name is a given one, or is in the group of that name."""
     return name == given or name.startswith(f"{given}.")

@@ -16,10 +16,12 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Final, TypeAlias
 
-from benchmarks.counted import IMPORT, MARK
+from benchmarks.catalogue import stands_for
+from benchmarks.counted import IMPORT, MARK, NAMES
 from benchmarks.processes import ROOT, environment
 
 __all__ = [
+    "EVERY",
     "RATIOS",
     "TOLERANCE",
     "WATCHED",
@@ -44,8 +46,11 @@ WATCHED: Final = (
 )
 """The workloads that are checked: few, and small enough for valgrind; so are the imports."""
 
+EVERY: Final = (IMPORT, NAMES, *WATCHED)
+"""All that is recorded."""
+
 Count: TypeAlias = Callable[[Sequence[str]], dict[str, float]]
-"""Returns the ratios of workloads, and that of the imports."""
+"""Returns the ratios of workloads, and those of the imports."""
 
 
 class NotCountableError(Exception):
@@ -91,12 +96,12 @@ def _total(part: Path) -> int:
 
 def _ratios(names: Sequence[str], counts: Sequence[int]) -> dict[str, float]:
     """Make ratios of the numbers of instructions before each mark."""
-    if len(counts) != 3 * (1 + len(names)):
+    if len(counts) != 4 + 3 * len(names):
         raise NotCountableError(f"{len(counts)} parts were counted, for {len(names)} workloads.")
-    # Of each three parts the first is the setup.
-    floors, ours = counts[1::3], counts[2::3]
-    ratios = {IMPORT: 1 + ours[0] / floors[0]}
-    for name, numerator, denominator in zip(names, ours[1:], floors[1:], strict=True):
+    # The first part, and then the first of each three, is the setup.
+    floor, whole, taken = counts[1:4]
+    ratios = {IMPORT: 1 + whole / floor, NAMES: 1 + (whole + taken) / floor}
+    for name, denominator, numerator in zip(names, counts[5::3], counts[6::3], strict=True):
         ratios[name] = numerator / denominator
 
     return {name: round(value, 3) for name, value in ratios.items()}
@@ -114,14 +119,24 @@ def _all_recorded(file: Path) -> dict[str, dict[str, float]]:
     return recorded
 
 
-def record(counted: Count = count, file: Path = RATIOS) -> dict[str, float]:
+def record(
+    counted: Count = count, file: Path = RATIOS, only: Sequence[str] = ()
+) -> dict[str, float]:
     """Record the present ratios, for this version of Python, beside those of others.
+
+    With `only`, names or groups of names, the other ratios are left as they are.
 
     Raises:
         NotCountableError: they cannot be counted.
     """
-    ratios = counted(WATCHED)
-    every = {**_all_recorded(file), _python(): ratios}
+    for name in only:
+        if not any(stands_for(name, each) for each in EVERY):
+            raise NotCountableError(f"No ratio of {name} is recorded, only of {', '.join(EVERY)}.")
+    wanted = [each for each in EVERY if not only or any(stands_for(name, each) for name in only)]
+    counts = counted([name for name in WATCHED if name in wanted])
+    ratios = {name: counts[name] for name in wanted}
+    every = _all_recorded(file)
+    every[_python()] = every.get(_python(), {}) | ratios if only else ratios
     file.write_text(json.dumps(every, indent=2, sort_keys=True) + "\n")
 
     return ratios
@@ -136,7 +151,7 @@ def check(counted: Count = count, file: Path = RATIOS) -> list[str]:
         NotCountableError: they cannot be counted, or are not recorded for this Python.
     """
     recorded = _all_recorded(file).get(_python(), {})
-    missing = [name for name in (IMPORT, *WATCHED) if name not in recorded]
+    missing = [name for name in EVERY if name not in recorded]
     if missing:
         raise NotCountableError(
             f"{file.name} has no ratio of {', '.join(missing)} for Python {_python()}; see: python "

@@ -72,6 +72,21 @@ def _harmless(variable: str) -> bool:
 )
 def imports(plan: Plan) -> Reading:
     """Time the imports in fresh interpreters, in turn."""
+    return _imports("import eventflow", plan)
+
+
+@workload(
+    "import.names",
+    "from eventflow import flow, hook, task, fresh interpreter",
+    floor="import of its four dependencies",
+    target=Target(1.5, "half of what its dependencies take"),
+)
+def names(plan: Plan) -> Reading:
+    """Time what a program imports that defines something: a name is loaded on its first use."""
+    return _imports("from eventflow import flow, hook, task", plan)
+
+
+def _imports(ours: str, plan: Plan) -> Reading:
     with TemporaryDirectory() as home:
         clock = _ReportedClock()
 
@@ -80,7 +95,7 @@ def imports(plan: Plan) -> Reading:
             return None
 
         pair = Pair(
-            ours=lambda _: importing("import eventflow"),
+            ours=lambda _: importing(ours),
             floor=lambda _: importing(DEPENDENCIES),
             loops=1,
         )

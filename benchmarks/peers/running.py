@@ -67,7 +67,7 @@ class RunningSide:
         """
         with self._group.resumed():
             if work == "import":
-                statement = IMPORT.format(f"import {self.side.module}")
+                statement = IMPORT.format(self.side.statement)
                 return sum(int(self._run("-c", statement)) for _ in range(count))
             if work == "hello":
                 begin = perf_counter_ns()

@@ -32,6 +32,18 @@ class Side:
         """What it is imported as."""
         return "eventflow" if self.ours else self.package
 
+    @property
+    def statement(self) -> str:
+        """How a program imports it. Some load a name only when it is taken from them."""
+        return _STATEMENTS.get(self.module, f"import {self.module}")
+
+
+_STATEMENTS: Final[Mapping[str, str]] = {
+    "dbos": "from dbos import DBOS",
+    "eventflow": "from eventflow import flow, task",
+    "prefect": "from prefect import flow, task",
+}
+
 
 @dataclass(frozen=True, slots=True)
 class Target:

@@ -20,7 +20,7 @@ from benchmarks.check import RATIOS, WATCHED, NotCountableError, check, record
 from benchmarks.counting import run
 from benchmarks.processes import ROOT, environment
 
-EVERYTHING = ("import", *WATCHED)
+EVERYTHING = ("import", "import.names", *WATCHED)
 
 
 @pytest.fixture
@@ -37,7 +37,7 @@ class Counter:
 
     def __call__(self, names: Sequence[str]) -> dict[str, float]:
         self.calls.append(names)
-        return dict.fromkeys(("import", *names), 2.0) | self.differing.pop(0)
+        return dict.fromkeys(("import", "import.names", *names), 2.0) | self.differing.pop(0)
 
 
 def test_equal_ratios_are_no_regression(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -89,9 +89,28 @@ def test_each_python_has_ratios_of_its_own(file: Path, monkeypatch: pytest.Monke
     assert [ratios["import"] for ratios in json.loads(file.read_text()).values()] == [2.0, 7.0]
 
 
+def test_what_is_named_is_recorded_alone(file: Path) -> None:
+    """Or is in a group that is named. Nothing else is counted; the other ratios stay."""
+    record(Counter({}), file)
+    anew = {"import": 7.0, "import.names": 8.0, "publish.own.1": 9.0}
+    counter = Counter(anew)
+    assert record(counter, file, ["import", "publish.own.1"]) == anew
+    assert counter.calls == [["publish.own.1"]]
+    (ratios,) = json.loads(file.read_text()).values()
+    assert ratios == dict.fromkeys(EVERYTHING, 2.0) | anew
+
+
+def test_what_is_not_watched_is_not_recorded(file: Path) -> None:
+    with pytest.raises(
+        NotCountableError, match=r"No ratio of start is recorded, only of import, .*"
+    ):
+        record(Counter({}), file, ["import", "start"])
+    assert not file.exists()
+
+
 def test_a_watched_workload_without_a_recorded_ratio_is_an_error(file: Path) -> None:
     file.write_text(json.dumps({module._python(): dict.fromkeys(WATCHED, 1.0)}))
-    with pytest.raises(NotCountableError, match="no ratio of import for Python"):
+    with pytest.raises(NotCountableError, match=r"no ratio of import, import\.names for Python"):
         check(Counter({}), file)
 
 
@@ -120,7 +139,7 @@ def test_the_imports_are_counted_first(monkeypatch: pytest.MonkeyPatch) -> None:
     marks: list[None] = []
     monkeypatch.setattr(counted, "mark", lambda: marks.append(None))
     counted.main(["publish.own.1"])
-    assert len(marks) == 6
+    assert len(marks) == 7
 
 
 @pytest.fixture
@@ -141,8 +160,9 @@ PARTS = 'out=${4#*=}; n=1; for c in %s; do echo "summary: $c" > "$out.$n"; n=$((
 
 def test_the_ratios_are_those_of_the_parts(valgrind: Callable[[str], None]) -> None:
     """In the order of the marks, of which there are more than nine."""
-    valgrind(PARTS % "1 100 30 5 10 20 5 10 30 5 10 40")
-    assert module.count(["a", "b", "c"]) == {"import": 1.3, "a": 2.0, "b": 3.0, "c": 4.0}
+    valgrind(PARTS % "1 100 30 20 5 10 20 5 10 30 5 10 40")
+    imports = {"import": 1.3, "import.names": 1.5}
+    assert module.count(["a", "b", "c"]) == imports | {"a": 2.0, "b": 3.0, "c": 4.0}
 
 
 def test_too_few_parts_are_no_count(valgrind: Callable[[str], None]) -> None:
@@ -190,9 +210,10 @@ def test_a_regression_fails_the_command(
 
 def test_recording_is_a_success(monkeypatch: pytest.MonkeyPatch) -> None:
     calls = []
-    monkeypatch.setattr("benchmarks.__main__.record", lambda: calls.append(1))
+    monkeypatch.setattr("benchmarks.__main__.record", lambda *, only: calls.append(only))
     assert main(["--record"]) == 0
-    assert calls == [1]
+    assert main(["--record", "import"]) == 0
+    assert calls == [[], ["import"]]
 
 
 def test_the_counted_program_runs_as_it_is(tmp_path: Path) -> None:

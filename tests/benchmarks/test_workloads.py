@@ -27,7 +27,16 @@ def test_a_workload_runs(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["import", "start", "start.bare", "processes.2", "memory.called.on", "time.called.on"]
+    "name",
+    [
+        "import",
+        "import.names",
+        "start",
+        "start.bare",
+        "processes.2",
+        "memory.called.on",
+        "time.called.on",
+    ],
 )
 def test_a_workload_of_fresh_processes_runs(name: str) -> None:
     (workload,) = [each for each in chosen([name]) if each.name == name]
