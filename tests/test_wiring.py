@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import logging
+import os
+import subprocess
+import sys
 import threading
+from pathlib import Path
 
 import pytest
 
@@ -18,6 +22,8 @@ from eventflow.settings import (
 )
 from eventflow.testing import Isolated
 from eventflow.wiring import detach, recorder
+
+ROOT = Path(__file__).parent.parent
 
 
 def test_a_bus_is_composed_once(eventflow_isolated: Isolated) -> None:
@@ -115,3 +121,25 @@ def test_a_wrong_setting_is_an_error_of_each_run(eventflow_isolated: Isolated) -
     flow(lambda: None)()
     assert recorder() is not None
     assert EVENTFLOW_GUARDIAN.value() is False
+
+
+@pytest.mark.parametrize("definition", ["flow", "task"])
+def test_what_is_taken_from_its_module_is_journalled(definition: str, tmp_path: Path) -> None:
+    """The bus is composed whatever part of eventflow a program imports."""
+    script = f"""
+from eventflow.{definition}s import {definition}
+
+{definition}(lambda: None)()
+from eventflow.wiring import recorder
+print(recorder() is not None)
+"""
+    ended = subprocess.run(
+        [sys.executable, "-c", script],
+        cwd=ROOT,
+        env=os.environ | {"EVENTFLOW_HOME": str(tmp_path), "EVENTFLOW_DURABILITY": "process"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert ended.stdout == "True\n", ended.stderr
