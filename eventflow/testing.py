@@ -1,4 +1,4 @@
-"""Helpers for tests: capture events; isolate the bus, the home and the result cache."""
+"""Helpers for tests: capture events; flush the journal; isolate bus, home and result cache."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from eventflow.engine.result_cache import fresh
 from eventflow.eventbus.bus import EventBus, current_bus, use_bus
 from eventflow.events import Event
 from eventflow.settings import EVENTFLOW_GUARDIAN, EVENTFLOW_HOME, temporary_settings
-from eventflow.wiring import detach
+from eventflow.wiring import detach, flush
 
-__all__ = ["Isolated", "capture_events", "isolated"]
+__all__ = ["Isolated", "capture_events", "flush", "isolated"]
 
 
 class Isolated(NamedTuple):

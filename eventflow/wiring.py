@@ -6,6 +6,7 @@ from collections import Counter
 from threading import Lock
 from typing import TYPE_CHECKING, Final, TypeGuard
 
+from eventflow.errors import JournalError
 from eventflow.eventbus.bus import EventBus, compose_with, current_bus
 from eventflow.eventbus.subscriptions import TransitionRecorder
 from eventflow.logs import configure
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from eventflow.journal.recorder import Recorder
     from eventflow.owners.session import OwnerSession
 
-__all__ = ["compose", "detach", "recorder"]
+__all__ = ["check_flushable", "compose", "detach", "flush", "recorder"]
 
 _lock = Lock()
 renewed(globals(), "_lock", Lock)
@@ -91,3 +92,35 @@ def recorder() -> Recorder | None:
     attached = current_bus().recorder
 
     return attached if _is_ours(attached) else None
+
+
+def flush() -> None:
+    """Return when all that happened on the bus in force is in the journal.
+
+    Runs and hooks that still execute are not waited for. Where nothing is recorded it does nothing.
+
+    Raises:
+        JournalError: the journal cannot be written, or this thread is in a transaction of a hook's
+            own, or this call has interrupted a commit, for example from a signal handler.
+    """
+    check_flushable()
+    own = recorder()
+    if own is not None and not own.flush():
+        raise JournalError(
+            "Not all that happened could be written to the journal; the log says why, unless this "
+            "call interrupted a commit. What is left is written once that is possible: flush again."
+        )
+
+
+def check_flushable() -> None:
+    """Refuse to flush where it would wait for this thread itself.
+
+    Raises:
+        JournalError: this thread is in a transaction of a hook's own.
+    """
+    own = recorder()
+    if own is not None and own.journal.in_transaction():
+        raise JournalError(
+            "Nothing else can be written to the journal in a transaction of a hook's own; flush "
+            "after the block of `runtime.hook.transaction()`."
+        )

@@ -1,16 +1,28 @@
-"""Helpers for tests: captured events, an isolated bus and home."""
+"""Helpers for tests: captured events, a flushed journal, an isolated bus and home."""
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from pathlib import Path
+from typing import Any
 
-from eventflow import Event, bus, task
+import pytest
+
+from eventflow import Event, EventBus, bus, flow, runtime, task, use_bus
 from eventflow.engine import result_cache
+from eventflow.errors import JournalError
 from eventflow.eventbus.bus import current_bus
-from eventflow.journal.contract import RunQuery
-from eventflow.settings import EVENTFLOW_GUARDIAN, EVENTFLOW_HOME
-from eventflow.testing import Isolated, capture_events, isolated
+from eventflow.journal import open_journal
+from eventflow.journal.contract import DeliveryQuery, RunQuery
+from eventflow.settings import (
+    EVENTFLOW_DURABILITY,
+    EVENTFLOW_GUARDIAN,
+    EVENTFLOW_HOME,
+    EVENTFLOW_JOURNAL_URL,
+    temporary_settings,
+)
+from eventflow.testing import Isolated, capture_events, flush, isolated
 from eventflow.wiring import recorder
 
 
@@ -78,3 +90,95 @@ def test_an_isolated_block_has_a_journal_of_its_own(tmp_path: Path) -> None:
     assert own.bus.recorder is None
     journalled.journal.close()
     assert EVENTFLOW_GUARDIAN.value() is False
+
+
+# -- flushing -------------------------------------------------------------------------------------
+
+
+def states() -> list[str]:
+    """Return the states of the runs in the journal, as another process would read them."""
+    journal = open_journal(EVENTFLOW_JOURNAL_URL.value(), "process")
+    try:
+        return [run.state_name for run in journal.runs(RunQuery())]
+    finally:
+        journal.close()
+
+
+@pytest.mark.parametrize("way", ["called", "submitted", "mapped"])
+def test_what_happened_is_in_the_journal_after_a_flush(
+    eventflow_isolated: Isolated, way: str
+) -> None:
+    """Runs that have ended, with the outcomes of their hooks, and a run that has not."""
+    delivered: list[str] = []
+
+    @task(on_completion=[lambda *_: None])
+    def hooked(number: int) -> None: ...
+
+    @flow
+    def main() -> None:
+        if way == "called":
+            hooked(1)
+        elif way == "submitted":
+            hooked.submit(1).wait()
+        else:
+            hooked.map([1]).wait()
+        flush()
+        own = recorder()
+        assert own is not None
+        delivered.extend(row.status for row in own.journal.deliveries(DeliveryQuery()))
+        assert sorted(states()) == ["Completed", "Running"]
+
+    main()
+    assert delivered == ["delivered"]
+    flush()
+    assert states() == ["Completed", "Completed"]
+
+
+def test_a_flush_from_an_async_run(eventflow_isolated: Isolated) -> None:
+    """It may be called there too; it blocks the loop, for which a client has one that does not."""
+
+    @flow
+    async def main() -> None:
+        flush()
+        assert states() == ["Running"]
+
+    asyncio.run(main())
+
+
+def test_a_flush_where_nothing_is_recorded_does_nothing(eventflow_isolated: Isolated) -> None:
+    """No run has begun on the bus, or the journal is off."""
+    flush()
+    with temporary_settings({EVENTFLOW_DURABILITY: "off"}), use_bus(EventBus()):
+        work()
+        flush()
+    assert not eventflow_isolated.home.exists()
+
+
+def test_a_flush_tells_that_the_journal_cannot_be_written(eventflow_isolated: Isolated) -> None:
+    """What happened is kept; a flush after the repair has it written."""
+    file = eventflow_isolated.home / "journal.db"
+    file.mkdir(parents=True)
+    work()
+    for _ in range(2):
+        with pytest.raises(JournalError, match="Not all that happened could be written"):
+            flush()
+    file.rmdir()
+    flush()
+    assert states() == ["Completed"]
+
+
+def test_a_flush_is_refused_in_a_hooks_own_transaction(eventflow_isolated: Isolated) -> None:
+    """It would wait for this transaction; afterwards it is welcome, in the same hook."""
+    seen: list[str] = []
+
+    def writes(*_: Any) -> None:
+        with runtime.hook.transaction() as connection:
+            connection.execute("CREATE TABLE mine (what TEXT)")
+            work()
+            with pytest.raises(JournalError, match=r"after the block of `runtime\.hook\.trans"):
+                flush()
+        flush()
+        seen.extend(states())
+
+    flow(on_completion=[writes])(lambda: 1)()
+    assert seen == ["Completed", "Completed"]

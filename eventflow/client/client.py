@@ -22,6 +22,7 @@ from eventflow.interrupts.cancellation import cancel
 from eventflow.journal.contract import START, DeliveryQuery, RunQuery
 from eventflow.settings import EVENTFLOW_HOME, home
 from eventflow.states import StateType
+from eventflow.wiring import check_flushable, flush
 
 __all__ = ["BlockDocument", "Client", "get_client", "selected_states"]
 
@@ -211,6 +212,21 @@ class Client:
             limit=limit,
         )
         return await _read(lambda archive: archive.deliveries(query), [])
+
+    # -- writing ----------------------------------------------------------------------------
+
+    async def flush(self) -> None:
+        """Return when all that happened on the bus in force is in the journal.
+
+        As `eventflow.testing.flush`, without blocking the event loop. Queries need no call of it.
+
+        Raises:
+            JournalError: the journal cannot be written, or this is called in a transaction of a
+                hook's own.
+        """
+        # Here: the thread that flushes is in no transaction, and would wait for this one.
+        check_flushable()
+        await to_thread.run_sync(flush)
 
     # -- cancelling -------------------------------------------------------------------------
 
