@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import Callable, Iterator
 from functools import partial
 from itertools import product
@@ -24,6 +25,10 @@ TARGETS: Final = {
     "task.sync.1.on": Target(2.0, "one floor for hook and journal"),
     "task.in-flow.0.off": Target(1.0, "no slower than by hand"),
     "task.in-flow.1.off": Target(1.5, "half a floor for the hook"),
+    "task.in-flow.1.on": Target(
+        1.8 if sys.version_info < (3, 13) else 1.9, "half a floor for the hook, the rest to append"
+    ),
+    "task.in-flow.10.on": Target(4.0, "a third of a floor for each hook"),
 }
 SELDOM: Final = frozenset(
     {
@@ -133,12 +138,11 @@ def _register(kind: str, sides: Callable[[int, Plan], Iterator[Pair]], floor: st
 _register("sync", _sync, "floor")
 _register("async", _async, "async floor")
 
-for _journal, _count in product(("off", "on"), (0, 1)):
+for _journal, _count in product(("off", "on"), HOOKS):
     _name = f"task.in-flow.{_count}.{_journal}"
     paired(
         _name,
         f"task call inside a flow, {hooks_in_words(_count)}, journal {_journal}",
         target=TARGETS.get(_name),
         mode=MODES[_journal],
-        usual=_journal == "off",
     )(partial(_in_a_flow, _count))

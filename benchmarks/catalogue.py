@@ -16,8 +16,7 @@ from eventflow.settings import (
     Durability,
     temporary_settings,
 )
-from eventflow.testing import isolated
-from eventflow.wiring import recorder
+from eventflow.testing import flush, isolated
 
 __all__ = [
     "MODES",
@@ -39,7 +38,7 @@ __all__ = [
     "workload",
 ]
 
-Unit: TypeAlias = Literal["x", "MB", "KB"]
+Unit: TypeAlias = Literal["x", "MB", "KB", "B", "s"]
 """`x`: times the floor."""
 
 
@@ -178,8 +177,7 @@ def drained(side: Side) -> Side:
 
     def turn(loops: int) -> None:
         side(loops)
-        own = recorder()
-        assert own is None or own.flush()
+        flush()
 
     return turn
 

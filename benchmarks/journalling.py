@@ -1,276 +1,260 @@
-"""The cost of the journal: runs with it and without, lines through the spool, a hook's commit."""
+"""The cost of the journal: runs with it and without, in crowds, made durable, and its size."""
 
 from __future__ import annotations
 
+import asyncio
+import os
 import sqlite3
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import closing, contextmanager
+from contextvars import copy_context
 from functools import partial
-from itertools import cycle, repeat
 from pathlib import Path
-from threading import RLock
-from typing import Any, Final
-from unittest.mock import Mock
+from threading import Event, Thread
+from typing import Final
 
-from benchmarks.calls import hook, work
-from benchmarks.catalogue import OFF, ON, POWER, JournalMode, Plan, Target, journalled, paired
-from benchmarks.measure import Pair, Side, again
+from benchmarks.calls import hook, hooks, hooks_in_words, work
+from benchmarks.catalogue import (
+    OFF,
+    ON,
+    POWER,
+    Plan,
+    Target,
+    drained,
+    journalled,
+    paired,
+    workload,
+)
+from benchmarks.measure import Pair, Reading, Side, again, on_loop
+from benchmarks.submitted import AT_ONCE, all_at_once
 from eventflow import EventBus, flow, task, use_bus
-from eventflow.journal.format import decode
-from eventflow.journal.recorder import Recorder
-from eventflow.journal.rows import EventRow, RunRow
-from eventflow.journal.spool import Spool
-from eventflow.journal.stores.sqlite import SqliteJournal
-from eventflow.journal.writer import Writer
-from eventflow.settings import Durability
-from eventflow.wiring import detach
+from eventflow.testing import isolated
 
-THROUGHPUT: Final = Target(1.67, "60 % of the events a second")
-COMMIT: Final = Target(1.5, "half a commit for all but the commit")
-MANY: Final = Target(0.05, "20 times as many commits a second")
-
-LINES: Final = 2_000
-"""How many different lines are committed, over and over again."""
+THREADS: Final = 4
+IN_THREADS: Final = 4_000
+"""How many runs a turn of threads makes together: each needs the interpreter's lock many times."""
 
 PUBLISHERS: Final = 64
-COMMITS: Final = 256
-"""How many commits one turn makes."""
+DURABLE: Final = 256
+"""How many runs a turn of many publishers makes."""
 
-RUNS: Final = 4_000
-COLUMNS: Final = {"runs": len(RunRow._fields) + 1, "events": len(EventRow._fields)}
+STORED: Final = 20_000
+"""How many runs the size of the journal is measured with."""
 
+RECORD: Final = b"." * 150
+"""As many bytes as a run needs."""
 
-# -- runs -----------------------------------------------------------------------------------------
+SEGMENT: Final = 4 << 20
+"""The size of the file that the floor of a flush writes to, over and over again."""
+
+SIZE: Final = """
+    SELECT sum(pgsize) FROM dbstat
+    WHERE name NOT IN (SELECT name FROM sqlite_master WHERE tbl_name = 'feed')
+"""
 
 
 @contextmanager
-def _without(body: Callable[[], object]) -> Iterator[Side]:
-    """Yield a side that makes calls on a bus of its own, without a journal."""
+def _without(side: Side) -> Iterator[Side]:
+    """Yield the same side on a bus of its own, without a journal."""
     with use_bus(EventBus()) as own, journalled(OFF):
         # The settings in force at the first run on a bus are the ones that count.
-        body()
+        side(1)
+
+    def turn(loops: int) -> None:
+        with use_bus(own):
+            side(loops)
+
+    yield turn
+
+
+def _calling(count: int) -> Side:
+    """Return a flow that calls a task with so many hooks."""
+    called = task(on_completion=hooks(count))(work)
+
+    @flow(validate_parameters=False)
+    def around(loops: int) -> None:
+        for _ in range(loops):
+            called(1)
+
+    return around
+
+
+# -- with the journal and without -----------------------------------------------------------------
+
+
+def _task(count: int, _plan: Plan) -> Iterator[Pair]:
+    """Call a task from a flow that is running."""
+    with _without(_calling(count)) as bare:
+        yield Pair(_calling(count), bare)
+
+
+for _count, _target in (
+    (0, Target(1.7, "seven tenths of a run to append it and commit it")),
+    (1, Target(1.6, "the same, of a run that takes longer")),
+):
+    paired(
+        f"journal.task.{_count}",
+        f"task call in a flow, {hooks_in_words(_count)}, journal on",
+        floor="journal off",
+        target=_target,
+        mode=ON,
+    )(partial(_task, _count))
+
+
+@paired(
+    "journal.computing",
+    "the same, beside a thread that computes",
+    floor="journal off, beside one too",
+    target=Target(2.0, "nothing waits for the interpreter's lock but the last commit"),
+    rounds=7,
+    mode=ON,
+)
+def computing(plan: Plan) -> Iterator[Pair]:
+    """Call a task with a hook while another thread takes the interpreter's lock when it can."""
+    stopped = Event()
+
+    def compute() -> None:
+        while not stopped.is_set():
+            sum(range(1_000))
+
+    thread = Thread(target=compute, daemon=True)
+    thread.start()
+    try:
+        yield from _task(1, plan)
+    finally:
+        stopped.set()
+        thread.join()
+
+
+@paired(
+    "journal.threads",
+    f"task call, one hook, by {THREADS} threads at once",
+    floor="by one thread",
+    target=Target(1.3, "threads share the interpreter's lock, and no other"),
+    rounds=7,
+    mode=ON,
+)
+def threads(_plan: Plan) -> Iterator[Pair]:
+    """Make as many calls in several threads as in one, all with the journal."""
+    calls = again(task(on_completion=[hook])(work), 1)
+    with ThreadPoolExecutor(THREADS) as pool:
+        yield Pair(_shared(pool, THREADS, calls), drained(_shared(pool, 1, calls)), IN_THREADS)
+
+
+def _shared(pool: ThreadPoolExecutor, count: int, calls: Side) -> Side:
+    """Make a side of which so many threads do a share each, all on the bus in force."""
 
     def side(loops: int) -> None:
-        with use_bus(own):
-            for _ in repeat(None, loops):
-                body()
+        share = max(1, loops // count)
+        for done in [pool.submit(copy_context().run, calls, share) for _ in range(count)]:
+            done.result()
 
-    try:
-        yield side
-    finally:
-        detach(own)
+    return side
 
 
-def _task(_plan: Plan) -> Iterator[Pair]:
-    """Call a task without a hook: nothing waits for a commit."""
-    called = partial(task(work), 1)
-    with _without(called) as bare:
-        yield Pair(again(called), bare)
+@paired(
+    "journal.threads.off",
+    f"the same, by {THREADS} threads at once",
+    floor="journal off, as many threads",
+    target=Target(2.1, "1.3 times what one thread may take"),
+    rounds=7,
+    mode=ON,
+)
+def threads_with_and_without(_plan: Plan) -> Iterator[Pair]:
+    """Make calls in several threads, with the journal and without."""
+    calls = again(task(on_completion=[hook])(work), 1)
+    with ThreadPoolExecutor(THREADS) as pool, _without(_shared(pool, THREADS, calls)) as bare:
+        yield Pair(_shared(pool, THREADS, calls), bare, IN_THREADS)
 
 
-def _flow(_plan: Plan) -> Iterator[Pair]:
-    """Call a flow whose hook is guarded; with `power` the hook waits for the disk."""
-    with _without(partial(flow(work), 1)) as bare:
-        yield Pair(again(flow(on_completion=[hook])(work), 1), bare)
+@paired(
+    "journal.async",
+    "10,000 async tasks at once, one hook, journal on",
+    floor="journal off",
+    target=Target(1.35, "a third of a run that waits among thousands"),
+    rounds=5,
+    mode=ON,
+)
+def at_once(plan: Plan) -> Iterator[Pair]:
+    """Submit async tasks on the flow's own loop, all before the first begins."""
+    with asyncio.Runner() as runner:
+        loop = runner.get_loop()
+        with _without(on_loop(loop, all_at_once(1)[0])) as bare:
+            yield Pair(on_loop(loop, all_at_once(1)[0]), bare, min(AT_ONCE, plan.crowd))
 
 
-def _register(name: str, mode: JournalMode, target: Target | None = None) -> None:
-    what, sides, floor = {
-        "task": ("task run, drained", _task, "journal off"),
-        "flow": ("flow run, one guarded hook", _flow, "no hook, journal off"),
-    }[name]
-    journal = "power" if mode is POWER else "on"
-    paired(
-        f"journal.{name}.{journal}",
-        f"{what}, journal {journal}",
-        floor=floor,
-        target=target,
-        mode=mode,
-    )(sides)
+# -- against a loss of power ----------------------------------------------------------------------
 
 
-_register("task", ON, Target(2.0, "the journal doubles a run"))
-_register("task", POWER)
-_register("flow", ON, Target(10.0, "a guarded hook costs as much as nine runs"))
-_register("flow", POWER)
-
-
-# -- lines ----------------------------------------------------------------------------------------
-
-
-def _written(runs: int, *, hooked: bool) -> list[bytes]:
-    """Return the lines of so many task runs; with a hook, those that hold its deliveries."""
-    with use_bus(EventBus()) as own:
-        lines: list[bytes] = []
-        sink = Mock(owner="owner", begun=True, waits=False, lock=RLock())
-        sink.append = lines.append
-        recorder = Recorder(sink, own)
-        own.recorder, own.composed = recorder, True
-        called = task(on_running=[hook] if hooked else None)(work)
-        for _ in range(runs):
-            called(1)
-        recorder.flush_held()
-
-    return [line for line in lines if not hooked or b'"deliveries"' in line]
+@paired(
+    "journal.power",
+    "task call, one hook, journal power",
+    floor="a store and a flush",
+    target=Target(1.5, "half a flush for all but the flush"),
+    mode=POWER,
+)
+def power(_plan: Plan) -> Iterator[Pair]:
+    """Have each run on the disk before its hook is called, one after the other."""
+    with _flushing() as floor:
+        yield Pair(again(task(on_completion=[hook])(work), 1), floor)
 
 
 @contextmanager
-def _folder() -> Iterator[Path]:
-    with tempfile.TemporaryDirectory(prefix="eventflow-") as name:
-        yield Path(name)
+def _flushing() -> Iterator[Side]:
+    """Yield a side that writes a record to a file that has room for it, and flushes the disk."""
+    flush_data: Callable[[int], None] = getattr(os, "fdatasync", os.fsync)
+    with tempfile.TemporaryFile(prefix="eventflow-", buffering=0) as file:
+        # Written once: a flush of a file that grows has to write more than the record.
+        file.write(bytes(SEGMENT))
+        os.fsync(file)
+        file.seek(0)
 
-
-def _journal(folder: Path, durability: Durability = "process") -> SqliteJournal:
-    """Make a journal, with its tables."""
-    journal = SqliteJournal(folder / "journal.db", durability)
-    journal.statistics()
-
-    return journal
-
-
-def _fail(error: Exception | None, lost: int) -> None:
-    raise AssertionError((error, lost))
-
-
-def _through_the_spool(lines: Sequence[bytes]) -> Side:
-    def side(loops: int) -> None:
-        with _folder() as folder:
-            writer = Writer(_journal(folder), _fail, spool=Spool(folder))
-            for line in lines:
-                writer.append(line)
-                writer.notify()
-            assert writer.close()
-
-    return side
-
-
-def _many(lines: Sequence[bytes]) -> Side:
-    rows = decode(lines)
-    tables: dict[str, list[Any]] = {
-        "runs": list(rows.runs.values()),
-        "events": _rows(rows.events, COLUMNS["events"]),
-    }
-    names = {name: ", ".join(_names(name)) for name in tables}
-
-    def side(loops: int) -> None:
-        with _folder() as folder:
-            journal = _journal(folder)
-            journal.close()
-            connection = _bare(folder, "NORMAL")
-            connection.execute("BEGIN")
-            for name, values in tables.items():
-                marks = ", ".join("?" * COLUMNS[name])
-                text = f"INSERT INTO {name} ({names[name]}) VALUES ({marks})"
-                connection.executemany(text, values)
-            connection.execute("COMMIT")
-            connection.close()
-
-    return side
-
-
-def _rows(values: Sequence[Any], width: int) -> list[Sequence[Any]]:
-    return [values[start : start + width] for start in range(0, len(values), width)]
-
-
-def _names(table: str) -> Sequence[str]:
-    return (*RunRow._fields, "keeper") if table == "runs" else EventRow._fields
-
-
-def _bare(folder: Path, synchronous: str) -> sqlite3.Connection:
-    connection = sqlite3.connect(folder / "journal.db", isolation_level=None)
-    connection.execute("PRAGMA journal_mode = WAL")
-    connection.execute(f"PRAGMA synchronous = {synchronous}")
-
-    return connection
-
-
-@paired(
-    "journal.events",
-    f"events of {RUNS} runs, put and drained",
-    floor="executemany, 1 transaction",
-    target=THROUGHPUT,
-    rounds=11,
-)
-def events(plan: Plan) -> Iterator[Pair]:
-    """Write the lines of task runs, each side into a file of its own."""
-    lines = _written(min(RUNS, plan.task_runs), hooked=False)
-    yield Pair(_through_the_spool(lines), _many(lines), 1)
-
-
-# -- a hook's commit ------------------------------------------------------------------------------
-
-
-def _commits(durability: Durability, synchronous: str, plan: Plan) -> Iterator[Pair]:
-    """Compare the commit before a hook is called with the insert and commit of one row."""
-    lines = cycle(_written(min(LINES, plan.task_runs), hooked=True))
-    with ExitStack() as stack:
-        ours, theirs = (stack.enter_context(_folder()) for _ in range(2))
-        spool = Spool(ours) if durability == "process" else None
-        writer = Writer(_journal(ours, durability), _fail, spool=spool)
-        stack.callback(writer.close)
-        connection = _bare(theirs, synchronous)
-        stack.callback(connection.close)
-        connection.execute("CREATE TABLE rows (line BLOB)")
-
-        def durable(loops: int) -> None:
+        def side(loops: int) -> None:
             for _ in range(loops):
-                writer.append(next(lines))
-                writer.notify()
-                assert writer.wait()
+                if file.tell() + len(RECORD) > SEGMENT:
+                    file.seek(0)
+                file.write(RECORD)
+                flush_data(file.fileno())
 
-        def bare(loops: int) -> None:
-            for _ in range(loops):
-                connection.execute("INSERT INTO rows VALUES (?)", (next(lines),))
-
-        yield Pair(durable, bare)
-
-
-@paired(
-    "journal.commit.on",
-    "a hook's delivery made durable",
-    floor="one-row commit",
-    target=COMMIT,
-)
-def commit(plan: Plan) -> Iterator[Pair]:
-    """Commit so that it survives the death of the process."""
-    yield from _commits("process", "NORMAL", plan)
-
-
-@paired(
-    "journal.commit.power",
-    "the same, against a loss of power",
-    floor="one-row commit",
-    target=COMMIT,
-)
-def commit_with_power(plan: Plan) -> Iterator[Pair]:
-    """Commit so that it survives a loss of power: both sides flush the disk."""
-    yield from _commits("power", "FULL", plan)
+        yield side
 
 
 @paired(
     "journal.publishers",
-    f"{COMMITS} commits, power, {PUBLISHERS} publishers at once",
+    f"the same, by {PUBLISHERS} publishers at once",
     floor="one after the other",
-    target=MANY,
+    target=Target(0.05, "20 times as many runs a second"),
     rounds=7,
+    mode=POWER,
 )
 def publishers(plan: Plan) -> Iterator[Pair]:
-    """Commit from many threads at the same time: one flush of the disk serves them all."""
+    """Call a task from many threads at the same time: one flush of the disk serves them all."""
     count = min(PUBLISHERS, plan.crowd)
-    with _folder() as folder, ThreadPoolExecutor(count) as pool:
-        lines = cycle(_written(min(LINES, plan.task_runs), hooked=True))
-        writer = Writer(_journal(folder, "power"), _fail)
+    calls = again(task(on_completion=[hook])(work), 1)
+    with ThreadPoolExecutor(count) as pool:
+        yield Pair(_shared(pool, count, calls), drained(calls), DURABLE)
 
-        def publish() -> None:
-            writer.append(next(lines))
-            writer.notify()
-            assert writer.wait()
 
-        def together(loops: int) -> None:
-            for done in [pool.submit(publish) for _ in range(loops)]:
-                done.result()
+# -- size -----------------------------------------------------------------------------------------
 
-        yield Pair(together, again(publish), COMMITS)
-        writer.close()
+
+@workload(
+    "journal.bytes",
+    f"the journal of {STORED:,} task runs, for each, one hook",
+    floor="(absolute)",
+    target=Target(220.0, "a run is one row"),
+    unit="B",
+)
+def size(plan: Plan) -> Reading:
+    """Measure the tables and indexes of a journal, but for the feed: that is emptied in time."""
+    runs = min(STORED, plan.task_runs)
+    with tempfile.TemporaryDirectory(prefix="eventflow-") as name:
+        home = Path(name)
+        with journalled(ON), isolated(home):
+            drained(_calling(1))(runs)
+        with closing(sqlite3.connect(home / "journal.db")) as connection:
+            ((stored,),) = connection.execute(SIZE)
+
+    return Reading((stored / runs,))

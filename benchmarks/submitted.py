@@ -45,6 +45,7 @@ AT_ONCE: Final = 10_000
 
 TARGETS: Final = {
     "submit.sync.1.off": Target(1.5, "half a bare submission for run and future"),
+    "submit.sync.1.on": Target(2.0, "one bare submission for run, future and journal"),
     "submit.async.1.off": Target(1.67, "60 % of the tasks a second"),
 }
 USUAL: Final = frozenset(

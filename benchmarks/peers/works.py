@@ -124,8 +124,8 @@ WORKS: Final = (
         ("eventflow", "eventflow-journal", "prefect-server", "prefect-ephemeral", "dbos", "dask"),
         (
             Target("eventflow", "prefect-server", 150),
-            Target("eventflow-journal", "prefect-server", 80),
-            Target("eventflow-journal", "dbos", 40),
+            Target("eventflow-journal", "prefect-server", 70),
+            Target("eventflow-journal", "dbos", 35),
         ),
     ),
     Work(

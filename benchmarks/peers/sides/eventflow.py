@@ -7,7 +7,7 @@ from time import perf_counter_ns
 
 from benchmarks.peers.serving import on_loop, serve, timed
 from eventflow import Event, EventBus, flow, task
-from eventflow.wiring import recorder
+from eventflow.testing import flush
 
 
 class Counted(Event):
@@ -32,7 +32,7 @@ def direct(count: int) -> int:
     begin = perf_counter_ns()
     for number in range(count):
         work(number)
-    _flush()
+    flush()  # that everything is in the journal counts as well
 
     return perf_counter_ns() - begin
 
@@ -43,7 +43,7 @@ def submitted(count: int) -> int:
     begin = perf_counter_ns()
     for future in [work.submit(number) for number in range(count)]:
         future.result()
-    _flush()
+    flush()  # that everything is in the journal counts as well
 
     return perf_counter_ns() - begin
 
@@ -57,14 +57,7 @@ def empty_flows(count: int) -> None:
     """Run so many flows."""
     for _ in range(count):
         empty()
-    _flush()
-
-
-def _flush() -> None:
-    """Wait until everything is in the journal: that counts as well."""
-    own = recorder()
-    if own is not None:
-        assert own.flush()
+    flush()  # that everything is in the journal counts as well
 
 
 def listener(event: object) -> None:
