@@ -84,7 +84,7 @@ def _measure(options: argparse.Namespace) -> int:
     except (UnknownName, NoMarkers) as error:
         print(error, file=sys.stderr)
         return 2
-    plan = Plan(options.rounds, options.task_runs, events=options.events)
+    plan = Plan(options.rounds, options.task_runs)
     results = []
     print(HEAD)
     for workload in workloads:
@@ -169,14 +169,7 @@ def _parser() -> argparse.ArgumentParser:
         type=_positive,
         default=Plan().task_runs,
         metavar="N",
-        help="how many task runs the memory workloads make (default: %(default)s)",
-    )
-    parser.add_argument(
-        "--events",
-        type=_positive,
-        default=Plan().events,
-        metavar="N",
-        help="how many events the large journal holds (default: %(default)s)",
+        help="how many runs a long flow makes, or a large journal holds (default: %(default)s)",
     )
     parser.add_argument("--plot", type=Path, metavar="FILE.svg", help="draw a bar chart there")
     parser.add_argument(

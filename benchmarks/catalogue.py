@@ -54,14 +54,14 @@ class Target:
 class Plan:
     """How much to measure, and how; without `rounds`, each workload has its own number.
 
-    `crowd` bounds how many subscriptions, listeners, concurrent tasks or processes there are;
-    `events` is how many a large journal holds; `by` compares two sides in so many rounds.
+    `task_runs` is how many a long flow makes, or a large journal holds; `crowd` bounds how many
+    subscriptions, listeners, concurrent tasks or processes there are; `by` compares two sides in so
+    many rounds.
     """
 
     rounds: int | None = None
     task_runs: int = 1_000_000
     crowd: int = 100_000
-    events: int = 10_000_000
     by: Callable[[Pair, int], Reading] = measure
 
 

@@ -1,170 +1,197 @@
-"""A journal of ten million events against a small one: no operation may take longer in it."""
+"""A journal of a million runs against a small one: no operation may take longer in it."""
 
 from __future__ import annotations
 
+import asyncio
+import json
+import shutil
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppress
 from datetime import UTC, datetime, timedelta
 from functools import cache, partial
+from io import StringIO
 from pathlib import Path
+from subprocess import CalledProcessError
 from tempfile import TemporaryDirectory
+from time import perf_counter
 from typing import Final
-from uuid import uuid4
 
-from benchmarks.archives import FILE, OWNER, build
+from benchmarks.archives import ALONE, build
 from benchmarks.calls import work
-from benchmarks.catalogue import Plan, paired
-from benchmarks.measure import Pair, Side, again
-from eventflow import EventBus, flow, use_bus
-from eventflow.client.archive import Archive
-from eventflow.journal.contract import Journal, RunQuery
-from eventflow.journal.stores.sqlite import SqliteJournal
-from eventflow.recovery.supervisor import recover
+from benchmarks.catalogue import Plan, Target, paired, workload
+from benchmarks.measure import Pair, Reading, Side, measure
+from benchmarks.processes import ReportedClock, run_python
+from eventflow import flow, get_client
+from eventflow.cli.app import app
 from eventflow.settings import (
     EVENTFLOW_DURABILITY,
-    EVENTFLOW_JOURNAL_URL,
+    EVENTFLOW_HOME,
     EVENTFLOW_RETENTION_BYTES,
     temporary_settings,
 )
-from eventflow.states import StateType
-from eventflow.wiring import detach, recorder
+from eventflow.testing import flush, isolated
 
-__all__ = ["QUESTIONS"]
+__all__ = ["COMMANDS", "command"]
 
-SMALL: Final = 100_000
-"""How many events the small journal has: enough that each question has a whole page of answers."""
-
-PAGE: Final = 26
-"""How many runs `eventflow runs ls` asks for."""
+SMALL: Final = 10_000
+"""How many runs the small journal has: enough that each command has a whole page to show."""
 
 CHUNK: Final = 50
-"""How many events are asked for, of which both journals have as many in the last minutes."""
+"""How many events are read at a time."""
 
-RECENT: Final = timedelta(minutes=15)
-
-
-def _tail(journal: Journal) -> object:
-    """Read from the end of the journal."""
-    return Archive(journal).events_after(journal.cursor(), CHUNK)
-
-
-def _tail_since(journal: Journal) -> object:
-    """Read from some minutes before the end."""
-    return Archive(journal).events_after(journal.cursor(datetime.now(UTC) - RECENT), CHUNK)
-
-
-def _listing(query: RunQuery) -> Callable[[Journal], object]:
-    return lambda journal: Archive(journal).runs(query)
-
-
-QUESTIONS: Final[dict[str, tuple[str, Callable[[Journal], object]]]] = {
-    "ls": ("runs ls", _listing(RunQuery(top=True, limit=PAGE))),
-    "ls.all": ("runs ls --all", _listing(RunQuery(limit=PAGE))),
-    "ls.flows": ("runs ls --type flow", _listing(RunQuery(run_type="flow", limit=PAGE))),
-    "ls.failed": (
-        "runs ls --state Failed",
-        _listing(RunQuery(state_types=(StateType.FAILED,), limit=PAGE)),
-    ),
-    "ls.unfinished": ("runs ls --unfinished", _listing(RunQuery(unfinished=True, limit=PAGE))),
-    "ls.name": ("runs ls --name etl", _listing(RunQuery(definition="etl", limit=PAGE))),
-    "tail": ("tail", _tail),
-    "tail.since": ("tail --since 15m", _tail_since),
+FOUND: Final = Target(1.5, "found by an index; half for a tree that is deeper, and not cached")
+TARGETS: Final = {
+    "ls.flows": Target(5.0, "skips the tasks of the last flow"),
+    "ls.name": Target(5.0, "skips the tasks of the last flow"),
+    "ls.rare": Target(40.0, "a look at all runs, a hundred times as many"),
 }
-"""The queries of the commands of those names."""
+PRUNED: Final = Target(10.0, "ten microseconds a run")
+
+COMMANDS: Final = {
+    "ls": "runs ls",
+    "ls.all": "runs ls --all",
+    "ls.flows": "runs ls --type flow",
+    "ls.failed": "runs ls --state Failed",
+    "ls.unfinished": "runs ls --unfinished",
+    "ls.name": "runs ls --name etl",
+    "ls.rare": "runs ls --name report",
+    "dead": "deliveries ls --status dead",
+}
+"""The commands that read a page."""
+
+RECOVER: Final = ("-m", "eventflow.cli", "recover", "--json")
 
 
 @cache
-def _kept(events: int) -> TemporaryDirectory[str]:
-    """Keep a journal of so many events until the end of this process."""
+def _kept(runs: int) -> TemporaryDirectory[str]:
+    """Keep a journal of so many runs until the end of this process."""
     folder = TemporaryDirectory(prefix="eventflow-")
-    build(Path(folder.name), events)
+    build(Path(folder.name), runs)
 
     return folder
 
 
-def _file(events: int) -> Path:
-    return Path(_kept(events).name) / FILE
-
-
-def asked(question: Callable[[Journal], object], file: Path) -> Iterator[Side]:
-    """Yield a side that queries an open journal."""
-    with closing(SqliteJournal(file)) as journal:
-        yield again(question, journal)
-
-
-def started(file: Path) -> Iterator[Side]:
-    """Yield a side that registers an owner with its first run, and ends it."""
-    called = flow(work)
-
-    def side(loops: int) -> None:
-        with at(file):
-            for _ in range(loops):
-                with use_bus(EventBus()) as own:
-                    called(1)
-                    journalled_by = recorder()
-                    assert journalled_by is not None
-                    assert journalled_by.flush()
-                    detach(own)
-
-    yield side
-
-
-def recovered(file: Path) -> Iterator[Side]:
-    """Yield a side that recovers dead owners, of which there are none."""
-
-    def side(loops: int) -> None:
-        with at(file):
-            for _ in range(loops):
-                assert recover(EVENTFLOW_JOURNAL_URL.value()) == []
-
-    yield side
-
-
-def claimed(file: Path) -> Iterator[Side]:
-    """Yield a side that claims the runs and deliveries of a dead owner, of which there are none."""
-    with closing(SqliteJournal(file)) as journal:
-        (dead,) = (owner for owner in journal.owners() if owner.id == OWNER)
-        fence = journal.register(dead._replace(id=uuid4().hex))
-
-        def claim() -> None:
-            assert not journal.claim(fence)
-
-        yield again(claim)
-        journal.end(fence.owner, "ended")
+def _home(runs: int) -> Path:
+    return Path(_kept(runs).name)
 
 
 @contextmanager
-def at(file: Path) -> Iterator[None]:
-    """Put a journal in force, from which nothing is pruned."""
+def at(home: Path) -> Iterator[None]:
+    """Put a journal in force, from which nothing is pruned by itself."""
     with temporary_settings(
         {
             EVENTFLOW_DURABILITY: "process",
-            EVENTFLOW_JOURNAL_URL: f"sqlite:///{file}",
+            EVENTFLOW_HOME: str(home),
             EVENTFLOW_RETENTION_BYTES: 2**62,
         }
     ):
         yield
 
 
-def _compared(sides: Callable[[Path], Iterator[Side]], plan: Plan) -> Iterator[Pair]:
-    prepared = contextmanager(sides)
-    large, small = _file(plan.events), _file(min(SMALL, plan.events))
-    with prepared(large) as ours, prepared(small) as floor:
-        yield Pair(ours, floor)
+def command(words: str, home: Path) -> str:
+    """Run a command in this process, without its start; returns what it printed."""
+    printed = StringIO()
+    with at(home), redirect_stdout(printed), redirect_stderr(StringIO()):
+        app(words.split(), standalone_mode=False)
+
+    return printed.getvalue()
 
 
-def _register(name: str, about: str, sides: Callable[[Path], Iterator[Side]]) -> None:
+def _tail(home: Path) -> None:
+    """Read the events of the last quarter of an hour, in which both journals have a whole page."""
+
+    async def read() -> None:
+        async with get_client() as client:
+            since = datetime.now(UTC) - timedelta(minutes=15)
+            await client.read_events(since=since, limit=CHUNK)
+
+    with at(home):
+        asyncio.run(read())
+
+
+def _start(home: Path) -> None:
+    """Register an owner with its first run, and end it."""
+    with at(home), isolated(home):
+        flow(work)(1)
+        flush()
+
+
+def _compared(called: Callable[[Path], object], plan: Plan) -> Iterator[Pair]:
+    large, small = _home(plan.task_runs), _home(min(SMALL, plan.task_runs))
+
+    def at_home(home: Path) -> Side:
+        return lambda loops: [called(home) for _ in range(loops)]
+
+    yield Pair(at_home(large), at_home(small))
+
+
+def _register(name: str, about: str, called: Callable[[Path], object]) -> None:
     paired(
         f"large.{name}",
-        f"{about}, 10,000,000 events",
-        floor=f"journal of {SMALL:,} events",
+        f"{about}, a million runs",
+        floor=f"journal of {SMALL:,} runs",
+        target=TARGETS.get(name, FOUND),
         rounds=11,
         usual=False,
-    )(partial(_compared, sides))
+    )(partial(_compared, called))
 
 
-_register("start", "first run of a process and its leave", started)
-_register("recover", "recover, nothing left to do", recovered)
-_register("claim", "taking over, nothing left", claimed)
-for _name, (_about, _question) in QUESTIONS.items():
-    _register(_name, _about, partial(asked, _question))
+_register("start", "first run of a process and its leave", _start)
+for _name, _words in COMMANDS.items():
+    _register(_name, _words, partial(command, _words))
+_register("tail", "events of the last 15 minutes, a page", _tail)
+_register("recover.none", "recover, nothing left to do", partial(command, "recover"))
+
+
+@workload(
+    "large.recover",
+    "recover a killed process, a million runs",
+    floor=f"journal of {SMALL:,} runs",
+    target=FOUND,
+    usual=False,
+)
+def recover(plan: Plan) -> Reading:
+    """Recover a process that was killed in a flow, by a command in a process of its own."""
+    clock = ReportedClock()
+
+    def at_home(home: Path) -> Side:
+        def side(_loops: int) -> None:
+            with suppress(CalledProcessError):
+                run_python("-m", "benchmarks.dying", home=str(home), **ALONE)
+            begin = perf_counter()
+            printed = run_python(*RECOVER, home=str(home), **ALONE)
+            clock.now += int((perf_counter() - begin) * 1e9)
+            ((crashed, delivered),) = (
+                (report["crashed"], report["delivered"]) for report in json.loads(printed)
+            )
+            assert (crashed, delivered) == (1, 1)
+
+        return side
+
+    pair = Pair(at_home(_home(plan.task_runs)), at_home(_home(min(SMALL, plan.task_runs))), loops=1)
+
+    return measure(pair, plan.rounds or 7, clock=clock)
+
+
+@workload(
+    "large.prune",
+    "prune all of a million runs",
+    floor="(absolute)",
+    target=PRUNED,
+    unit="s",
+    usual=False,
+)
+def prune(plan: Plan) -> Reading:
+    """Delete all that has ended, from copies of the journal."""
+    return Reading(tuple(_pruned(plan.task_runs) for _ in range(plan.rounds or 1)))
+
+
+def _pruned(runs: int) -> float:
+    with TemporaryDirectory(prefix="eventflow-") as name:
+        home = shutil.copytree(_home(runs), Path(name) / "home")
+        begin = perf_counter()
+        printed = command("prune --older-than 0s --json", home)
+        took = perf_counter() - begin
+        assert json.loads(printed)["runs"] >= runs
+
+    return took

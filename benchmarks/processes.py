@@ -12,7 +12,7 @@ from tempfile import TemporaryDirectory
 from benchmarks.catalogue import Plan, Target, workload
 from benchmarks.measure import Pair, Reading, measure
 
-__all__ = ["ROOT", "environment", "imports", "run_python"]
+__all__ = ["ROOT", "ReportedClock", "environment", "imports", "run_python"]
 
 ROOT = Path(__file__).parent.parent
 ROUNDS = 15
@@ -34,8 +34,8 @@ hello()
 """
 
 
-def run_python(*arguments: str, home: str) -> str:
-    """Run a fresh interpreter, with a home of its own; returns what it printed.
+def run_python(*arguments: str, home: str, **settings: str) -> str:
+    """Run a fresh interpreter, with a home and settings of its own; returns what it printed.
 
     Raises:
         subprocess.CalledProcessError: it failed.
@@ -43,7 +43,7 @@ def run_python(*arguments: str, home: str) -> str:
     done = subprocess.run(
         [sys.executable, *arguments],
         cwd=ROOT,
-        env=environment(home),
+        env={**environment(home), **settings},
         check=True,
         stdout=subprocess.PIPE,
         text=True,
@@ -88,7 +88,7 @@ def names(plan: Plan) -> Reading:
 
 def _imports(ours: str, plan: Plan) -> Reading:
     with TemporaryDirectory() as home:
-        clock = _ReportedClock()
+        clock = ReportedClock()
 
         def importing(statement: str) -> Pair | None:
             clock.now += int(run_python("-c", IMPORT.format(statement), home=home))
@@ -102,13 +102,14 @@ def _imports(ours: str, plan: Plan) -> Reading:
         return measure(pair, rounds=plan.rounds or ROUNDS, clock=clock)
 
 
-class _ReportedClock:
+class ReportedClock:
     """A clock that advances by the times that the measured processes report."""
 
     def __init__(self) -> None:
         self.now = 0
 
     def __call__(self) -> int:
+        """Return the sum of the times, in nanoseconds."""
         return self.now
 
 

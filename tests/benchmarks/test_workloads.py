@@ -13,7 +13,7 @@ def _smallest(pair: Pair, rounds: int) -> Reading:
     return measure(pair._replace(loops=2), rounds)
 
 
-SMALLEST = Plan(rounds=1, task_runs=10, crowd=3, events=300, by=_smallest)
+SMALLEST = Plan(rounds=1, task_runs=10, crowd=3, by=_smallest)
 
 # These start processes, each of which has to import everything.
 FRESH = ("import", "start", "memory", "time", "processes")
