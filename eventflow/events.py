@@ -40,6 +40,7 @@ __all__ = [
     "TaskRunTransition",
     "catalogue",
     "fact",
+    "is_users",
     "parse",
     "schema",
     "transition_event",
@@ -263,6 +264,11 @@ _FIELDS: Final = set(StateTransition.model_fields)
 E = TypeVar("E", bound=Event)
 
 
+def is_users(event: Event) -> bool:
+    """Return whether the class of an event is a user's, and not one of eventflow."""
+    return event.__class__.__module__ != __name__
+
+
 def fact(kind: type[E], follows: UUID | None = None, /, **values: Any) -> E:
     """Make an event of valid values, which are named in the order of the fields.
 
@@ -312,7 +318,7 @@ def transition_of(event: Event) -> Transition | None:
     assert isinstance(event, StateTransition)  # noqa: S101 - for the type checker
     before, present = event.from_state, run.entered
     # The present state has its data as well.
-    is_present = present is not None and present.number == event.to_state.id.int
+    is_present = present is not None and present.number_in(run) == event.to_state.id.int
     entered = present if present is not None and is_present else BuiltState(event.to_state)
     transition = Transition(run, None if before is None else BuiltState(before), entered)
     transition.sequence = event.sequence

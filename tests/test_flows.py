@@ -376,7 +376,7 @@ def test_a_forked_process_runs_flows() -> None:
         "locks._mutex",
         "wiring.recorder().sink.lock",
         "wiring.recorder().sink._starting",
-        "wiring.recorder().sink.writer._append_lock",
+        "wiring.recorder().sink.writer.lock",
         "wiring.recorder().sink.writer._commit_lock",
     ],
 )

@@ -13,7 +13,7 @@ from uuid import UUID
 import pytest
 
 from eventflow import StateTransition, bus, cancel, flow, task
-from eventflow.interrupts.scopes import active_scopes
+from eventflow.interrupts.scopes import active_runs
 
 pytestmark = pytest.mark.usefixtures("eventflow_isolated")
 
@@ -91,7 +91,7 @@ def test_a_hundred_threads_of_flows_and_tasks() -> None:
     assert sorted(results) == [4 * number for number in range(THREADS)]
     ledger.check(3 * THREADS, ["Pending", "Running", "Completed"])
     assert len(ledger.hooked) == len(set(ledger.hooked)) == 3 * THREADS
-    assert not active_scopes
+    assert not active_runs
 
 
 def test_a_thousand_asyncio_tasks_of_flows() -> None:
@@ -126,7 +126,7 @@ def test_a_thousand_asyncio_tasks_of_flows() -> None:
         asyncio.run(main())
     ledger.check(TASKS, ["Pending", "Running", "AwaitingRetry", "Retrying", "Completed"])
     assert len(ledger.hooked) == len(set(ledger.hooked)) == TASKS
-    assert not active_scopes
+    assert not active_runs
 
 
 def test_a_thousand_cancellations_at_once() -> None:
@@ -142,7 +142,7 @@ def test_a_thousand_cancellations_at_once() -> None:
         running = [asyncio.create_task(f(return_state=True)) for _ in range(TASKS)]
         await asyncio.sleep(0)
 
-        ids = [UUID(int=number) for number in active_scopes]
+        ids = [UUID(int=number) for number in active_runs]
 
         def strike(part: int) -> None:
             accepted.extend(cancel(run_id) for run_id in ids[part::2])
@@ -159,4 +159,4 @@ def test_a_thousand_cancellations_at_once() -> None:
         asyncio.run(main())
     assert sum(accepted) == TASKS
     ledger.check(TASKS, ["Pending", "Running", "Cancelling", "Cancelled"])
-    assert not active_scopes
+    assert not active_runs

@@ -4,20 +4,26 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator
-from datetime import timedelta
-from typing import Any, Final
+from datetime import datetime, timedelta
+from typing import Any, Final, TypeAlias
 from uuid import UUID
 
 from eventflow.client.records import DeliveryRecord, FlowRunRecord, RunRecord, TaskRunRecord
 from eventflow.events import FlowRunTransition, TaskRunTransition
 from eventflow.journal.contract import Cursor, DeliveryQuery, Journal, RunQuery
-from eventflow.journal.rows import DeliveryRow, EventRow, RunRow, error_of, state_of
+from eventflow.journal.rows import DeliveryRow, EventRow, OwnEvent, RunRow, error_of, state_of
 from eventflow.states import AnyState
 from eventflow.values.restoring import readable_parameters
 
-__all__ = ["Archive", "RunTransition"]
+__all__ = ["Archive", "History", "RunTransition"]
 
 RunTransition = FlowRunTransition | TaskRunTransition
+
+History: TypeAlias = tuple[RunRow, list[RunTransition]]
+"""A run, and transitions of it in their order."""
+
+BATCH: Final = 500
+"""How many runs are read at a time with their transitions."""
 
 CACHED: Final = 4_096
 """How many runs are cached, each with the states that were read last."""
@@ -78,11 +84,32 @@ class Archive:
         """Return the events of a run, in order."""
         return self.restored(self.journal.events(run_id))
 
-    def events_after(self, cursor: Cursor, limit: int) -> tuple[list[RunTransition], Cursor]:
-        """Return events of all runs, and the cursor after them."""
+    def events_after(
+        self, cursor: Cursor, limit: int
+    ) -> tuple[list[RunTransition | OwnEvent], Cursor]:
+        """Return events of all runs, and users' own ones, and the cursor after them."""
         rows, after = self.journal.events_after(cursor, limit)
+        events = (row if isinstance(row, OwnEvent) else self._event(row) for row in rows)
 
-        return self.restored(rows), after
+        return [event for event in events if event is not None], after
+
+    def histories(self, since: datetime, after: UUID | None) -> list[History]:
+        """Return some of the runs behind another one, with their transitions since a moment.
+
+        In the order of their ids; none if there are no more.
+        """
+        found = []
+        for run, rows in self.journal.histories(since, after, BATCH):
+            states = {row.sequence: state_of(row) for row in rows}
+            _cache(self._runs, run.id, run)
+            events = [
+                _transition(run, row, states.get(row.sequence - 1), states[row.sequence])
+                for row in rows
+                if row.occurred >= since
+            ]
+            found.append((run, events))
+
+        return found
 
     def restored(self, rows: Iterable[EventRow]) -> list[RunTransition]:
         """Restore the published events from rows; those of an unknown run are omitted."""
@@ -97,24 +124,8 @@ class Archive:
         entered = state_of(row)
         previous = self._state_before(row)
         _cache(self._states, row.run_id, {row.sequence: entered})
-        kind = TaskRunTransition if run.run_type == "task" else FlowRunTransition
 
-        return kind(
-            id=row.id,
-            occurred=row.occurred,
-            follows=row.follows,
-            run_id=run.id,
-            run_name=run.name,
-            definition_name=run.definition,
-            flow_run_id=run.flow_run_id,
-            parent_run_id=run.parent_run_id,
-            root_flow_run_id=run.root_flow_run_id,
-            from_state=previous,
-            to_state=entered,
-            tags=frozenset(run.tags),
-            run_count=row.run_count,
-            sequence=row.sequence,
-        )
+        return _transition(run, row, previous, entered)
 
     def _state_before(self, row: EventRow) -> AnyState | None:
         sequence = row.sequence - 1
@@ -165,6 +176,29 @@ class Archive:
             _cache(self._states, row.run_id, states)
 
         return next((state for state in states.values() if state.id == row.event_id), None)
+
+
+def _transition(
+    run: RunRow, row: EventRow, previous: AnyState | None, entered: AnyState
+) -> RunTransition:
+    kind = TaskRunTransition if run.run_type == "task" else FlowRunTransition
+
+    return kind(
+        id=row.id,
+        occurred=row.occurred,
+        follows=row.follows,
+        run_id=run.id,
+        run_name=run.name,
+        definition_name=run.definition,
+        flow_run_id=run.flow_run_id,
+        parent_run_id=run.parent_run_id,
+        root_flow_run_id=run.root_flow_run_id,
+        from_state=previous,
+        to_state=entered,
+        tags=frozenset(run.tags),
+        run_count=row.run_count,
+        sequence=row.sequence,
+    )
 
 
 def _cache(cache: OrderedDict[UUID, Any], run_id: UUID, value: Any) -> None:

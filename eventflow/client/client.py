@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import islice
 from typing import Any, Final, TypeVar
 from uuid import UUID
 
@@ -16,10 +17,11 @@ from eventflow.blockstore import StoredBlock, open_store
 from eventflow.client.archive import Archive, RunTransition
 from eventflow.client.journals import opened_journal
 from eventflow.client.records import DeliveryRecord, FlowRunRecord, RunRecord, TaskRunRecord
+from eventflow.client.timeline import past_of
 from eventflow.eventbus.filters import States
 from eventflow.hooks.ledger import DeliveryStatus
 from eventflow.interrupts.cancellation import cancel
-from eventflow.journal.contract import START, DeliveryQuery, RunQuery
+from eventflow.journal.contract import DeliveryQuery, RunQuery
 from eventflow.settings import EVENTFLOW_HOME, home
 from eventflow.states import StateType
 from eventflow.wiring import check_flushable, flush
@@ -30,9 +32,6 @@ T = TypeVar("T")
 
 LIMIT: Final = 200
 """How many records are read by default."""
-
-CHUNK: Final = 1_000
-"""How many events are read from the journal at a time."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -182,8 +181,8 @@ class Client:
     ) -> list[RunTransition]:
         """Return the transitions of one run, or of all, in the order in which they happened.
 
-        They are the events that were published, without the live run. `since` is when they
-        occurred, at the earliest; at most `limit` of them, the earliest.
+        They are the events that were published, without the live run; events of your own are left
+        out. `since` is when they occurred, at the earliest; at most `limit` of them, the earliest.
         """
         key = _uuid(run_id)
         return await _read(lambda archive: _events(archive, key, since, limit), [])
@@ -271,19 +270,11 @@ async def _read(query: Callable[[Archive], T], default: T) -> T:
 def _events(
     archive: Archive, run_id: UUID | None, since: datetime | None, limit: int | None
 ) -> list[RunTransition]:
-    if run_id is not None:
-        events = archive.events(run_id)
-        return [event for event in events if since is None or event.occurred >= since][:limit]
-    events = []
-    cursor = archive.journal.cursor(since) if since is not None else START
-    while limit is None or len(events) < limit:
-        chunk, after = archive.events_after(cursor, CHUNK)
-        if after == cursor:
-            break
-        events += [event for event in chunk if since is None or event.occurred >= since]
-        cursor = after
+    if run_id is None:
+        return [*islice(past_of(archive, since), limit)]
+    events = archive.events(run_id)
 
-    return events[:limit]
+    return [event for event in events if since is None or event.occurred >= since][:limit]
 
 
 def selected_states(state: States) -> dict[str, Any]:

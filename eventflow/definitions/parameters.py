@@ -84,14 +84,13 @@ class Parameters:
         }
         self.positional = tuple(parameter.name for parameter in positional)
         self._required_count = sum(name not in self._defaults for name in self.positional)
+        self._most = len(positional)
         self._only_positional = len(positional) == len(self.names)
 
     def fits(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bool:
         """Return quickly whether a call is sure to bind; False means that it may bind."""
         return (
-            not kwargs
-            and self._only_positional
-            and self._required_count <= len(args) <= len(self.positional)
+            not kwargs and self._only_positional and self._required_count <= len(args) <= self._most
         )
 
     def bind(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:
@@ -100,10 +99,12 @@ class Parameters:
         Raises:
             ParameterBindError: the call does not fit the signature.
         """
-        if self.fits(args, kwargs):
+        given = len(args)
+        if not kwargs and self._only_positional and self._required_count <= given <= self._most:
             values = dict(zip(self.positional, args, strict=False))
-            for name in self.positional[len(args) :]:
-                values[name] = self._defaults[name]
+            if given < self._most:
+                for name in self.positional[given:]:
+                    values[name] = self._defaults[name]
             return values
         try:
             bound = self.signature.bind(*args, **kwargs)

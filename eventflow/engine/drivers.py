@@ -14,7 +14,7 @@ from eventflow.engine.lifecycle import lifecycle_of, run_to_end, throw
 from eventflow.engine.takeover import take_over
 from eventflow.errors import EventLoopError
 from eventflow.interrupts.masks import InterruptMask, this_thread
-from eventflow.interrupts.scopes import active_scopes, on_grace_expired
+from eventflow.interrupts.scopes import active_runs, on_grace_expired
 from eventflow.interrupts.signals import cause, guard
 from eventflow.runs.lazy_states import LazyState
 from eventflow.runs.run import Transition
@@ -48,12 +48,12 @@ class Activation:
         mask.enter_engine()
         self._restore_signals = guard() if run.parent_run_id is None else None
         self._token: Token[ActiveRun | None] = current_run.set(invocation.context)
-        active_scopes[run.number] = run.cancel_scope
+        active_runs[run.number] = run
 
     def __exit__(self, *raised: object) -> None:
         run = self._invocation.run
         if run.cancel_scope.closed:
-            active_scopes.pop(run.number, None)
+            active_runs.pop(run.number, None)
         _reset(self._token)
         try:
             if self._restore_signals is not None:
@@ -83,13 +83,13 @@ class AsyncActivation:
             self._mask.enter_task(self._task)
             self._restore_signals = guard()
         self._token: Token[ActiveRun | None] = current_run.set(self._invocation.context)
-        active_scopes[run.number] = run.cancel_scope
+        active_runs[run.number] = run
 
     def __exit__(self, *raised: object) -> None:
         cancel_scope = self._invocation.run.cancel_scope
         cancel_scope.end_task()
         if cancel_scope.closed:
-            active_scopes.pop(self._invocation.run.number, None)
+            active_runs.pop(self._invocation.run.number, None)
         _reset(self._token)
         try:
             if self._restore_signals is not None:

@@ -285,7 +285,9 @@ def _bind_quietly(
     definition: Definition[Any, Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]
 ) -> dict[str, Any]:
     try:
-        return definition.with_receiver(definition.parameters.bind(args, kwargs))
+        parameters = definition.parameters
+        values = parameters.bind(args, kwargs)
+        return definition.with_receiver(values) if parameters.is_bound else values
     except Exception:  # noqa: BLE001 - the run fails with it
         return {}
 

@@ -17,7 +17,7 @@ from eventflow.engine.invocation import Invocation
 from eventflow.errors import MissingContextError
 from eventflow.interrupts.masks import this_thread
 from eventflow.interrupts.portals import running_loop
-from eventflow.interrupts.scopes import active_scopes
+from eventflow.interrupts.scopes import active_runs
 from eventflow.logs import run_logger
 from eventflow.primitives.headroom import require_headroom
 from eventflow.runners import TaskRunner, TaskScope
@@ -83,7 +83,7 @@ def _submit(invocation: Invocation, scope: TaskScope) -> Future[Any]:
     future: Future[Any] = Future(run)
     invocation.future = future
     scope.add(future)
-    active_scopes[run.number] = run.cancel_scope
+    active_runs[run.number] = run
     token = current_run.set(invocation.context)
     try:
         pending_hooks = _enter_pending(invocation, scope)

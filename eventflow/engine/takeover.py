@@ -12,7 +12,7 @@ from eventflow.engine.effects import TakenOver, shielded
 from eventflow.engine.invocation import Invocation
 from eventflow.engine.lifecycle import BodyAbandoned, run_to_end, throw
 from eventflow.interrupts.masks import Interrupted, this_thread
-from eventflow.interrupts.scopes import GRACE_SECONDS, CancelScope, active_scopes
+from eventflow.interrupts.scopes import GRACE_SECONDS, CancelScope, active_runs
 from eventflow.logs import run_logger
 from eventflow.primitives.records import is_a
 from eventflow.runs.lazy_states import LazyState
@@ -71,7 +71,7 @@ class Takeover:
             )
         except BaseException as error:  # noqa: BLE001 - raised by the body's own driver
             self._outcome.set_exception(error)
-        active_scopes.pop(invocation.run.number, None)
+        active_runs.pop(invocation.run.number, None)
         if invocation.future is not None:
             invocation.future.finish()
         while not self._body_ended.wait(REINTERRUPT_SECONDS):

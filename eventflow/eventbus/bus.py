@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from contextlib import AbstractAsyncContextManager
 from contextvars import ContextVar
 from functools import partial
@@ -19,7 +19,7 @@ from eventflow.eventbus.receivers import receiver_for
 from eventflow.eventbus.routing import NO_ROUTE, Explanation, Route, Router
 from eventflow.eventbus.subscriptions import Listener, Receiver, Subscription, TransitionRecorder
 from eventflow.eventbus.waiting import EventStream, stream, wait_for
-from eventflow.events import Event, ListenerFailed, transition_of
+from eventflow.events import Event, ListenerFailed, is_users, transition_of
 from eventflow.runs.run import Transition
 
 __all__ = ["EventBus", "bus", "bus_of_runs", "compose_with", "current_bus", "use_bus"]
@@ -41,8 +41,7 @@ class EventBus:
     def __init__(self) -> None:
         self._router = Router()
         self._serials = itertools.count(1)
-        # Set by the composition root before the first run: see `bus_of_runs`.
-        self.recorder: TransitionRecorder | None = None
+        self.recorder: TransitionRecorder | None = None  # set before the first run: `bus_of_runs`
         self.composed = False
         self.tracer: Subscription | None = None  # set by `tracing`
 
@@ -154,6 +153,8 @@ class EventBus:
         route = self._router.of_event(event)
         if follows is not None:
             event = following(event, follows)
+        if (recorder := self.recorder) is not None and is_users(event):
+            recorder.record_event(event)
         if route is NO_ROUTE:
             return event
         subject = self._again(event) if route.hooks else event
@@ -175,6 +176,8 @@ class EventBus:
         route = self._router.of_event(event)
         if follows is not None:
             event = following(event, follows)
+        if (recorder := self.recorder) is not None and is_users(event):
+            recorder.record_event(event)
         if route is NO_ROUTE:
             return event
         subject = self._again(event) if route.hooks else event
@@ -190,12 +193,10 @@ class EventBus:
 
     def _again(self, event: Event) -> Event | Transition:
         """Return what hooks are given: the transition that is published again."""
-        fact = transition_of(event)
-        if fact is None:
-            return event
-        fact.bus = self
+        if (fact := transition_of(event)) is not None:
+            fact.bus = self
 
-        return fact
+        return event if fact is None else fact
 
     def listens_for(self, kind: type[Event]) -> bool:
         """Return whether events of a class have subscribers, so that none is built in vain."""
@@ -212,7 +213,7 @@ class EventBus:
         recorder = self.recorder
         if recorder is None and route is NO_ROUTE:
             return
-        owed = route.hooks_for(fact)
+        owed = route.hooks if route.certain else route.hooks_for(fact)
         if owed:
             fact.bus = self
         if recorder is not None and recorder.record(fact, owed, observed=bool(route.listeners)):
@@ -234,7 +235,7 @@ class EventBus:
         """
         route = self._router.of_transition(fact)
         recorder = self.recorder
-        owed = route.hooks_for(fact)
+        owed = route.hooks if route.certain else route.hooks_for(fact)
         if owed:
             fact.bus = self
         if recorder is not None and recorder.record(fact, owed, observed=bool(route.listeners)):
@@ -247,21 +248,19 @@ class EventBus:
         recorder: TransitionRecorder,
         fact: Transition,
         route: Route,
-        owed: Sequence[Subscription],
+        owed: tuple[Subscription, ...],
     ) -> None:
         await to_thread.run_sync(recorder.wait, fact, owed)
-        completion = self._begin(fact, route, owed)
-        if completion is not None:
+        if (completion := self._begin(fact, route, owed)) is not None:
             await completion
 
     def _begin(
-        self, fact: Transition, route: Route, owed: Sequence[Subscription]
+        self, fact: Transition, route: Route, owed: tuple[Subscription, ...]
     ) -> Awaitable[None] | None:
         if route is NO_ROUTE:
             return None
         publication = Publication(fact, self._listener_failed)
-        incomplete = bool(route.listeners) and publication.start(route.listeners)
-        if incomplete or owed:
+        if (route.listeners and publication.start(route.listeners)) or owed:
             return publication.complete(owed)
         publication.raise_deferred()
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from operator import attrgetter
 from typing import Any, Final, NamedTuple
 from weakref import WeakKeyDictionary, WeakSet
@@ -29,10 +29,15 @@ class Route(NamedTuple):
     hooks: tuple[Subscription, ...]
     conditional: bool = False
     """Whether each event has to be checked against the conditions of the filters as well."""
+    certain: bool = True
+    """Whether all hooks accept every event of this kind."""
 
-    def hooks_for(self, subject: Event | Transition) -> Sequence[Subscription]:
+    def hooks_for(self, subject: Event | Transition) -> tuple[Subscription, ...]:
         """Return the hooks that accept an event or a transition; each is then owed it."""
-        return [hook for hook in self.hooks if hook.accepts(subject)] if self.hooks else ()
+        if self.certain:
+            return self.hooks
+
+        return tuple(hook for hook in self.hooks if hook.accepts(subject))
 
     def matching(self, event: Event) -> Route:
         """Return the route of the subscriptions whose conditions the event meets."""
@@ -54,6 +59,8 @@ class _DefinitionRoutes(NamedTuple):
     declared: tuple[Subscription, ...]
     """The definition's hooks: every change makes a new tuple."""
     routes: dict[_Key, Route]
+    plans: dict[frozenset[str], Any]
+    """What the recorder has decided for runs with the same tags."""
 
 
 def _in_order(subscriptions: Iterable[Subscription]) -> list[Subscription]:
@@ -70,7 +77,9 @@ def _route(subscriptions: Iterable[Subscription], *, conditional: bool = False) 
     if not listeners and not hooks:
         return NO_ROUTE
 
-    return Route(tuple(listeners), tuple(hooks), conditional)
+    certain = not any(hook.once or hook.per_run_checks for hook in hooks)
+
+    return Route(tuple(listeners), tuple(hooks), conditional, certain)
 
 
 class Explanation(NamedTuple):
@@ -153,7 +162,8 @@ class Router:
             self._runs_watched += by
         elif subscription.filter.watches == "tag":
             self._tags_watched += by
-        else:
+        if subscription.hook is not None or subscription.filter.watches not in {"run", "tag"}:
+            # For a hook also because of what is planned with the routes.
             self._clear_cache()
 
     def subscriptions(self) -> list[Subscription]:
@@ -206,7 +216,7 @@ class Router:
         cache = self._routes
         cached = cache.get(origin)
         if cached is None or cached.declared is not origin.declared:
-            cached = cache[origin] = _DefinitionRoutes(cache, origin.declared, {})
+            cached = cache[origin] = _DefinitionRoutes(cache, origin.declared, {}, {})
 
         return cached
 

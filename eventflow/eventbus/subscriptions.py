@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import threading
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from types import TracebackType
 from typing import Any, Final, Protocol, Self, TypeAlias
 from weakref import WeakSet
@@ -55,18 +55,24 @@ class Receiver(Protocol):
 class TransitionRecorder(Protocol):
     """Records transitions, and the hooks that they are owed to, before they are delivered.
 
+    Users' own events are recorded as well, for those who look on.
+
     A bus has one at most: the journal's.
     """
 
-    def record(self, fact: Transition, owed: Sequence[Subscription], *, observed: bool) -> bool:
+    def record(self, fact: Transition, owed: tuple[Subscription, ...], *, observed: bool) -> bool:
         """Record a transition; return whether `wait` has to be called before the delivery.
 
         `observed` says whether there are listeners to it, besides the hooks that it is owed to.
         """
         ...
 
-    def wait(self, fact: Transition, owed: Sequence[Subscription]) -> None:
+    def wait(self, fact: Transition, owed: tuple[Subscription, ...]) -> None:
         """Return when a recorded transition is as durable as it is to be; may block."""
+        ...
+
+    def record_event(self, event: Event) -> None:
+        """Have an event of the user's own recorded some time later; never blocks."""
         ...
 
 

@@ -20,10 +20,10 @@ from eventflow.hooks.declaration import Hook
 from eventflow.hooks.ledger import DEAD, DELIVERED, FAILED, RUNNING, DeliveryStatus, Ledger
 from eventflow.interrupts.masks import Interrupted
 from eventflow.interrupts.portals import background_portal, running_loop
-from eventflow.interrupts.scopes import active_scopes
+from eventflow.interrupts.scopes import inherited_runs
 from eventflow.logs import run_logger
 from eventflow.primitives.escapes import one_line
-from eventflow.primitives.forks import in_children, renewed
+from eventflow.primitives.forks import renewed
 from eventflow.primitives.ids import delivery_id
 from eventflow.primitives.records import is_a
 from eventflow.primitives.tracebacks import origin
@@ -45,14 +45,10 @@ _INTERRUPTS: Final = (
 )
 """What interrupts the process in the middle of a hook."""
 
-_inherited: Final[set[int]] = set()
-"""The runs of the parent, in a forked child, by the number of their id."""
-in_children(lambda: _inherited.update(active_scopes))
-
 
 def is_given_up(run: Run, ledger: Ledger | None) -> bool:
     """Return whether another process runs the hooks of a run: the parent, or another owner."""
-    if _inherited and run.number in _inherited:
+    if inherited_runs and run.number in inherited_runs:
         return True
 
     return ledger is not None and ledger.has_given_up(run)
@@ -61,9 +57,9 @@ def is_given_up(run: Run, ledger: Ledger | None) -> bool:
 class Delivery:
     """One hook owed one transition.
 
-    `follows` is the id of its event, `ordinal` the hook's place among those that are owed it, `bus`
-    where the outcomes are published. If `is_begun`, the journal has recorded the beginning of the
-    first attempt with the event.
+    `sequence` is that of the transition, `ordinal` the hook's place among those that are owed it,
+    `bus` where the outcomes are published. If `is_begun`, the beginning of the first
+    attempt is recorded with the event.
     """
 
     limit_seconds: ClassVar[float | None] = None
@@ -72,7 +68,6 @@ class Delivery:
     __slots__ = (
         "attempt",
         "bus",
-        "follows",
         "hook",
         "is_begun",
         "ledger",
@@ -80,6 +75,7 @@ class Delivery:
         "ordinal",
         "run",
         "scope",
+        "sequence",
         "start",
         "state",
     )
@@ -88,7 +84,7 @@ class Delivery:
         self.hook = hook
         self.run = fact.run
         self.state = fact.entered.state_of(fact.run)
-        self.follows = self.state.id
+        self.sequence = fact.sequence
         self.ordinal = ordinal
         self.ledger: Ledger | None = fact.journal
         self.is_begun = False
@@ -101,7 +97,7 @@ class Delivery:
     @property
     def delivery_id(self) -> UUID:
         """The id of this delivery: always the same for this hook and this event."""
-        return delivery_id(self.follows, self.ordinal)
+        return delivery_id(self.run.number, self.sequence, self.ordinal)
 
     @property
     def timeout_seconds(self) -> float | None:
@@ -124,12 +120,7 @@ class Delivery:
 
     def _settle(self, status: DeliveryStatus, error: str | None = None, delay: float = 0.0) -> None:
         if self.ledger is not None:
-            place, attempts = self._place, self.attempt
-            self.ledger.settle(self.run, place, status, attempts, error=error, delay=delay)
-
-    @property
-    def _place(self) -> tuple[UUID, int]:
-        return (self.follows, self.ordinal)
+            self.ledger.settle(self, status, error=error, delay=delay)
 
     def transaction(self) -> AbstractContextManager[Any]:
         """Return a transaction of the journal that commits with the hook's acknowledgement.
@@ -143,7 +134,7 @@ class Delivery:
                 "journalled here: EVENTFLOW_DURABILITY is off."
             )
 
-        return self.ledger.transaction(self.run, self._place, self.attempt)
+        return self.ledger.transaction(self)
 
     def scope_within(self, context: ActiveRun | None) -> TaskScope | None:
         """Return the scope of the tasks that the present attempt submits; see `HookContext`."""
@@ -173,10 +164,7 @@ class Delivery:
             self.scope = None
         if error is None:
             if self.ledger is not None:
-                # The body that executes next may kill the process.
-                has_ended = self.run.ended_at is not None
-                place, at_once = self._place, not has_ended
-                self.ledger.settle(self.run, place, DELIVERED, self.attempt, at_once=at_once)
+                self.ledger.settle(self, DELIVERED)
             self._publish(HookSucceeded)
             return None
         propagates = not is_a(error, Exception) and not _is_own_cancellation(error)
@@ -229,7 +217,7 @@ class Delivery:
         # Not validated: that opens files, and this may report that there are no more of them.
         outcome = fact(
             kind,
-            self.follows,
+            self.state.id,
             hook=self.hook.id,
             delivery_id=self.delivery_id,
             attempt=self.attempt,

@@ -5,11 +5,11 @@ from __future__ import annotations
 from contextlib import AbstractContextManager
 from enum import StrEnum
 from typing import Any, Final, Protocol
-from uuid import UUID
 
+from eventflow.hooks.declaration import Hook
 from eventflow.runs.run import Run
 
-__all__ = ["OWED", "DeliveryStatus", "Ledger"]
+__all__ = ["OWED", "Attempt", "DeliveryStatus", "Ledger"]
 
 
 class DeliveryStatus(StrEnum):
@@ -25,6 +25,7 @@ class DeliveryStatus(StrEnum):
 
 
 # Constants, as the lookup of an enum member calls Python code in Python 3.11.
+PENDING: Final = DeliveryStatus.PENDING
 RUNNING: Final = DeliveryStatus.RUNNING
 DELIVERED: Final = DeliveryStatus.DELIVERED
 FAILED: Final = DeliveryStatus.FAILED
@@ -34,24 +35,49 @@ OWED: Final = (DeliveryStatus.PENDING, DeliveryStatus.RUNNING, DeliveryStatus.FA
 """The statuses of a delivery with an attempt to begin or to end."""
 
 
+class Attempt(Protocol):
+    """An attempt to run a hook that a transition of a run is owed to."""
+
+    @property
+    def run(self) -> Run:
+        """The run."""
+        ...
+
+    @property
+    def sequence(self) -> int:
+        """The sequence of the transition."""
+        ...
+
+    @property
+    def ordinal(self) -> int:
+        """The place of the hook among those that it is owed to."""
+        ...
+
+    @property
+    def hook(self) -> Hook:
+        """The hook."""
+        ...
+
+    @property
+    def attempt(self) -> int:
+        """The number of this attempt, from 1 on."""
+        ...
+
+
 class Ledger(Protocol):
     """Records the outcome of each delivery."""
 
     def settle(
         self,
-        run: Run,
-        place: tuple[UUID, int],
+        attempt: Attempt,
         status: DeliveryStatus,
-        attempts: int,
         *,
         error: str | None = None,
         delay: float = 0.0,
-        at_once: bool = True,
     ) -> None:
-        """Record an attempt's beginning or outcome; `place` is the event and the hook's ordinal.
+        """Record the beginning or the outcome of an attempt.
 
-        `delay` is in how many seconds the next attempt may begin. What need not be written
-        `at_once` may be lost if the process dies within a moment.
+        `delay` is in how many seconds the next one may begin.
         """
         ...
 
@@ -59,8 +85,6 @@ class Ledger(Protocol):
         """Return whether another owner has taken the run over, and runs its hooks."""
         ...
 
-    def transaction(
-        self, run: Run, place: tuple[UUID, int], attempts: int
-    ) -> AbstractContextManager[Any]:
-        """Return a transaction of the journal that commits with this delivery's acknowledgement."""
+    def transaction(self, attempt: Attempt) -> AbstractContextManager[Any]:
+        """Return a transaction of the journal that commits with the attempt's acknowledgement."""
         ...

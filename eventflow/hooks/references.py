@@ -17,7 +17,6 @@ __all__ = [
     "ParsedReference",
     "Reference",
     "function_reference",
-    "known_reference",
     "parse_reference",
     "place_of",
     "reference_of",
@@ -78,11 +77,6 @@ def reference_of(definition: Any) -> Reference:
         reference = _references[origin] = _make_reference(origin)
 
     return reference
-
-
-def known_reference(definition: Any) -> Reference | None:
-    """Return a definition's reference, if it was asked for before."""
-    return _references.get(definition.origin)
 
 
 def function_reference(fn: object) -> str:

@@ -19,7 +19,7 @@ from eventflow.eventbus.bus import EventBus
 from eventflow.eventbus.subscriptions import Subscription
 from eventflow.hooks.declaration import Hook, HookFunction
 from eventflow.hooks.importability import import_problem
-from eventflow.hooks.references import function_reference, known_reference
+from eventflow.hooks.references import function_reference
 from eventflow.primitives.ids import new_id
 from eventflow.primitives.records import printable
 from eventflow.states import StateType
@@ -181,9 +181,7 @@ def hook_columns(hook: Hook) -> tuple[str, int]:
 class HookSets:
     """The sets of hooks that the runs on one bus are subject to, as one owner records them.
 
-    A definition has a set of its own hooks, the bus one of the hooks for all runs. What no line
-    holds yet is in `sets`, as owner, id and text, and in `changes`, as owner, reference of the
-    definition (None for the bus), and the ids of the old and of the new set.
+    A definition has a set of its own hooks, the bus one of the hooks for all runs.
     """
 
     def __init__(self, bus: EventBus) -> None:
@@ -196,51 +194,32 @@ class HookSets:
         """Begin anew, for another owner, which `guard` guards."""
         self.owner = owner
         self._guard = guard
-        self.shared = ""
-        """The id of the set of the bus."""
-        self.sets: list[list[Any]] = []
-        self.changes: list[list[Any]] = []
-        self._recorded: set[str] = set()
+        self.texts: dict[str, str] = {}
+        """The text of each set by its id."""
         self._handed_over: dict[int, tuple[ref[Hook], str]] = {}
         self._known: WeakKeyDictionary[Any, tuple[int, str]] = WeakKeyDictionary()
-        if owner:
-            self.shared = self._of_bus()
+        self.shared = self._of_bus() if owner else ""
+        """The id of the set of the bus."""
 
     def of(self, origin: Any) -> str:
         """Return the id of the set of a definition; empty if it has no hooks."""
         declared = origin.declared
-        token, before = self._known.get(origin, (0, ""))
+        token, key = self._known.get(origin, (0, ""))
         # Each change makes another tuple. It is not kept here: it may lead to the definition.
-        if token == id(declared):
-            return before
-        after = self._add(declared, "") if declared else ""
-        reference = known_reference(origin)
-        # Without a reference no row of a run names the definition yet.
-        if before != after and reference is not None:
-            self.changes.append([self.owner, printable(reference.text), before, after])
-        # Last, here and below: what interrupts this call must not leave anything untold.
-        self._known[origin] = (id(declared), after)
+        if token != id(declared):
+            key = self._add(declared, "") if declared else ""
+            self._known[origin] = (id(declared), key)
 
-        return after
+        return key
 
-    def refresh(self, origin: Any) -> None:
-        """Find out what has changed on a definition, or, given None, on the bus."""
-        if origin is not None:
-            self.of(origin)
-            return
-        before, after = self.shared, self._of_bus()
-        if before != after:
-            self.changes.append([self.owner, None, before, after])
-        self.shared = after
+    def refresh(self, origin: Any) -> bool:
+        """Return whether a definition, or, given None, the bus, has another set now."""
+        if origin is None:
+            before, self.shared = self.shared, self._of_bus()
+            return before != self.shared
+        _, before = self._known.get(origin, (0, ""))
 
-    def repeat(self) -> None:
-        """Tell of all sets once more, since lines were lost."""
-        self._recorded.clear()
-        origins = list(self._known)
-        self._known.clear()
-        for origin in origins:
-            self.of(origin)
-        self.shared = self._of_bus()
+        return before != self.of(origin)
 
     def _of_bus(self) -> str:
         return self._add(self._bus.subscriptions, f'"bus":{self._number},')
@@ -251,9 +230,7 @@ class HookSets:
             self._guard.guard()
         text = f'{{{head}"hooks":[{",".join(map(self._text, hooks))}]}}'
         key = blake2b(text.encode(), digest_size=_ID_BYTES).hexdigest()
-        if key not in self._recorded:
-            self.sets.append([self.owner, key, text])
-            self._recorded.add(key)
+        self.texts[key] = text
 
         return key
 

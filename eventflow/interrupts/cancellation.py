@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import TypeAlias
 from uuid import UUID
 
-from eventflow.interrupts.scopes import Reason, active_scopes
+from eventflow.interrupts.scopes import Reason, active_runs
 
 __all__ = ["Canceller", "cancel", "cancel_here", "register_canceller"]
 
@@ -29,9 +29,9 @@ def register_canceller(canceller: Canceller) -> Callable[[], None]:
 
 def cancel_here(run_id: UUID) -> bool | None:
     """Do what `cancel` does for a run that is executed in this process; None if it is not."""
-    cancel_scope = active_scopes.get(run_id.int)
+    run = active_runs.get(run_id.int)
 
-    return None if cancel_scope is None else cancel_scope.stop(Reason.CANCELLED)
+    return None if run is None else run.cancel_scope.stop(Reason.CANCELLED)
 
 
 def cancel(run_id: UUID | str) -> bool:

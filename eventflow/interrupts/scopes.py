@@ -12,7 +12,7 @@ import threading
 from collections.abc import Callable
 from enum import Enum
 from time import monotonic
-from typing import Any, Final, TypeVar
+from typing import Any, Final, Protocol, TypeVar
 
 from eventflow.interrupts.masks import (
     BODY,
@@ -23,9 +23,16 @@ from eventflow.interrupts.masks import (
 )
 from eventflow.interrupts.portals import timer_portal
 from eventflow.interrupts.waiting import Wakeup, wait
-from eventflow.primitives.forks import renewed
+from eventflow.primitives.forks import in_children, renewed
 
-__all__ = ["CancelScope", "Reason", "active_scopes", "on_grace_expired"]
+__all__ = [
+    "CancelScope",
+    "Reason",
+    "Stoppable",
+    "active_runs",
+    "inherited_runs",
+    "on_grace_expired",
+]
 
 T = TypeVar("T")
 
@@ -131,7 +138,7 @@ class CancelScope:
         if invocation is None:  # a hook is running: wait for its end
             _escalate_later(self)
             return
-        scopes = (*active_scopes.values(),)
+        scopes = [run.cancel_scope for run in (*active_runs.values(),)]
         below = sorted((scope for scope in scopes if scope.is_below(self)), key=_depth)
         for scope in reversed(below):
             scope.stop(CANCELLATION)
@@ -337,8 +344,19 @@ def on_grace_expired(take_over: Callable[[Any, list[CancelScope]], None]) -> Non
     _on_grace_expired.append(take_over)
 
 
-active_scopes: Final[dict[int, CancelScope]] = {}
-"""The cancel scopes of the runs that this process executes, by the number of the run's id.
+class Stoppable(Protocol):
+    """A run, as far as it can be stopped."""
+
+    number: int
+    cancel_scope: CancelScope
+
+
+active_runs: Final[dict[int, Stoppable]] = {}
+"""The runs that this process executes, by the number of their id, in the order in which they began.
 
 The hash of a UUID is computed by Python code, that of a number is not.
 """
+
+inherited_runs: Final[set[int]] = set()
+"""The numbers of the runs that the parent executed when this process was forked."""
+in_children(lambda: inherited_runs.update(active_runs))

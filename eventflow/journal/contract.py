@@ -1,9 +1,10 @@
 """The contract of a journal: what it records, and how it is written, read, owned and maintained.
 
-A journal holds runs, the events of their transitions, one delivery for every hook that is owed
-one, and the owners: the processes that execute runs. Rows are written as lines; a group of lines
-is committed whole or not at all. Every run has a *keeper*, the owner that is responsible for it: at
-first the one that executes it, later the one that claimed it from a dead owner.
+A journal holds runs and the owners: the processes that execute runs. The events of a run, and one
+delivery for every hook that a transition is owed to, are read from what is stored of the run. It is
+written in groups of records, see `eventflow.journal.records`. Every run has a *keeper*, the owner
+that is responsible for it: at first the one that executes it, later the one that claimed it from a
+dead owner.
 """
 
 from __future__ import annotations
@@ -12,12 +13,13 @@ from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, Final, Protocol, TypeAlias
+from typing import Any, Final, NamedTuple, Protocol, TypeAlias
 from uuid import UUID
 
 from eventflow.errors import JournalError
 from eventflow.hooks.ledger import DeliveryStatus
-from eventflow.journal.rows import DeliveryRow, EventRow, OwnerRow, RunRow, Settlement
+from eventflow.journal.records import Settled, content_of, scan
+from eventflow.journal.rows import DeliveryRow, EventRow, OwnerRow, OwnEvent, RunRow
 from eventflow.runs.run import RunType
 from eventflow.states import StateType
 
@@ -27,6 +29,7 @@ __all__ = [
     "DeliveryQuery",
     "Fence",
     "Finding",
+    "Group",
     "Journal",
     "NewerSchemaError",
     "Pruned",
@@ -36,11 +39,33 @@ __all__ = [
     "UnstorableError",
 ]
 
-Cursor: TypeAlias = tuple[int, int]
-"""A position among all events, in the order in which they became readable."""
+Cursor: TypeAlias = tuple[int, int, int]
+"""A position among all events, in the order in which they became readable: the epoch and the place
+of a group of records, and how far it was read."""
 
-START: Final[Cursor] = (0, 0)
-"""Before the first event."""
+START: Final[Cursor] = (0, 0, 0)
+"""Before the first event that is kept."""
+
+
+class Group(NamedTuple):
+    """Records to commit together.
+
+    `data` holds whole records, one after another, as they are in a segment; `runs` is how many of
+    them are of kind R; `others` has kind and content of the other ones, in their order.
+    """
+
+    data: bytes
+    runs: int
+    others: Sequence[tuple[str, Any]] = ()
+
+    @classmethod
+    def read(cls, data: bytes) -> Group:
+        """Return all whole records that there are in some bytes."""
+        records = [*scan(data)]
+        whole = b"".join(data[start:end] for _, start, end in records)
+        others = [(each.kind, content_of(data, each)) for each in records if each.kind != "R"]
+
+        return cls(whole, len(records) - len(others), others)
 
 
 class StaleOwnerError(JournalError):
@@ -64,7 +89,7 @@ class NewerSchemaError(JournalError):
 
 
 class UnstorableError(JournalError):
-    """A row cannot be stored, however often it is tried; the journal itself works."""
+    """A record cannot be stored, however often it is tried; the journal itself works."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +165,10 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Statistics:
-    """How much a journal holds. `size` is in bytes, without the space that is free for reuse."""
+    """How much a journal holds.
+
+    `size` is in bytes, without what `events_after` reads, and the space that is free for reuse.
+    """
 
     runs: int
     unfinished: int
@@ -163,23 +191,22 @@ class Journal(Protocol):
     in_hurry: bool
     """Whether to wait for others a moment only: set when a process ends whose lines are safe."""
 
-    def commit_lines(self, lines: Sequence[bytes], fence: Fence | None = None) -> None:
-        """Write the rows of lines (see `eventflow.journal.format`), whole or not at all.
+    def commit(self, group: Group, owner: str, fence: Fence | None = None) -> None:
+        """Write the records of an owner, whole or not at all.
 
         They are as durable as asked for on return. Doing it again changes nothing, so that a commit
-        of unknown outcome may be repeated. Of each run only the last row is written, and a delivery
-        is written together with its settlements. A line that cannot be read is left out and logged.
+        of unknown outcome may be repeated. Bytes between the records that are none are passed over.
 
         Raises:
             StaleOwnerError: the fence is no longer in force; nothing was written.
-            UnstorableError: a row cannot be stored; nothing was written.
+            UnstorableError: some records cannot be stored; all others are written.
         """
         ...
 
     def transaction(
-        self, settlement: Settlement, fence: Fence | None = None
+        self, settled: Settled, fence: Fence | None = None
     ) -> AbstractContextManager[Any]:
-        """Return a connection whose transaction is committed together with the settlement.
+        """Return a connection whose transaction is committed together with a delivery's status.
 
         For a hook whose work must happen exactly once: its rows and the acknowledgement are
         committed at the end of the block, or neither. The connection is one of `sqlite3` or
@@ -188,7 +215,7 @@ class Journal(Protocol):
 
         Raises:
             StaleOwnerError: the fence is no longer in force; nothing was written.
-            JournalError: the delivery is settled already, or does not exist; nothing was written.
+            JournalError: it is delivered already, or does not exist; nothing was written.
         """
         ...
 
@@ -210,12 +237,29 @@ class Journal(Protocol):
         """Return the events of a run, in order."""
         ...
 
-    def events_after(self, cursor: Cursor, limit: int) -> tuple[list[EventRow], Cursor]:
-        """Return events of all runs, and the cursor after them; none is ever skipped."""
+    def events_after(self, cursor: Cursor, limit: int) -> tuple[list[EventRow | OwnEvent], Cursor]:
+        """Return events of all runs, and users' own ones, and the cursor after them.
+
+        None is ever skipped, but those that were committed more than an hour ago, or before more
+        than 64 MB of other records, are kept no longer.
+        """
         ...
 
     def cursor(self, before: datetime | None = None) -> Cursor:
-        """Return the cursor after the last event, or before the first one since a moment."""
+        """Return the cursor after the last event, or before the first one committed since then."""
+        ...
+
+    def keeps(self, since: datetime) -> bool:
+        """Return whether `events_after` keeps all that was committed since a moment."""
+        ...
+
+    def histories(
+        self, since: datetime, after: UUID | None, limit: int
+    ) -> list[tuple[RunRow, list[EventRow]]]:
+        """Return runs with all their events: those that had not ended before a moment.
+
+        In the order of their ids, at most `limit` of them, those behind a run's.
+        """
         ...
 
     def wait(self, cursor: Cursor, timeout: float) -> bool:

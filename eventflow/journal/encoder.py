@@ -1,298 +1,252 @@
-"""The encoder of a run: turns its transitions into the rows of a line.
-
-The rows are those of `eventflow.journal.format`. Every transition passes through here, so that
-whatever is the same from one to the next is made once.
-"""
+"""The encoder of a run: turns the transitions that no record holds yet into one record."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterable, Sequence
-from typing import Final, TypeAlias
-from uuid import UUID
+from collections.abc import Sequence
+from typing import Any, Final
 
 from pydantic_core import to_json
 
-from eventflow.hooks.declaration import Hook
-from eventflow.hooks.ledger import DeliveryStatus
-from eventflow.hooks.references import reference_of
-from eventflow.hooks.sets import HookSets, hook_columns
-from eventflow.journal.format import JournalLine, Tables, Values
-from eventflow.journal.rows import RunRow, micros
-from eventflow.primitives.ids import delivery_number
+from eventflow.journal.records import LETTERS, pack_run, pack_usual_run, run_hex, state_text
+from eventflow.journal.rows import micros
 from eventflow.primitives.records import ErrorInfo, printable
-from eventflow.runs.run import Run, Transition
-from eventflow.states.kinds import RUNNING
+from eventflow.runs.lazy_states import LazyState
+from eventflow.runs.run import Run
 from eventflow.values.recording import record_parameters
 
-__all__ = [
-    "Entry",
-    "RunEncoder",
-    "encode_line",
-    "encode_settlement",
-    "encoder_of",
-    "has_immutable_parameters",
-]
+__all__ = ["RunEncoder", "cut"]
 
 MAX_TEXT: Final = 10_000
 """How many characters of a message, or of the error of a hook, are recorded."""
 
-Entry: TypeAlias = "tuple[RunEncoder, Values, Run, bool]"
-"""An encoded transition: its encoder, the row of its event, its run, and whether that has ended."""
+MAX_NAME: Final = 200
+"""How many characters of the name of a state are recorded."""
 
-_NAME: Final = RunRow._fields.index("name")
-
-_PENDING: Final = (str(DeliveryStatus.PENDING), 0, None, None, None)
-"""The last columns of a delivery, from its status on, before its first attempt."""
-
-_BEGUN: Final = (str(DeliveryStatus.RUNNING), 1, None, None)
-"""The same, but for the time, for the first of an event's hooks, which begins next."""
+_NO_PARAMETERS: Final = "[{}]"
 
 
 class RunEncoder:
-    """Encodes the transitions of one run, in the name of one owner; kept with the run."""
+    """Encodes the transitions of one run, in the name of one owner; kept with the run.
 
-    __slots__ = (
-        "_ancestors",
-        "_created",
-        "_declared",
-        "_head",
-        "_hooks",
-        "_is_final",
-        "_parameters",
-        "_started",
-        "key",
-        "owner",
-    )
-
-    def __init__(self, run: Run, owner: str) -> None:
-        self.key = f"{run.number:032x}"
-        self.owner = owner
-        self._ancestors = _ancestors.of(run, owner)
-        self._is_final = False
-        self._parameters: str | None = None
-        self._created: int | None = None
-        self._started: int | None = None
-        self._head: Values = []
-        self._declared: object = ()
-        self._hooks = ""
-
-    def update(self, run: Run) -> None:
-        """Encode the name and the parameters, which are final when the body begins."""
-        if self._is_final:
-            return
-        if self._head:
-            self._head[_NAME] = printable(run.name)
-        else:
-            self._head = [self.key, run.run_type, printable(run.name), *_definition_values(run)]
-        if run.run_count or run.ended_at is not None:
-            self._parameters = _encode_parameters(run)
-            # Last: if anything above raises, it is tried again, and no row is without it.
-            self._is_final = True
-
-    def entry(self, fact: Transition) -> Entry:
-        """Encode a transition, with what the row of the run needs beside it."""
-        run, state = fact.run, fact.entered
-        self.update(run)
-        at = state.at // 1000
-        count, sequence = fact.run_count, fact.sequence
-        if self._created is None:
-            # A run that another process has begun is older than its first line here.
-            self._created = at if sequence == 0 or run.created is None else micros(run.created)
-        if self._started is None and count:
-            before = None if state.type is RUNNING else run.start_time
-            self._started = at if before is None else micros(before)
-        follows, key = _previous_id(fact), f"{fact.number:032x}"
-        kind, name = state.type._value_, printable(state.name)
-        message = None if state.message is None else _cut(printable(state.message))
-        error = None if state.error is None else _encode_error(state.error)
-        event = [key, self.key, sequence, kind, name, at, count, message, error, follows]
-
-        return self, event, run, run.ended_at is state
-
-    def row(self, event: Values, run: Run, sets: HookSets | None, *, ended: bool) -> Values:
-        """Return the row of the run as of an event, with the time its body has taken so far.
-
-        `sets` knows the hooks that it is subject to; None leaves them as they were recorded.
-        """
-        key, _, sequence, kind, name, at, count, message, _, _ = event
-        hooks: Values = [None, None]
-        if sets is not None:
-            origin = run.definition.origin
-            if origin.declared is not self._declared:
-                self._declared, self._hooks = origin.declared, sets.of(origin)
-            hooks = [self._hooks, sets.shared]
-
-        return [
-            *(*self._head, self._parameters, *self._ancestors, self._created, self._started),
-            *(at if ended else None, round(run.seconds, 6), count, sequence),
-            *(key, kind, name, at, message),
-            *hooks,
-        ]
-
-    def deliveries(self, fact: Transition, hooks: Iterable[Hook]) -> list[Values]:
-        """Return the rows of what a transition owes to hooks, the first of which has begun."""
-        event = fact.number
-        key = f"{event:032x}"
-        begun = (*_BEGUN, fact.entered.at // 1000)
-
-        return [
-            [
-                *(_delivery_key(event, ordinal), key, self.key, ordinal, *hook_columns(hook)),
-                *(_PENDING if ordinal else begun),
-            ]
-            for ordinal, hook in enumerate(hooks)
-        ]
-
-
-def encode_line(
-    entries: Sequence[Entry],
-    owed: list[Values] | None = None,
-    settlements: list[Values] | None = None,
-    sets: HookSets | None = None,
-) -> JournalLine:
-    """Make one line of entries, of what the last of them owes to hooks, and of settlements.
-
-    The entries of one run, and the settlements of one delivery, must be in their order. `sets` has
-    the sets of hooks that the runs are subject to, those of them that no line holds yet among them.
+    `next` is the sequence of the first transition that no record holds. `number` is that of the
+    definition in the last record, which is in `segment` from `offset` on; `sequence` its last
+    transition, and `owed`, `begun` and `done` count the hooks that this is owed to: `hooks` has the
+    identity and the importability of each, `settled` the ordinals of those with a record of their
+    own. `updated` is when one of them began, or was done. `parameters` is their record, once they
+    are final. `is_usual` says of a task run that it was Pending, is Running, and that the flow run
+    around it is its root.
     """
-    rows: Tables = {}
-    # The last entry of each run, in the order of the first ones.
-    last = {entry[0]: entry for entry in entries}
-    if last:
-        rows["runs"] = [
-            encoder.row(event, run, sets, ended=ended)
-            for encoder, event, run, ended in last.values()
-        ]
-        rows["events"] = [entry[1] for entry in entries]
-    if owed:
-        rows["deliveries"] = owed
-    if settlements:
-        rows["settlements"] = settlements
-    # Last: a row of a run may have found a new set.
-    if sets is not None and sets.sets:
-        rows["hook_sets"] = [*sets.sets]
-    if sets is not None and sets.changes:
-        rows["hook_changes"] = [*sets.changes]
 
-    return JournalLine.of(rows)
+    # Most runs have one record, and few hooks: class attributes, and no slots, are set up faster.
+    owner = ""
+    parameters: str | None = None
+    is_usual = False
+    next = 0
+    number = 0
+    segment: Any = None
+    offset = 0
+    sequence = -1
+    owed = begun = done = updated = 0
+    hooks: Sequence[tuple[str, int]] = ()
+    settled: frozenset[int] = frozenset()
+    # Whether the run is another owner's: what it owes may have records of its own already.
+    adopted = False
+    _created = 0
+    # Whether a record told of everything, so that it need not be told again.
+    _described = False
+
+    def describe(self, run: Run) -> None:
+        """Encode the parameters as they are now: the body may change them."""
+        parameters = getattr(run.definition, "parameters", None)
+        secrets: frozenset[str] = getattr(parameters, "secret_names", frozenset())
+        receiver = getattr(parameters, "receiver", None)
+        self.parameters = record_parameters(run.parameters, secrets, receiver) or "null"
+
+    def encode(
+        self,
+        run: Run,
+        last: int,
+        entered: LazyState,
+        suffix: bytes = b"",
+        hooks: Sequence[tuple[str, int]] = (),
+    ) -> bytes:
+        """Make the record of all transitions up to `last`, which entered a state.
+
+        That one is owed to hooks, the first of which begins next; `suffix` names them.
+        """
+        at, owed = entered.at // 1000, len(hooks)
+        state = _USUAL.get(entered.name) if self.is_usual and last == _USUAL_LAST else None
+        has_more = entered.message is not None or entered.error is not None or entered.own_number
+        if state is None or self.next or has_more:
+            record = self._encode(run, last, entered, suffix, owed)
+        else:
+            created: Any = run.created_at
+            started: Any = run.started_at
+            parent: Any = run.parent_run_id
+            text = self.parameters
+            record = pack_usual_run(
+                run.number,
+                parent.int,
+                self.number,
+                (created.at // 1000, started.at // 1000, at),
+                state,
+                b"" if text == _NO_PARAMETERS else b"[%b]" % text.encode(),  # type: ignore[union-attr]
+                suffix,
+                owed,
+            )
+        self.next, self.sequence = last + 1, last
+        if owed or self.owed:
+            self.owed, self.hooks = owed, hooks
+            self.begun, self.done, self.updated = min(owed, 1), 0, at
+            if self.settled:
+                self.settled = frozenset()
+
+        return record
+
+    def _encode(self, run: Run, last: int, entered: LazyState, suffix: bytes, owed: int) -> bytes:
+        first, at = self.next, entered.at // 1000
+        events = self._events(run, first, last, entered)
+        parent, name = run.parent_run_id, run.given_name
+
+        return pack_run(
+            run.number,
+            0 if parent is None else parent.int,
+            self.number,
+            self._created,
+            first,
+            last,
+            at if run.ended_at is entered else 0,
+            _state(entered),
+            b"" if name is None and run.run_type == "task" else cut(run.name).encode(),
+            b"" if self._described else self._facts(run),
+            events + suffix,
+            owed,
+            at,
+        )
+
+    def _events(self, run: Run, first: int, last: int, entered: LazyState) -> bytes:
+        """Return the lines of transitions of any kind."""
+        if not self._created:
+            moment = run.created_at
+            self._created = (
+                (entered if moment is None else moment).at // 1000
+                if moment is None or isinstance(moment, LazyState)
+                else micros(moment)
+            )
+        states = _states(run, first, last, entered)
+        before = b"+%d\n" % self.updated if self.owed else b""
+        if first or len(states) <= last - first:
+            before += b"!%d\n" % (last + 1 - len(states))
+
+        return before + _lines(states, self._created)
+
+    def _facts(self, run: Run) -> bytes:
+        """Encode the parameters, and the ids of the runs above where they are not as usual."""
+        parameters = b"null"
+        if run.run_count or run.ended_at is not None:
+            if self.parameters is None:
+                self.describe(run)
+            text = self.parameters or "null"
+            self.parameters, self._described = None, True
+            # The first transition alone may have been recorded with other facts before.
+            parameters = b"" if text == _NO_PARAMETERS and not self.next else text.encode()
+        above = _above(run)
+        if not above:
+            return parameters and b"[%b]" % parameters
+
+        return b"[%b,%b]" % (parameters or _NO_PARAMETERS.encode(), above)
 
 
-def encoder_of(run: Run, owner: str) -> RunEncoder:
-    """Return the encoder of a run, which is made once and kept with the run."""
-    encoder: RunEncoder | None = run.encoder
-    if encoder is None:
-        encoder = run.encoder = RunEncoder(run, owner)
+_LETTERS: Final = {kind: letter.encode() for kind, letter in LETTERS.items()}
+_USUAL: Final = {kind.capitalize(): letter for kind, letter in _LETTERS.items()}
+"""The letters of the states that have the usual name of their type."""
 
-    return encoder
-
-
-class _Ancestors:
-    """The ids of the runs above a run, and its owner: one list for all runs that share them."""
-
-    def __init__(self) -> None:
-        self._last: tuple[object, object, str, Values] = (None, None, "", [None, None, None, ""])
-
-    def of(self, run: Run, owner: str) -> Values:
-        """Return the ids of the parent run, of the flow run and of the root flow run; the owner."""
-        parent, flow = run.parent_run_id, run.flow_run_id
-        last_parent, last_flow, last_owner, values = self._last
-        # The flow run determines the root flow run.
-        if parent is not last_parent or flow is not last_flow or owner != last_owner:
-            values = [_hex(parent), _hex(flow), _hex(run.root_flow_run_id), owner]
-            self._last = (parent, flow, owner, values)
-
-        return values
+_USUAL_LAST: Final = 2
+"""The sequence of the last transition of most runs: Pending, Running, and their end."""
 
 
-_ancestors: Final = _Ancestors()
+def _states(run: Run, first: int, last: int, entered: LazyState) -> list[LazyState]:
+    """Return the states from a sequence on, as far as the run has them still."""
+    if last == first:
+        return [entered]
+    states = [entered]
+    created, started = run.created_at, run.started_at
+    if isinstance(started, LazyState) and started.sequence == last - 1:
+        states.insert(0, started)
+    if isinstance(created, LazyState) and created.sequence == last - len(states) >= first:
+        states.insert(0, created)
+
+    return states
 
 
-def _previous_id(fact: Transition) -> str | None:
-    """Return the id of the run's previous transition."""
-    previous = fact.previous
+def _lines(states: Sequence[LazyState], created: int) -> bytes:
+    """Return the lines of transitions: those of which there is nothing to tell are in one line."""
+    lines = b""
+    for state in states:
+        letter = _letter(state)
+        if letter is None:
+            lines += b"%b%b\n" % (b"\n" if lines[-1:].isdigit() else b"", _event(state, created))
+        else:
+            lines += b"%b%d" % (letter, state.at // 1000 - created)
 
-    return _hex(fact.follows) if previous is None else f"{previous.number:032x}"
-
-
-def _definition_values(run: Run) -> Values:
-    """Return the columns of a run's row that describe its definition, and its tags."""
-    definition = run.definition
-    version = getattr(definition, "declared_version", None)
-    tags = "[]" if not run.tag_set else to_json([*map(printable, run.tags)]).decode()
-
-    return [
-        printable(run.definition_name),
-        printable(reference_of(definition).text),
-        None if version is None else printable(str(version)),
-        tags,
-    ]
+    return lines.removesuffix(b"\n")
 
 
-def _cut(text: str) -> str:
+def _letter(state: LazyState) -> bytes | None:
+    """Return the letter of a state, if there is nothing to tell of it but that and its time."""
+    if state.message is not None or state.error is not None or state.own_number:
+        return None
+    letter = _USUAL.get(state.name)
+
+    return letter if letter is _LETTERS[state.type] else None
+
+
+def _event(state: LazyState, created: int) -> bytes:
+    offset = state.at // 1000 - created
+    message = None if state.message is None else cut(printable(state.message))
+    error = None if state.error is None else _encode_error(state.error)
+    own = run_hex(state.own_number) if state.own_number else None
+    content = [_state(state).decode(), offset, None, message, error, own]
+    while content[-1] is None:
+        content.pop()
+
+    return to_json(content)
+
+
+def _state(state: LazyState) -> bytes:
+    letter = _LETTERS[state.type]
+    if _USUAL.get(state.name) is letter:
+        return letter
+
+    return state_text(state.type, printable(state.name)[:MAX_NAME]).encode()
+
+
+def _above(run: Run) -> bytes:
+    """Return the ids of the flow run and of the root flow run, as far as they are not as usual."""
+    parent = run.parent_run_id
+    flow_run, root = run.flow_run_id, run.root_flow_run_id
+    is_flow = run.run_type == "flow"
+    usual_flow = run.id if is_flow else parent
+    usual_root = parent or run.id if is_flow else parent
+    if flow_run is usual_flow and root is usual_root:
+        return b""
+    own_flow = None if flow_run == usual_flow else "" if flow_run is None else flow_run.hex
+    own_root = None if root == usual_root else "" if root is None else root.hex
+    if own_flow is None and own_root is None:
+        return b""
+    if own_root is None:
+        return to_json(own_flow)
+
+    return b"%b,%b" % (to_json(own_flow), to_json(own_root))
+
+
+def cut(text: str) -> str:
+    """Shorten a text to what is recorded of it."""
     return text if len(text) <= MAX_TEXT else f"{text[: MAX_TEXT - 1]}…"
 
 
 def _encode_error(error: ErrorInfo) -> str:
     """Encode an error as its model would, which may fail: it opens files the first time."""
-    facts = {**vars(error), "message": _cut(error.message)}
+    facts = {**vars(error), "message": cut(error.message)}
 
     return to_json(facts).decode()
-
-
-def encode_settlement(
-    key: tuple[UUID, UUID, int],
-    status: DeliveryStatus,
-    attempts: int,
-    error: str | None,
-    delay: float,
-) -> Values:
-    """Return the row of the beginning or the outcome of an attempt.
-
-    `key` is the run, the event and the ordinal of the hook; `delay` is in how many seconds the next
-    attempt may begin.
-    """
-    run_id, event_id, ordinal = key
-    now = time.time_ns() // 1000
-    due = now + int(delay * 1e6) if delay else None
-    reason = None if error is None else _cut(printable(error))
-    delivery = _delivery_key(event_id.int, ordinal)
-
-    return [f"{run_id.int:032x}", delivery, status._value_, attempts, now, due, reason]
-
-
-def _delivery_key(event: int, ordinal: int) -> str:
-    return f"{delivery_number(event, ordinal):032x}"
-
-
-def _hex(key: UUID | None) -> str | None:
-    return None if key is None else f"{key.int:032x}"
-
-
-# -- parameters ----------------------------------------------------------------------------------
-
-_IMMUTABLE: Final = frozenset({float, bool, type(None), int, str, bytes})
-"""The types of values that cannot be changed."""
-
-
-def has_immutable_parameters(run: Run) -> bool:
-    """Return whether the body cannot change any parameter, so that they may be encoded later."""
-    for name, value in run.parameters.items():
-        if type(value) not in _IMMUTABLE and name != _receiver(run):
-            return False
-
-    return True
-
-
-def _receiver(run: Run) -> str | None:
-    """Return the name of the parameter for what a method is called on, if the run is of one."""
-    receiver: str | None = getattr(getattr(run.definition, "parameters", None), "receiver", None)
-
-    return receiver
-
-
-def _encode_parameters(run: Run) -> str | None:
-    parameters = getattr(run.definition, "parameters", None)
-    secrets: frozenset[str] = getattr(parameters, "secret_names", frozenset())
-
-    return record_parameters(run.parameters, secrets, _receiver(run))

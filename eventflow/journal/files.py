@@ -1,4 +1,4 @@
-"""The file of a SQLite journal: creating it, identifying it, setting it aside when damaged."""
+"""The file of a SQLite journal: creating it, identifying it, setting it aside."""
 
 from __future__ import annotations
 
@@ -53,19 +53,24 @@ def last_commit(path: Path) -> tuple[int, int] | None:
     return status.st_mtime_ns, status.st_size
 
 
-def set_aside(path: Path, damaged: Identity | None, reason: str) -> None:
-    """Rename a damaged file and the files beside it, unless another process has done so."""
+def set_aside(path: Path, unusable: Identity | None, damage: str | None) -> None:
+    """Rename an unusable file and the files beside it, unless another process has done so.
+
+    Without damage it is a journal of an older version.
+    """
     with _locked(path):
-        if damaged is None or identity(path) != damaged:
+        if unusable is None or identity(path) != unusable:
             return
-        aside = f"{path}.corrupt-{datetime.now(UTC):%Y%m%dT%H%M%S.%f}"
+        suffix = "old" if damage is None else "corrupt"
+        aside = f"{path}.{suffix}-{datetime.now(UTC):%Y%m%dT%H%M%S.%f}"
         # The log first: a new file must not be opened with the log of the old one.
         for suffix in ("-wal", "-shm", ""):
             with suppress(FileNotFoundError):
                 os.rename(f"{path}{suffix}", f"{aside}{suffix}")  # noqa: PTH104 - names, not paths
+    why = "was made by an older version" if damage is None else f"is damaged ({damage})"
     get_logger("journal").warning(
-        f"The journal {path} is damaged ({reason}). It was set aside as {aside}, and a new one was "
-        "begun; what the old one held is not in the new one."
+        f"The journal {path} {why}. It was set aside as {aside}, and a new one was begun; what the "
+        "old one held is not in the new one."
     )
 
 

@@ -1,9 +1,9 @@
-"""The rows of the journal, and their conversion from and to the values in a database."""
+"""The rows that readers of the journal get, and the states that they tell of."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, NamedTuple
 from uuid import UUID
@@ -18,30 +18,32 @@ from eventflow.states.state import set_origin
 from eventflow.values.unavailable import Unavailable
 
 __all__ = [
-    "Codec",
     "DeliveryRow",
     "EventRow",
+    "OwnEvent",
     "OwnerRow",
     "RunRow",
     "Settlement",
     "error_of",
+    "maybe_moment",
     "micros",
+    "moment",
+    "owner_in",
     "owner_out",
     "sanitized",
-    "settlement_out",
     "state_of",
     "with_unavailable_data",
 ]
 
 
 class RunRow(NamedTuple):
-    """A run as of one transition; a later row of the same run replaces it.
+    """A run as of its last transition.
 
     `owner` is the process that executes it; `reference` is `module:qualname` of its definition;
-    `parameters` is the JSON of `eventflow.values.recording`; `seconds` is how long its body has
-    been executed. `hooks` and `global_hooks` name the sets of hooks that it is subject to: those of
-    its definition, and those of its bus. They are empty where there is no set, and None in a run of
-    an earlier version, or in a row by which a recovery goes on with the run of another owner.
+    `parameters` is the JSON of `eventflow.values.recording`, None until they are recorded;
+    `seconds` is how long its body has been executed. `hooks` and `global_hooks` name the sets of
+    hooks that it is subject to: those of its definition, and those of its bus. They are empty where
+    there is no set, and None where that is not known.
     """
 
     id: UUID
@@ -90,7 +92,7 @@ class EventRow(NamedTuple):
 
 
 class DeliveryRow(NamedTuple):
-    """One hook owed one event.
+    """One hook owed one transition, which is number `sequence` of its run.
 
     `ordinal` is its position among the hooks of that event; `hook` the hook's identity;
     `importable` whether another process can import it; `due` when the next attempt may begin.
@@ -99,6 +101,7 @@ class DeliveryRow(NamedTuple):
     id: UUID
     event_id: UUID
     run_id: UUID
+    sequence: int
     ordinal: int
     hook: str
     importable: bool
@@ -110,7 +113,7 @@ class DeliveryRow(NamedTuple):
 
 
 class Settlement(NamedTuple):
-    """The beginning or the outcome of an attempt at a delivery."""
+    """The beginning or the outcome of an attempt, as lines have it."""
 
     run_id: UUID
     delivery_id: UUID
@@ -119,6 +122,15 @@ class Settlement(NamedTuple):
     updated: datetime
     due: datetime | None = None
     error: str | None = None
+
+
+class OwnEvent(NamedTuple):
+    """An event of the user's own; `content` is its JSON."""
+
+    id: UUID
+    type: str
+    occurred: datetime
+    content: str
 
 
 class OwnerRow(NamedTuple):
@@ -148,21 +160,19 @@ _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND: Final = timedelta(microseconds=1)
 
 
-def micros(moment: datetime) -> int:
+def micros(when: datetime) -> int:
     """Convert a moment to microseconds since 1970 in UTC."""
-    return (moment - _EPOCH) // _MICROSECOND
+    return (when - _EPOCH) // _MICROSECOND
 
 
-def _micros(moment: datetime | None) -> int | None:
-    return None if moment is None else (moment - _EPOCH) // _MICROSECOND
-
-
-def _moment(value: int) -> datetime:
+def moment(value: int) -> datetime:
+    """Convert microseconds since 1970 to a moment."""
     return _EPOCH + timedelta(microseconds=value)
 
 
-def _maybe_moment(value: int | None) -> datetime | None:
-    return None if value is None else _moment(value)
+def maybe_moment(value: int | None) -> datetime | None:
+    """Do what `moment` does, unless there is none."""
+    return None if value is None else moment(value)
 
 
 def _list(items: tuple[str, ...]) -> str:
@@ -183,14 +193,6 @@ def sanitized(values: Sequence[Any]) -> tuple[Any, ...]:
     )
 
 
-def settlement_out(row: Settlement) -> tuple[Any, ...]:
-    """Convert a settlement to the values in a database."""
-    return (
-        *(row.run_id.hex, row.delivery_id.hex, str(row.status), row.attempts),
-        *(micros(row.updated), _micros(row.due), row.error),
-    )
-
-
 def owner_out(row: OwnerRow) -> tuple[Any, ...]:
     """Convert what an owner registers with to the values in a database."""
     return (
@@ -200,73 +202,15 @@ def owner_out(row: OwnerRow) -> tuple[Any, ...]:
     )
 
 
-class Codec:
-    """Converts values read from a database to rows; `load_id` converts those of ids."""
-
-    __slots__ = ("load_id",)
-
-    def __init__(self, load_id: Callable[[Any], UUID]) -> None:
-        self.load_id = load_id
-
-    def _load(self, value: Any) -> UUID | None:
-        return None if value is None else self.load_id(value)
-
-    def run_in(self, values: Sequence[Any]) -> RunRow:
-        """Read a run."""
-        raw = RunRow(*values[: len(RunRow._fields)])
-
-        return raw._replace(
-            id=self.load_id(raw.id),
-            tags=_tuple(values[6]),
-            parent_run_id=self._load(raw.parent_run_id),
-            flow_run_id=self._load(raw.flow_run_id),
-            root_flow_run_id=self._load(raw.root_flow_run_id),
-            created=_moment(values[12]),
-            started=_maybe_moment(values[13]),
-            ended=_maybe_moment(values[14]),
-            state_id=self.load_id(raw.state_id),
-            state_type=StateType(raw.state_type),
-            state_at=_moment(values[21]),
-        )
-
-    def event_in(self, values: Sequence[Any]) -> EventRow:
-        """Read an event."""
-        event_id, run_id, sequence, kind, name, *rest = values
-        occurred, run_count, message, error, follows = rest
-
-        return EventRow(
-            id=self.load_id(event_id),
-            run_id=self.load_id(run_id),
-            sequence=sequence,
-            state_type=StateType(kind),
-            state_name=name,
-            occurred=_moment(occurred),
-            run_count=run_count,
-            message=message,
-            error=error,
-            follows=self._load(follows),
-        )
-
-    def delivery_in(self, values: Sequence[Any]) -> DeliveryRow:
-        """Read a delivery."""
-        row_id, event, run, ordinal, hook, importable, status, attempts, due, error, at = values
-
-        return DeliveryRow(
-            *(self.load_id(row_id), self.load_id(event), self.load_id(run), ordinal, hook),
-            *(bool(importable), DeliveryStatus(status), attempts),
-            *(_maybe_moment(due), error, _maybe_moment(at)),
-        )
-
-    @staticmethod
-    def owner_in(values: Sequence[Any]) -> OwnerRow:
-        """Read an owner."""
-        return OwnerRow(*values)._replace(
-            started=_moment(values[4]),
-            argv=_tuple(values[7]),
-            sys_path=_tuple(values[9]),
-            lease_until=_maybe_moment(values[11]),
-            ended=_maybe_moment(values[12]),
-        )
+def owner_in(values: Sequence[Any]) -> OwnerRow:
+    """Read an owner."""
+    return OwnerRow(*values)._replace(
+        started=moment(values[4]),
+        argv=_tuple(values[7]),
+        sys_path=_tuple(values[9]),
+        lease_until=maybe_moment(values[11]),
+        ended=maybe_moment(values[12]),
+    )
 
 
 def state_of(row: EventRow | RunRow) -> AnyState:

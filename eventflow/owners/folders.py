@@ -2,7 +2,7 @@
 
     <owners>/<id>/lock           held by the owner, or by the process that recovers it
                   owner.json     the owner and how it was started
-                  spool-*.jsonl  lines that are not in the journal yet; the first is the owner again
+                  segment-*      what is not in the journal yet; each begins with the owner again
 
 A folder is complete before it is renamed to its own name, and is renamed before it is deleted: one
 whose name begins with a dot is being created or deleted, and is litter if it stays. Neither a
@@ -23,9 +23,8 @@ from types import TracebackType
 from typing import Any, Final, Self
 from uuid import NAMESPACE_URL, uuid5
 
-from eventflow.journal.format import owner_in
 from eventflow.journal.rows import OwnerRow
-from eventflow.journal.spool import segments
+from eventflow.journal.wal.spool import described, has_records
 from eventflow.owners.locks import Lock, holder, is_free, lock
 from eventflow.owners.process import host_id, recovery_program
 from eventflow.primitives.loggers import get_logger
@@ -51,7 +50,6 @@ __all__ = [
 
 LOCK: Final = "lock"
 DESCRIPTION: Final = "owner.json"
-SPOOL: Final = "spool-*"
 CREATED_PREFIX: Final = ".new-"
 DELETED_PREFIX: Final = ".old-"
 
@@ -144,12 +142,12 @@ class LockedFolder:
     def remove(self) -> bool:
         """Delete the folder and release the lock; return whether the folder is gone.
 
-        With lines in its spool it is not deleted, so that it will be recovered.
+        With records in its spool it is not deleted, so that it will be recovered.
         """
         if not self.is_held:
             return False
         try:
-            return not _has_lines(self.path) and _remove(self.path)
+            return not _has_records(self.path) and _remove(self.path)
         finally:
             self.release()
 
@@ -190,7 +188,7 @@ class DeadOwner:
     @classmethod
     def read(cls, path: Path) -> DeadOwner:
         """Read the folder of an owner, dead or not."""
-        for read in (_described, _spooled):
+        for read in (_described, described):
             try:
                 description = json.loads(read(path))
                 owner = _row(description)
@@ -315,16 +313,6 @@ def _described(path: Path) -> str:
     return (path / DESCRIPTION).read_text("ascii")
 
 
-def _spooled(path: Path) -> str:
-    """Return the description in the first line of the spool, until that line is committed."""
-    spooled = segments(path)
-    try:
-        return owner_in(next(spooled[0].lines(), b"")) if spooled else ""
-    finally:
-        for segment in spooled:
-            segment.close()
-
-
 def _row(description: dict[str, Any]) -> OwnerRow:
     fields = {name: description[name] for name in OwnerRow._fields[:10]}
     row = OwnerRow(**fields)
@@ -337,25 +325,18 @@ def _row(description: dict[str, Any]) -> OwnerRow:
 
 
 def _is_complete(path: Path) -> bool:
-    # Lines are committed even if nothing describes their owner.
-    described = (path / DESCRIPTION).exists() or _has_lines(path)
+    # Records are committed even if nothing describes their owner.
+    is_described = (path / DESCRIPTION).exists() or _has_records(path)
 
-    return described and not path.name.startswith(".")
+    return is_described and not path.name.startswith(".")
 
 
-def _has_lines(path: Path) -> bool:
+def _has_records(path: Path) -> bool:
     # It may be renamed or deleted at this moment.
     with suppress(FileNotFoundError):
-        return any(_size(file) for file in path.glob(SPOOL))
+        return has_records(path)
 
     return False
-
-
-def _size(path: Path) -> int:
-    try:
-        return path.stat().st_size
-    except OSError:
-        return 0
 
 
 # -- deleting a folder ---------------------------------------------------------------------------

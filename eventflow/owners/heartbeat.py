@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 from typing import Final
 from uuid import UUID
 
-from eventflow.interrupts.scopes import Reason, active_scopes
+from eventflow.interrupts.scopes import Reason, active_runs
 from eventflow.primitives.loggers import get_logger
 
 __all__ = ["Heartbeat"]
@@ -72,7 +72,7 @@ class Heartbeat:
         maintained = renewed = time.monotonic()
         wait = self._interval
         while not self._stopped.wait(self._poll_seconds):
-            if active_scopes:
+            if active_runs:
                 self._call(self._cancel)
             self._call(self._guard)
             if time.monotonic() - renewed >= wait:
@@ -91,9 +91,9 @@ class Heartbeat:
 
     def _cancel(self) -> None:
         for run_id in self._cancels():
-            scope = active_scopes.get(run_id.int)
-            if scope is not None:
-                scope.stop(Reason.CANCELLED)
+            run = active_runs.get(run_id.int)
+            if run is not None:
+                run.cancel_scope.stop(Reason.CANCELLED)
 
     def _call(self, callback: Callable[[], None]) -> bool:
         """Call back; return False if that failed."""

@@ -9,7 +9,7 @@ import threading
 import time
 from datetime import UTC, datetime, timedelta
 from functools import partial
-from typing import ClassVar, Final
+from typing import ClassVar, Final, cast
 from weakref import WeakSet
 
 from eventflow.errors import JournalError
@@ -19,11 +19,11 @@ from eventflow.hooks.importability import note_call
 from eventflow.hooks.ledger import OWED
 from eventflow.journal import open_journal
 from eventflow.journal.contract import DeliveryQuery, Fence, RunQuery, StaleOwnerError
-from eventflow.journal.format import owner_line
-from eventflow.journal.recorder import Recorder
+from eventflow.journal.records import pack
 from eventflow.journal.rows import OwnerRow
-from eventflow.journal.spool import Spool
-from eventflow.journal.writer import Writer
+from eventflow.journal.sink import OpenRunsRecorder
+from eventflow.journal.wal.spool import Spool
+from eventflow.journal.wal.writer import Durable, Writer
 from eventflow.owners.folders import RECOVERING, LockedFolder, dead, is_of_this_host, owners_folder
 from eventflow.owners.guarding import Guarding
 from eventflow.owners.heartbeat import Heartbeat
@@ -62,7 +62,7 @@ UNLIMITED_DAYS: Final = 365_000
 
 
 class OwnerSession:
-    """Writes lines to a journal in the name of this process.
+    """Writes records to a journal in the name of this process.
 
     Nothing is opened, created or started before `begin`. After a fork the child is an owner of its
     own, from its own first transition on.
@@ -74,15 +74,13 @@ class OwnerSession:
     def __init__(self, url: str, durability: Durability) -> None:
         self.url = url
         self.journal = open_journal(url, durability)
-        # Elsewhere a commit is awaited, for another host or for the loss of power. The lines that
-        # cannot be committed now are in the spool there too.
-        self._trusts_spool = durability == "process" and url.startswith("sqlite:")
+        self._durability = durability
         self.lease_seconds = self._lease() if url.startswith("postgresql:") else None
         self._recovery_due = False
         self._lockless = False
         # The buses whose runs are recorded here. Failures of the journal are published on them.
         self.buses: WeakSet[EventBus] = WeakSet()
-        self._recorders: WeakSet[Recorder] = WeakSet()
+        self._recorders: WeakSet[OpenRunsRecorder] = WeakSet()
         self._reset()
         forks.watch(self)
 
@@ -97,7 +95,7 @@ class OwnerSession:
         self._swept: dict[str, float] = {}
         self._starting = threading.RLock()
         self.lock = threading.RLock()
-        """What a line is made and appended under, so that its owner stays the same."""
+        """What a record is made and appended under, so that its owner stays the same."""
         # What is left of owners whose runs others have taken over, until that is reported.
         self._resigned: dict[str, tuple[LockedFolder | None, Guarding | None, Writer]] = {}
         self._row: OwnerRow | None = None
@@ -106,13 +104,10 @@ class OwnerSession:
         # What guards the hooks of this owner; None where there is no folder to recover.
         self.guarding: Guarding | None = None
         self._heartbeat: Heartbeat | None = None
-        self._writer: Writer | None = None
-        self._owner_line: bytes | None = None
-
-    @property
-    def waits(self) -> bool:
-        """Whether a line is durable only after a `wait`."""
-        return self._writer is not None and self._writer.waits
+        self.writer = cast("Writer", None)  # not asked for before `begin`
+        """What records are appended to; that of the owner once this has begun."""
+        # The numbers of definitions, by what a record tells of them.
+        self._numbers: dict[tuple[object, ...], int] = {}
 
     # -- beginning --------------------------------------------------------------------------
 
@@ -149,26 +144,41 @@ class OwnerSession:
         self._fence = self.guarding = spool = None
         if folder is not None:
             self.guarding = Guarding(Lifeline(folder.path, self.url))
-            # The journal has the owner only after the first commit: the spool must name it.
-            spool, self._owner_line = Spool(folder.path), owner_line(folder.description)
-            spool.reserve()
+            spool = Spool(folder.path)
+        self._numbers = {}
         self.owner = row.id
-        self._writer = Writer(
+        self.writer = Writer(
             OwnerStore(self.owner, self),
             partial(self._report, self.owner),
-            waits=not (self._lockless or self.url.startswith("memory:")),
-            trusts_spool=self._trusts_spool,
+            durable=self._durable(),
             spool=spool,
-            before_commit=self._flush_recorders,
+            # The journal has the owner only after the first commit: each segment names it.
+            heading=pack("O", folder.description) if folder is not None else b"",
+            before_commit=self._record_open_runs,
         )
 
-    def register(self, recorder: Recorder) -> None:
-        """Have a recorder write what it holds back before each commit."""
+    def _durable(self) -> Durable:
+        """Return what a publisher waits for that owes hooks."""
+        if self._lockless or self.url.startswith("memory:"):
+            return "kept"
+        if self.url.startswith("postgresql:"):
+            return "committed"
+
+        return "flushed" if self._durability == "power" else "appended"
+
+    def register(self, recorder: OpenRunsRecorder) -> None:
+        """Have a recorder write the runs that have not ended before each commit."""
         self._recorders.add(recorder)
 
-    def _flush_recorders(self) -> None:
+    def _record_open_runs(self) -> None:
         for recorder in list(self._recorders):
-            recorder.flush_held()
+            recorder.record_open_runs()
+
+    def number_of(self, definition: tuple[object, ...]) -> int:
+        """Return the number of a definition of these facts, always the same in one owner."""
+        numbers = self._numbers
+
+        return numbers.setdefault(definition, len(numbers) + 1)
 
     def _create_folder(self, row: OwnerRow) -> LockedFolder | None:
         root = owners_folder(self.url)
@@ -200,35 +210,9 @@ class OwnerSession:
 
     # -- writing ----------------------------------------------------------------------------
 
-    @property
-    def writer(self) -> Writer:
-        """The writer of this owner; begins first if need be."""
-        if self._writer is None:
-            self.begin()
-        assert self._writer is not None  # noqa: S101 - for the type checker
-
-        return self._writer
-
-    def append(self, line: bytes) -> None:
-        """Add a line; calls nothing else, so that it may be called under a lock."""
-        writer = self._writer or self.writer
-        if self._owner_line is not None:
-            # Only now: an owner that dies without a line has left nothing to recover.
-            owner, self._owner_line = self._owner_line, None
-            writer.append(owner)
-        writer.append(line)
-
-    def notify(self) -> None:
-        """Have all lines committed within a moment, also those that recorders hold back."""
-        (self._writer or self.writer).notify()
-
-    def wait(self) -> bool:
-        """Return when all lines are durable; return False if they are not."""
-        return self.writer.wait()
-
     def flush(self) -> bool:
         """Commit all lines; return False if that failed."""
-        return self._writer is None or self._writer.flush()
+        return not self.begun or self.writer.flush()
 
     def fence(self) -> Fence:
         """Return the fence under which this owner writes; register the owner if need be.
@@ -249,8 +233,6 @@ class OwnerSession:
         log = get_logger("journal")
         if error is None:
             log.warning("The journal can be written again.", lost=lost)
-            for recorder in list(self._recorders) if lost else ():
-                recorder.repeat_hook_sets()
             self._publish(fact(JournalRecovered, lost=lost))
         elif isinstance(error, StaleOwnerError):
             self._report_resignation(owner, error, lost)
@@ -271,8 +253,6 @@ class OwnerSession:
         with self.lock, self._starting:
             if owner != self.owner:
                 return
-            # To the old writer, where these lines are refused and counted as lost.
-            self._flush_recorders()
             self._resigned[owner] = self._folder, self.guarding, self.writer
             self._become_owner()
 
@@ -341,15 +321,15 @@ class OwnerSession:
 
         May be repeated.
         """
-        if not self.begun or self._writer is None:
+        if not self.begun:
             return
         atexit.unregister(self.close)
-        self._writer.hurry()
+        self.writer.hurry()
         if self._heartbeat is not None:
             self._heartbeat.stop()
-        written = self._writer.close()
-        if self._writer.kept:
-            kept = f"until the end of this process: {self._writer.kept} lines are lost."
+        written = self.writer.close()
+        if self.writer.kept:
+            kept = f"until the end of this process: {self.writer.kept} records are lost."
             get_logger("journal").error(f"The journal could not be written {kept}")
         try:
             if written and self._is_done():
@@ -389,6 +369,4 @@ class OwnerSession:
         """Reset the child, which becomes an owner of its own."""
         if child:
             atexit.unregister(self.close)
-            for recorder in self._recorders:
-                recorder.discard_held()
             self._reset()

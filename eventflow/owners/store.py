@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Protocol
 
-from eventflow.journal.contract import Fence, Journal, StaleOwnerError
+from eventflow.journal.contract import Fence, Group, Journal, StaleOwnerError
 
 __all__ = ["OwnerStore"]
 
@@ -20,7 +19,7 @@ class _Session(Protocol):
 
 
 class OwnerStore:
-    """Registers the owner with its first lines; refuses them once the session has another owner.
+    """Registers the owner with its first records; refuses them once the session has another owner.
 
     If others have ended the owner, the session has another before anyone learns of a commit: no run
     begins in the name of the old one any more.
@@ -30,13 +29,13 @@ class OwnerStore:
         self._owner = owner
         self._session = session
 
-    def commit_lines(self, lines: Sequence[bytes], fence: Fence | None = None) -> None:
-        """Write lines, whole or not at all."""
+    def commit(self, group: Group, fence: Fence | None = None) -> None:
+        """Write a group of records, whole or not at all."""
         fence = fence or self._session.fence()
         if fence.owner != self._owner:
             raise StaleOwnerError(self._owner, 0)
         try:
-            self._session.journal.commit_lines(lines, fence)
+            self._session.journal.commit(group, self._owner, fence)
         except StaleOwnerError:
             self._session.resign(self._owner)
             raise

@@ -9,7 +9,7 @@ import uuid_utils
 
 __all__ = [
     "delivery_id",
-    "delivery_number",
+    "event_number",
     "id_of",
     "new_id",
     "new_number",
@@ -50,22 +50,28 @@ def id_of(number: int) -> UUID:
     return made
 
 
-def delivery_id(event_id: UUID, ordinal: int) -> UUID:
-    """Return the id of an event's delivery to its hook number `ordinal`: always the same.
+def event_number(run: int, sequence: int) -> int:
+    """Return the id, as a number, of a run's transition number `sequence`: always the same.
 
-    Version 8, which RFC 9562 leaves to the application: the event's id with another version, and
-    the ordinal added to the last 16 bits, which are random for each event.
+    It is the run's id with another value in those bits that tell the ids of a millisecond apart.
     """
-    return id_of(delivery_number(event_id.int, ordinal))
+    place = sequence + 1
+
+    return run ^ (place & _PLACES) << 64 ^ (place >> 12) << 32
 
 
-def delivery_number(event: int, ordinal: int) -> int:
-    """Do what `delivery_id` does, with numbers."""
-    number = event & _NO_VERSION | _VERSION_8
+def delivery_id(run: int, sequence: int, ordinal: int) -> UUID:
+    """Return the id of the delivery of a run's transition to the hook number `ordinal`.
 
-    return number & _NOT_LAST | (number + ordinal) & _LAST
+    Version 8, which RFC 9562 leaves to the application: the id of the transition with another
+    version, and a number added to the last 16 bits, so that people can tell the last digits apart.
+    """
+    number = event_number(run, sequence) & _NO_VERSION | _VERSION_8
+
+    return id_of(number & _NOT_LAST | (number + (sequence + 1 << 8) + ordinal) & _LAST)
 
 
+_PLACES: Final = 0xFFF
 _NO_VERSION: Final = ~(0xF << 76)
 _VERSION_8: Final = 8 << 76
 _LAST: Final = 0xFFFF

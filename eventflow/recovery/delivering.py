@@ -11,9 +11,9 @@ from eventflow.errors import HookUnavailable
 from eventflow.eventbus.bus import EventBus
 from eventflow.hooks.declaration import Hook
 from eventflow.hooks.delivery import Delivery
-from eventflow.hooks.ledger import DeliveryStatus
+from eventflow.hooks.ledger import Attempt, DeliveryStatus
 from eventflow.hooks.sets import Unfetched
-from eventflow.journal.recorder import Place, Recorder
+from eventflow.journal.recorder import Recorder
 from eventflow.journal.rows import RunRow
 from eventflow.primitives.records import is_a
 from eventflow.recovery.lookup import Lookup
@@ -91,18 +91,15 @@ class _SyncedLedger:
 
     def settle(
         self,
-        run: Run,
-        place: Place,
+        attempt: Attempt,
         status: DeliveryStatus,
-        attempts: int,
         *,
         error: str | None = None,
         delay: float = 0.0,
-        at_once: bool = True,  # noqa: ARG002 - nothing is deferred here
     ) -> None:
         """Record the start or the outcome of an attempt."""
         self.last = status
-        self._recorder.settle(run, place, status, attempts, error=error, delay=delay)
+        self._recorder.settle(attempt, status, error=error, delay=delay)
         if status is DeliveryStatus.RUNNING:
             self.flush()
         elif status is DeliveryStatus.DELIVERED:
@@ -119,9 +116,9 @@ class _SyncedLedger:
         self._recorder.flush()
         self._progress.tell()
 
-    def transaction(self, run: Run, place: Place, attempts: int) -> AbstractContextManager[Any]:
+    def transaction(self, attempt: Attempt) -> AbstractContextManager[Any]:
         """Return the journal's own transaction, which ends with acknowledging this delivery."""
-        return self._recorder.transaction(run, place, attempts)
+        return self._recorder.transaction(attempt)
 
 
 class RecoveredDelivery(Delivery):

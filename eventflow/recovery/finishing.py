@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import partial
+from time import perf_counter
 from typing import Any, Final, NamedTuple
 from uuid import UUID
 
@@ -19,6 +20,7 @@ from eventflow.hooks.declaration import Hook
 from eventflow.hooks.ledger import DEAD, DELIVERED, OWED
 from eventflow.hooks.receiver import HookReceiver, redeliver
 from eventflow.hooks.references import set_reference
+from eventflow.hooks.sets import RecordedHook
 from eventflow.journal.contract import DeliveryQuery, Fence
 from eventflow.journal.recorder import Recorder
 from eventflow.journal.rows import DeliveryRow, EventRow, RunRow, state_of, with_unavailable_data
@@ -27,7 +29,7 @@ from eventflow.recovery.delivering import Fetching, Progress, RecoveredDelivery
 from eventflow.recovery.lookup import Lookup, stand_in
 from eventflow.reporting import report_end
 from eventflow.runs.run import FlowRun, Run, TaskRun, Transition
-from eventflow.states import AnyState, Crashed
+from eventflow.states import AnyState, Crashed, StateType
 from eventflow.values.recording import RecordedParameters
 from eventflow.values.restoring import restore_parameters
 
@@ -65,6 +67,16 @@ class _Case(NamedTuple):
         due = next((row.due for row in self.owed), None)
 
         return 0.0 if due is None else (due - datetime.now(UTC)).total_seconds()
+
+
+class _LostDelivery(NamedTuple):
+    """A delivery of an event that is not known, as an `Attempt` to settle."""
+
+    run: Run
+    sequence: int
+    ordinal: int
+    hook: Hook
+    attempt: int
 
 
 class Finisher:
@@ -136,6 +148,7 @@ class Finisher:
         definition = _with_hooks(row, hooks, fetching)
         state = state_of(events.get(row.state_id) or row)
         run = _restored(row, definition, parent_flow_run_id, state)
+        self._recorder.adopt(run, row.sequence, deliveries)
         context = self._context(row, run)
         facts = (context, parent_flow_run_id, events, deliveries)
 
@@ -162,9 +175,14 @@ class Finisher:
         ledger = case.fetching.ledger(self._recorder)
         event = case.events.get(owed.event_id)
         if event is None:
-            place = (owed.event_id, owed.ordinal)
-            reason = "its event is not known"
-            ledger.settle(case.context.run, place, DEAD, owed.attempts, error=reason)
+            lost = _LostDelivery(
+                case.context.run,
+                owed.sequence,
+                owed.ordinal,
+                RecordedHook(owed.hook).unfetched(),
+                owed.attempts,
+            )
+            ledger.settle(lost, DEAD, error="its event is not known")
             return
         fact = self._fact(case, event)
         fact.journal = ledger
@@ -187,6 +205,7 @@ class Finisher:
             ended=row.ended if last else None,
         )
         run = _restored(row_then, case.definition, case.parent_flow_run_id, state_of(event))
+        run.encoder = case.context.run.encoder
 
         return Transition.past(run, event.follows)
 
@@ -247,11 +266,21 @@ def _restored(
         "run_count": row.run_count,
         "transitions": row.sequence + 1,
         "_seconds": row.seconds,
+        "_running_since": _running_since(row),
     }
     if kind is FlowRun:
         facts["parent_flow_run_id"] = parent_flow_run_id
 
     return kind.restored(definition, row.definition, with_unavailable_data(state), facts)
+
+
+def _running_since(row: RunRow) -> float | None:
+    """Return since when a run is Running, by the clock of run times; None if it is not."""
+    if row.ended is not None or row.state_type is not StateType.RUNNING:
+        return None
+
+    # Not later than now: the clock may have been set back.
+    return perf_counter() - max(0.0, (datetime.now(UTC) - row.state_at).total_seconds())
 
 
 def _max_attempts(hook: Hook) -> int:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -16,10 +16,10 @@ from typing import Final, NamedTuple
 from eventflow.errors import JournalError
 from eventflow.eventbus.bus import bus_of_runs
 from eventflow.hooks.ledger import OWED
-from eventflow.journal.backlog import commit_all, log_loss
 from eventflow.journal.contract import (
     DeliveryQuery,
     Fence,
+    Group,
     Journal,
     NewerSchemaError,
     RunQuery,
@@ -28,7 +28,8 @@ from eventflow.journal.contract import (
 )
 from eventflow.journal.recorder import Recorder
 from eventflow.journal.rows import OwnerRow
-from eventflow.journal.spool import segments
+from eventflow.journal.wal.spool import commit_in_parts, read_segments
+from eventflow.journal.wal.status import log_loss
 from eventflow.owners.folders import DeadOwner, LockedFolder, dead, owners_folder
 from eventflow.primitives.loggers import get_logger
 from eventflow.recovery.delivering import Finished, Progress
@@ -213,22 +214,16 @@ def commit_spool(journal: Journal, folder: Path, fence: Fence | None = None) -> 
         JournalError: the journal cannot be written; the rest is still in the spool.
     """
 
-    def commit(lines: Sequence[bytes]) -> None:
+    def commit(group: Group) -> None:
         try:
-            journal.commit_lines(lines, fence)
+            journal.commit(group, folder.name, fence)
         except StaleOwnerError as error:
-            log_loss(f"{len(lines)} lines of the spool are left out: {error}")
+            log_loss(f"{group.runs} records of the spool are left out: {error}")
 
-    for segment in segments(folder):
-        try:
-            commit_all(
-                segment,
-                commit,
-                lambda _, error: log_loss(f"A line of the spool is left out: {error}"),
-            )
-            segment.drop()
-        finally:
-            segment.close()
+    for group in read_segments(folder):
+        commit_in_parts(
+            group, commit, lambda error: log_loss(f"A record of the spool is left out: {error}")
+        )
 
 
 def _row(journal: Journal, owner_id: str) -> OwnerRow | None:

@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Final, Literal, Protocol
 from uuid import UUID
 
 from eventflow.primitives.forks import renewed
-from eventflow.primitives.ids import id_of, new_number
+from eventflow.primitives.ids import event_number, id_of, new_number
 from eventflow.primitives.records import ErrorInfo
 from eventflow.states import AnyState, StateType
 from eventflow.states.kinds import COMPLETED
@@ -18,6 +18,9 @@ from eventflow.states.state import make_state, set_origin
 __all__ = ["BuiltState", "LazyState"]
 
 _moment: Final = datetime.fromtimestamp
+
+NOT_ENTERED: Final = -1
+"""The sequence of a state that no run has entered yet."""
 
 # Reentrant: a finalizer may read a run's state while another one is being built.
 _building = threading.RLock()
@@ -36,11 +39,14 @@ class Entering(Protocol):
 class LazyState:
     """The facts of a state that a run enters, and when it did so, in nanoseconds since 1970.
 
-    Its id is drawn when it is first read: most runs have ended before that. States whose ids are
-    read in the order in which they were entered have ids in that order.
+    Its id follows from that of the run and from the sequence of the transition, unless it has one
+    of its own: it was built, or asked for its id, before a run entered it.
     """
 
-    __slots__ = ("_number", "_state", "at", "data", "error", "message", "name", "type")
+    __slots__ = (
+        *("_state", "at", "data", "error", "message", "name"),
+        *("own_number", "sequence", "type"),
+    )
 
     def __init__(
         self, kind: StateType, name: str, message: str | None = None, data: Any = None
@@ -51,20 +57,18 @@ class LazyState:
         self.data = data
         self.error: ErrorInfo | None = None
         self.at = time_ns()
-        self._number = 0
+        self.sequence = NOT_ENTERED
+        self.own_number = 0
         self._state: AnyState | None = None
 
-    @property
-    def number(self) -> int:
-        """The id, as a number."""
-        return self._number or self._draw()
+    def number_in(self, run: Entering) -> int:
+        """Return the id, as a number, of this state of a run."""
+        if not self.own_number and self.sequence == NOT_ENTERED:
+            with _building:
+                if not self.own_number:
+                    self.own_number = new_number()
 
-    def _draw(self) -> int:
-        with _building:
-            if not self._number:
-                self._number = new_number()
-
-        return self._number
+        return self.own_number or event_number(run.number, self.sequence)
 
     def state_of(self, run: Entering) -> AnyState:
         """Return the state itself, always the same, for the run that enters it."""
@@ -73,7 +77,7 @@ class LazyState:
     def _build(self, run: Entering) -> AnyState:
         # Exact: half a microsecond is more than what a float this large may be wrong by.
         at = _moment(self.at // 1000 / 1e6, UTC)
-        key = id_of(self._number or self._draw())
+        key = id_of(self.number_in(run))
         origin = (run.run_type, run.number, run.flow_run_id, run.cache_key)
         state = make_state(
             self.type, self.name, self.message, self.data, key=key, timestamp=at, origin=origin
@@ -105,7 +109,8 @@ class BuiltState(LazyState):
         self.message = state.message
         self.data = state.data
         self.error = state.error
-        self._number = state.id.int
+        self.own_number = state.id.int
+        self.sequence = NOT_ENTERED
         self._state = None
         self._built = state
 

@@ -79,12 +79,12 @@ class Transition:
     @property
     def follows(self) -> UUID | None:
         """The id of the run's previous transition."""
-        return self._follows if self.previous is None else id_of(self.previous.number)
+        return self._follows if self.previous is None else id_of(self.previous.number_in(self.run))
 
     @property
     def number(self) -> int:
         """The id of the entered state, as a number."""
-        return self.entered.number
+        return self.entered.number_in(self.run)
 
     @property
     def definition(self) -> Any:
@@ -122,10 +122,10 @@ class Run:
     __slots__ = (
         "__weakref__",
         "_id",
-        "_name",
         "_parameters",
         "_running_since",
         "_seconds",
+        "_usual_name",
         "cache_key",
         "cancel_scope",
         "created_at",
@@ -135,8 +135,10 @@ class Run:
         "ended_at",
         "entered",
         "flow_run_id",
+        "given_name",
         "number",
         "parent_run_id",
+        "recorder",
         "root_flow_run_id",
         "routes",
         "run_count",
@@ -169,13 +171,15 @@ class Run:
         self.entered: LazyState | None = None
         self.routes: Any = None  # the routes of its transitions, once the bus has compiled them
         self.encoder: Any = None  # encodes its transitions for the journal
+        self.recorder: Any = None  # records them
         self.cache_key: str | None = None
         self.transitions: int = 0
         self.run_count: int = 0
         self.created_at: Moment = None
         self.started_at: Moment = None
         self.ended_at: Moment = None
-        self._name: str | None = None
+        self.given_name: str | None = None  # where it is not made from the id
+        self._usual_name: str | None = None
         self._parameters: Callable[[], Mapping[str, Any]] | Mapping[str, Any] = parameters
         self._running_since: float | None = None
         self._seconds = 0.0
@@ -221,6 +225,7 @@ class Run:
         elif self.created_at is None:
             self.created_at = state
         transition = Transition(self, present, state)
+        state.sequence = self.transitions
         self.transitions += 1
         self.entered = state
 
@@ -251,15 +256,17 @@ class Run:
     @property
     def name(self) -> str:
         """The name from the definition's template, else one made from the id."""
-        if self._name is None:
-            self._name = self._default_name()
+        if self.given_name is not None:
+            return self.given_name
+        if self._usual_name is None:
+            self._usual_name = self._default_name()
 
-        return self._name
+        return self._usual_name
 
     @name.setter
     def name(self, name: str) -> None:
         # As the journal has it: no database can store a NUL.
-        self._name = printable(name).replace("\0", "\\x00")
+        self.given_name = printable(name).replace("\0", "\\x00")
 
     def _default_name(self) -> str:
         return two_words(self.id)

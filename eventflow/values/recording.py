@@ -54,38 +54,32 @@ def record_parameters(
         return values.text
     if not values:
         return "[{}]"
-    if _are_plain(values, secrets):
-        try:
-            return f"[{to_json(values).decode()}]"
-        except (PydanticSerializationError, UnicodeError):  # what cannot be encoded
-            pass
-
-    return _record(values, secrets, receiver)
-
-
-def _are_plain(  # noqa: C901 - for each run: one loop without a call
-    values: Mapping[str, Any], secrets: Collection[str]
-) -> bool:
-    """Return whether the JSON of the values alone says what they are; False if in doubt."""
     length = 0
     for name, value in values.items():
         kind = type(value)
         if kind is str:
             length += len(value)
-            if "@" in value or "=" in value:  # perhaps the credentials of a URL
-                return False
-        elif kind is int:
-            if value.bit_length() > _MAX_BITS:
-                return False
-        elif kind is float:
-            if value - value != 0:  # not finite
-                return False
-        elif kind is not bool and kind is not NoneType:
-            return False
-        if name in secrets or is_secret_name(name):
-            return False
+        if (
+            kind not in _PLAIN
+            or (kind is str and ("@" in value or "=" in value))  # perhaps the credentials of a URL
+            or (kind is int and value.bit_length() > _MAX_BITS)
+            or (kind is float and value - value != 0)  # not finite
+            or name in secrets
+            or is_secret_name(name)
+        ):
+            break
+    else:
+        if length <= SHORT:
+            # The JSON of the values alone says what they are.
+            try:
+                return f"[{to_json(values).decode()}]"
+            except (PydanticSerializationError, UnicodeError):  # what cannot be encoded
+                pass
 
-    return length <= SHORT
+    return _record(values, secrets, receiver)
+
+
+_PLAIN: Final = frozenset({str, int, float, bool, NoneType})
 
 
 def _record(values: Mapping[str, Any], secrets: Collection[str], receiver: str | None) -> str:

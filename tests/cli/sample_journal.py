@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import json
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from uuid_utils.compat import uuid7
-
 from eventflow.hooks.ledger import DeliveryStatus
 from eventflow.journal.contract import Journal
-from eventflow.journal.rows import DeliveryRow, EventRow, RunRow
-from eventflow.primitives.ids import delivery_id
+from eventflow.journal.records import state_text
 from eventflow.primitives.records import ErrorInfo
-from eventflow.states import TERMINAL, StateType
-from tests.journal.rows import a_run, an_owner, line_of
+from eventflow.states import StateType
+from tests.journal.rows import ARun, an_owner, commit
 
 P, R, S = StateType.PENDING, StateType.RUNNING, StateType.SCHEDULED
 C, F, X = StateType.COMPLETED, StateType.FAILED, StateType.CRASHED
@@ -39,64 +37,59 @@ class Owed(NamedTuple):
     importable: bool = True
 
 
+_numbers: dict[str, int] = {}
+
+
 def record_run(
     journal: Journal,
     states: Iterable[tuple[StateType, str]],
     *owed: Owed,
     ago: timedelta = timedelta(minutes=5),
+    name: str = "brave-otter",
+    definition: str = "extract",
+    parent: UUID | None = None,
+    parameters: str = '[{"url": "x"}]',
     **given: Any,
 ) -> UUID:
     """Enter these states, one a second, and commit each of them as an owner does."""
-    moment = datetime.now(UTC) - ago
-    run = a_run(created=moment, owner=OWNER, **given)
-    if run.run_type == "flow":
-        run = run._replace(flow_run_id=run.id, root_flow_run_id=run.root_flow_run_id or run.id)
-    follows: UUID | None = None
-    for sequence, (kind, name) in enumerate(states):
-        run = _entered(run, sequence, kind, name, moment + timedelta(seconds=sequence))
-        failed = name in {"AwaitingRetry", "Failed"}
-        event = EventRow(
-            *(run.state_id, run.id, sequence, kind, name, run.state_at, run.run_count),
-            *(None, ERROR.model_dump_json() if failed else None, follows),
-        )
-        due = [delivery for delivery in owed if delivery.state == name]
-        deliveries = [_row(run, ordinal, delivery) for ordinal, delivery in enumerate(due)]
-        journal.commit_lines([line_of(runs=[run], events=[event], deliveries=deliveries)])
-        follows = run.state_id
+    run = ARun(
+        created=datetime.now(UTC) - ago,
+        number=_numbers.setdefault(f"{definition} {given}", len(_numbers) + 1),
+        parent=None if parent is None else ARun(id=parent.int),
+        named=name,
+        facts=f"[{parameters}]",
+        name=definition,
+        **given,
+    )
+    for kind, state in states:
+        due = [delivery for delivery in owed if delivery.state == state]
+        commit(journal, *_entering(run, kind, state, due), owner=OWNER)
 
     return run.id
 
 
-def _entered(run: RunRow, sequence: int, kind: StateType, name: str, at: datetime) -> RunRow:
-    ended = kind in TERMINAL
-    running = kind is R
-
-    return run._replace(
-        sequence=sequence,
-        state_id=uuid7(),
-        state_type=kind,
-        state_name=name,
-        state_at=at,
-        started=run.started or (at if running else None),
-        run_count=run.run_count + running,
-        ended=at if ended else None,
-        seconds=1.5 if ended else 0.0,
+def _entering(run: ARun, kind: StateType, name: str, due: Sequence[Owed]) -> Iterator[bytes]:
+    """Make the records of a transition, and of the deliveries that it is owed to."""
+    state, sequence = state_text(kind, name), run.sequence + 1
+    failed = name in {"AwaitingRetry", "Failed"}
+    error = ERROR.model_dump_json() if failed else None
+    event = json.dumps([state, run.at(sequence) - run.created, None, None, error])
+    yield run.enter(
+        state[0],
+        *((delivery.hook, int(delivery.importable)) for delivery in due),
+        done=len(due),
+        events=f"!{sequence}\n{event}" if sequence else event,
+        state=state.encode(),
     )
-
-
-def _row(run: RunRow, ordinal: int, owed: Owed) -> DeliveryRow:
-    return DeliveryRow(
-        id=delivery_id(run.state_id, ordinal),
-        event_id=run.state_id,
-        run_id=run.id,
-        ordinal=ordinal,
-        hook=owed.hook,
-        importable=owed.importable,
-        status=owed.status,
-        attempts=owed.attempts,
-        error=owed.error,
-        updated=run.state_at,
-    )
+    for ordinal, delivery in enumerate(due):
+        if (delivery.status, delivery.attempts) != (DeliveryStatus.DELIVERED, 1):
+            yield run.settle(
+                delivery.status,
+                delivery.attempts,
+                ordinal=ordinal,
+                updated=run.at(),
+                error=delivery.error,
+            )
 
 
 class Sample(NamedTuple):
@@ -136,14 +129,9 @@ def fill(journal: Journal) -> Sample:
         tags=("eu", "prod"),
         parameters='[{"day": "2026-01-31", "limit": 10}]',
     )
-    parent: dict[str, Any] = {
-        "parent_run_id": failed,
-        "flow_run_id": failed,
-        "root_flow_run_id": failed,
-    }
     tasks = [
-        record_run(journal, COMPLETED, name="sly-fox", definition="extract", **parent),
-        record_run(journal, RETRIED, name="calm-bee", definition="extract", **parent),
+        record_run(journal, COMPLETED, name="sly-fox", parent=failed),
+        record_run(journal, RETRIED, name="calm-bee", parent=failed),
     ]
     running = record_run(
         journal,

@@ -40,7 +40,7 @@ def test_a_run_is_restored_with_its_flow(invoke: Invoke, sample: Sample, folder:
     facts = f"{{'day': '2026-01-31', 'limit': 10}} ['eu', 'prod'] {sample.failed}"
     assert lines[0] == f"True {facts}"
     assert lines[1] == "True 0.0 False"
-    assert lines[-1] == "False 1.5 False"
+    assert lines[-1] == "False 2.0 False"
 
 
 def test_importing_the_flow_runs_nothing(invoke: Invoke, sample: Sample, folder: Path) -> None:

@@ -27,6 +27,7 @@ from eventflow.settings import (
 )
 from eventflow.states import StateType
 from tests.cli.sample_journal import OWNER, Sample, fill
+from tests.journal.rows import commit, forget, own_event
 
 T = TypeVar("T")
 
@@ -148,7 +149,7 @@ def test_a_run_is_read_as_of_its_last_transition(sample: Sample) -> None:
     assert (run.state_type, run.state_name) == (StateType.FAILED, "Failed")
     assert run.parameters == {"day": "2026-01-31", "limit": 10}
     assert (run.tags, run.run_count, run.is_finished) == (("eu", "prod"), 2, True)
-    assert run.total_run_time == timedelta(seconds=1.5)
+    assert run.total_run_time == timedelta(seconds=2)
     assert run.created.utcoffset() == timedelta(0)
     with pytest.raises(ValidationError, match="frozen"):
         run.name = "other"  # type: ignore[misc]
@@ -193,6 +194,32 @@ def test_events_are_those_that_were_published(sample: Sample) -> None:
     since = datetime.now(UTC) - timedelta(minutes=2)
     recent = read(lambda client: client.read_events(since=since))
     assert {event.run_id for event in recent} == {sample.running}
+
+
+def test_all_events_are_read_in_the_order_of_time(sample: Sample) -> None:
+    """Those of long ago, which come from the runs; events of one's own are left out."""
+    forget(sample.journal)
+    commit(sample.journal, own_event())
+    every = read(lambda client: client.read_events())
+    times = [event.occurred for event in every]
+    assert len(every) == 18
+    assert times == sorted(times)
+    assert {event.run_id for event in every[:3]} == {sample.old}
+    assert read(lambda client: client.read_events(limit=4)) == every[:4]
+    assert read(lambda client: client.read_events(since=times[3])) == every[3:]
+    assert every[7] in read(lambda client: client.read_events(run_id=every[7].run_id))
+
+
+def test_events_are_read_from_every_journal(postgres_url: str) -> None:
+    """Also from one in PostgreSQL."""
+    with temporary_settings({EVENTFLOW_JOURNAL_URL: postgres_url}):
+        journal = open_journal(postgres_url)
+        sample = fill(journal)
+        forget(journal)
+        every = read(lambda client: client.read_events())
+        journal.close()
+    assert len(every) == 18
+    assert [event.sequence for event in every if event.run_id == sample.failed] == [*range(5)]
 
 
 def test_deliveries_are_read_with_their_run_and_state(sample: Sample) -> None:

@@ -40,16 +40,20 @@ FIRST_KILLS: Final = (
     Case(TWICE, "async subflow", Point("body after", 3), LAZY),
     Case(TWICE, "submitted", Point("hook after", 3), EAGER),
     Case(TWICE, "retries of a hook", Point("paying before", 1), EAGER),
-    Case(TWICE, "failing flow", Point("spool.write half", 9), LAZY),
+    Case(TWICE, "failing flow", Point("record.store half", 9), LAZY),
 )
 """The first kills where the recovery is killed as well: in the middle of a body, of a hook, of a
-hook's own transaction and of a line; with all lines in the spool, or in the journal."""
+hook's own transaction and of a record; with all records in a segment, or in the journal."""
 
 POWERFUL: Final = ("flow", "async task", "retries of a hook", "submitted")
-"""The workloads explored with durability `power` as well, where the publisher commits."""
+"""The workloads explored with durability `power` as well, where the publisher waits for the disk,
+and with segments that cannot be mapped."""
 
 THOROUGH: Final = ("flow", "submitted", "async subflow")
 """The workloads where the process is also killed at each page that SQLite writes."""
+
+NOWHERE: Final = Point("", 0)
+"""The point of a case that is killed nowhere."""
 
 WHEN_GUARDED: Final = (
     *("enter after", "record after", "hook before", "hook after"),
@@ -88,7 +92,7 @@ def _in_ways(ways: Collection[str], once: list[Case]) -> Iterator[Case]:
     """Yield the cases for each way of recovery."""
     by_hand = [case for case in once if case.workload in WORKLOADS]
     if GUARDIAN in ways:
-        # To a guardian it makes no difference which lines are committed already.
+        # To a guardian it makes no difference which records are committed already.
         guarded = (case for case in once if case.linger == LAZY and case.durability == "process")
         yield from (replace(case, way=GUARDIAN) for case in guarded)
     if RECOVERY in ways:
@@ -98,23 +102,25 @@ def _in_ways(ways: Collection[str], once: list[Case]) -> Iterator[Case]:
 
 
 def _once(explorer: Explorer, chosen: Collection[str]) -> Iterator[Case]:
-    for name, linger in itertools.product([*WORKLOADS, *OTHERS], (LAZY, EAGER)):
-        for point in explorer.points(name, linger) if name in chosen else ():
-            if _is_new(name, linger, point):
-                yield Case(RECOVERY, name, point, linger)
-    for name in POWERFUL:
-        for point in explorer.points(name, LAZY, "power") if name in chosen else ():
-            if _is_new(name, EAGER, point):
-                yield Case(RECOVERY, name, point, LAZY, "power")
+    every = [
+        Case(RECOVERY, name, NOWHERE, linger)
+        for name, linger in itertools.product([*WORKLOADS, *OTHERS], (LAZY, EAGER))
+    ]
+    every += [Case(RECOVERY, name, NOWHERE, LAZY, "power") for name in POWERFUL]
+    every += [Case(RECOVERY, name, NOWHERE, LAZY, mapped=False) for name in POWERFUL]
+    for case in every:
+        for point in explorer.points(case) if case.workload in chosen else ():
+            if _is_new(case, point):
+                yield replace(case, point=point)
 
 
-def _is_new(workload: str, linger: float, point: Point) -> bool:
+def _is_new(case: Case, point: Point) -> bool:
     """Return whether a point of the writer thread differs from those of other workloads."""
-    if linger == LAZY:
+    if case.linger == LAZY and (case.durability, case.mapped) == ("process", True):
         # Nothing is committed before the end.
-        return not point.name.startswith("sqlite") or workload == "flow"
+        return not point.name.startswith("sqlite") or case.workload == "flow"
     if "write to" in point.name or "CREATE" in point.name:
-        return workload in THOROUGH
+        return case.linger == EAGER and case.workload in THOROUGH
 
     return True
 

@@ -17,7 +17,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Final
 
-from eventflow.journal import writer
+from eventflow.journal.wal import spool, writer
 from eventflow.owners.folders import dead, owners_folder
 from eventflow.recovery import __main__ as recovery
 from tests.crash import points, workloads
@@ -35,6 +35,8 @@ class Request:
 
     It is killed at the target, a point and a number; or, with `kills`, there is one child for each
     of them, killed after so many seconds. With `counts` it writes how often it passed each point.
+    It commits after `linger` seconds, and its segments have `segment_bytes`, unless these are None;
+    they are `mapped`, or written.
     """
 
     home: str
@@ -42,6 +44,8 @@ class Request:
     workload: str | None = None
     target: tuple[str, int] | None = None
     linger: float | None = None
+    segment_bytes: int | None = None
+    mapped: bool = True
     counts: bool = False
     kills_guardian: bool = False
     kills: list[float] = field(default_factory=list)
@@ -106,8 +110,7 @@ def _run_child(request: Request, number: int) -> None:
     log = os.open(LOG, os.O_APPEND | os.O_CREAT | os.O_WRONLY, 0o600)
     for source, standard in ((nothing, 0), (log, 1), (log, 2)):
         os.dup2(source, standard)
-    if request.linger is not None:
-        writer.LINGER_SECONDS = request.linger  # type: ignore[misc]
+    _set_pace(request)
     if request.counts:
         # Registered first, and so called last.
         atexit.register(_write_counts, Path(request.home, COUNTS))
@@ -120,6 +123,15 @@ def _run_child(request: Request, number: int) -> None:
         workloads.at_full_speed(request.seed + number)
     else:
         sys.exit(_recover())
+
+
+def _set_pace(request: Request) -> None:
+    if request.linger is not None:
+        writer.LINGER_SECONDS = request.linger  # type: ignore[misc]
+    if request.segment_bytes is not None:
+        (spool.Spool.__init__.__kwdefaults__ or {})["segment_bytes"] = request.segment_bytes
+    if not request.mapped:
+        spool.MAPPABLE = frozenset()  # type: ignore[misc]
 
 
 def _write_counts(path: Path) -> None:

@@ -96,12 +96,8 @@ def _paid(home: Path) -> Counter[str]:
         return Counter(str(key) for (key,) in connection.execute("SELECT * FROM paid"))
 
 
-def violations(final: FinalState, *, spooled: bool = True) -> list[str]:
-    """Return the invariants that are violated, in words.
-
-    Without a spool the outcome of a hook is in the journal a moment later only, so that another
-    process may call it again: then order and attempts are checked for each process by itself.
-    """
+def violations(final: FinalState) -> list[str]:
+    """Return the invariants that are violated, in words."""
     return [
         *final.findings,
         *final.log,
@@ -112,7 +108,7 @@ def violations(final: FinalState, *, spooled: bool = True) -> list[str]:
         *_every_hook_is_owed(final),
         *_every_delivery_is_made(final),
         *_every_call_is_owed(final),
-        *_calls_in_order(final, spooled=spooled),
+        *_calls_in_order(final),
         *_records_in_journal(final),
         *_paid_once(final),
     ]
@@ -185,18 +181,10 @@ def _every_call_is_owed(final: FinalState) -> Iterator[str]:
             yield f"{call.hook} ran instead of {row}"
 
 
-def _calls_in_order(final: FinalState, *, spooled: bool) -> Iterator[str]:
+def _calls_in_order(final: FinalState) -> Iterator[str]:
     """The hooks of a run are called in its order, and each attempt is counted before it begins."""
-    by_process: defaultdict[int, list[HookCall]] = defaultdict(list)
-    for call in final.calls:
-        by_process[0 if spooled else call.pid].append(call)
-    for calls in by_process.values():
-        yield from _in_order(final, calls)
-
-
-def _in_order(final: FinalState, calls: list[HookCall]) -> Iterator[str]:
     last: dict[str, tuple[int, int, int]] = {}
-    for call in calls:
+    for call in final.calls:
         event, row = final.events.get(call.event), final.deliveries.get(call.delivery)
         if event is None or row is None:
             continue

@@ -19,6 +19,7 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import Final, NamedTuple
 
+from eventflow.journal.wal.spool import has_records
 from tests.crash.fork_server import COUNTS, Exit, Request
 from tests.crash.invariants import FinalState, violations
 from tests.crash.workloads import LOG, RECORD_FILE, RECORDS
@@ -26,10 +27,13 @@ from tests.crash.workloads import LOG, RECORD_FILE, RECORDS
 ROOT: Final = Path(__file__).parents[2]
 
 LAZY: Final = 1000.0
-"""Seconds between two commits of the writer thread: all lines are in the spool until the end."""
+"""Seconds between two commits of the writer thread: all records are in a segment until the end."""
 
 EAGER: Final = 0.001
-"""The same, where lines are committed at once."""
+"""The same, where records are committed at once, and segments are small."""
+
+SMALL: Final = 4096
+"""How many bytes a small segment has: a few runs fill it."""
 
 RECOVERY_SECONDS: Final = 30.0
 """How long a recovery may take."""
@@ -63,13 +67,15 @@ class Case:
     linger: float = LAZY
     durability: str = "process"
     second: Point | None = None
+    mapped: bool = True
 
     def __str__(self) -> str:
         pace = "lazy" if self.linger == LAZY else "eager"
+        how = "" if self.mapped else ", written"
         then = f", then {self.second.name} #{self.second.number}" if self.second else ""
 
         return (
-            f"{self.workload} ({self.way}, {self.durability}, {pace}) at {self.point.name}"
+            f"{self.workload} ({self.way}, {self.durability}, {pace}{how}) at {self.point.name}"
             f" #{self.point.number}{then}"
         )
 
@@ -83,11 +89,6 @@ class Outcome:
     seconds: float = 0.0
     violations: list[str] = field(default_factory=list)
     home: Path | None = None
-
-    @property
-    def spooled(self) -> bool:
-        """Whether lines went through a spool."""
-        return self.case is None or self.case.durability == "process"
 
 
 class ForkServer:
@@ -158,20 +159,18 @@ class Explorer:
 
     # -- which points there are -----------------------------------------------------------------
 
-    def points(self, workload: str, linger: float, durability: str = "process") -> list[Point]:
-        """Return the points that a workload passes."""
+    def points(self, case: Case) -> list[Point]:
+        """Return the points that the workload of a case passes, if it is not killed."""
         with self._home() as (server, home):
-            request = request_for(home, durability, guardian=True)
-            server.run(replace(request, workload=workload, linger=linger, counts=True))
+            request = _executing(case, request_for(home, case.durability, guardian=True))
+            server.run(replace(request, counts=True))
             return _points(home)
 
     def points_of_recovery(self, case: Case) -> list[Point]:
         """Return the points that the recovery after a case passes."""
         with self._home() as (server, home):
             request = request_for(home, case.durability, guardian=False)
-            server.run(
-                replace(request, workload=case.workload, linger=case.linger, target=case.point)
-            )
+            server.run(replace(_executing(case, request), target=case.point))
             server.run(replace(request, counts=True))
             return _points(home)
 
@@ -186,10 +185,8 @@ class Explorer:
         request = request_for(home, case.durability, guardian=case.way in {GUARDIAN, COMMAND})
         (end,) = server.run(
             replace(
-                request,
-                workload=case.workload,
+                _executing(case, request),
                 target=case.point,
-                linger=case.linger,
                 kills_guardian=case.way == COMMAND,
             )
         )
@@ -218,7 +215,7 @@ class Explorer:
             owners = ", ".join(path.name for path in _owners(home))
             outcome.violations.append(f"not recovered: {owners}: {_log_tail(home)}")
         final = FinalState.read(home)
-        outcome.violations += violations(final, spooled=outcome.spooled)
+        outcome.violations += violations(final)
         ends = [run.ended for run in final.runs.values() if run.ended is not None]
         outcome.seconds = max((_seconds(ends, killed_at), 0.0))
         if self._within is not None and outcome.seconds > self._within:
@@ -235,6 +232,8 @@ class Explorer:
         moments = [generator.uniform(0.005, 0.4) for _ in range(kills)]
         with self._home() as (server, home):
             request = request_for(home, "process", guardian=True)
+            request.segment_bytes = SMALL if seed % 2 else None
+            request.mapped = seed % 5 != 0
             ends = server.run(replace(request, kills=moments, seed=generator.randrange(2**32)))
             outcome = Outcome(None, sum(end.status < 0 for end in ends), home=home)
             if _wrote_nothing(home):
@@ -263,6 +262,16 @@ def request_for(home: Path, durability: str, *, guardian: bool) -> Request:
             "EVENTFLOW_LOG_FORMAT": "json",
             RECORD_FILE: str(home / RECORDS),
         },
+    )
+
+
+def _executing(case: Case, request: Request) -> Request:
+    return replace(
+        request,
+        workload=case.workload,
+        linger=case.linger,
+        segment_bytes=SMALL if case.linger == EAGER else None,
+        mapped=case.mapped,
     )
 
 
@@ -297,14 +306,14 @@ def _owners(home: Path) -> list[Path]:
     with suppress(FileNotFoundError):
         paths += folder.iterdir()
 
-    # Hidden folders are unfinished or being deleted: they are swept later, unless they hold lines.
-    return [path for path in paths if not path.name.startswith(".") or _has_lines(path)]
+    # Hidden folders are unfinished or being deleted: they are swept later, unless with records.
+    return [path for path in paths if not path.name.startswith(".") or _has_records(path)]
 
 
-def _has_lines(folder: Path) -> bool:
+def _has_records(folder: Path) -> bool:
     # It may be deleted meanwhile.
     with suppress(OSError):
-        return any(path.stat().st_size for path in folder.glob("spool-*"))
+        return has_records(folder)
 
     return False
 
@@ -315,7 +324,7 @@ def _wrote_nothing(home: Path) -> bool:
     lines = path.read_text().splitlines() if path.exists() else []
     pids = {json.loads(line)[-1] for line in lines}
 
-    return not any(_has_lines(owner) or _pid(owner) in pids for owner in _owners(home))
+    return not any(_has_records(owner) or _pid(owner) in pids for owner in _owners(home))
 
 
 def _pid(folder: Path) -> int:

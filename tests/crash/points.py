@@ -1,7 +1,8 @@
 """Named points in the life of a process, at each of which it can be killed.
 
-The package has no code for them: its system calls (for the file of the spool, the connection to
-SQLite, the pages that SQLite writes) are wrapped from outside, and so are some of its methods.
+The package has no code for them: what it stores in mapped segments, its system calls (for the files
+of segments, the connection to SQLite, the pages that SQLite writes) and some of its methods are
+wrapped from outside.
 """
 
 from __future__ import annotations
@@ -13,13 +14,16 @@ import os
 import signal
 import sqlite3
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from mmap import mmap
 from pathlib import Path
 from types import ModuleType
 from typing import Any, NoReturn
 
-from eventflow.journal import recorder, spool
+from eventflow.journal import recorder
+from eventflow.journal.records import HEAD
 from eventflow.journal.stores import sqlite
+from eventflow.journal.wal import appender, segments, spool
 from eventflow.owners import folders
 from eventflow.owners.lifeline import Lifeline
 from eventflow.owners.session import OwnerSession
@@ -40,7 +44,8 @@ def arm(target: tuple[str, int] | None, before_death: Callable[[], object] | Non
     _target[:] = [] if target is None else [target]
     _before_death[:] = [] if before_death is None else [before_death]
     _wrap_methods()
-    vars(spool)["os"] = _Spooling()
+    for module in (spool, segments):
+        vars(module).update(os=_Files(), mmap=_Mapping)
     vars(sqlite)["sqlite3"] = _Databases()
     _wrap_pages()
 
@@ -85,7 +90,15 @@ def _wrap_methods() -> None:
         (Lifeline, "hand_over", "guardian.hand-over"),
         (Lifeline, "dismiss", "guardian.bye"),
         (OwnerSession, "close", "close"),
-        (spool.Segment, "drop", "segment.drop"),
+        (appender.Appender, "_next_segment", "segment.next"),
+        (segments.Segment, "take", "group.take"),
+        (segments.Segment, "advance", "group.advance"),
+        (segments.Segment, "begin", "segment.begin"),
+        (segments.Segment, "clear", "segment.clear"),
+        (segments.Segment, "close", "segment.close"),
+        (spool.Spool, "take", "spool.take"),
+        (spool.Spool, "_open", "spool.open"),
+        (spool.Spool, "give_back", "spool.give-back"),
         (owner, "commit_spool", "recovery.absorb"),
         (Finisher, "finish", "recovery.finish"),
     ):
@@ -103,7 +116,41 @@ def _wrapped(plain: Callable[..., Any], label: str) -> Callable[..., Any]:
     return wrapper
 
 
-# -- the spool -----------------------------------------------------------------------------------
+# -- segments ------------------------------------------------------------------------------------
+
+
+class _Mapping(mmap):
+    """A mapped segment: what is stored in it can end in its middle, before it is copied as well."""
+
+    def __getitem__(self, place: Any) -> Any:
+        if not isinstance(place, slice):
+            return super().__getitem__(place)
+        passing("segment.copy before")
+
+        return super().__getitem__(place)
+
+    def __setitem__(self, place: Any, value: Any) -> None:
+        label = _what_is_stored(place, value)
+        passing(f"{label} before")
+        if isinstance(place, slice):
+            start = place.start or 0
+            for name, length in _parts(value):
+                if _is_target(f"{label} {name}"):
+                    super().__setitem__(slice(start, start + length), value[:length])
+                    die()
+        super().__setitem__(place, value)
+        passing(f"{label} after")
+
+
+def _what_is_stored(place: Any, value: Any) -> str:
+    if not isinstance(place, slice):
+        return "acknowledgement.byte"
+    if (place.start or 0) < segments.HEAD:
+        return "segment.head"
+    if len(value) >= HEAD:
+        return "record.store" if value[0] else "zeros.store"
+
+    return "acknowledgement.time"
 
 
 class _Module:
@@ -116,31 +163,29 @@ class _Module:
         return getattr(self._module, name)
 
 
-class _Spooling(_Module):
-    """The module `os` for the spool: a write can end in its middle."""
+class _Files(_Module):
+    """The module `os` for the files of segments: a write can end in its middle."""
 
     def __init__(self) -> None:
         super().__init__(os)
+        for name in ("posix_fallocate", "rename", "fdatasync"):
+            setattr(self, name, _wrapped(getattr(os, name), f"file.{name}"))
 
-    def open(self, *args: Any) -> int:
-        passing("spool.open before")
-        descriptor = os.open(*args)
-        passing("spool.open after")
-
-        return descriptor
-
-    def write(self, descriptor: int, data: bytes) -> int:
-        passing("spool.write before")
-        if _is_target("spool.write half"):
-            os.write(descriptor, data[: len(data) // 2])
-            die()
-        if _is_target("spool.write but for the newline"):
-            os.write(descriptor, data[:-1])
-            die()
-        count = os.write(descriptor, data)
-        passing("spool.write after")
+    def pwrite(self, descriptor: int, data: bytes, place: int) -> int:
+        passing("file.pwrite before")
+        for name, length in _parts(data):
+            if _is_target(f"file.pwrite {name}"):
+                os.pwrite(descriptor, data[:length], place)
+                die()
+        count = os.pwrite(descriptor, data, place)
+        passing("file.pwrite after")
 
         return count
+
+
+def _parts(data: bytes) -> Iterator[tuple[str, int]]:
+    yield "half", len(data) // 2
+    yield "but for the last byte", len(data) - 1
 
 
 # -- SQLite --------------------------------------------------------------------------------------

@@ -51,7 +51,7 @@ def test_kills_everywhere(explorer: Explorer) -> None:
 def test_kills_with_a_guardian(explorer: Explorer) -> None:
     """The guardian recovers its owner by itself."""
     points = [
-        Case(GUARDIAN, "flow", Point("spool.write half", 4)),
+        Case(GUARDIAN, "flow", Point("record.store half", 4)),
         Case(GUARDIAN, "subflow", Point("body after", 2)),
         Case(GUARDIAN, "submitted", Point("hook after", 4), EAGER),
         Case(GUARDIAN, "retries of a hook", Point("paying after", 1), EAGER),

@@ -87,12 +87,3 @@ def test_each_violation_is_reported(
 ) -> None:
     """By a message with these words."""
     assert any(words in violation for violation in violations(spoil(final)))
-
-
-def test_without_a_spool_another_process_may_repeat_a_call(final: FinalState) -> None:
-    """The same process may not."""
-    last = final.calls[-1]
-    other = final._replace(calls=[*final.calls, last._replace(pid=last.pid + 1)])
-
-    assert violations(other, spooled=False) == []
-    assert violations(final._replace(calls=[*final.calls, last]), spooled=False) != []

@@ -12,7 +12,7 @@ from eventflow.context import current_run
 from eventflow.engine.drivers import Activation, AsyncActivation
 from eventflow.engine.invocation import Invocation
 from eventflow.interrupts.masks import ThreadPhase, this_thread
-from eventflow.interrupts.scopes import active_scopes
+from eventflow.interrupts.scopes import active_runs
 from eventflow.states import Completed, Pending
 from eventflow.testing import Isolated
 
@@ -33,12 +33,12 @@ def test_an_activation_of_a_thread(eventflow_isolated: Isolated) -> None:
         assert context is not None
         assert context.run is invocation.run
         assert phase() is ThreadPhase.ENGINE
-        assert active_scopes[invocation.run.number] is invocation.run.cancel_scope
+        assert active_runs[invocation.run.number] is invocation.run
         assert signal.getsignal(signal.SIGINT) is not handler
     assert current_run.get() is None
     assert phase() is ThreadPhase.NOTHING
     assert signal.getsignal(signal.SIGINT) is handler
-    active_scopes.pop(invocation.run.number)
+    active_runs.pop(invocation.run.number)
 
 
 def test_an_unfinished_run_can_still_be_stopped(eventflow_isolated: Isolated) -> None:
@@ -46,10 +46,10 @@ def test_an_unfinished_run_can_still_be_stopped(eventflow_isolated: Isolated) ->
     invocation = an_invocation()
     with Activation(invocation):
         invocation.run.enter(Pending())
-    assert invocation.run.number in active_scopes
+    assert invocation.run.number in active_runs
     with Activation(invocation):
         invocation.run.enter(Completed())
-    assert invocation.run.number not in active_scopes
+    assert invocation.run.number not in active_runs
 
 
 def test_an_activation_in_which_something_is_raised(eventflow_isolated: Isolated) -> None:
@@ -59,7 +59,7 @@ def test_an_activation_in_which_something_is_raised(eventflow_isolated: Isolated
         raise KeyError
     assert current_run.get() is None
     assert phase() is ThreadPhase.NOTHING
-    active_scopes.pop(invocation.run.number)
+    active_runs.pop(invocation.run.number)
 
 
 def test_an_activation_of_a_task(eventflow_isolated: Isolated) -> None:
@@ -76,7 +76,7 @@ def test_an_activation_of_a_task(eventflow_isolated: Isolated) -> None:
             invocation.run.enter(Pending())
             invocation.run.enter(Completed())
         assert current_run.get() is None
-        assert invocation.run.number not in active_scopes
+        assert invocation.run.number not in active_runs
         assert invocation.run.cancel_scope.loop is None
 
     asyncio.run(main())

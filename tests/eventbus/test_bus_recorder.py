@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from eventflow import Event, bus, hook, task
+from eventflow.events import JournalRecovered, fact
 from eventflow.testing import Isolated
 
 
@@ -33,6 +34,10 @@ class NotingRecorder:
         """Note a transition, the hooks that it is owed to, and whether it is observed."""
         self.notes.append((fact.to_state.name, [hook.listener.__name__ for hook in owed], observed))
         return self.waits
+
+    def record_event(self, event: Event) -> None:
+        """Note an event of the user's own."""
+        self.notes.append(event)
 
     def wait(self, fact: Any, owed: Any) -> None:
         """Note the call, and its thread."""
@@ -81,14 +86,27 @@ def test_a_recorder_comes_before_listeners_and_hooks(
     own.recorder = None
 
 
-def test_a_recorder_gets_no_other_events(eventflow_isolated: Isolated) -> None:
-    """What a user publishes, and a transition that is published again, is not recorded."""
+@pytest.mark.parametrize("way", ["sync", "async"])
+def test_a_recorder_gets_users_own_events(way: str, eventflow_isolated: Isolated) -> None:
+    """As they are published, with what they follow, before listeners; and no other events."""
+    own = eventflow_isolated.bus
     seen: list[Event] = []
     bus.subscribe(seen.append, state="Completed")
     work()
-    own = eventflow_isolated.bus
-    own_recorder, own.recorder = own.recorder, NotingRecorder(waits=True)
-    bus.publish(Fact())
-    bus.publish(seen[0])
-    assert own.recorder.notes == []
+    own_recorder, own.recorder = own.recorder, (recorder := NotingRecorder(waits=True))
+    bus.subscribe(lambda event: recorder.notes.append("listener"), event_type=Fact)
+    given = (Fact(number=1), fact(JournalRecovered, lost=0), seen[0], Fact(number=2))
+
+    async def publish() -> None:
+        for event in given:
+            await bus.apublish(event, follows=seen[0])
+
+    if way == "async":
+        asyncio.run(publish())
+    else:
+        for event in given:
+            bus.publish(event, follows=seen[0])
+    first, heard, second, heard_again = recorder.notes
+    assert (first.number, heard, second.number, heard_again) == (1, "listener", 2, "listener")
+    assert first.follows == second.follows == seen[0].id
     own.recorder = own_recorder

@@ -19,6 +19,7 @@ from eventflow import settings
 from eventflow.hooks.ledger import DeliveryStatus
 from eventflow.journal import open_journal
 from eventflow.journal.contract import START, DeliveryQuery, Journal, RunQuery
+from eventflow.journal.rows import EventRow
 from eventflow.owners.folders import owners_folder
 from eventflow.settings import SETTINGS
 
@@ -280,7 +281,7 @@ class Sandbox:
         return [
             names[event.run_id]
             for event in journal.events_after(START, 10_000)[0]
-            if event.state_name == state
+            if isinstance(event, EventRow) and event.state_name == state
         ]
 
     def assert_clean(self, *, dead: Sequence[str] = ()) -> None:

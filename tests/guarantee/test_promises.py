@@ -39,8 +39,8 @@ SHOWN_BY: dict[str, list[str]] = {
         "owners/test_session_leases.py::test_an_owner_of_another_host_is_taken_over",
     ],
     "power is lost": [
-        "guarantee/test_recovery.py::test_a_truncated_spool",
-        "guarantee/test_recovery.py::test_a_spool_that_ends_in_garbage",
+        "guarantee/test_recovery.py::test_a_torn_record",
+        "guarantee/test_recovery.py::test_a_segment_that_ends_in_garbage",
     ],
     "a hook kills its process, each time": [
         "guarantee/test_deaths.py::test_a_hook_that_kills_its_process_every_time",
@@ -53,12 +53,12 @@ SHOWN_BY: dict[str, list[str]] = {
         "recovery/test_supervisor.py::test_no_owner_waits_behind_the_hook_of_another",
     ],
     "the journal cannot be written: the disk is full, the server is away": [
-        "outages/test_full_disk.py::test_the_reserve_can_be_written_on_a_full_disk",
+        "outages/test_full_disk.py::test_a_full_disk_fails_no_run",
         "outages/test_postgres.py::test_runs_go_on_while_the_server_is_killed_and_started_again",
     ],
     "the process is killed while the journal cannot be written": [
         "outages/test_postgres.py::test_a_process_killed_while_the_server_is_away_loses_nothing",
-        "journal/test_spool_reserve.py::test_what_matters_survives_the_process_on_a_full_disk",
+        "outages/test_full_disk.py::test_a_segment_can_be_filled_on_a_full_disk",
     ],
     "a run was taken over by another process, or a process was forked": [
         "hooks/test_given_up.py::test_only_the_runs_that_another_owner_has_are_given_up",

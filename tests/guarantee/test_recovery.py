@@ -15,7 +15,9 @@ from typing import Any
 import pytest
 
 from eventflow.journal.contract import RunQuery
+from eventflow.journal.wal.spool import has_records
 from tests.guarantee.sandbox import HEAD, Program, Sandbox
+from tests.journal.rows import a_definition
 
 ETL = """
 def before(flow, run, state):
@@ -159,7 +161,7 @@ def test_a_retry_is_not_delayed_by_a_clock_that_was_set_back(sandbox: Sandbox) -
     sandbox.assert_clean()
 
 
-# -- spools -----------------------------------------------------------------------------------
+# -- segments ---------------------------------------------------------------------------------
 
 
 COMMITTED = """
@@ -169,12 +171,12 @@ def commit_all():
     while not recorder().flush():
         pass
 """
-"""Commits all lines, as the writer thread does a moment later anyway."""
+"""Commits all records, as the writer thread does a moment later anyway."""
 
 
 @contextmanager
 def nothing_committed(sandbox: Sandbox) -> Iterator[None]:
-    """Lock the journal for a block, so that all lines stay in the spool."""
+    """Lock the journal for a block, so that all records stay in their segment."""
     assert sandbox.journal.owners() == []
     with closing(sqlite3.connect(sandbox.home / "journal.db", isolation_level=None)) as connection:
         connection.execute("BEGIN IMMEDIATE")
@@ -184,26 +186,34 @@ def nothing_committed(sandbox: Sandbox) -> Iterator[None]:
             connection.execute("ROLLBACK")
 
 
-def spool(sandbox: Sandbox) -> Path:
-    """Return the only file of the owner's spool."""
+def segment(sandbox: Sandbox) -> Path:
+    """Return the only segment of the owner."""
     (folder,) = sandbox.owner_folders()
-    (path,) = folder.glob("spool-*.jsonl")
+    (path,) = folder.glob("segment-*")
 
     return path
+
+
+def change_end(path: Path, *, cut: int = 0, garbage: bytes = b"", truncate: bool = False) -> None:
+    """Cut so many bytes off the end of the last record in a segment, and write others instead."""
+    size = path.stat().st_size
+    data = path.read_bytes().rstrip(b"\0")
+    data = data[: len(data) - cut] + garbage
+    path.write_bytes(data if truncate else data.ljust(size, b"\0"))
 
 
 def test_a_lost_description_of_an_owner_in_the_journal(sandbox: Sandbox) -> None:
     """A loss of power can leave zeros in the file; the journal has the same facts."""
     kill_owner(sandbox, ETL.replace("hold()", "commit_all(); hold()"), head=HEAD + COMMITTED)
-    assert not any(path.stat().st_size for path in description(sandbox).parent.glob("spool-*"))
+    assert not has_records(description(sandbox).parent)
     (owner,) = sandbox.journal.owners()
     assert owner.id == description(sandbox).parent.name
     description(sandbox).write_bytes(bytes(512))
     assert_recovers(sandbox)
 
 
-def test_a_lost_description_of_an_owner_in_the_spool(sandbox: Sandbox) -> None:
-    """The spool has the facts of the owner until its lines are committed."""
+def test_a_lost_description_of_an_owner_in_a_segment(sandbox: Sandbox) -> None:
+    """Each segment begins with the facts of the owner."""
     sandbox.home.mkdir()
     with nothing_committed(sandbox):
         kill_owner(sandbox)
@@ -215,43 +225,77 @@ def test_a_lost_description_of_an_owner_in_the_spool(sandbox: Sandbox) -> None:
 @pytest.mark.parametrize(
     "garbage",
     [
-        b'{"runs":[["half',
-        bytes(4096),
-        b'\n{}\n[]\nnull\n{"events":[["no","event"]]}\n{"events":17}\n' + bytes(range(256)) * 9,
+        a_definition()[:-9],
+        bytes(4096) + a_definition()[9:],
+        bytes(range(256)) * 9,
     ],
     ids=["half", "zeros", "garbage"],
 )
-def test_a_spool_that_ends_in_garbage(sandbox: Sandbox, garbage: bytes) -> None:
-    """As after a loss of power: all complete lines before it are recovered."""
+def test_a_segment_that_ends_in_garbage(sandbox: Sandbox, garbage: bytes) -> None:
+    """As after a loss of power: all whole records before it are recovered."""
     sandbox.home.mkdir()
     with nothing_committed(sandbox):
         kill_owner(sandbox)
-        with spool(sandbox).open("ab") as file:
-            file.write(garbage)
+        change_end(segment(sandbox), garbage=garbage)
     assert sandbox.states() == []
     assert_recovers(sandbox)
 
 
-# Its first transitions are held back for a moment: now they are in the spool, in the last line.
+# Its first transitions are held back for a moment: now they are in the last record.
 STEP = """
 @task
 def step():
     from eventflow.wiring import recorder
-    recorder().flush_held()
+    recorder().record_open_runs()
     hold()
 """
 
 
-def test_a_truncated_spool(sandbox: Sandbox) -> None:
-    """The transition of the last line is lost; its hooks had not been called."""
+@pytest.mark.parametrize("truncate", [False, True])
+def test_a_torn_record(sandbox: Sandbox, *, truncate: bool) -> None:
+    """The transitions of the last record are lost; no hook of theirs had been called."""
     sandbox.home.mkdir()
     source = ETL.replace("hold()", "step()").replace("if __name__", f"{STEP}\nif __name__", 1)
     with nothing_committed(sandbox):
         kill_owner(sandbox, source)
-        path = spool(sandbox)
-        path.write_bytes(path.read_bytes()[:-9])
+        change_end(segment(sandbox), cut=9, truncate=truncate)
     (report,) = sandbox.recover()
     assert (report["crashed"], report["problem"]) == (1, None)
     assert sandbox.records() == AFTER
     assert sandbox.states() == [("etl", "Crashed")]
     sandbox.assert_clean()
+
+
+@pytest.mark.parametrize("size", [0, 20, 64, 100])
+def test_a_truncated_segment(sandbox: Sandbox, size: int) -> None:
+    """All that nobody can read any more is lost, and the owner is recovered without it."""
+    sandbox.home.mkdir()
+    with nothing_committed(sandbox):
+        kill_owner(sandbox)
+        os.truncate(segment(sandbox), size)
+    (report,) = sandbox.recover()
+    assert (report["crashed"], report["problem"]) == (0, None)
+    assert (sandbox.records(), sandbox.states()) == (BEFORE, [])
+    sandbox.assert_clean()
+
+
+def test_a_deleted_segment(sandbox: Sandbox) -> None:
+    """What is in the journal already is recovered."""
+    kill_owner(sandbox, ETL.replace("hold()", "commit_all(); hold()"), head=HEAD + COMMITTED)
+    segment(sandbox).unlink()
+    assert_recovers(sandbox)
+
+
+def test_a_segment_of_a_newer_version(sandbox: Sandbox) -> None:
+    """It is left, and so is its owner, until an eventflow comes that can read it."""
+    sandbox.home.mkdir()
+    with nothing_committed(sandbox):
+        kill_owner(sandbox)
+        path = segment(sandbox)
+        data = path.read_bytes()
+        path.write_bytes(data.replace(b"segment 1\n", b"segment 2\n", 1))
+    with pytest.raises(AssertionError, match="newer eventflow"):
+        sandbox.recover()
+    assert sandbox.owner_folders() != []
+    path.write_bytes(data)
+    assert_recovers(sandbox)

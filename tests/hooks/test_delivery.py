@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -14,8 +13,9 @@ from eventflow.errors import HookTimeout, JournalError
 from eventflow.eventbus.bus import current_bus
 from eventflow.events import HookOutcome
 from eventflow.hooks.delivery import Delivery
+from eventflow.hooks.ledger import Attempt, DeliveryStatus
 from eventflow.primitives.ids import delivery_id
-from eventflow.runs.run import Run, TaskRun
+from eventflow.runs.run import TaskRun
 from eventflow.states import Completed, Pending, Running
 
 pytestmark = pytest.mark.usefixtures("eventflow_isolated")
@@ -30,7 +30,6 @@ class Ledger:
     """A ledger that lists what is settled."""
 
     def __init__(self) -> None:
-        self.deferred: list[tuple[str, int]] = []
         self.settled: list[tuple[str, int, str | None, float]] = []
 
     def has_given_up(self, run: object) -> bool:
@@ -38,25 +37,18 @@ class Ledger:
 
     def settle(
         self,
-        run: Any,
-        place: Any,
-        status: Any,
-        attempts: int,
+        attempt: Attempt,
+        status: DeliveryStatus,
         *,
         error: str | None = None,
         delay: float = 0.0,
-        at_once: bool = True,
     ) -> None:
         """Append it to the list."""
-        assert isinstance(run, Run)
-        assert len(place) == 2
-        self.settled.append((str(status), attempts, error, delay))
-        if not at_once:
-            self.deferred.append((str(status), attempts))
+        self.settled.append((str(status), attempt.attempt, error, delay))
 
-    def transaction(self, run: Any, place: Any, attempts: int) -> Any:
+    def transaction(self, attempt: Attempt) -> Any:
         """Return what identifies it."""
-        return run, place, attempts
+        return attempt.run, attempt.sequence, attempt.ordinal, attempt.attempt
 
 
 def nothing(*_: Any) -> None:
@@ -81,12 +73,12 @@ def summary(events: list[HookOutcome]) -> list[tuple[str, int]]:
 
 
 def test_a_delivery_has_the_same_id_in_every_process() -> None:
-    """Its id is computed from the event and the ordinal of the hook."""
+    """Its id is computed from the run, the sequence of the transition and the hook's ordinal."""
     delivery, _, _ = make_delivery()
     delivery.ordinal = 3
-    assert delivery.delivery_id == delivery_id(delivery.follows, 3)
+    assert delivery.delivery_id == delivery_id(delivery.run.number, 2, 3)
     given: Any = delivery.transaction()
-    assert given == (delivery.run, (delivery.follows, 3), 0)
+    assert given == (delivery.run, 2, 3, 0)
     delivery.ledger = None
     with pytest.raises(JournalError, match="EVENTFLOW_DURABILITY is off"):
         delivery.transaction()
@@ -112,20 +104,6 @@ def test_a_hook_succeeds_after_attempts_that_failed() -> None:
         ("delivered", 3, None, 0.0),
     ]
     assert summary(events) == [("HookFailed", 1), ("HookFailed", 2), ("HookSucceeded", 3)]
-
-
-def test_only_successes_after_the_end_of_the_run_are_deferred() -> None:
-    """Before the body, and of a failed hook, everything is written at once."""
-    delivery, ledger, _ = make_delivery(retries=1)
-    for end_time in (None, datetime.now(UTC)):
-        delivery.run.ended_at = end_time
-        for error in (ValueError(), None):
-            delivery.attempt += 1
-            delivery.begin()
-            delivery.end_attempt(error)
-    statuses = [settled[0] for settled in ledger.settled]
-    assert statuses[:4] == ["running", "failed", "running", "delivered"]
-    assert ledger.deferred == [("delivered", 4)]
 
 
 def test_the_last_failure_is_dead_lettered() -> None:

@@ -14,6 +14,7 @@ from eventflow import Hook, bus, runtime, task
 from eventflow.events import HookFailed, HookOutcome
 from eventflow.hooks import receiver
 from eventflow.hooks.delivery import Delivery
+from eventflow.hooks.ledger import Attempt, DeliveryStatus
 from eventflow.hooks.receiver import redeliver
 from eventflow.primitives.ids import delivery_id
 from eventflow.runs.run import TaskRun, Transition
@@ -33,9 +34,9 @@ class Ledger:
     def has_given_up(self, run: object) -> bool:
         return False
 
-    def settle(self, run: Any, place: Any, status: Any, attempts: int, **_: Any) -> None:
+    def settle(self, attempt: Attempt, status: DeliveryStatus, **_: object) -> None:
         """Append it to the list."""
-        self.settled.append((place[1], str(status), attempts))
+        self.settled.append((attempt.ordinal, str(status), attempt.attempt))
 
 
 def past_transition() -> tuple[Transition, Ledger]:
@@ -59,7 +60,7 @@ def test_the_remaining_attempts_are_made(kind: str) -> None:
 
     def fail_once(*args: Any) -> Any:
         attempts.append(runtime.hook.attempt)
-        assert runtime.hook.delivery_id == str(delivery_id(fact.to_state.id, 4))
+        assert runtime.hook.delivery_id == str(delivery_id(fact.run.number, 2, 4))
         if fails.pop(0):
             raise ValueError
         return KINDS[kind](fact.run.definition, SimpleNamespace(task_name="it"), fact.to_state)

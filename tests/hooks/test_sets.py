@@ -1,4 +1,4 @@
-"""Sets of hooks: what their text says, what is made of it, and when a line has to tell of it."""
+"""Sets of hooks: what their text says, what is made of it, and when it is another."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ import pytest
 
 from eventflow import EventBus, Hook, StateType, flow, task, use_bus
 from eventflow.hooks.receiver import hook
-from eventflow.hooks.references import reference_of
 from eventflow.hooks.sets import HookSets, RecordedHook, Unfetched, hook_columns
 
 
@@ -66,8 +65,7 @@ def sets(guarded: Guarded, own_bus: EventBus) -> HookSets:
 
 def hooks_in(sets: HookSets, key: str) -> list[str]:
     """Return the identities of the hooks in a set."""
-    texts = {each[1]: each[2] for each in sets.sets}
-    return [recorded.id for recorded in RecordedHook.read(texts[key])]
+    return [recorded.id for recorded in RecordedHook.read(sets.texts[key])]
 
 
 @pytest.mark.parametrize(
@@ -131,49 +129,51 @@ def test_a_text_that_is_no_set_is_refused(text: str) -> None:
 
 
 def test_copies_share_a_set(sets: HookSets, guarded: Guarded) -> None:
-    """However many there are, one set and no change is recorded; the guardian gets nothing."""
+    """However many there are, there is one set, and no change; the guardian gets nothing."""
     load = task(on_crashed=[page])(lambda: None)
     keys = {sets.of(load.with_options(name=f"load-{number}")) for number in range(50)}
 
     assert keys == {sets.of(load)}
-    assert [json.loads(text)["hooks"] for _, key, text in sets.sets if key in keys] == [
+    assert [json.loads(sets.texts[key])["hooks"] for key in keys] == [
         [{"id": f"{__name__}:page", "reference": f"{__name__}:page", "types": ["CRASHED"]}]
     ]
-    assert (sets.changes, guarded.handed_over) == ([], {})
+    assert not sets.refresh(load)
+    assert guarded.handed_over == {}
     assert guarded.guards
 
 
-def test_a_change_is_recorded_once_a_run_names_the_set(sets: HookSets) -> None:
-    """Before, no line has told of it; a definition without hooks has no set."""
+def test_a_definition_has_another_set_once_its_hooks_change(sets: HookSets) -> None:
+    """Only the first answer after the change says so; a definition without hooks has no set."""
     declared = flow(lambda: None)
     assert sets.of(declared) == ""
     declared.on_failure(page)
     before = sets.of(declared)
-    assert sets.changes == []
+    assert not sets.refresh(declared)
 
-    reference = reference_of(declared).text
     declared.on_crashed(page)
-    sets.refresh(declared)
+    assert sets.refresh(declared)
+    assert not sets.refresh(declared)
     after = sets.of(declared)
-    assert sets.changes == [["owner", reference, before, after]]
+    assert after != before
     assert hooks_in(sets, after) == [f"{__name__}:page"] * 2
+    assert hooks_in(sets, before) == [f"{__name__}:page"]
 
 
 def test_hooks_on_the_bus_have_a_set_of_their_own(sets: HookSets, own_bus: EventBus) -> None:
-    """It is exchanged when one is declared or cancelled; that of another bus is another set."""
+    """It is another when one is declared or cancelled; that of another bus is another set."""
     other = HookSets(own_bus)
     other.begin("owner", None)
     before = sets.shared
     assert before != other.shared
     with use_bus(own_bus):
         hook(state="Failed", id="global")(page)
-    sets.refresh(None)
+    assert sets.refresh(None)
     after = sets.shared
     assert hooks_in(sets, after) == ["global"]
     own_bus.subscriptions[0].cancel()
-    sets.refresh(None)
-    sets.refresh(None)
-    assert sets.changes == [["owner", None, before, after], ["owner", None, after, before]]
+    assert sets.refresh(None)
+    assert not sets.refresh(None)
+    assert sets.shared == before
 
 
 def closure(word: str) -> Callable[..., object]:
@@ -188,12 +188,7 @@ def test_a_hook_by_value_is_handed_over_once_and_let_go(sets: HookSets, guarded:
     second = first.with_options(name="second", hooks=[shared, Hook(closure("x"), id="shared")])
     keys = sets.of(first), sets.of(second)
     assert [given.id for given in guarded.handed_over.values()] == ["shared", "shared"]
-    values = {
-        recorded.value
-        for _, key, text in sets.sets
-        if key in keys
-        for recorded in RecordedHook.read(text)
-    }
+    values = {recorded.value for key in keys for recorded in RecordedHook.read(sets.texts[key])}
     assert values == set(guarded.handed_over)
 
     del second
@@ -213,17 +208,5 @@ def test_another_owner_begins_anew(sets: HookSets, guarded: Guarded) -> None:
     after = sets.of(load)
 
     assert before != after
-    assert {owner for owner, _, _ in sets.sets} == {"child"}
+    assert {*sets.texts} == {after, sets.shared}
     assert len(guarded.handed_over) == len(child.handed_over) == 1
-
-
-def test_sets_are_told_of_again_when_lines_were_lost(sets: HookSets) -> None:
-    """Those of every definition that there is, and that of the bus."""
-    load = task(on_crashed=[page])(lambda: None)
-    keys = {sets.of(load), sets.shared}
-    sets.sets.clear()
-    assert sets.of(load) in keys
-    assert sets.sets == []
-
-    sets.repeat()
-    assert {key for _, key, _ in sets.sets} == keys

@@ -16,7 +16,7 @@ from eventflow.context import get_run_context
 from eventflow.errors import CancelledRun
 from eventflow.events import Event
 from eventflow.interrupts.masks import Interrupted
-from eventflow.interrupts.scopes import active_scopes
+from eventflow.interrupts.scopes import active_runs
 from tests.interrupts.helpers import CANCELLED, CancellingThread, run_for_ever, states_of
 
 pytestmark = pytest.mark.usefixtures("eventflow_isolated")
@@ -239,7 +239,7 @@ def test_cancelling_twice_or_after_the_end_is_refused(eventflow_events: list[Eve
     answers += [runs[0].cancel(), cancel(runs[0].id)]
     assert answers == [False, False, False]
     assert states_of(eventflow_events, "f") == CANCELLED
-    assert runs[0].id not in active_scopes
+    assert runs[0].id not in active_runs
 
 
 def test_a_submitted_run_can_be_cancelled_by_id_before_it_begins(

@@ -1,18 +1,21 @@
-"""Writers and recorders for tests, in front of a journal, a disk and a sink that are not real."""
+"""Writers for tests, in front of a journal and a disk that are not real, and held up commits."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from eventflow.eventbus.bus import current_bus
-from eventflow.journal.recorder import Recorder
-from eventflow.journal.spool import Spool
-from eventflow.journal.writer import Writer
-from tests.journal.fakes import FakeSink, FakeStore, FaultyDisk, StatusLog
+from eventflow.journal.wal import spool as spool_module
+from eventflow.journal.wal.spool import Spool
+from eventflow.journal.wal.writer import Writer
+from eventflow.testing import Isolated
+from eventflow.wiring import compose
+from tests.journal.appended import commit_manually
+from tests.journal.fakes import FakeStore, FaultyDisk, StatusLog
+from tests.journal.reading import the_recorder
+from tests.journal.writing import HEADING
 
 
 @pytest.fixture
@@ -27,9 +30,7 @@ def status_log() -> StatusLog:
 
 @pytest.fixture
 def disk(monkeypatch: pytest.MonkeyPatch) -> FaultyDisk:
-    made = FaultyDisk()
-    monkeypatch.setattr(os, "write", made.write)
-    return made
+    return FaultyDisk(monkeypatch)
 
 
 @pytest.fixture
@@ -40,12 +41,24 @@ def spool_folder(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
+def no_mapping(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have every file system be one on which files are written, and not mapped."""
+    monkeypatch.setattr(spool_module, "MAPPABLE", frozenset())
+
+
+@pytest.fixture
 def writer(store: FakeStore, status_log: StatusLog, spool_folder: Path) -> Iterator[Writer]:
-    """Make a writer with a spool."""
-    made = Writer(store, status_log, spool=Spool(spool_folder))
+    """Make a writer whose segments are mapped files."""
+    made = Writer(store, status_log, spool=Spool(spool_folder), heading=HEADING)
     yield made
     store.recover()
     made.close()
+
+
+@pytest.fixture
+def written(writer: Writer, no_mapping: None) -> Writer:
+    """Make a writer whose segments are written to files."""
+    return writer
 
 
 @pytest.fixture
@@ -57,19 +70,16 @@ def unspooled(store: FakeStore, status_log: StatusLog) -> Iterator[Writer]:
     made.close()
 
 
-@pytest.fixture(params=["writer", "unspooled"])
+@pytest.fixture(params=["writer", "written", "unspooled"])
 def any_writer(request: pytest.FixtureRequest) -> Writer:
-    """Make a writer with a spool, and one without."""
+    """Make a writer of each kind."""
     made: Writer = request.getfixturevalue(request.param)
     return made
 
 
 @pytest.fixture
-def sink() -> FakeSink:
-    """Have the runs on the bus in force recorded, with their lines in a sink."""
-    made = FakeSink()
-    bus = current_bus()
-    bus.recorder = Recorder(made, bus)
-    bus.composed = True
-
-    return made
+def manual_commits(eventflow_isolated: Isolated) -> None:
+    """Have nothing committed but by the test itself, when it flushes or reads."""
+    compose(eventflow_isolated.bus)
+    the_recorder().sink.begin()
+    commit_manually()

@@ -5,46 +5,52 @@ from __future__ import annotations
 import errno
 import os
 import threading
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
-from typing import Any
+from collections.abc import Callable
+
+import pytest
 
 from eventflow.errors import JournalError
-from eventflow.hooks.declaration import Hook
-from eventflow.hooks.sets import Guard
-from eventflow.journal.contract import Fence, UnstorableError
-from eventflow.journal.stores.memory import MemoryJournal
+from eventflow.journal.contract import Fence, Group, UnstorableError
+from eventflow.journal.records import Acknowledged, RunRecord, content_of, scan
+from tests.journal.writing import numbers_in
 
-__all__ = ["FakeSink", "FakeStore", "FaultyDisk", "StatusLog", "hold_up"]
+__all__ = ["FakeStore", "FaultyDisk", "StatusLog", "hold_up"]
 
 
 class FakeStore:
-    """Keeps the committed lines; `error` is raised instead of a commit, `late_error` after it.
+    """Keeps the committed records; `error` is raised instead of a commit, `late_error` after it.
 
     `attempts` and `committers` are the names of the threads that tried, and that committed.
+    `surprises` counts the groups with another number of runs than was said.
     """
 
     def __init__(self) -> None:
         self.in_hurry = False
-        self.groups: list[list[bytes]] = []
+        self.received: list[Group] = []
         self.committers: list[str] = []
         self.fences: list[Fence | None] = []
         self.error: Exception | None = None
         self.late_error: JournalError | None = None
-        self.unstorable: set[bytes] = set()
+        self.unstorable: set[int] = set()
         self.on_commit: Callable[[], None] = lambda: None
         self.attempts: list[str] = []
+        self.surprises = 0
         self._committed = threading.Condition()
 
-    def commit_lines(self, lines: Sequence[bytes], fence: Fence | None = None) -> None:
+    def commit(self, group: Group, fence: Fence | None = None) -> None:
         self.attempts.append(threading.current_thread().name)
         self.on_commit()
         if self.error is not None:
             raise self.error
-        if self.unstorable.intersection(lines):
+        found = [record.kind for record in scan(group.data)]
+        if group.runs != found.count("R"):
+            self.surprises += 1
+        elif "R" in found:
+            assert [kind for kind, _ in group.others] == [kind for kind in found if kind != "R"]
+        if self.unstorable.intersection(numbers_in(group.data)):
             raise UnstorableError("no")
         with self._committed:
-            self.groups.append(list(lines))
+            self.received.append(group)
             self.committers.append(threading.current_thread().name)
             self.fences.append(fence)
             self._committed.notify_all()
@@ -58,17 +64,44 @@ class FakeStore:
         pass
 
     @property
-    def lines(self) -> list[bytes]:
-        return [line for group in self.groups for line in group]
+    def groups(self) -> list[list[int]]:
+        """The numbers of the records of each group, as they are read from what it consists of."""
+        groups = []
+        for group in self.received:
+            known = {content for kind, content in group.others if kind == "E"}
+            known |= {
+                numbers_in(group.data[start:end])[0]
+                for kind, start, end in scan(group.data)
+                if kind == "R"
+            }
+            groups.append([number for number in numbers_in(group.data) if number in known])
+
+        return groups
 
     @property
-    def distinct_lines(self) -> list[bytes]:
-        """What a journal would hold: to commit a line again changes nothing."""
-        return list(dict.fromkeys(self.lines))
+    def numbers(self) -> list[int]:
+        """What a journal would hold: to commit a record again changes nothing."""
+        return list(dict.fromkeys(number for group in self.groups for number in group))
 
-    def wait_for(self, *lines: bytes) -> None:
+    @property
+    def done(self) -> dict[int, int]:
+        """How many hooks of each run are done, by all that was committed."""
+        done: dict[int, int] = {}
+        for group in self.received:
+            for record in scan(group.data):
+                if record.kind == "R":
+                    run = RunRecord.read(group.data, record.start, record.end)
+                    done[run.run] = max(done.get(run.run, 0), run.done)
+                elif record.kind == "A":
+                    late = Acknowledged(*content_of(group.data, record))
+                    number = int(late.run, 16)
+                    done[number] = max(done.get(number, 0), late.done)
+
+        return done
+
+    def wait_for(self, *numbers: int) -> None:
         with self._committed:
-            assert self._committed.wait_for(lambda: set(lines) <= set(self.lines), 60)
+            assert self._committed.wait_for(lambda: {*numbers} <= {*self.numbers}, 60)
 
     def recover(self) -> None:
         """Let everything be committed from now on."""
@@ -104,73 +137,24 @@ class StatusLog:
 
 
 class FaultyDisk:
-    """Replaces `os.write`; `fault` says what happens to the next lines."""
+    """Refuses all new space as long as it is `full`; `on_take` is called when a file is made."""
 
-    def __init__(self) -> None:
-        self.fault = ""
-        self.on_write: Callable[[], None] = lambda: None
-        self._write = os.write
+    def __init__(self, patch: pytest.MonkeyPatch) -> None:
+        self.full = False
+        self.on_take: Callable[[], None] = lambda: None
+        self._reserve, self._write = os.posix_fallocate, os.pwrite
+        patch.setattr(os, "posix_fallocate", self._posix_fallocate)
+        patch.setattr(os, "pwrite", self._pwrite)
 
-    def write(self, fd: int, data: bytes) -> int:
-        if not data.startswith(b"line"):
-            return self._write(fd, data)
-        self.on_write()
-        if self.fault == "full":
+    def _posix_fallocate(self, fd: int, offset: int, length: int) -> None:
+        self.on_take()
+        self._check()
+        self._reserve(fd, offset, length)
+
+    def _pwrite(self, fd: int, data: bytes, offset: int) -> int:
+        self._check()
+        return self._write(fd, data, offset)
+
+    def _check(self) -> None:
+        if self.full:
             raise OSError(errno.ENOSPC, "No space left on device")
-        if self.fault == "short":
-            return self._write(fd, data[: len(data) // 2])
-        written = self._write(fd, data)
-        if self.fault == "interrupted":
-            raise KeyboardInterrupt
-        return written
-
-
-class FakeSink:
-    """Keeps lines, and notes every call; unless a test changes `waits`, lines are waited for."""
-
-    waits = True
-    begun = True
-    owner = "owner"
-    loop_thread: threading.Thread | None = None
-
-    def __init__(self) -> None:
-        self.journal = MemoryJournal()
-        self.calls: list[str] = []
-        self.lines: list[bytes] = []
-        self.handed_over: dict[str, str] = {}
-        self.guarding: Guard | None = self
-        self.lock: AbstractContextManager[object] = threading.RLock()
-
-    def begin(self) -> None:
-        """Do nothing: it has begun."""
-
-    def append(self, line: bytes) -> None:
-        self.lines.append(line)
-        self.calls.append("settlement" if b"settlements" in line else "line")
-
-    def notify(self) -> None:
-        self.calls.append("notify")
-
-    def register(self, recorder: Any) -> None:
-        """Do nothing: it never commits."""
-
-    def wait(self) -> bool:
-        self.calls.append("wait")
-        assert threading.current_thread() is not self.loop_thread
-        return True
-
-    def flush(self) -> bool:
-        return True
-
-    def fence(self) -> Fence:
-        return Fence("owner", 1)
-
-    def guard(self) -> None:
-        self.calls.append("guard")
-
-    def hand_over(self, key: str, hook: Hook, reason: str) -> None:
-        self.handed_over[key] = hook.id
-        assert reason
-
-    def let_go(self, key: str) -> None:
-        self.handed_over.pop(key)

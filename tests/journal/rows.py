@@ -1,100 +1,210 @@
-"""Rows for tests of the journal, with values made up, and the lines that write them."""
+"""Runs for tests of the journal, with values made up, and the records that write them."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
-from enum import Enum
-from typing import Any
+from hashlib import sha256
+from typing import Any, Protocol
 from uuid import UUID
 
-from uuid_utils.compat import uuid7
-
 from eventflow.hooks.ledger import DeliveryStatus
-from eventflow.journal.format import JournalLine
-from eventflow.journal.rows import DeliveryRow, EventRow, OwnerRow, RunRow, Settlement, micros
-from eventflow.states import StateType
+from eventflow.journal.contract import Fence, Group, Journal
+from eventflow.journal.records import Acknowledged, Settled, pack, pack_run, run_hex
+from eventflow.journal.rows import OwnerRow, micros
+from eventflow.primitives.ids import delivery_id, event_number, id_of, new_number
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
-ENDED: dict[str, Any] = {"ended": NOW, "state_type": StateType.COMPLETED, "state_name": "Completed"}
+AT = micros(NOW)
+SECOND = 1_000_000
+HOOK = ("alerts:page", 1)
+"""Identity and importability of a hook."""
+ENDING = "CFKX"
 
 
-def a_run(**given: Any) -> RunRow:
-    """Make a run that has just begun."""
-    made = RunRow(
-        id=uuid7(),
-        run_type="task",
-        name="brave-otter",
-        definition="extract",
-        reference="etl:extract",
-        version=None,
-        tags=("prod",),
-        parameters='{"url": "x"}',
-        parent_run_id=None,
-        flow_run_id=None,
-        root_flow_run_id=None,
-        owner="owner",
-        created=NOW,
-        started=None,
-        ended=None,
-        seconds=0.0,
-        run_count=0,
-        sequence=0,
-        state_id=uuid7(),
-        state_type=StateType.PENDING,
-        state_name="Pending",
-        state_at=NOW,
-        message=None,
-    )
-
-    return made._replace(**given)
+class Identified(Protocol):
+    @property
+    def id(self) -> UUID: ...
 
 
-def an_event(run: RunRow, **given: Any) -> EventRow:
-    """Make the event of the state that a run is in."""
-    made = EventRow(
-        id=run.state_id,
-        run_id=run.id,
-        sequence=run.sequence,
-        state_type=run.state_type,
-        state_name=run.state_name,
-        occurred=run.state_at,
-        run_count=run.run_count,
-        message=run.message,
-        error=None,
-        follows=None,
-    )
+def a_definition(number: int = 1, **given: Any) -> bytes:
+    """Make the record of a definition."""
+    facts: dict[str, Any] = {
+        "run_type": "task",
+        "name": "extract",
+        "reference": "etl:extract",
+        "version": None,
+        "tags": ["prod"],
+        "hooks": "",
+        "global_hooks": "",
+    }
 
-    return made._replace(**given)
+    return pack("D", [number, *(facts | given).values()])
 
 
-def later(run: RunRow, kind: StateType, *, ends: bool = False) -> RunRow:
-    """Make the row of the run in its next state."""
-    at = run.state_at + timedelta(seconds=1)
+def a_list(*hooks: tuple[str, int]) -> tuple[str, bytes]:
+    """Return the id of a list of hooks, and its record."""
+    key = sha256(repr(hooks).encode()).hexdigest()[:16]
 
-    return run._replace(
-        sequence=run.sequence + 1,
-        state_id=uuid7(),
-        state_type=kind,
-        state_name=kind.title(),
-        state_at=at,
-        ended=at if ends else None,
-    )
+    return key, pack("L", [key, *hooks])
 
 
-def a_delivery(run: RunRow, **given: Any) -> DeliveryRow:
-    """Make a delivery of the present state of a run."""
-    made = DeliveryRow(uuid7(), run.state_id, run.id, 0, "alerts:page", importable=True)
+class ARun:
+    """A run for tests: each call of `enter` makes the records of its next transitions.
 
-    return made._replace(**given)
+    The first of them is that of its definition, which is made of `definition`.
+    """
+
+    def __init__(
+        self,
+        *,
+        id: int | None = None,
+        parent: ARun | None = None,
+        created: datetime = NOW,
+        number: int = 1,
+        named: str = "",
+        facts: str = '[[{"url":"x"}]]',
+        **definition: Any,
+    ) -> None:
+        self.number = new_number() if id is None else id
+        self.parent = parent
+        self.created = micros(created)
+        self.definition = number
+        self.named = named
+        self.facts = facts
+        self.described = a_definition(number, **definition)
+        self.sequence = -1
+        self.hooks: Sequence[tuple[str, int]] = ()
+
+    @property
+    def id(self) -> UUID:
+        return id_of(self.number)
+
+    def at(self, sequence: int | None = None) -> int:
+        """Return when it made a transition, by default the last one: one each second."""
+        return self.created + (self.sequence if sequence is None else sequence) * SECOND
+
+    def moment(self, sequence: int | None = None) -> datetime:
+        return NOW + timedelta(microseconds=self.at(sequence) - AT)
+
+    def enter(
+        self,
+        states: str,
+        *hooks: tuple[str, int],
+        done: int = 0,
+        begun: int | None = None,
+        ended: int | None = None,
+        events: str | None = None,
+        listed: str | None = None,
+        **record: Any,
+    ) -> bytes:
+        """Make the records of the next transitions, each a letter; the last is owed to hooks."""
+        first, self.sequence = self.sequence + 1, self.sequence + len(states)
+        self.hooks = hooks
+        key, list_record = a_list(*hooks) if hooks else ("", b"")
+        last = states[-1:]
+        if events is None:
+            events = "".join(
+                f"{letter}{self.at(first + place) - self.created}"
+                for place, letter in enumerate(states)
+            )
+            events = (f"!{first}\n" if first else "") + events
+        if ended is None:
+            ended = self.at() if last in ENDING else 0
+        values: dict[str, Any] = {
+            "run": self.number,
+            "parent": self.parent.number if self.parent else 0,
+            "number": self.definition,
+            "created": self.created,
+            "first": first,
+            "last": self.sequence,
+            "ended": ended,
+            "state": last.encode(),
+            "name": self.named.encode(),
+            "facts": self.facts.encode(),
+            "events": (events + (f"@{listed or key}" if hooks or listed else "")).encode(),
+            "owed": len(hooks),
+            "at": self.at(),
+        }
+        made = bytearray(pack_run(**values | record))
+        if hooks:
+            made[14] = max(done, min(1, len(hooks))) if begun is None else begun
+            made[15] = done
+
+        return self.described + list_record + bytes(made)
+
+    def acknowledge(self, begun: int, done: int, at: int = AT) -> bytes:
+        """Make the record of how far the hooks are that its last transition is owed to."""
+        owed = len(self.hooks)
+
+        return pack("A", Acknowledged(run_hex(self.number), self.sequence, owed, begun, done, at))
+
+    def settled(
+        self,
+        status: DeliveryStatus,
+        attempts: int = 1,
+        *,
+        ordinal: int = 0,
+        sequence: int | None = None,
+        updated: int = AT,
+        **given: Any,
+    ) -> Settled:
+        """Return the status of the delivery of a transition, by default the last one."""
+        hook = self.hooks[ordinal] if ordinal < len(self.hooks) else HOOK
+        place = (self.sequence if sequence is None else sequence, ordinal)
+
+        return Settled(run_hex(self.number), *place, *hook, str(status), attempts, updated, **given)
+
+    def settle(self, status: DeliveryStatus, attempts: int = 1, **given: Any) -> bytes:
+        """Make the record of that."""
+        return pack("S", self.settled(status, attempts, **given))
+
+    def event_id(self, sequence: int | None = None) -> UUID:
+        return id_of(event_number(self.number, self.sequence if sequence is None else sequence))
+
+    def delivery_id(self, ordinal: int = 0, sequence: int | None = None) -> UUID:
+        return delivery_id(self.number, self.sequence if sequence is None else sequence, ordinal)
 
 
-def settled(
-    delivery: DeliveryRow, status: DeliveryStatus, attempts: int = 1, **given: Any
-) -> Settlement:
-    """Make the outcome of an attempt."""
-    return Settlement(delivery.run_id, delivery.id, status, attempts, NOW)._replace(**given)
+def commit(
+    journal: Journal, *records: bytes, owner: str = "owner", fence: Fence | None = None
+) -> None:
+    """Commit records as one group, as those of an owner."""
+    journal.commit(Group.read(b"".join(records)), owner if fence is None else fence.owner, fence)
+
+
+def own_event(
+    at: int = AT - SECOND, text: str = "{}", kind: str = "my.order", key: int | None = None
+) -> bytes:
+    """Make the record of a user's own event; by default of one before all runs."""
+    number = new_number() if key is None else key
+
+    return pack("E", [run_hex(number), kind, at, text])
+
+
+def forget(journal: Journal) -> None:
+    """Delete all but the last group from the feed, as if more than an hour had passed."""
+    for _ in range(2):
+        commit(journal, own_event())
+    text = "DELETE FROM @feed WHERE place < (SELECT max(place) FROM @feed)"
+    journal.transact(lambda session: session.run(text))  # type: ignore[attr-defined]
+    assert not journal.keeps(NOW - timedelta(days=9_999))
+
+
+def a_begun_run(**given: Any) -> tuple[ARun, bytes]:
+    """Make a run in its first state, and its records."""
+    run = ARun(**given)
+
+    return run, run.enter("P")
+
+
+def a_completed_run(
+    *hooks: tuple[str, int], done: int | None = None, **given: Any
+) -> tuple[ARun, bytes]:
+    """Make a run that has completed, and its records; all hooks are done unless said."""
+    run = ARun(**given)
+
+    return run, run.enter("PRC", *hooks, done=len(hooks) if done is None else done)
 
 
 def an_owner(id: str = "owner", **given: Any) -> OwnerRow:
@@ -115,49 +225,6 @@ def an_owner(id: str = "owner", **given: Any) -> OwnerRow:
     return made._replace(**given)
 
 
-def line_of(
-    *,
-    runs: Iterable[RunRow] = (),
-    events: Iterable[EventRow] = (),
-    deliveries: Iterable[DeliveryRow] = (),
-    settlements: Iterable[Settlement] = (),
-) -> JournalLine:
-    """Make the line of some rows, as the encoder makes it of the transitions of runs."""
-    tables: dict[str, Iterable[Sequence[Any]]] = {
-        "runs": runs,
-        "events": events,
-        "deliveries": deliveries,
-        "settlements": settlements,
-    }
-    values = {table: [[*map(_plain, row)] for row in rows] for table, rows in tables.items()}
-
-    return JournalLine.of({table: rows for table, rows in values.items() if rows})
-
-
-def entering(run: RunRow, *deliveries: DeliveryRow) -> JournalLine:
-    """Make the line of one transition, with what it owes to hooks."""
-    return line_of(runs=[run], events=[an_event(run)], deliveries=deliveries)
-
-
-def settling(*settlements: Settlement) -> JournalLine:
-    """Make the line of the outcomes of attempts."""
-    return line_of(settlements=settlements)
-
-
-def _plain(value: Any) -> Any:
-    """Convert a value of a row to what the line holds of it."""
-    if isinstance(value, UUID):
-        return value.hex
-    if isinstance(value, datetime):
-        return micros(value)
-    if isinstance(value, tuple):
-        return json.dumps(value)
-    if isinstance(value, Enum):
-        return str(value)
-
-    return int(value) if isinstance(value, bool) else value
-
-
-def ids(rows: list[Any]) -> list[UUID]:
+def ids(rows: Iterable[Identified]) -> list[UUID]:
     """Return the ids of rows."""
     return [row.id for row in rows]

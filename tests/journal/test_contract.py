@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import threading
 from datetime import timedelta
@@ -17,248 +16,402 @@ from eventflow.hooks.ledger import DeliveryStatus
 from eventflow.journal.contract import (
     START,
     DeliveryQuery,
+    Group,
     Journal,
     RunQuery,
     StaleOwnerError,
     UnstorableError,
 )
-from eventflow.journal.rows import DeliveryRow, EventRow, OwnerRow, RunRow
+from eventflow.journal.records import CONTENT, pack
+from eventflow.journal.rows import DeliveryRow, EventRow, OwnerRow, OwnEvent, RunRow
 from eventflow.states import StateType
 from tests.journal.rows import (
-    ENDED,
+    AT,
+    HOOK,
     NOW,
-    a_delivery,
-    a_run,
-    an_event,
+    SECOND,
+    ARun,
+    a_completed_run,
+    a_definition,
     an_owner,
-    entering,
+    commit,
     ids,
-    later,
-    line_of,
-    settled,
-    settling,
 )
-from tests.journal.strategies import deliveries, events, owners, runs
+from tests.journal.strategies import owners
 
 D = DeliveryStatus
 
 
-def test_a_transition_is_read_back_as_it_was_written(journal: Journal) -> None:
-    """Run, event and delivery of one line come back equal."""
-    run = a_run(tags=("a\nb", ""), message="ünï", started=NOW, seconds=1.5, version="2")
-    delivery = a_delivery(run, due=NOW, error="x", updated=NOW, importable=False)
+def test_a_run_is_read_back_as_it_was_written(journal: Journal) -> None:
+    """The run with what its definition says of it, its events, and its delivery."""
+    parent = ARun(run_type="flow", name="etl")
+    run = ARun(parent=parent, version="2", tags=["a\nb", ""], hooks="h", global_hooks="g")
+    commit(journal, run.enter("PRC", HOOK, done=1))
 
-    journal.commit_lines([entering(run, delivery)])
-
-    assert journal.run(run.id) == run
-    assert journal.events(run.id) == [an_event(run)]
-    assert journal.deliveries(DeliveryQuery(run_id=run.id)) == [delivery]
+    assert journal.run(run.id) == RunRow(
+        id=run.id,
+        run_type="task",
+        name=f"extract-{run.id.hex[-3:]}",
+        definition="extract",
+        reference="etl:extract",
+        version="2",
+        tags=("a\nb", ""),
+        parameters='[{"url":"x"}]',
+        parent_run_id=parent.id,
+        flow_run_id=parent.id,
+        root_flow_run_id=parent.id,
+        owner="owner",
+        created=NOW,
+        started=run.moment(1),
+        ended=run.moment(2),
+        seconds=1.0,
+        run_count=1,
+        sequence=2,
+        state_id=run.event_id(),
+        state_type=StateType.COMPLETED,
+        state_name="Completed",
+        state_at=run.moment(2),
+        message=None,
+        hooks="h",
+        global_hooks="g",
+    )
+    kinds = (StateType.PENDING, StateType.RUNNING, StateType.COMPLETED)
+    assert journal.events(run.id) == [
+        EventRow(
+            id=run.event_id(place),
+            run_id=run.id,
+            sequence=place,
+            state_type=kind,
+            state_name=kind.title(),
+            occurred=run.moment(place),
+            run_count=min(place, 1),
+            message=None,
+            error=None,
+            follows=run.event_id(place - 1) if place else None,
+        )
+        for place, kind in enumerate(kinds)
+    ]
+    assert journal.deliveries(DeliveryQuery(run_id=run.id)) == [
+        DeliveryRow(
+            id=run.delivery_id(),
+            event_id=run.event_id(),
+            run_id=run.id,
+            sequence=2,
+            ordinal=0,
+            hook="alerts:page",
+            importable=True,
+            status=D.DELIVERED,
+            attempts=1,
+            updated=run.moment(2),
+        )
+    ]
     assert journal.run(uuid7()) is None
+    assert journal.events(uuid7()) == []
 
 
-def test_a_run_has_the_values_of_its_newest_row(journal: Journal) -> None:
-    """A later row replaces an earlier one, in whichever order they are written."""
-    first = a_run()
-    second = later(first, StateType.RUNNING)
+def test_the_parts_of_a_life_add_up(journal: Journal) -> None:
+    """Name and parameters stay as they were told; the events of all parts are there."""
+    run = ARun(named="brave-otter", facts="[null]")
+    first = run.enter("P")
+    run.named, run.facts = "", '[[{"a":1}]]'
+    second = run.enter("R")
+    run.facts = ""
+    third = run.enter("F", state=b"FOops", events=f'!2\n["FOops",{2 * SECOND},null,"no","e"]')
 
-    journal.commit_lines([entering(second)])
-    journal.commit_lines([entering(first)])
+    commit(journal, first)
+    begun = journal.run(run.id)
+    commit(journal, second, third)
 
-    assert journal.run(first.id) == second
-    assert [event.sequence for event in journal.events(first.id)] == [0, 1]
-
-
-def test_committing_a_line_again_changes_nothing(journal: Journal) -> None:
-    """A commit whose outcome is not known may be repeated."""
-    run = a_run()
-    delivery = a_delivery(run)
-    line = entering(run, delivery)
-    journal.commit_lines([line])
-    journal.commit_lines([settling(settled(delivery, D.DELIVERED))])
-
-    journal.commit_lines([line])
-
-    assert journal.statistics().events == 1
-    assert journal.deliveries(DeliveryQuery(run_id=run.id))[0].status is D.DELIVERED
+    assert begun is not None
+    assert (begun.name, begun.parameters, begun.state_name) == ("brave-otter", None, "Pending")
+    row = journal.run(run.id)
+    assert row is not None
+    assert (row.name, row.parameters, row.state_name) == ("brave-otter", '[{"a":1}]', "Oops")
+    assert (row.state_type, row.message, row.ended) == (StateType.FAILED, "no", run.moment(2))
+    assert [event.sequence for event in journal.events(run.id)] == [0, 1, 2]
+    assert journal.events(run.id)[2].error == "e"
 
 
-def lines_of(run: RunRow, delivery: DeliveryRow) -> list[bytes]:
-    """Make the lines of a run with one hook: three transitions, and the hook's attempt."""
-    begun = later(run, StateType.RUNNING)
-    done = later(begun, StateType.COMPLETED, ends=True)
-    owed = delivery._replace(event_id=done.state_id)
-    lines = [entering(run), entering(begun), entering(done, owed)]
-    lines += [settling(settled(owed, status)) for status in (D.RUNNING, D.DELIVERED)]
+def test_an_older_record_changes_nothing(journal: Journal) -> None:
+    """A commit whose outcome is not known may be repeated, and so may a part of it."""
+    run = ARun()
+    parts = [run.enter("P"), run.enter("R"), run.enter("C", HOOK), run.acknowledge(1, 1)]
+    commit(journal, *parts)
+    before = journal.run(run.id), journal.events(run.id), journal.deliveries(DeliveryQuery())
 
-    # As another process reads them from the spool.
-    return [bytes(line) for line in lines]
+    commit(journal, *parts)
+    commit(journal, parts[0])
+    commit(journal, *parts[:3])
+
+    assert before == (
+        *(journal.run(run.id), journal.events(run.id)),
+        journal.deliveries(DeliveryQuery()),
+    )
+    assert journal.statistics().events == 3
+    assert len(journal.events_after(START, 99)[0]) == 3
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 99])
-def test_lines_are_written_in_groups_of_any_size(journal: Journal, size: int) -> None:
-    """However a spool is divided, the same is read back, also when it is written again."""
-    run = a_run()
-    delivery = a_delivery(run)
-    lines = lines_of(run, delivery)
+def test_records_are_written_in_groups_of_any_size(journal: Journal, size: int) -> None:
+    """However a segment is divided, the same is read back, also when it is written again."""
+    fence = journal.register(an_owner())
+    run, other = ARun(), ARun()
+    parts = [run.enter("P"), run.enter("R"), other.enter("PR"), run.enter("C", HOOK, HOOK)]
+    parts += [run.settle(D.FAILED), run.settle(D.DELIVERED, 2), run.acknowledge(2, 1)]
+    parts += [run.acknowledge(2, 2, AT + 1), other.enter("F")]
     for _ in range(2):
-        for start in range(0, len(lines), size):
-            journal.commit_lines(lines[start : start + size])
+        for start in range(0, len(parts), size):
+            commit(journal, *parts[start : start + size], fence=fence)
 
     row = journal.run(run.id)
     assert row is not None
     assert (row.state_type, row.sequence) == (StateType.COMPLETED, 2)
     assert [event.sequence for event in journal.events(run.id)] == [0, 1, 2]
-    (delivered,) = journal.deliveries(DeliveryQuery(run_id=run.id))
-    assert (delivered.status, delivered.attempts, delivered.updated) == (D.DELIVERED, 1, NOW)
+    deliveries = journal.deliveries(DeliveryQuery(run_id=run.id))
+    assert [(each.status, each.attempts) for each in deliveries] == [
+        (D.DELIVERED, 2),
+        (D.DELIVERED, 1),
+    ]
+    assert [event.sequence for event in journal.events(other.id)] == [0, 1, 2]
+    assert journal.verify() == []
 
 
-def test_lines_written_again_in_another_grouping_lose_nothing(journal: Journal) -> None:
-    """An existing delivery is updated with its later settlements."""
-    run = a_run()
-    lines = lines_of(run, a_delivery(run))
-    journal.commit_lines(lines[:3])
-
-    journal.commit_lines(lines)
-    journal.commit_lines(lines[:3])
-
-    assert [delivery.status for delivery in journal.deliveries(DeliveryQuery())] == [D.DELIVERED]
-    other = a_run()
-    lines = lines_of(other, a_delivery(other))
-    journal.commit_lines(lines[:4])
-    journal.commit_lines(lines[:3])
-    (begun,) = journal.deliveries(DeliveryQuery(run_id=other.id))
-    assert (begun.status, begun.attempts) == (D.RUNNING, 1)
-
-
-def test_many_lines_are_written_at_once(journal: Journal) -> None:
-    """More rows than one statement takes, and settlements of earlier deliveries."""
-    made = [a_run(**ENDED) for _ in range(1337)]
-    owed = [a_delivery(run) for run in made]
-    journal.commit_lines([entering(*pair) for pair in zip(made, owed, strict=True)])
-
-    steps = [settled(delivery, D.FAILED, 2, due=NOW, error="no") for delivery in owed]
-    journal.commit_lines([settling(step) for step in steps])
-    journal.commit_lines([settling(settled(owed[0], D.DELIVERED, 3))])
+def test_many_runs_are_written_at_once(journal: Journal) -> None:
+    """With what is owed to hooks, and the status of deliveries of earlier groups."""
+    fence = journal.register(an_owner())
+    made = [a_completed_run(HOOK, done=0) for _ in range(1337)]
+    commit(journal, *(records for _, records in made), fence=fence)
+    commit(journal, *(run.settle(D.FAILED, 2, due=AT, error="no") for run, _ in made), fence=fence)
+    first, _ = made[0]
+    commit(journal, first.settle(D.DELIVERED, 3, updated=AT + 1), fence=fence)
 
     assert journal.statistics().runs == len(made)
-    assert journal.statistics().events == len(made)
+    assert journal.statistics().events == 3 * len(made)
+    assert journal.statistics().deliveries == {"delivered": 1, "failed": 1336}
     rows = journal.deliveries(DeliveryQuery(limit=9999))
-    outcome: dict[str, Any] = {
-        "status": D.FAILED,
-        "attempts": 2,
-        "due": NOW,
-        "error": "no",
-        "updated": NOW,
+    assert [row.run_id for row in rows] == [run.id for run, _ in made]
+    assert (rows[0].status, rows[0].attempts, rows[0].error) == (D.DELIVERED, 3, None)
+    assert {(row.status, row.attempts, row.due, row.error) for row in rows[1:]} == {
+        (D.FAILED, 2, NOW, "no")
     }
-    failed = [delivery._replace(**outcome) for delivery in owed]
-    assert rows[0] == owed[0]._replace(status=D.DELIVERED, attempts=3, updated=NOW)
-    assert rows[1:] == failed[1:]
 
 
-def test_a_bad_line_is_left_out_and_logged(
-    journal: Journal, caplog: pytest.LogCaptureFixture
-) -> None:
-    """The rest of its group is written; the log says how many lines were bad, and shows one."""
-    run = a_run()
+def test_a_hole_hides_nothing(journal: Journal) -> None:
+    """Zeros, of what was never finished, are passed over; the records behind them are written."""
+    before, after = ARun(), ARun()
+    group = Group.read(before.described + before.enter("P") + after.enter("P"))
+    behind = group.data.index(after.number.to_bytes(16)) - CONTENT
+    data = group.data[:behind] + bytes(100) + group.data[behind:]
 
-    with caplog.at_level(logging.ERROR):
-        journal.commit_lines([b'{"torn":', entering(run), b"also bad"])
+    journal.commit(group._replace(data=data), "owner", journal.register(an_owner()))
 
-    assert journal.run(run.id) == run
-    assert "2 of 3 lines" in caplog.text
-    assert '{"torn":' in caplog.text
+    assert set(ids(journal.runs(RunQuery()))) == {before.id, after.id}
 
 
 def test_a_group_is_written_whole_or_not_at_all(journal: Journal) -> None:
-    """A row that cannot be stored keeps its group out; so does a fence that is not in force."""
-    run = a_run()
-    bad = json.dumps({"events": [[None] * len(EventRow._fields)]}).encode()
+    """A fence that is not in force keeps it out."""
+    run = ARun()
     fence = journal.register(an_owner())
     journal.end("owner", "vanished")
 
-    with pytest.raises(UnstorableError):
-        journal.commit_lines([entering(run), bad])
     with pytest.raises(StaleOwnerError):
-        journal.commit_lines([entering(run)], fence)
+        commit(journal, run.enter("P", HOOK), run.settle(D.FAILED), fence=fence)
+    with pytest.raises(StaleOwnerError):
+        commit(journal, run.settle(D.FAILED), fence=fence)
 
     assert journal.run(run.id) is None
-    assert journal.events(run.id) == []
+    assert journal.statistics().deliveries == {}
+    assert journal.events_after(START, 9)[0] == []
 
 
-def test_no_lines_can_be_written(journal: Journal) -> None:
-    """Nothing is written, and no error is raised."""
-    journal.commit_lines([])
+def test_a_record_that_cannot_be_stored_is_left_out(journal: Journal) -> None:
+    """All others of its group are written, and the error says how many are not."""
+    fence = journal.register(an_owner())
+    runs = [ARun(), ARun()]
+    bad = pack("S", ["no digits", 1, 0, "hook", 1, "failed", 1, AT, None, None])
+
+    with pytest.raises(UnstorableError, match=r"1 of 5 records"):
+        commit(journal, runs[0].enter("P"), bad, runs[1].enter("P"), fence=fence)
+
+    assert set(ids(journal.runs(RunQuery()))) == set(ids(runs))
+
+
+def test_nothing_can_be_written(journal: Journal) -> None:
+    """No error is raised."""
+    journal.commit(Group(b"", 0), "owner", journal.register(an_owner()))
 
     assert journal.statistics().events == 0
 
 
 def test_text_that_cannot_be_stored_is_sanitized(journal: Journal) -> None:
-    """A strange character never keeps a transition or an owner out of the journal."""
-    run = a_run(message="a \0 byte")
+    """A strange character never keeps a definition or an owner out of the journal."""
+    run = ARun(version="a \0 byte")
     owner = an_owner(cwd="/lone \ud800 surrogate")
 
-    journal.commit_lines([entering(run)])
+    commit(journal, run.enter("P"))
     fence = journal.register(owner)
 
     row = journal.run(run.id)
     assert row is not None
-    assert row.message in {"a \0 byte", "a \ufffd byte"}
-    assert row._replace(message=None) == run._replace(message=None)
-    (stored,) = journal.owners()
+    assert row.version in {"a \0 byte", "a \ufffd byte"}
+    (stored,) = [each for each in journal.owners() if each.token == fence.token]
     assert stored.cwd == "/lone \ufffd\ufffd\ufffd surrogate"
     assert stored == owner._replace(cwd=stored.cwd, token=fence.token)
 
 
+def test_a_run_of_an_unknown_definition_is_there(journal: Journal) -> None:
+    """Its name and its definition are made up."""
+    run = ARun()
+    run.described = b""
+    commit(journal, run.enter("P"))
+
+    row = journal.run(run.id)
+    assert row is not None
+    assert (row.definition, row.name) == ("unknown", f"unknown-{run.id.hex[-3:]}")
+    assert ids(journal.runs(RunQuery())) == [run.id]
+
+
 def test_runs_are_selected_by_their_fields(journal: Journal) -> None:
     """Every field of a query narrows the answer; the newest come first."""
-    flow = a_run(run_type="flow", definition="etl", created=NOW - timedelta(days=1))
-    flow = flow._replace(flow_run_id=flow.id)
-    task = a_run(parent_run_id=flow.id, flow_run_id=flow.id, owner="other")
-    nested = a_run(parent_run_id=task.id, flow_run_id=flow.id, definition="load[1]", **ENDED)
-    for run in (flow, task, nested):
-        journal.commit_lines([entering(run)])
+    flow = ARun(number=1, run_type="flow", name="etl", created=NOW - timedelta(days=1))
+    task = ARun(number=2, parent=flow, name="extract")
+    nested = ARun(number=3, parent=task, name="load[1]", facts=f'[null,"{flow.id.hex}"]')
+    child = ARun(number=1, run_type="flow", parent=flow, name="etl")
+    called = ARun(number=2, parent=child)
+    commit(journal, flow.enter("P"), nested.enter("PRC"), child.enter("PRF"), called.enter("PR"))
+    commit(journal, task.enter("PR"), owner="other")
 
     def selected(**query: Any) -> list[UUID]:
         return ids(journal.runs(RunQuery(**query)))
 
-    assert selected() == [nested.id, task.id, flow.id]
-    assert selected(limit=1) == [nested.id]
-    assert selected(run_type="flow") == [flow.id]
-    assert selected(state_types=[StateType.COMPLETED, StateType.FAILED]) == [nested.id]
-    assert selected(definition="e*t*") == [task.id, flow.id]
+    everything = ids([called, child, nested, task, flow])
+    assert selected() == everything
+    assert selected(limit=1) == [called.id]
+    assert selected(run_type="flow") == ids([child, flow])
+    assert selected(state_types=[StateType.COMPLETED, StateType.FAILED]) == ids([child, nested])
+    assert selected(state_types=[StateType.FAILED]) == [child.id]
+    assert selected(state_names=["Completed", "Oops"]) == [nested.id]
+    assert selected(state_names=["Oops"], state_types=[StateType.RUNNING]) == ids([called, task])
+    assert selected(definition="e*t*") == ids([called, child, task, flow])
     assert selected(definition="l?ad[[]1]") == [nested.id]
     assert selected(definition="[!e]*") == [nested.id]
-    assert selected(unfinished=True) == [task.id, flow.id]
-    assert selected(parent_run_id=flow.id) == [task.id]
-    assert selected(flow_run_id=flow.id) == [nested.id, task.id, flow.id]
+    assert selected(unfinished=True) == ids([called, task, flow])
+    assert selected(parent_run_id=flow.id) == ids([child, task])
+    assert selected(flow_run_id=flow.id) == ids([nested, task, flow])
+    assert selected(top=True) == [flow.id]
     assert selected(keeper="other") == [task.id]
-    assert selected(since=NOW) == [nested.id, task.id]
+    assert selected(since=NOW) == everything[:-1]
+    assert selected(id_part=flow.id.hex[:30]) == selected(id_part=flow.id.hex[5:]) == [flow.id]
+
+
+def test_runs_are_selected_by_their_name(journal: Journal) -> None:
+    """Also by the usual one, which is not stored."""
+    usual, named = ARun(), ARun(named="brave-otter")
+    commit(journal, usual.enter("P"), named.enter("P"))
+    name = f"extract-{usual.id.hex[-3:]}"
+
+    assert ids(journal.runs(RunQuery(name=name))) == [usual.id]
+    assert ids(journal.runs(RunQuery(name="brave-otter"))) == [named.id]
+    assert journal.runs(RunQuery(name="extract-")) == []
+    assert journal.runs(RunQuery(name=f"load-{usual.id.hex[-3:]}")) == []
+
+
+def test_a_state_of_an_unusual_name_is_selected_by_it(journal: Journal) -> None:
+    """And by its type; not by the name of another state."""
+    run = ARun()
+    commit(journal, run.enter("F", state=b"FTimedOut", events='["FTimedOut",0]'))
+
+    assert ids(journal.runs(RunQuery(state_names=["TimedOut"]))) == [run.id]
+    assert ids(journal.runs(RunQuery(state_types=[StateType.FAILED]))) == [run.id]
+    assert journal.runs(RunQuery(state_names=["Failed"])) == []
+
+
+@pytest.mark.parametrize(
+    ("run_type", "facts", "flow", "root"),
+    [
+        ("task", "", "parent", "parent"),
+        ("task", '[null,""]', None, "parent"),
+        ("task", '[null,"","%s"]', None, "other"),
+        ("task", '[null,null,"%s"]', "parent", "other"),
+        ("flow", "", "own", "parent"),
+        ("flow", '[null,null,"%s"]', "own", "other"),
+    ],
+)
+def test_the_runs_above_are_told_if_they_are_unusual(
+    journal: Journal, run_type: str, facts: str, flow: str | None, root: str | None
+) -> None:
+    """The flow run and the root flow run; usually both are the parent."""
+    parent, other = uuid7(), uuid7()
+    run = ARun(run_type=run_type, facts=facts % other.hex if "%" in facts else facts)
+    commit(journal, run.enter("P", parent=parent.int))
+    ids_by_name = {"parent": parent, "other": other, "own": run.id, None: None}
+
+    row = journal.run(run.id)
+
+    assert row is not None
+    assert (row.parent_run_id, row.flow_run_id) == (parent, ids_by_name[flow])
+    assert row.root_flow_run_id == ids_by_name[root]
 
 
 def test_events_are_followed_with_a_cursor(journal: Journal) -> None:
     """They come in the order of commits, each event once, and none at the end."""
-    runs = [a_run() for _ in range(5)]
-    for run in runs:
-        journal.commit_lines([entering(run)])
+    runs = [ARun() for _ in range(5)]
+    for run in runs[:3]:
+        commit(journal, run.enter("PR"))
+    commit(journal, *(run.enter("PR") for run in runs[3:]))
 
-    first, cursor = journal.events_after(START, 3)
-    second, cursor = journal.events_after(cursor, 3)
+    found: list[UUID] = []
+    cursor = START
+    while True:
+        events, cursor = journal.events_after(cursor, 3)
+        found += [event.run_id for event in events if isinstance(event, EventRow)]
+        if len(events) < 3:
+            break
 
-    assert [event.run_id for event in first + second] == ids(runs)
+    assert found == [run.id for run in runs for _ in range(2)]
     assert journal.events_after(cursor, 3) == ([], cursor)
     assert journal.events_after(journal.cursor(), 3)[0] == []
+    commit(journal, runs[0].enter("C"))
+    assert [event.id for event in journal.events_after(cursor, 3)[0]] == [runs[0].event_id()]
+
+
+def test_an_event_is_followed_as_it_is_read_with_its_run(journal: Journal) -> None:
+    """Though the record says nothing of earlier parts of the life of the run."""
+    run = ARun()
+    own = uuid7()
+    commit(journal, run.enter("PR", events=f'P0\n["R",{SECOND},5,null,null,"{own.hex}"]'))
+    _, cursor = journal.events_after(START, 9)
+    commit(journal, run.enter("RC"))
+
+    followed, _ = journal.events_after(cursor, 9)
+
+    assert followed == journal.events(run.id)[2:]
+    assert [(event.run_count, event.follows) for event in journal.events(run.id)[2:]] == [
+        (6, own),
+        (6, run.event_id(2)),
+    ]
+
+
+def test_a_users_own_event_is_followed(journal: Journal) -> None:
+    """Among those of runs."""
+    run, key = ARun(), uuid7()
+    commit(journal, pack("E", [key.hex, "my.order", AT, '{"number":1}']), run.enter("P"))
+
+    events, _ = journal.events_after(START, 9)
+
+    assert events == [OwnEvent(key, "my.order", NOW, '{"number":1}'), *journal.events(run.id)]
 
 
 def test_there_is_a_cursor_for_a_moment(journal: Journal) -> None:
-    """Every event since the moment comes after it."""
-    old, new = a_run(state_at=NOW - timedelta(days=2)), a_run()
-    for run in (old, new):
-        journal.commit_lines([entering(run)])
+    """Everything that was committed since then comes after it."""
+    run = ARun()
+    commit(journal, run.enter("P"))
+    now = run.moment() + timedelta(days=365 * 100)
 
-    events, _ = journal.events_after(journal.cursor(NOW - timedelta(days=1)), 10)
+    past, _ = journal.events_after(journal.cursor(NOW), 10)
 
-    assert [event.run_id for event in events] == [new.id]
-    assert journal.events_after(journal.cursor(NOW + timedelta(days=1)), 10)[0] == []
+    assert ids(past) == [run.event_id()]
+    assert journal.events_after(journal.cursor(now), 10)[0] == []
 
 
 def test_an_event_wakes_the_waiting(journal: Journal) -> None:
@@ -268,7 +421,7 @@ def test_an_event_wakes_the_waiting(journal: Journal) -> None:
     waiter = threading.Thread(target=lambda: woken.append(journal.wait(cursor, 60)))
     waiter.start()
 
-    journal.commit_lines([entering(a_run())])
+    commit(journal, ARun().enter("P"), fence=journal.register(an_owner()))
     waiter.join(60)
 
     assert woken == [True]
@@ -277,13 +430,13 @@ def test_an_event_wakes_the_waiting(journal: Journal) -> None:
 
 def test_a_closed_journal_opens_again(journal: Journal) -> None:
     """Closing releases files and connections, and loses nothing."""
-    run = a_run()
-    journal.commit_lines([entering(run)])
+    run = ARun()
+    commit(journal, run.enter("P"))
 
     journal.close()
     journal.close()
 
-    assert journal.run(run.id) == run
+    assert ids(journal.runs(RunQuery())) == [run.id]
 
 
 @settings(
@@ -292,19 +445,27 @@ def test_a_closed_journal_opens_again(journal: Journal) -> None:
     database=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
-@given(run=runs, event=events, delivery=deliveries, owner=owners)
-def test_every_row_is_read_back_as_it_was(
-    journal: Journal, run: RunRow, event: EventRow, delivery: DeliveryRow, owner: OwnerRow
-) -> None:
+@given(owner=owners)
+def test_every_owner_is_read_back_as_it_was(journal: Journal, owner: OwnerRow) -> None:
     """Whatever values it has."""
-    # With ids of their own, as the journal holds the rows of earlier examples.
-    run, event = run._replace(id=uuid7()), event._replace(run_id=uuid7())
-    delivery = delivery._replace(id=uuid7())
-    journal.commit_lines([line_of(runs=[run], events=[event], deliveries=[delivery])])
     fence = journal.register(owner)
 
-    assert journal.run(run.id) == run
-    assert event in journal.events(event.run_id)
-    assert delivery in journal.deliveries(DeliveryQuery(id=delivery.id))
     plain = owner._replace(token=fence.token, lease_until=None, ended=None, reason=None)
     assert plain in journal.owners()
+
+
+def test_definitions_of_two_owners_are_told_apart(
+    journal: Journal, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Each owner counts its own from 1 on; the first record of a number holds."""
+    runs = [ARun(name="one"), ARun(name="two")]
+    with caplog.at_level(logging.WARNING):
+        commit(journal, runs[0].enter("P"), owner="first")
+        commit(journal, runs[1].enter("P"), a_definition(name="three"), owner="second")
+
+    rows = [journal.run(run.id) for run in runs]
+    assert [(row.owner, row.definition) for row in rows if row] == [
+        ("first", "one"),
+        ("second", "two"),
+    ]
+    assert caplog.text == ""

@@ -1,10 +1,9 @@
-"""The lines of a run: what is in them, how much of it, and that they can always be read."""
+"""The record of a run: what is in it, how much of it, and that it can always be read."""
 
 from __future__ import annotations
 
 from datetime import date
 from typing import Any
-from uuid import UUID
 
 import pytest
 from hypothesis import given
@@ -12,17 +11,18 @@ from hypothesis import strategies as st
 from pydantic import SecretStr
 
 from eventflow import Hook, flow, task
-from eventflow.hooks.ledger import DeliveryStatus
-from eventflow.journal.encoder import RunEncoder, encode_line, encode_settlement
-from eventflow.journal.format import decode
-from eventflow.journal.rows import Codec, EventRow, RunRow
-from eventflow.primitives.ids import delivery_id, new_id
-from eventflow.primitives.records import ErrorInfo
-from eventflow.runs.run import FlowRun, Run, TaskRun, Transition
-from eventflow.states import Completed, Pending, Running, State, StateType
+from eventflow.hooks.sets import hook_columns
+from eventflow.journal.contract import DeliveryQuery, Group
+from eventflow.journal.encoder import RunEncoder
+from eventflow.journal.records import RunRecord, scan
+from eventflow.journal.rows import DeliveryRow, EventRow, RunRow, moment
+from eventflow.journal.stores.memory import MemoryJournal
+from eventflow.primitives.ids import delivery_id
+from eventflow.primitives.records import ErrorInfo, printable
+from eventflow.runs.run import FlowRun, Run, TaskRun
+from eventflow.states import AnyState, Completed, Pending, Running, State, StateType
 from eventflow.values.restoring import readable_parameters
-
-codec = Codec(UUID)
+from tests.journal.rows import a_definition, a_list
 
 
 @task
@@ -40,34 +40,49 @@ def a_run(**values: Any) -> TaskRun:
     return TaskRun(work, "work", lambda: values, frozenset(), None)
 
 
-def written(encoder: RunEncoder, fact: Transition, *hooks: Hook) -> bytes:
-    """Make the line of one transition."""
-    made = encode_line([encoder.entry(fact)], encoder.deliveries(fact, hooks))
-    # Parsed, it has the same rows as those that it carries.
-    assert decode([bytes(made)]) == decode([made])
+class Written:
+    """A run whose records are committed to a journal, from which it is read again."""
 
-    return bytes(made)
+    def __init__(self, run: Run) -> None:
+        self.run = run
+        self.encoder = RunEncoder()
+        self.encoder.number = 1
+        self.records: list[bytes] = []
+        self._definition = a_definition(1, run_type=run.run_type, name=run.definition_name)
 
+    def enter(self, *states: AnyState, owed: tuple[Hook, ...] = ()) -> RunRecord:
+        """Enter states and make one record of them; the last is owed to hooks."""
+        for state in states:
+            self.run.enter(state)
+        hooks = [hook_columns(hook) for hook in owed]
+        key, listed = a_list(*hooks)
+        entered, last = self.run.entered, self.run.transitions - 1
+        assert entered is not None
+        suffix = f"@{key}".encode() if hooks else b""
+        made = self.encoder.encode(self.run, last, entered, suffix, hooks)
+        self.records.append(listed + made)
+        assert [each.kind for each in scan(made)] == ["R"]
 
-def rows(line: bytes) -> tuple[RunRow, EventRow, list[Any]]:
-    """Read a line back as the journal does."""
-    decoded = decode([line])
-    assert decoded.bad == []
-    (run,) = decoded.runs.values()
+        return RunRecord.read(made, 0, len(made))
 
-    return (
-        codec.run_in(run),
-        codec.event_in(decoded.events),
-        [codec.delivery_in(row) for row in decoded.deliveries.values()],
-    )
+    def read(self) -> tuple[RunRow, list[EventRow], list[DeliveryRow]]:
+        """Read the run back, with its events and deliveries."""
+        journal = MemoryJournal()
+        for record in self.records:
+            journal.commit(Group.read(self._definition + record), "owner")
+        row = journal.run(self.run.id)
+        assert row is not None
+        found = row, journal.events(row.id), journal.deliveries(DeliveryQuery(run_id=row.id))
+        journal.close()
+
+        return found
 
 
 def parameters(**values: Any) -> Any:
-    """Return what a line records of parameters."""
-    run = a_run(**values)
-    encoder = RunEncoder(run, "owner")
-    written(encoder, run.enter(Pending()))
-    row, _, _ = rows(written(encoder, run.enter(Running())))
+    """Return what is recorded of parameters."""
+    written = Written(a_run(**values))
+    written.enter(Pending(), Running())
+    row, _, _ = written.read()
     assert row.parameters is not None
     assert len(row.parameters) < 10_000
 
@@ -134,13 +149,12 @@ def test_parameters_that_contain_themselves_are_described() -> None:
 
 def test_messages_and_errors_are_cut() -> None:
     """At ten thousand characters each; the type of the error remains."""
-    run = a_run()
-    encoder = RunEncoder(run, "owner")
-    written(encoder, run.enter(Pending()))
-    written(encoder, run.enter(Running()))
+    written = Written(a_run())
     error = ErrorInfo(type="ValueError", message="x" * 100_000, traceback="t")
     failed = State[Any](type=StateType.FAILED, message="m" * 99_999, error=error)
-    row, event, _ = rows(written(encoder, run.enter(failed)))
+    written.enter(Pending(), Running())
+    written.enter(failed)
+    row, (*_, event), _ = written.read()
     assert row.message == event.message == "m" * 9_999 + "…"
     assert event.error is not None
     assert ErrorInfo.model_validate_json(event.error) == error.model_copy(
@@ -148,78 +162,115 @@ def test_messages_and_errors_are_cut() -> None:
     )
 
 
-@given(st.text(), st.text(), st.lists(st.text(min_size=1), max_size=3))
-def test_any_text_makes_a_line(name: str, message: str, tags: list[str]) -> None:
-    """One line, which reads back as it was, except for characters without an encoding."""
-    run = TaskRun(work, name, dict, frozenset(tags), None)
-    run.name = name
-    made = written(RunEncoder(run, "owner"), run.enter(Pending(message=message)))
-    assert b"\n" not in made
-    row, event, _ = rows(made)
-    assert row.definition == name.encode(errors="backslashreplace").decode()
+@given(st.text(), st.text(), st.text(min_size=1))
+def test_any_text_makes_a_record(name: str, message: str, state: str) -> None:
+    """It reads back as it was, except for characters without an encoding."""
+    written = Written(a_run())
+    written.run.name = name
+    named = State[Any](type=StateType.PENDING, name=state, message=message)
+    written.enter(named)
+    row, (event,), _ = written.read()
+    assert row.name == (written.run.name or row.name)
     assert event.message == message.encode(errors="backslashreplace").decode()
-    assert len(row.tags) == len(set(tags))
+    assert event.state_name == row.state_name == printable(state)[:200]
+    assert (event.id, event.state_type) == (named.id, "PENDING")
 
 
-def test_an_encoder_follows_its_run() -> None:
-    """What is known later is in later lines: beginning, parameters, another name, the end."""
-    run = a_run(number=1)
-    encoder = RunEncoder(run, "owner")
-    lines = [written(encoder, run.enter(Pending()))]
-    run.name = "renamed"
-    lines += [written(encoder, run.enter(state)) for state in (Running(), Completed())]
-    runs, events, _ = zip(*map(rows, lines), strict=True)
+@pytest.mark.parametrize("first", [1, 2, 3])
+def test_the_records_of_a_run_are_read_as_one_life(first: int) -> None:
+    """However many transitions the first one tells of: each is there once, in order."""
+    retried = State[Any](type=StateType.SCHEDULED, name="AwaitingRetry")
+    states = [Pending(), Running(), retried, Running(name="Retrying"), Completed(message="done")]
+    written = Written(a_run(number=1))
+    written.enter(*states[:first])
+    for state in states[first:]:
+        written.enter(state)
+    row, events, _ = written.read()
+    assert [event.id for event in events] == [state.id for state in states]
+    assert [event.sequence for event in events] == [0, 1, 2, 3, 4]
+    assert [event.follows for event in events] == [None, *[event.id for event in events[:-1]]]
+    assert [event.run_count for event in events] == [0, 1, 1, 2, 2]
+    assert (row.parameters, row.run_count, row.started) == ('[{"number":1}]', 2, events[1].occurred)
 
-    assert [row.name == "renamed" for row in runs] == [False, True, True]
-    assert [row.parameters for row in runs] == [None, *['[{"number":1}]'] * 2]
-    assert [row.started for row in runs] == [None, *[run.start_time] * 2]
-    assert [row.ended for row in runs] == [None, None, run.end_time]
-    assert [event.sequence for event in events] == [0, 1, 2]
-    assert [event.follows for event in events] == [None, events[0].id, events[1].id]
+
+def test_transitions_that_are_lost_leave_a_gap() -> None:
+    """A run has its first and its last transitions only; those between are not made up."""
+    retried = State[Any](type=StateType.SCHEDULED, name="AwaitingRetry")
+    written = Written(a_run())
+    written.enter(Pending())
+    written.enter(Running(), retried, Running(name="Retrying"))
+    row, events, _ = written.read()
+    assert [event.sequence for event in events] == [0, 3]
+    assert (row.sequence, row.state_name) == (3, "Retrying")
 
 
-@given(st.lists(st.tuples(st.integers(0, 4), st.sampled_from(["one", "other"])), max_size=20))
-def test_each_run_has_its_own_ancestors(order: list[tuple[int, str]]) -> None:
-    """Whatever run was encoded before it, for whichever owner."""
+def test_a_record_goes_on_where_the_last_one_ended() -> None:
+    """What is known later is in later records: parameters, the end. Nothing is told twice."""
+    written = Written(a_run(number=1))
+    first, begun, ended = (written.enter(state) for state in (Pending(), Running(), Completed()))
+    assert [(record.first, record.last) for record in (first, begun, ended)] == [
+        *((0, 0), (1, 1), (2, 2))
+    ]
+    assert [record.facts for record in (first, begun, ended)] == [
+        *("[null]", '[[{"number":1}]]', "")
+    ]
+    assert [bool(record.ended) for record in (first, begun, ended)] == [False, False, True]
+    row, _, _ = written.read()
+    assert (row.parameters, row.ended) == ('[{"number":1}]', written.run.end_time)
+
+
+def test_the_usual_name_of_a_task_run_is_not_in_its_record() -> None:
+    """A flow run has always one, as it is made of words."""
+    written = Written(a_run())
+    assert written.enter(Pending()).name == ""
+    row, _, _ = written.read()
+    assert row.name == written.run.name
+    flow_run = Written(FlowRun(around, "around", dict, frozenset(), None))
+    assert flow_run.enter(Pending()).name == flow_run.run.name
+    row, _, _ = flow_run.read()
+    assert row.name == flow_run.run.name
+
+
+@pytest.mark.parametrize("above", ["nothing", "top", "other", "under", "within", "within nothing"])
+@pytest.mark.parametrize("kind", [FlowRun, TaskRun])
+def test_each_run_has_its_own_ancestors(above: str, kind: Any) -> None:
+    """Also a task within a task, and one that is within no flow at all."""
     top, other = (FlowRun(around, "around", dict, frozenset(), None) for _ in range(2))
     under = FlowRun(around, "around", dict, frozenset(), top)
     within = TaskRun(work, "work", dict, frozenset(), under)
-    above: list[Run | None] = [None, top, other, under, within]
-    for index, owner in order:
-        run = TaskRun(work, "work", dict, frozenset(), above[index])
-        row, _, _ = rows(written(RunEncoder(run, owner), run.enter(Pending())))
-        assert row.owner == owner
+    runs: dict[str, Run | None] = {
+        "nothing": None,
+        "top": top,
+        "other": other,
+        "under": under,
+        "within": within,
+        "within nothing": a_run(),
+    }
+    definition = around if kind is FlowRun else work
+    run = kind(definition, definition.name, dict, frozenset(), runs[above])
+    written = Written(run)
+    for states in ([Pending()], [Running()], [Completed()]):
+        written.enter(*states)
+        row, _, _ = written.read()
         assert (row.parent_run_id, row.flow_run_id, row.root_flow_run_id) == (
-            run.parent_run_id,
-            run.flow_run_id,
-            run.root_flow_run_id,
+            *(run.parent_run_id, run.flow_run_id, run.root_flow_run_id),
         )
 
 
-def test_transitions_of_several_runs_make_one_line() -> None:
-    """With one row for each run, as of its last transition, and all events in their order."""
-    first, second = a_run(), a_run()
-    encoders = {run: RunEncoder(run, "owner") for run in (first, second)}
-    states = [(first, Pending()), (second, Pending()), (first, Running()), (first, Completed())]
-    entries = [encoders[run].entry(run.enter(state)) for run, state in states]
-    decoded = decode([encode_line(entries)])
-    runs = map(codec.run_in, decoded.runs.values())
-    assert [row.state_name for row in runs] == ["Completed", "Pending"]
-    assert decoded.events[:: len(EventRow._fields)] == [state.id.hex for _, state in states]
-
-
-def test_deliveries_are_in_the_line() -> None:
-    """In order, with ids that are derived from the event's."""
-    run = a_run()
-    fact = run.enter(Pending())
-    hooks = [Hook(print, id="\udc80 odd"), Hook(lambda *_: None, id="lambda")]
-    _, event, deliveries = rows(written(RunEncoder(run, "owner"), fact, *hooks))
+def test_deliveries_are_in_the_record() -> None:
+    """In order, with ids that follow from the run; the first has begun."""
+    written = Written(a_run())
+    hooks = Hook(print, id="\udc80 odd"), Hook(lambda *_: None, id="lambda")
+    record = written.enter(Pending(), owed=hooks)
+    assert (record.owed, record.begun, record.done) == (2, 1, 0)
+    _, (event,), deliveries = written.read()
+    number = written.run.number
     assert [(row.id, row.ordinal, row.hook, row.importable) for row in deliveries] == [
-        (delivery_id(event.id, 0), 0, "\\udc80 odd", True),
-        (delivery_id(event.id, 1), 1, "lambda", False),
+        (delivery_id(number, 0, 0), 0, "\\udc80 odd", True),
+        (delivery_id(number, 0, 1), 1, "lambda", False),
     ]
-    running, pending = (DeliveryStatus.RUNNING, 1), (DeliveryStatus.PENDING, 0)
-    assert [(row.status, row.attempts) for row in deliveries] == [running, pending]
+    assert {row.event_id for row in deliveries} == {event.id}
+    assert [(row.status, row.attempts) for row in deliveries] == [("running", 1), ("pending", 0)]
 
 
 def test_a_hook_whose_function_has_no_hash_is_recorded() -> None:
@@ -233,21 +284,20 @@ def test_a_hook_whose_function_has_no_hash_is_recorded() -> None:
 
         def __call__(self, *_: Any) -> None: ...
 
-    run = a_run()
-    hook = Hook(Compared(), id="compared")
-    _, _, deliveries = rows(written(RunEncoder(run, "owner"), run.enter(Pending()), hook))
+    written = Written(a_run())
+    written.enter(Pending(), owed=(Hook(Compared(), id="compared"),))
+    _, _, deliveries = written.read()
     assert [(row.hook, row.importable) for row in deliveries] == [("compared", False)]
 
 
-def test_a_settlement_says_why_and_when() -> None:
-    """The error is cut; the next attempt may begin after the delay."""
-    run_id, event_id = new_id(), new_id()
-    status = DeliveryStatus.FAILED
-    row = encode_settlement((run_id, event_id, 3), status, 2, "\udc80" + "x" * 20_000, 1.5)
-    ((key, values),) = decode([bytes(encode_line([], None, [row]))]).settlements.items()
-    found_run, found_id, found_status, attempts, updated, due, error = values
-    assert (found_run, found_id, key) == (run_id.hex, key, delivery_id(event_id, 3).hex)
-    assert (found_status, attempts, due - updated) == ("failed", 2, 1_500_000)
-    assert (error[:7], len(error)) == ("\\udc80x", 10_000)
-    row = encode_settlement((run_id, event_id, 0), DeliveryStatus.DELIVERED, 1, None, 0.0)
-    assert row[5:] == [None, None]
+def test_what_follows_says_until_when_hooks_were_called() -> None:
+    """They were all done before the run entered another state."""
+    written = Written(a_run())
+    written.enter(Pending(), owed=(Hook(print), Hook(print)))
+    encoder = written.encoder
+    encoder.begun = encoder.done = 2
+    encoder.updated = done_at = encoder.updated + 1_000_000
+    written.enter(Running())
+    _, _, deliveries = written.read()
+    assert [(row.status, row.attempts) for row in deliveries] == [("delivered", 1)] * 2
+    assert {row.updated for row in deliveries} == {moment(done_at)}

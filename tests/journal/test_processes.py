@@ -13,39 +13,38 @@ import pytest
 
 from eventflow.journal import open_journal
 from eventflow.journal.contract import START
-from eventflow.journal.writer import Writer
+from eventflow.journal.rows import EventRow
+from eventflow.journal.wal.writer import Writer
 from tests.journal.fakes import StatusLog
-from tests.journal.rows import a_run, an_owner, entering
+from tests.journal.rows import ARun, an_owner
 from tests.journal.server import Server
-from tests.journal.writing import append_and_wait
+from tests.journal.writing import OwnStore, append_all
 
 ROOT = Path(__file__).parent.parent.parent
 WRITE = """
 import sys
 from eventflow.journal import open_journal
-from eventflow.journal.writer import Writer
-from eventflow.states import StateType
-from tests.journal.writing import append, append_and_wait
-from tests.journal.rows import a_delivery, a_run, an_owner, entering, later
+from eventflow.journal.wal.writer import Writer
+from eventflow.hooks.ledger import DeliveryStatus
+from tests.journal.rows import HOOK, ARun, an_owner
+from tests.journal.writing import OwnStore, append_all
 
 url, name, count = sys.argv[1], sys.argv[2], int(sys.argv[3])
 def troubled(error, lost):
     if error is not None:
         raise SystemExit(f"{error} {lost}")
 journal = open_journal(url)
-writer = Writer(journal, troubled, fence=journal.register(an_owner(name)))
+writer = Writer(OwnStore(journal, name), troubled, fence=journal.register(an_owner(name)))
 print("ready", flush=True)
 sys.stdin.readline()
 
-def owed(run):
-    return entering(run, a_delivery(run))
-
 for number in range(count):
-    run = a_run(owner=name)
-    assert append_and_wait(writer, owed(run))
+    run = ARun()
+    append_all(writer, run.enter("P", HOOK, begun=0))
+    assert writer.wait()
     print(run.id, flush=True)
-    run = later(run, StateType.COMPLETED, ends=True)
-    append(writer, owed(run))
+    append_all(writer, run.settle(DeliveryStatus.PENDING, 0) + run.enter("RC", HOOK, begun=0))
+    writer.notify()
 assert writer.close()
 """
 
@@ -92,7 +91,7 @@ def test_many_processes_write_one_journal(url: str) -> None:
 
     journal = open_journal(url)
     statistics = journal.statistics()
-    assert (statistics.runs, statistics.events) == (240, 480)
+    assert (statistics.runs, statistics.events) == (240, 720)
     assert statistics.deliveries == {"pending": 480}
     assert statistics.unfinished == 0
     assert journal.verify() == []
@@ -100,7 +99,7 @@ def test_many_processes_write_one_journal(url: str) -> None:
 
 
 def test_a_killed_writer_leaves_a_whole_journal(url: str) -> None:
-    """Killed at full speed: every line reported as durable is there, and no group by halves."""
+    """Killed at full speed: every run reported as durable is there, and no group by halves."""
     journal = open_journal(url)
     for number in range(2):
         owner = f"owner-{number}"
@@ -123,21 +122,23 @@ def test_a_killed_writer_leaves_a_whole_journal(url: str) -> None:
 
 
 def test_a_writer_reconnects_to_a_restarted_server(postgres: Server, postgres_url: str) -> None:
-    """Killed and started again while lines are written: all rows are there in the end."""
+    """Killed and started again while runs are written: all of them are there in the end."""
     status_log = StatusLog()
     journal = open_journal(postgres_url)
-    writer = Writer(journal, status_log)
-    runs = [a_run() for _ in range(30)]
+    writer = Writer(OwnStore(journal, "owner"), status_log)
+    runs = [ARun() for _ in range(30)]
     for number, run in enumerate(runs):
         if number == 10:
             postgres.kill()
         if number == 20:
             postgres.start()
-        append_and_wait(writer, entering(run))
+        append_all(writer, run.enter("P"))
+        writer.wait()
 
     assert status_log.recovered.wait(60)
     assert [error is None for error, _ in status_log.calls] == [False, True]
     assert writer.flush()
     events, _ = journal.events_after(START, 99)
-    assert [event.run_id for event in events] == [run.id for run in runs]
+    read = [event.run_id for event in events if isinstance(event, EventRow)]
+    assert read == [run.id for run in runs]
     writer.close()

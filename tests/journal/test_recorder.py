@@ -19,7 +19,7 @@ from eventflow import (
 )
 from eventflow.errors import EventflowError, JournalError
 from eventflow.hooks.ledger import DeliveryStatus
-from eventflow.journal.contract import DeliveryQuery, Fence, RunQuery
+from eventflow.journal.contract import DeliveryQuery, Fence, Group, RunQuery
 from eventflow.journal.stores.memory import MemoryJournal
 from eventflow.settings import (
     EVENTFLOW_DURABILITY,
@@ -142,11 +142,11 @@ class Broken(MemoryJournal):
 
     mended = False
 
-    def commit_lines(self, lines: Any, fence: Fence | None = None) -> None:
+    def commit(self, group: Group, owner: str, fence: Fence | None = None) -> None:
         """Fail."""
         if not self.mended:
             raise JournalError("The disk is full.")
-        super().commit_lines(lines, fence)
+        super().commit(group, owner, fence)
 
 
 @pytest.mark.parametrize("way", ["sync", "async"])

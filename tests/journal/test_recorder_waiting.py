@@ -1,158 +1,254 @@
-"""Publishers wait where lines are not durable at once, and hooks are guarded before they run."""
+"""Publishers wait where records are not durable at once, and hooks are guarded before they run."""
 
 from __future__ import annotations
 
 import asyncio
 import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from eventflow import (
-    flow,
-    hook,
-    runtime,
-    task,
-)
+from eventflow import Hook, flow, hook, runtime, task
 from eventflow.errors import JournalError
-from eventflow.journal.format import decode
-from eventflow.journal.rows import RunRow
-from tests.journal.fakes import FakeSink
-from tests.journal.reading import (
-    the_recorder,
-)
+from eventflow.journal.contract import RunQuery
+from eventflow.journal.wal.writer import Writer
+from eventflow.owners.session import OwnerSession
+from eventflow.settings import EVENTFLOW_DURABILITY, EVENTFLOW_JOURNAL_URL, temporary_settings
+from eventflow.testing import isolated
+from tests.journal.appended import commit_manually, spans
+from tests.journal.reading import statuses, the_recorder, the_run, written
 from tests.journal.scenes import double, seen
 
-pytestmark = pytest.mark.usefixtures("eventflow_isolated")
-OWNER = RunRow._fields.index("owner")
-SEQUENCE = RunRow._fields.index("sequence")
+
+@pytest.fixture(params=["power"])
+def waits(
+    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[list[Any]]:
+    """Return what was appended at each wait of a publisher, with one kind of journal."""
+    seen_at: list[Any] = []
+    wait = Writer.wait
+
+    def noted(writer: Writer) -> bool:
+        seen_at.append(spans()[-1])
+        return wait(writer)
+
+    monkeypatch.setattr(Writer, "wait", noted)
+    values: dict[Any, object] = {EVENTFLOW_DURABILITY: "process"}
+    if request.param == "memory":
+        values[EVENTFLOW_JOURNAL_URL] = "memory://"
+    else:
+        values[EVENTFLOW_DURABILITY] = request.param
+    with temporary_settings(values), isolated(tmp_path / "own"):
+        yield seen_at
 
 
-def test_a_publisher_waits_before_hooks_run(
-    sink: FakeSink,
-) -> None:
-    """At the first and the last transition of a run that may have hooks, and at all with hooks."""
-    seen_at: list[int] = []
-    declared = flow(
-        name="main", on_completion=[lambda *_: seen_at.append(sink.calls.count("wait"))]
-    )(lambda: 1)
-    declared()
-    calls = [call for call in sink.calls if not call.startswith(("guard", "notify"))]
-    assert calls == ["line", "wait", "line", "line", "wait"]
-    assert seen_at == [2]
-    the_recorder().flush_held()
-    sink.calls.clear()
+def test_a_publisher_waits_before_hooks_run(waits: list[Any]) -> None:
+    """With hooks, and before the body of a run whose crash has some; not at all without."""
+    during: list[Any] = []
+
+    def note(*_: Any) -> None:
+        during.append([*waits])
+
+    task(on_completion=[note])(lambda: 1)()
+    assert (waits, during) == ([(0, 2)], [[(0, 2)]])
+    waits.clear()
+    flow(on_crashed=[seen], on_completion=[note])(lambda: 1)()
+    assert (waits, during[1:]) == ([(0, 1), (2, 2)], [[(0, 1), (2, 2)]])
+    waits.clear()
     double(1)
-    assert sink.calls == ["line", "notify"] * 3
+    flow(lambda: double(1))()
+    assert waits == []
 
 
-def test_async_code_waits_without_blocking_its_loop(sink: FakeSink) -> None:
+@pytest.mark.parametrize("waits", ["memory", "process"], indirect=True)
+def test_where_records_are_durable_at_once_nobody_waits(waits: list[Any]) -> None:
+    """Or where they never are."""
+    flow(on_crashed=[seen], on_completion=[seen])(lambda: 1)()
+    assert waits == []
+    assert statuses() == [("Completed", "delivered", 1)]
+
+
+def test_async_code_waits_without_blocking_its_loop(
+    waits: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Another thread waits while the loop runs, and the hook runs afterwards."""
     order: list[str] = []
+    loop_thread = threading.current_thread()
 
-    def wait_() -> bool:
-        assert threading.current_thread() is not sink.loop_thread
+    def wait_for_the_loop(_: Writer) -> bool:
+        assert threading.current_thread() is not loop_thread
         turned = threading.Event()
         loop.call_soon_threadsafe(turned.set)
         assert turned.wait(30)
         order.append("waited")
         return True
 
-    @flow(on_completion=[lambda *_: order.append("hook")])
+    @flow(on_crashed=[seen], on_completion=[lambda *_: order.append("hook")])
     async def main() -> None:
         order.append("body")
 
+    monkeypatch.setattr(Writer, "wait", wait_for_the_loop)
     loop = asyncio.new_event_loop()
-    sink.loop_thread = threading.current_thread()
-    sink.wait = wait_  # type: ignore[method-assign]
     loop.run_until_complete(main())
     loop.close()
     assert order == ["waited", "body", "waited", "hook"]
 
 
-def test_hooks_are_guarded_again_only_if_they_change(sink: FakeSink) -> None:
-    """At the first run of a definition, when one is added, and in another process."""
-    declared = flow(name="main", on_completion=[seen])(lambda: 1)
+# -- guarding --------------------------------------------------------------------------------
 
-    def guarded() -> int:
-        count = sink.calls.count("guard")
-        sink.calls.clear()
-        return count
 
+class Guard:
+    """A guard that counts how often it is asked for."""
+
+    def __init__(self) -> None:
+        self.guards = 0
+        self.handed_over: dict[str, str] = {}
+
+    def guard(self) -> None:
+        self.guards += 1
+
+    def hand_over(self, key: str, hook: Hook, reason: str) -> None:
+        assert reason
+        self.handed_over[key] = hook.id
+
+    def let_go(self, key: str) -> None:
+        self.handed_over.pop(key)
+
+    def dismiss(self) -> None: ...
+
+    def replace_if_killed(self) -> None: ...
+
+
+def the_session() -> OwnerSession:
+    sink = the_recorder().sink
+    assert isinstance(sink, OwnerSession)
+
+    return sink
+
+
+@pytest.mark.usefixtures("manual_commits")
+def test_hooks_are_guarded_again_only_if_they_change() -> None:
+    """At the first run of a definition, and when one is added; before the body of the run."""
+    guard = Guard()
+    the_session().guarding = guard  # type: ignore[assignment]
+    during: list[int] = []
+    declared = flow(name="main", on_completion=[seen])(lambda: during.append(guard.guards))
     declared()
     declared()
-    assert guarded() == 1
+    assert during == [1, 1]
     declared.on_failure(seen)
     declared()
-    assert guarded() == 1
+    assert during[2:] == [2]
     hook(state="Failed")(seen)
     declared()
     double(1)
-    assert guarded() == 1
-    sink.owner = "child"
+    assert during[3:] == [3]
+    assert guard.guards == 3
+    assert guard.handed_over == {}
+
+
+@pytest.mark.usefixtures("manual_commits")
+def test_a_new_owner_has_its_hooks_guarded_itself() -> None:
+    """Those of the definition, and those for all runs, in the name of that owner."""
+    hook(state="Failed")(seen)
+    declared = flow(name="main", on_completion=[lambda *_: None])(lambda: 1)
     declared()
-    assert guarded() == 2  # the flow's, and that of the bus
+    resign()
+    guard = Guard()
+    the_session().guarding = guard  # type: ignore[assignment]
+    declared()
+    assert guard.guards == 2
+    assert len(guard.handed_over) == 1
+    row, *_ = written().runs(RunQuery())
+    assert {row.hooks, row.global_hooks} == {*written().hook_sets(row.owner)}
 
 
-def test_nothing_is_recorded_of_a_run_that_was_taken_over(sink: FakeSink) -> None:
+# -- owners that change ----------------------------------------------------------------------
+
+
+def resign() -> None:
+    """Have this process be another owner, as if others had taken over the runs of this one."""
+    the_session().resign(the_session().owner)
+    commit_manually()
+
+
+@pytest.mark.usefixtures("manual_commits")
+def test_nothing_is_recorded_of_a_run_that_was_taken_over() -> None:
     """Neither transitions nor outcomes of hooks, and there is no transaction."""
     refused: list[str] = []
 
     def taken_over(_flow: Any, run: Any, _state: Any) -> None:
         assert not the_recorder().has_given_up(run)
-        sink.owner = "another"
-        sink.calls.clear()
+        assert written().runs(RunQuery(unfinished=True)) != []
+        resign()
         with pytest.raises(JournalError, match="taken over by another process"):
             runtime.hook.transaction()
         refused.append("asked")
 
-    flow(on_running=[taken_over], on_completion=[seen])(lambda: 1)()
+    flow(name="main", on_running=[taken_over, seen], on_completion=[seen])(lambda: 1)()
     assert refused == ["asked"]
-    assert sink.calls == []
+    assert the_run("main").state_name == "Running"
+    assert statuses() == [("Running", "running", 1), ("Running", "pending", 0)]
 
 
-class LateLock:
-    """A lock that this process gets only when it is another owner, if a test says so."""
+class WithLock:
+    """The lock of a session, of which a test says what happens before it is taken next."""
 
-    def __init__(self, sink: FakeSink) -> None:
-        self.next_owner = sink.owner
-        self._sink = sink
+    def __init__(self) -> None:
+        session = the_session()
+        self._lock: Any = session.lock
+        self.before: Callable[[], object] | None = None
+        session.lock = self  # type: ignore[assignment]
 
     def __enter__(self) -> None:
-        self._sink.owner = self.next_owner
+        before, self.before = self.before, None
+        if before is not None:
+            before()
+        self._lock.__enter__()
 
-    def __exit__(self, *_: object) -> None:
-        pass
+    def __exit__(self, *details: object) -> None:
+        self._lock.__exit__(*details)
 
 
-def test_a_run_may_be_given_up_while_a_line_of_it_is_made(sink: FakeSink) -> None:
+@pytest.mark.usefixtures("manual_commits")
+def test_a_run_may_be_given_up_while_a_record_of_it_is_made() -> None:
     """It is not written in the name of the new owner, and neither is the outcome of a hook."""
-    sink.lock = lock = LateLock(sink)
+    lock = WithLock()
 
-    @task
-    def taken_over() -> None:
-        lock.next_owner = "another"
+    @flow(name="in_body")
+    def in_body() -> None:
+        written()
+        lock.before = resign
 
     def hook_taken_over(*_: Any) -> None:
-        lock.next_owner = "third"
+        written()
+        lock.before = resign
 
-    taken_over()
-    assert [row[SEQUENCE] for line in sink.lines for row in decode([line]).runs.values()] == [0, 1]
-    sink.lines.clear()
-    flow(on_running=[hook_taken_over])(lambda: 1)()
-    assert [list(decode([line]).settlements) for line in sink.lines] == [[], []]
+    in_body()
+    assert the_run("in_body").state_name == "Running"
+    flow(name="in_hook", on_running=[hook_taken_over])(lambda: 1)()
+    assert the_run("in_hook").state_name == "Running"
+    assert statuses(the_run("in_hook").id) == [("Running", "running", 1)]
 
 
-def test_what_is_held_back_may_be_written_by_a_new_owner(sink: FakeSink) -> None:
+@pytest.mark.usefixtures("manual_commits")
+@pytest.mark.parametrize("when", ["now", "at the lock"])
+def test_what_no_record_tells_of_may_be_written_by_a_new_owner(when: str) -> None:
     """Nothing of the run was written by the old one, so that it is not given up."""
-    sink.waits = False
-    sink.lock = lock = LateLock(sink)
+    lock = WithLock()
+    old = the_recorder().owner_id
 
     @task
-    def held_back() -> None:
-        lock.next_owner = "another"
+    def unrecorded() -> None:
+        if when == "now":
+            resign()
+        else:
+            lock.before = resign
 
-    held_back()
-    the_recorder().flush_held()
-    (row,) = (row for line in sink.lines for row in decode([line]).runs.values())
-    assert (row[OWNER], row[SEQUENCE]) == ("another", 2)
+    unrecorded()
+    row = the_run("unrecorded")
+    assert row.owner == the_recorder().owner_id != old
+    assert (row.state_name, row.sequence) == ("Completed", 2)
+    assert written().verify() == []

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from eventflow.journal import writer
+from eventflow.journal.wal import writer
 from eventflow.testing import isolated
 from tests.outages.workload import Workload
 
@@ -22,5 +22,5 @@ def workload(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> Iterator[Workl
 
 @pytest.fixture
 def no_background_commits(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have the writer thread leave all lines in the spool until they are flushed."""
+    """Have the writer thread leave all records in segments until they are flushed."""
     monkeypatch.setattr(writer, "LINGER_SECONDS", 3600.0)

@@ -11,10 +11,14 @@ from pathlib import Path
 
 import pytest
 
+from eventflow.errors import JournalError
 from eventflow.events import JournalFailed, JournalRecovered
-from eventflow.journal.spool import Spool
+from eventflow.journal.wal import spool
+from eventflow.journal.wal.spool import Spool
+from eventflow.journal.wal.writer import Writer
 from eventflow.testing import isolated
-from tests.journal.writing import numbered_lines, read_spool
+from tests.journal.fakes import FakeStore
+from tests.journal.writing import on_disk, record
 from tests.outages.workload import Workload, assert_logged, own_journal
 
 
@@ -62,31 +66,39 @@ def test_a_full_disk_fails_no_run(small_disk: Path, caplog: pytest.LogCaptureFix
     assert_logged(caplog, failed)
 
 
-def test_the_reserve_can_be_written_on_a_full_disk(small_disk: Path) -> None:
-    """Really: no block is free any more, and what is written there is found by others."""
-    spool = Spool(small_disk)
-    spool.reserve()
+def test_a_segment_can_be_filled_on_a_full_disk(small_disk: Path) -> None:
+    """Really: no block is free any more, and what is appended there is found by others."""
+    store = FakeStore()
+    store.error = JournalError("full too")
+    writer = Writer(store, lambda error, lost: None, spool=Spool(small_disk))
+    writer.append(record(0))
     fill(small_disk)
-    with pytest.raises(OSError, match="No space"):
-        spool.append(b"line-0\n")
 
-    lines = numbered_lines(5000)
-    assert all(spool.append_reserved(line) for line in lines)
+    numbers = list(range(20_000))
+    for number in numbers[1:]:
+        writer.append(record(number))
+    assert writer.kept == 0
+    assert on_disk(small_disk) == numbers
 
-    assert read_spool(small_disk) == lines
-    spool.close()
+    for number in range(20_000, 60_000):
+        writer.append(record(number))
+    assert writer.kept > 0
+    store.error = None
+    assert writer.close()
+    assert store.numbers == list(range(60_000))
 
 
 class FullDisk:
-    """Refuses writes to the spool, to the journal, or to both, until it is freed."""
+    """Refuses space to segments, to the journal, or to both, until it is freed."""
 
-    def __init__(self, refused: str) -> None:
+    def __init__(self, refused: str, patch: pytest.MonkeyPatch) -> None:
         self._refused = refused
-        self._patch = pytest.MonkeyPatch()
+        self._patch = patch
 
     def fill(self) -> None:
-        if self._refused in {"spool", "both"}:
-            self._patch.setattr(os, "write", self._refuse)
+        if self._refused in {"segments", "both"}:
+            self._patch.setattr(os, "posix_fallocate", self._refuse)
+            self._patch.setattr(os, "pwrite", self._refuse)
         if self._refused in {"journal", "both"}:
             self._limit_pages(1)
 
@@ -94,7 +106,7 @@ class FullDisk:
         self._patch.undo()
         self._limit_pages(2**30)
 
-    def _refuse(self, fd: int, data: bytes) -> int:
+    def _refuse(self, fd: int, *rest: object) -> int:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     @staticmethod
@@ -105,18 +117,40 @@ class FullDisk:
         )
 
 
-@pytest.mark.parametrize("refused", ["spool", "journal", "both"])
+@pytest.fixture(params=[True, False], ids=["mapped", "written"])
+def small_segments(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Have segments that a few runs fill, and that are mapped, or written."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(Spool.__init__.__kwdefaults__ or {}, "segment_bytes", 8192)
+        if not request.param:
+            patch.setattr(spool, "MAPPABLE", frozenset())
+        yield
+
+
+@pytest.mark.usefixtures("small_segments")
+@pytest.mark.parametrize("refused", ["segments", "journal", "both"])
 def test_runs_go_on_whatever_is_full(
-    workload: Workload, refused: str, caplog: pytest.LogCaptureFixture
+    workload: Workload,
+    refused: str,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Lines wait in the spool without the journal, and in memory without both."""
-    disk = FullDisk(refused)
+    """Records wait in segments without the journal, and in memory without both."""
+    disk = FullDisk(refused, monkeypatch)
     workload.run(5)
     workload.run(60, during=disk.fill)
-    failed = workload.wait_for(JournalFailed)
+    # Not at once: a segment that is committed is used again.
+    for _ in range(200):
+        if workload.first(JournalFailed) is None:
+            workload.run(5)
+    workload.wait_for(JournalFailed)
     disk.free()
     workload.wait_for(JournalRecovered)
     workload.run(5)
 
     workload.assert_journalled()
-    assert_logged(caplog, failed)
+    # A segment that is used again ends an outage, until the next one is needed.
+    *messages, last = caplog.messages
+    assert last == "The journal can be written again."
+    assert messages != []
+    assert all("full" in text or "No space" in text for text in messages if text != last)

@@ -25,6 +25,7 @@ import os, sys, threading
 from eventflow import bus, flow
 from eventflow.events import JournalEvent, JournalRecovered
 from eventflow.journal.stores.sqlite import SqliteJournal
+from eventflow.owners.session import OwnerSession
 from eventflow.wiring import recorder
 from tests.journal.server import Server
 
@@ -89,7 +90,7 @@ def test_a_program_ends_without_a_home(tmp_path: Path) -> None:
 
     assert child.returncode == 0
     assert sorted(out.splitlines()) == ["JournalFailed", "done", "hook", "hook", "hook"]
-    assert "until the end of this process: 10 lines are lost." in err
+    assert "until the end of this process: 11 records are lost." in err
     assert list(home.iterdir()) == []
 
 

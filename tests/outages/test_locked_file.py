@@ -14,6 +14,7 @@ import pytest
 
 from eventflow.events import JournalFailed, JournalRecovered
 from eventflow.journal.contract import RunQuery
+from eventflow.journal.wal.spool import has_records
 from eventflow.owners.folders import dead
 from eventflow.recovery.supervisor import recover
 from tests.outages.workload import (
@@ -89,7 +90,7 @@ etl()
 
 
 def test_a_process_ends_while_the_journal_is_locked(workload: Workload, tmp_path: Path) -> None:
-    """Its lines are in the spool, and a recovery commits them after the lock is released."""
+    """Its records are in a segment, and a recovery commits them after the lock is released."""
     workload.run(1)
     workload.flush()
     home = tmp_path / "home"
@@ -110,7 +111,7 @@ def test_a_process_ends_while_the_journal_is_locked(workload: Workload, tmp_path
         assert done.stdout == "Completed\n"
         assert len(own_journal().runs(RunQuery(definition="etl"))) == 1
         (dead_owner,) = dead(home / "journal.db-owners")
-        assert list(dead_owner.path.glob("spool-*"))
+        assert has_records(dead_owner.path)
 
     reports = recover(f"sqlite:///{home}/journal.db")
 

@@ -21,7 +21,8 @@ from eventflow.events import JournalFailed, JournalRecovered
 from eventflow.journal import open_journal
 from eventflow.journal.contract import RunQuery
 from eventflow.journal.stores import postgres
-from eventflow.journal.stores.postgres import PostgresJournal, _Session
+from eventflow.journal.stores.postgres import PostgresJournal
+from eventflow.journal.stores.postgres_session import PostgresSession
 from eventflow.owners.process import describe
 from eventflow.settings import EVENTFLOW_JOURNAL_URL, temporary_settings
 from eventflow.testing import isolated
@@ -89,7 +90,7 @@ if __name__ == "__main__":
 def test_a_process_killed_while_the_server_is_away_loses_nothing(
     server: Server, tmp_path: Path
 ) -> None:
-    """Its lines are in its spool: its guardian waits for the server, and delivers what is owed.
+    """Its records are in a segment: its guardian waits for the server, and delivers what is owed.
 
     What completed is not crashed, and no hook runs twice.
     """
@@ -252,16 +253,16 @@ def test_two_that_come_first_make_the_tables_once(
         connection.execute("CREATE SCHEMA first")
     both = threading.Barrier(2)
     thread = threading.local()
-    version = _Session.version
+    version = PostgresSession.version
 
-    def read_together(session: _Session) -> int:
+    def read_together(session: PostgresSession) -> int:
         number = version(session)
         if not getattr(thread, "has_read", False):
             thread.has_read = True
             both.wait(TIMEOUT_SECONDS)
         return number
 
-    monkeypatch.setattr(_Session, "version", read_together)
+    monkeypatch.setattr(PostgresSession, "version", read_together)
     journals = [open_journal(server.url("first")) for _ in range(2)]
     with ThreadPoolExecutor() as pool:
         counts = list(pool.map(lambda journal: journal.statistics().runs, journals))

@@ -81,7 +81,7 @@ class Workload:
         return next((event for event in self.events if isinstance(event, kind)), None)
 
     def flush(self) -> None:
-        """Wait until all lines are committed."""
+        """Wait until all records are committed."""
         own = recorder()
         assert own is not None
         assert own.flush()

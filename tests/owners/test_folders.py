@@ -13,8 +13,9 @@ from typing import Any
 
 import pytest
 
-from eventflow.journal.format import decode, owner_line
+from eventflow.journal.records import pack
 from eventflow.journal.rows import OwnerRow
+from eventflow.journal.wal.segments import HEAD, Segment
 from eventflow.owners import folders as module
 from eventflow.owners import locks
 from eventflow.owners.folders import (
@@ -31,6 +32,7 @@ from eventflow.primitives import private_files
 from eventflow.settings import EVENTFLOW_JOURNAL_URL
 from tests.journal.elsewhere import Process
 from tests.journal.rows import an_owner
+from tests.journal.writing import record
 
 CREATE = """
 import os, sys
@@ -72,6 +74,18 @@ def a_dead_owner(root: Path, row: OwnerRow | None = None) -> DeadOwner:
     (owner,) = (owner for owner in dead(root) if owner.id == folder.id)
 
     return owner
+
+
+def leave_segment(path: Path, number: int, *records: bytes, committed: bool = False) -> None:
+    """Leave a segment with these records in a folder."""
+    content = b"".join(records)
+    segment = Segment(number, bytearray(HEAD + len(content)))
+    segment.data[HEAD:] = content
+    if committed:
+        segment.end = len(segment.data)
+        segment.take(everything=True)
+        segment.advance()
+    (path / f"segment-{number}").write_bytes(segment.data)
 
 
 def ids(owners: list[DeadOwner]) -> list[str]:
@@ -282,16 +296,18 @@ def test_a_folder_that_cannot_be_created_leaves_nothing(
     LockedFolder.create(root, row).remove()
 
 
-def test_a_folder_with_lines_is_not_deleted(root: Path) -> None:
-    """Lines that are not in the journal are left to be recovered; an empty spool is nothing."""
+def test_a_folder_with_records_is_not_deleted(root: Path) -> None:
+    """Those that are not in the journal are left to be recovered; committed ones are nothing."""
     folder = LockedFolder.create(root, describe())
-    (folder.path / "spool-1.jsonl").touch()
+    leave_segment(folder.path, 1, record(1), committed=True)
+    leave_segment(folder.path, 2)
+    (folder.path / "segment-3").touch()
     assert folder.remove()
     assert not folder.remove()
     assert list(root.iterdir()) == []
 
     folder = LockedFolder.create(root, describe())
-    (folder.path / "spool-1.jsonl").write_bytes(b"{}\n")
+    leave_segment(folder.path, 1, record(1))
     assert not folder.remove()
     assert ids(dead(root)) == [folder.id]
 
@@ -303,54 +319,54 @@ def test_a_folder_that_was_deleted_is_no_error(root: Path, own_folder: LockedFol
     assert own_folder.remove()
 
 
-def test_a_folder_with_lines_counts_without_a_description(root: Path) -> None:
+def test_a_folder_with_records_counts_without_a_description(root: Path) -> None:
     """The owner has no row if its description is missing, or was emptied by a loss of power."""
     emptied, bare, litter = (a_dead_owner(root).path for _ in range(3))
     (emptied / "owner.json").write_bytes(b"")
     for path in (bare, litter):
         (path / "owner.json").unlink()
-    (bare / "spool-3.jsonl").write_bytes(b"{}\n")
+    leave_segment(bare, 3, record(1))
 
     os.utime(litter, (LONG_AGO, LONG_AGO))
     assert [(owner.path, owner.owner) for owner in dead(root)] == [(emptied, None), (bare, None)]
     assert not litter.exists()
 
 
+@pytest.mark.parametrize("committed", [True, False])
 @pytest.mark.parametrize("content", [None, b"", bytes(512), b'{"program":[]}'])
-def test_the_first_line_of_the_spool_describes_the_owner(root: Path, content: bytes | None) -> None:
+def test_each_segment_describes_the_owner(
+    root: Path, content: bytes | None, committed: bool
+) -> None:
     """Where the description is missing, or damaged by a loss of power."""
     row = an_owner("one")._replace(argv=("odd \udc80",))
     with LockedFolder.create(root, row) as folder:
-        line = owner_line(folder.description)
+        heading = pack("O", folder.description)
     described = folder.path / "owner.json"
     (complete,) = dead(root)
     described.unlink()
     if content is not None:
         described.write_bytes(content)
-    (folder.path / "spool-2.jsonl").write_bytes(line + b'\n{"half')
-    (folder.path / "spool-10.jsonl").write_bytes(b'{"runs":[]}\n')
+    leave_segment(folder.path, 2, heading, record(1), committed=committed)
+    leave_segment(folder.path, 10, record(2), b"00000100R half")
     assert dead(root) == [complete]
     assert complete.owner == row
-    assert decode([line]).bad == []
-    assert decode([bytes(line)]) == decode([])
 
 
 def test_a_folder_that_is_renamed_meanwhile_hides_no_other(
     root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """On Python 3.11 `glob` fails if the folder is renamed while it reads it."""
+    """Its owner has completed it while others read it."""
     owner = a_dead_owner(root)
     incomplete = root / ".new-renamed"
     incomplete.mkdir()
-    glob = Path.glob
+    iterdir = Path.iterdir
 
-    def renaming(path: Path, pattern: str) -> Iterator[Path]:
+    def renaming(path: Path) -> Iterator[Path]:
         if path == incomplete:
             incomplete.rename(root / "renamed")
-            os.scandir(incomplete)
-        return glob(path, pattern)
+        return iterdir(path)
 
-    monkeypatch.setattr(Path, "glob", renaming)
+    monkeypatch.setattr(Path, "iterdir", renaming)
 
     assert ids(dead(root)) == [owner.id]
     assert not incomplete.exists()

@@ -328,7 +328,7 @@ def test_dead_owners_are_recovered(own: Isolated, recovered: list[str]) -> None:
     assert root is not None
     for name in ("left", "too"):
         (root / name).mkdir()
-        (root / name / "spool-1.jsonl").write_text("{}\n")
+        (root / name / "owner.json").touch()
     assert [owner.id for owner in dead(root)] == ["left", "too"]
     for _ in range(3):
         session().sweep_and_prune()
@@ -348,7 +348,7 @@ def test_no_recovery_is_started_beside_another(own: Isolated, recovered: list[st
     root = owners_folder(EVENTFLOW_JOURNAL_URL.value())
     assert root is not None
     (root / "left").mkdir()
-    (root / "left" / "spool-1.jsonl").write_text("{}\n")
+    (root / "left" / "owner.json").touch()
     recovering = lock(root / RECOVERING)
     assert recovering is not None
     for _ in range(3):

@@ -41,7 +41,7 @@ def test_without_locks_runs_go_on(tmp_path: Path, caplog: pytest.LogCaptureFixtu
         own = recorder()
         assert own is not None
         assert own.journal.in_hurry
-        assert not own.sink.waits
+        assert not own.sink.writer.waits
         root = owners_folder(EVENTFLOW_JOURNAL_URL.value())
         assert root is not None
         assert list(root.iterdir()) == []

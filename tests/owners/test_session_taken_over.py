@@ -10,12 +10,15 @@ import pytest
 from eventflow import bus, flow, runtime
 from eventflow.errors import JournalError
 from eventflow.events import JournalFailed
-from eventflow.journal.contract import RunQuery
-from eventflow.journal.status import Status
+from eventflow.journal.contract import Fence, Group, RunQuery
+from eventflow.journal.records import pack
+from eventflow.journal.wal.status import Status
 from eventflow.owners.session import OwnerSession
 from eventflow.testing import Isolated
 from tests.journal.reading import statuses, the_recorder, the_run, written
 from tests.owners.owning import folders, session, work
+
+A_RECORD = pack("E", ["01a2225c33ab703c93a72f093cd76184", "Told", 10**15, "{}"])
 
 
 @pytest.mark.parametrize("finds", ["renew", "write"])
@@ -64,29 +67,29 @@ def _assert_new_owner(old: str) -> None:
     assert folders() == [the_recorder().owner_id]
 
 
-def test_waiting_lines_are_not_written_under_another_owner(own: Isolated) -> None:
+def test_waiting_records_are_not_written_under_another_owner(own: Isolated) -> None:
     """They are lost, however late it is noticed that their owner was ended by others."""
     work()
     journal, old = written(), the_recorder().owner_id
     owner = session()
     owner.writer.spool = None  # as without a folder
-    lines: list[bytes] = []
-    owner.writer.append(b'{"settlements":[]}')
+    groups: list[Group] = []
+    owner.writer.append(A_RECORD)
     journal.end(old, "taken for dead")
-    commit_lines = journal.commit_lines
+    commit = journal.commit
 
-    def commit(committed: Any, fence: Any = None) -> None:
-        commit_lines(committed, fence)
-        lines.extend(committed)
+    def note(group: Group, owner: str, fence: Fence | None = None) -> None:
+        commit(group, owner, fence)
+        groups.append(group)
 
-    journal.commit_lines = commit  # type: ignore[method-assign,assignment]
+    journal.commit = note  # type: ignore[method-assign]
     owner.lease_seconds = 5.0
     owner.renew()
     assert the_recorder().owner_id != old
-    assert lines == []
+    assert groups == []
     work()
     assert the_recorder().flush()
-    assert lines
+    assert groups
 
 
 @pytest.mark.parametrize("noticed", ["by itself", "by another thread"])
@@ -113,8 +116,8 @@ def test_a_run_that_begins_after_the_takeover_is_run_in_full(
     monkeypatch.setattr(Status, "report", report_later)
     calls: list[Any] = []
     thread = threading.Thread(target=_write_and_flush, args=(session(),))
-    # Where lines are durable before they are committed, it does not notice anything by itself.
-    if noticed == "by another thread" or not session().waits:
+    # Where records are durable before they are committed, it does not notice anything by itself.
+    if noticed == "by another thread" or session().writer.durable != "committed":
         thread.start()
         assert refused.wait(30)
     flow(name="begun", on_completion=[lambda *_: calls.append("completed")])(work)()
@@ -131,5 +134,5 @@ def test_a_run_that_begins_after_the_takeover_is_run_in_full(
 
 
 def _write_and_flush(owner: OwnerSession) -> None:
-    owner.append(b'{"settlements":[]}')
+    owner.writer.append(A_RECORD)
     owner.flush()

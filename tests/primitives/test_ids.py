@@ -9,7 +9,15 @@ from uuid import UUID
 from hypothesis import given
 from hypothesis import strategies as st
 
-from eventflow.primitives.ids import delivery_id, delivery_number, new_id, run_label, two_words
+from eventflow.primitives.ids import (
+    delivery_id,
+    event_number,
+    id_of,
+    new_id,
+    new_number,
+    run_label,
+    two_words,
+)
 
 
 def test_an_id_is_an_ordinary_uuid() -> None:
@@ -28,21 +36,43 @@ def test_ids_differ_and_sort_by_the_time_they_were_made() -> None:
     assert made == sorted(made)
 
 
-@given(st.uuids(version=4), st.integers(0, 0xFFFF), st.integers(0, 0xFFFF))
-def test_a_delivery_id_follows_from_event_and_ordinal(event: UUID, first: int, second: int) -> None:
-    """Always the same, and another one for any other ordinal."""
-    made = delivery_id(event, first)
-    assert (made.version, made.variant) == (8, new_id().variant)
-    assert made.int == delivery_number(event.int, first)
-    assert made == delivery_id(UUID(str(event)), first) == UUID(str(made))
-    assert (made == delivery_id(event, second)) == (first == second)
-    assert made != event
+SEQUENCES = st.integers(0, 9_999_999)
+ORDINALS = st.integers(0, 0xFFFF)
 
 
-def test_deliveries_of_many_events_differ() -> None:
-    """Those of events that were made at the same moment, with several hooks each."""
-    made = [delivery_id(new_id(), place) for _ in range(5_000) for place in range(4)]
-    assert len(set(made)) == len(made)
+@given(SEQUENCES, SEQUENCES)
+def test_the_id_of_a_transition_follows_from_its_run(first: int, second: int) -> None:
+    """Always the same, another one for any other sequence, and never that of the run."""
+    run = new_id()
+    made = id_of(event_number(run.int, first))
+    assert (made.version, made.variant) == (7, run.variant)
+    assert (made == id_of(event_number(run.int, second))) == (first == second)
+    assert made != run
+    assert made.hex[:12] == run.hex[:12]
+
+
+@given(SEQUENCES, ORDINALS, ORDINALS)
+def test_the_id_of_a_delivery_follows_from_its_run(sequence: int, first: int, second: int) -> None:
+    """Always the same, another one for any other ordinal; it begins with the time of the run."""
+    run = new_id()
+    made = delivery_id(run.int, sequence, first)
+    assert (made.version, made.variant) == (8, run.variant)
+    assert made == delivery_id(UUID(str(run)).int, sequence, first) == UUID(str(made))
+    assert (made == delivery_id(run.int, sequence, second)) == (first == second)
+    assert made.hex[:12] == run.hex[:12]
+
+
+def test_transitions_and_deliveries_of_many_runs_differ() -> None:
+    """Those of runs that were made at the same moment, with several transitions and hooks each."""
+    runs = [new_number() for _ in range(500)]
+    events = [event_number(run, sequence) for run in runs for sequence in range(5)]
+    deliveries = [
+        delivery_id(run, sequence, ordinal).int
+        for run in runs
+        for sequence in range(5)
+        for ordinal in (0, 1, 2, 255, 256, 257)
+    ]
+    assert len({*runs, *events, *deliveries}) == len(runs) + len(events) + len(deliveries)
 
 
 @given(st.uuids())

@@ -185,7 +185,8 @@ def test_a_retry_waits_for_its_delay_at_most() -> None:
     slept: list[float] = []
     hook = Hook(print, retries=3, retry_delay_seconds=[1, 2, 3])
     due = datetime.now(UTC) + timedelta(days=365)
-    owed = DeliveryRow(new_id(), new_id(), new_id(), 0, hook.id, importable=True, attempts=2)
+    ids = (new_id(), new_id(), new_id())
+    owed = DeliveryRow(*ids, 0, 0, hook.id, importable=True, attempts=2)
 
     wait_until_due(hook, owed._replace(due=due), slept.append)
     wait_until_due(hook, owed._replace(due=datetime.now(UTC) - timedelta(days=1)), slept.append)

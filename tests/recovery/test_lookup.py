@@ -15,7 +15,7 @@ from eventflow.hooks.ledger import DeliveryStatus
 from eventflow.journal.contract import DeliveryQuery, Journal
 from eventflow.recovery.lookup import stand_in
 from eventflow.recovery.supervisor import recover
-from tests.journal.rows import a_run
+from tests.journal.rows import ARun, commit
 from tests.recovery.scripts import HEAD, ReadTold, RunKilled
 
 TELLING = """
@@ -361,9 +361,15 @@ if __name__ == "__main__":
 
 @pytest.mark.parametrize("run_type", ["flow", "task"])
 @pytest.mark.parametrize("version", [None, "7"])
-def test_a_stand_in_has_what_the_journal_has(run_type: str, version: str | None) -> None:
+def test_a_stand_in_has_what_the_journal_has(
+    journal: Journal, run_type: str, version: str | None
+) -> None:
     """A name that no definition may be given any more, and no version but the recorded one."""
-    made = stand_in(a_run(run_type=run_type, definition="a/b", version=version, tags=("x",)))
+    run = ARun(run_type=run_type, name="a/b", version=version, tags=["x"])
+    commit(journal, run.enter("P"))
+    row = journal.run(run.id)
+    assert row is not None
+    made = stand_in(row)
 
     assert (made.run_type, made.name, made.version) == (run_type, "a/b", version)
     assert made.tags == {"x"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -10,17 +11,23 @@ from pathlib import Path
 import pytest
 
 from eventflow.errors import JournalError
-from eventflow.journal.contract import DeliveryQuery, Journal, NewerSchemaError, RunQuery
-from eventflow.journal.rows import EventRow, OwnerRow, RunRow
-from eventflow.journal.spool import Spool
+from eventflow.journal.contract import START, DeliveryQuery, Journal, NewerSchemaError, RunQuery
+from eventflow.journal.rows import OwnerRow, OwnEvent
+from eventflow.journal.wal.segments import HEAD
+from eventflow.journal.wal.spool import Spool
 from eventflow.owners.folders import LockedFolder, owners_folder
 from eventflow.owners.process import describe
-from eventflow.primitives.ids import delivery_id, new_id
 from eventflow.recovery.owner import Report, _when_it_answers
 from eventflow.recovery.supervisor import recover
-from eventflow.states import StateType
-from tests.journal.rows import a_delivery, a_run, an_owner, entering, later, line_of
-from tests.recovery.scripts import HEAD, ReadTold, RunKilled, owner_folders
+from tests.journal.rows import HOOK, ARun, a_definition, an_owner, commit
+from tests.recovery.scripts import HEAD as SCRIPT
+from tests.recovery.scripts import ReadTold, RunKilled, owner_folders
+
+
+def leave(folder: Path, data: bytes) -> None:
+    """Leave a segment, as a process that is killed."""
+    segment = Spool(folder).take(len(data))
+    segment.data[HEAD : HEAD + len(data)] = data
 
 
 def test_runs_of_a_killed_process_crash_children_first(
@@ -72,7 +79,7 @@ etl()
 def test_spooled_runs_are_recovered(
     run_killed: RunKilled, url: str, journal: Journal, tmp_path: Path, read_told: ReadTold
 ) -> None:
-    """Hooks of a copy and hooks for all runs are called; an unfinished last line is ignored."""
+    """Hooks of a copy and hooks for all runs are called; an unfinished record is ignored."""
     run_killed(
         """
 @hook(run_type="flow", state="Crashed")
@@ -104,7 +111,7 @@ outer()
     (name,) = owner_folders(url)
     folder = owners_folder(url)
     assert folder is not None
-    (folder / name / "spool-9.jsonl").write_bytes(b'{"runs":[["half')
+    leave(folder / name, a_definition()[:-9])
 
     (report,) = recover(url)
 
@@ -113,14 +120,42 @@ outer()
     assert journal.verify() == []
 
 
+def test_own_events_are_those_of_hooks(run_killed: RunKilled, url: str, journal: Journal) -> None:
+    """What a file publishes that is loaded again was published before."""
+    run_killed(
+        """
+from eventflow import Event, bus
+
+class Said(Event):
+    word: str
+
+def crashed(flow, run, state):
+    bus.publish(Said(word="by the hook"))
+
+@flow(on_crashed=[crashed])
+def main():
+    die()
+
+bus.publish(Said(word="by the file"))
+if __name__ == "__main__":
+    main()
+"""
+    )
+
+    assert [report.problem for report in recover(url)] == [None]
+
+    events, _ = journal.events_after(START, 99)
+    own = [event.content for event in events if isinstance(event, OwnEvent)]
+    assert [json.loads(text)["word"] for text in own] == ["by the hook"]
+
+
 def test_an_owner_of_another_machine_is_recovered_when_its_lease_ran_out(
     url: str, journal: Journal, tmp_path: Path, read_told: ReadTold
 ) -> None:
     """It has no folder here; its definitions are loaded from the files of this machine."""
     (tmp_path / "job.py").write_text(
-        f"{HEAD}\n@flow(on_crashed=[lambda f, r, state: tell(state.message)])\ndef etl(): ...\n"
+        f"{SCRIPT}\n@flow(on_crashed=[lambda f, r, state: tell(state.message)])\ndef etl(): ...\n"
     )
-    now = datetime.now(UTC)
     far = describe()._replace(
         id="far",
         host="far-away",
@@ -129,27 +164,16 @@ def test_an_owner_of_another_machine_is_recovered_when_its_lease_ran_out(
         cwd=str(tmp_path),
         sys_path=(f"{tmp_path}",),
     )
-    run_id, state_id = new_id(), new_id()
-    row = RunRow(
-        *(
-            run_id,
-            "flow",
-            "lost-run",
-            "etl",
-            "job:etl",
-            None,
-            (),
-            None,
-            None,
-            run_id,
-            run_id,
-            "far",
-        ),
-        *(now, now, None, 0.0, 1, 0, state_id, StateType.RUNNING, "Running", now, None),
+    run = ARun(
+        created=datetime.now(UTC),
+        named="lost-run",
+        run_type="flow",
+        name="etl",
+        reference="job:etl",
+        hooks=None,
     )
-    event = EventRow(state_id, run_id, 0, StateType.RUNNING, "Running", now, 1, None, None, None)
     journal.register(far, lease_seconds=60)
-    journal.commit_lines([line_of(runs=[row], events=[event])])
+    commit(journal, run.enter("R"), owner="far")
     assert recover(url) == []
 
     journal.register(far, lease_seconds=0)
@@ -158,8 +182,8 @@ def test_an_owner_of_another_machine_is_recovered_when_its_lease_ran_out(
     assert (report.owner, report.crashed, report.problem) == ("far", 1, None)
     message = "The process that executed it (pid 7 on far-away) is silent: its lease ran out."
     assert read_told() == [[message]]
-    (run,) = journal.runs(RunQuery(run_type="flow"))
-    assert (run.name, run.state_name, run.message) == ("lost-run", "Crashed", message)
+    (row,) = journal.runs(RunQuery(run_type="flow"))
+    assert (row.name, row.state_name, row.message) == ("lost-run", "Crashed", message)
 
 
 @pytest.mark.parametrize("taken_over", [True, False])
@@ -169,20 +193,15 @@ def test_what_was_spooled_does_not_undo_a_takeover(
     """A run that another host let crash owes no on_completion; else the spool comes first."""
     root, dead_owner = owners_folder(url), describe()._replace(main_file=None)
     assert root is not None
-    run = later(a_run(owner=dead_owner.id, reference="nowhere:etl"), StateType.RUNNING)
-    completed, crashed = (
-        later(run, kind, ends=True) for kind in (StateType.COMPLETED, StateType.CRASHED)
-    )
     fence = journal.register(dead_owner, lease_seconds=60)
-    journal.commit_lines([entering(run._replace(sequence=0)), entering(run)], fence)
+    run = ARun(reference="nowhere:etl")
+    commit(journal, run.enter("PR"), fence=fence)
     folder = LockedFolder.create(root, dead_owner)
-    spool = Spool(folder.path)
-    owed = a_delivery(completed, id=delivery_id(completed.state_id, 0))
-    spool.append(entering(completed, owed) + b"\n")
-    spool.close()
+    leave(folder.path, run.enter("C", HOOK))
     if taken_over:
         journal.end(dead_owner.id, "silent")
-        journal.commit_lines([entering(crashed)])
+        run.sequence = 1
+        commit(journal, run.enter("X"), owner="another")
     folder.release()
 
     (report,) = recover(url)

@@ -1,4 +1,4 @@
-"""Lazy states: built when they are first read, once, with ids in the order of reading."""
+"""Lazy states: built when they are first read, once, with ids that follow from their run."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from eventflow.errors import UnfinishedRun
+from eventflow.primitives.ids import event_number
 from eventflow.runs.lazy_states import BuiltState, LazyState
 from eventflow.states import AnyState, Completed, State, StateType
 from eventflow.states.state import make_state
@@ -45,7 +46,7 @@ def test_the_state_of_a_lazy_state_is_built_once() -> None:
     """However often it is read, it is one state, with one id."""
     lazy = LazyState(StateType.PENDING, "Pending")
     assert built(lazy) is built(lazy)
-    assert built(lazy).id.int == lazy.number
+    assert built(lazy).id.int == lazy.number_in(Entering())
     assert built(lazy).id.version == 7
 
 
@@ -69,10 +70,17 @@ def test_the_time_of_a_state_is_exact(at: int) -> None:
     assert since // timedelta(microseconds=1) == at // 1000
 
 
-def test_ids_are_drawn_in_the_order_of_reading() -> None:
-    """The id of a state is not drawn before it is read."""
-    first, second = LazyState(StateType.PENDING, "Pending"), LazyState(StateType.RUNNING, "Running")
-    assert first.number < second.number
+def test_the_id_of_an_entered_state_follows_from_its_run() -> None:
+    """And from its sequence, unless it was asked for its id, or built, before it was entered."""
+    entered, asked = (LazyState(StateType.PENDING, "Pending") for _ in range(2))
+    drawn = asked.number_in(Entering())
+    own = Completed()
+    known = BuiltState(own)
+    for state in (entered, asked, known):
+        state.sequence = 3
+    assert built(entered).id.int == event_number(Entering.number, 3)
+    assert built(asked).id.int == drawn != event_number(Entering.number, 3)
+    assert known.number_in(Entering()) == own.id.int
 
 
 def test_threads_that_read_at_once_get_one_state(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
-from datetime import datetime
+from collections.abc import Iterable
+from datetime import UTC, datetime
 from functools import reduce
 from typing import Any, Final
-from uuid import UUID
 
 import click
 from rich.text import Text
@@ -20,6 +19,7 @@ from eventflow.cli.history import History
 from eventflow.cli.lookup import find_run, required_archive, short_id
 from eventflow.cli.targets import TargetError, load, split
 from eventflow.client.archive import Archive, RunTransition
+from eventflow.client.timeline import past_of, past_within
 from eventflow.context import current_run
 from eventflow.eventbus.bus import current_bus
 from eventflow.eventbus.filters import Filter
@@ -31,7 +31,6 @@ from eventflow.states import StateType
 
 __all__ = ["replay"]
 
-CHUNK: Final = 500
 WOULD: Final = "would run"
 
 
@@ -73,7 +72,11 @@ def replay(
     requested = Filter.of({"run_type": run_type, "state": states or None, "name": name})
     replayed = _Replay(hook, dry_run=dry_run, as_json=as_json)
     with required_archive() as archive:
-        events = _of_run(archive, run, within=within) if run else _since(archive, since)
+        events = (
+            _of_run(archive, run, within=within)
+            if run
+            else past_of(archive, since, datetime.now(UTC))
+        )
         history = History(archive)
         for event in events:
             if requested.admits(event) and any(selection.admits(event) for selection in declared):
@@ -106,23 +109,10 @@ def _hook_of(target: str) -> tuple[Hook, list[Filter]]:
     return Hook(value), [Hook(value).filter()]
 
 
-def _of_run(archive: Archive, run: str, *, within: bool) -> Iterator[RunTransition]:
+def _of_run(archive: Archive, run: str, *, within: bool) -> Iterable[RunTransition]:
     record = find_run(archive, run)
-    ids: list[UUID] = list(archive.below(record.id)) if within else [record.id]
-    events = [event for run_id in ids for event in archive.events(run_id)]
-    # The sort is stable: events of one run stay in order even if the clock was set back.
-    yield from sorted(events, key=lambda event: event.occurred) if within else events
 
-
-def _since(archive: Archive, since: datetime | None) -> Iterator[RunTransition]:
-    cursor = archive.journal.cursor(since)
-    end = archive.journal.cursor()
-    while cursor < end:
-        chunk, after = archive.events_after(cursor, CHUNK)
-        if after == cursor:
-            return
-        cursor = after
-        yield from (event for event in chunk if since is None or event.occurred >= since)
+    return past_within(archive, record.id) if within else archive.events(record.id)
 
 
 class _Replay:

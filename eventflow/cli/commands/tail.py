@@ -1,7 +1,8 @@
-"""`eventflow tail`: show transitions of all processes as they happen."""
+"""`eventflow tail`: show transitions of all processes, and users' own events, as they happen."""
 
 from __future__ import annotations
 
+import json
 import sys
 import time
 from collections.abc import Iterator
@@ -10,23 +11,25 @@ from typing import Final
 from uuid import UUID
 
 import click
+from pydantic_core import from_json
+from rich.console import Console
 from rich.text import Text
 
 from eventflow.cli.commands.runs import STATES
-from eventflow.cli.display.styles import first_line, run_label, state_text
+from eventflow.cli.display.styles import escaped_text, first_line, run_label, state_text
 from eventflow.cli.display.tables import print_line
 from eventflow.cli.display.times import SINCE, clock
 from eventflow.cli.lookup import find_run, short_id
 from eventflow.client.archive import Archive, RunTransition
 from eventflow.client.journals import journal_file, opened_journal
-from eventflow.journal.contract import START, Cursor, Journal
+from eventflow.client.timeline import Happening, Timeline
+from eventflow.events import Event
+from eventflow.journal.contract import Journal
+from eventflow.journal.rows import OwnEvent
 from eventflow.primitives.escapes import escaped_json
 from eventflow.states import StateType
 
 __all__ = ["tail"]
-
-CHUNK: Final = 500
-"""How many events are read at a time."""
 
 WAIT_SECONDS: Final = 1.0
 """How long one wait for an event lasts; the end of the run is checked in between."""
@@ -36,6 +39,10 @@ ABSENT_SECONDS: Final = 0.25
 
 WIDEST: Final = 14
 """The width of the column of states: that of most names."""
+
+
+BASE: Final = frozenset({*Event.model_fields, "type"})
+"""What every event has, and is shown elsewhere in its line."""
 
 
 @click.command(short_help="Show transitions as they happen.")
@@ -48,21 +55,31 @@ def tail(
 ) -> None:
     """Show transitions as they happen, in every process that shares the journal.
 
-    With --run those of one run and of all that it calls, from its first on. Ctrl-C ends it.
+    With --run those of one run and of all that it calls, from its first on. Without --run and
+    --state, also the events of your own that are published there. Ctrl-C ends it.
     """
     try:
         for event in _events(since, run):
-            state = event.to_state
-            if not states or state.type in states or state.name in states:
+            if not states or _is_in(event, states):
                 _print(event, as_json=as_json)
     except KeyboardInterrupt:
         # The usual way to end it, and no error.
         return
 
 
-def _print(event: RunTransition, *, as_json: bool) -> None:
+def _is_in(event: Happening, states: tuple[str | StateType, ...]) -> bool:
+    if isinstance(event, OwnEvent):
+        return False
+
+    return event.to_state.type in states or event.to_state.name in states
+
+
+def _print(event: Happening, *, as_json: bool) -> None:
     if as_json:
-        click.echo(escaped_json(event.model_dump_json()))
+        text = _document(event) if isinstance(event, OwnEvent) else event.model_dump_json()
+        click.echo(escaped_json(text))
+    elif isinstance(event, OwnEvent):
+        print_line(_own_line(event))
     else:
         print_line(_line(event))
     sys.stdout.flush()
@@ -75,13 +92,46 @@ def _line(event: RunTransition) -> Text:
     message = str(state.error or state.message or "")
 
     return Text.assemble(
-        (f"{clock(event.occurred)}  {short_id(event.run_id)}  ", "bright_black"),
+        _moment(event.occurred, event.run_id),
         *(shown, "  ", run_label(event.definition_name, event.run_name)),
         f"  {first_line(message)}" if message else "",
     )
 
 
-def _events(since: datetime | None, run: str | None) -> Iterator[RunTransition]:
+def _moment(occurred: datetime, key: UUID) -> tuple[str, str]:
+    return f"{clock(occurred)}  {short_id(key)}  ", "bright_black"
+
+
+def _own_line(event: OwnEvent) -> Text:
+    line = Text.assemble(_moment(event.occurred, event.id), (event.type, "magenta"))
+    line.append(f"  {_fields(event)}")
+    shown = escaped_text(line)
+    if sys.stdout.isatty():
+        shown.truncate(Console().width, overflow="ellipsis")
+
+    return shown
+
+
+def _fields(event: OwnEvent) -> str:
+    """Return the JSON of those fields of an event that only its class has."""
+    if not event.content:
+        return "(too large for the journal)"
+    given = from_json(event.content)
+    if not isinstance(given, dict):
+        return event.content
+    fields = {name: value for name, value in given.items() if name not in BASE}
+
+    return json.dumps(fields, ensure_ascii=False) if fields else ""
+
+
+def _document(event: OwnEvent) -> str:
+    """Return the JSON of an event, or of what is known of it."""
+    known = {"id": str(event.id), "occurred": event.occurred.isoformat(), "type": event.type}
+
+    return event.content or json.dumps(known)
+
+
+def _events(since: datetime | None, run: str | None) -> Iterator[Happening]:
     """Yield events until the run has ended, also if the journal is deleted and created again."""
     notified = False
     while True:
@@ -103,26 +153,23 @@ class _Follower:
 
     def __init__(self, journal: Journal, since: datetime | None, run: str | None) -> None:
         self._journal = journal
-        self._archive = Archive(journal)
+        archive = Archive(journal)
         self._run: UUID | None = None
         if run is not None:
-            record = find_run(self._archive, run)
+            record = find_run(archive, run)
             self._run = record.id
             since = since or record.created
-        self._since = since
-        self._cursor: Cursor = journal.cursor() if since is None else journal.cursor(since)
-        if since is not None and since.timestamp() == 0:
-            self._cursor = START
+        self._timeline = Timeline(archive, since, self._run)
 
-    def events(self) -> Iterator[RunTransition]:
+    def events(self) -> Iterator[Happening]:
         """Yield the events of the run, or of all runs."""
         while self._exists():
             # Checked before reading, so that all events of an ended run are read.
             over = self._is_over()
-            yield from self._new()
+            yield from self._timeline.events()
             if over:
                 return
-            self._journal.wait(self._cursor, WAIT_SECONDS)
+            self._journal.wait(self._timeline.cursor, WAIT_SECONDS)
 
     def _exists(self) -> bool:
         file = journal_file()
@@ -135,17 +182,3 @@ class _Follower:
         row = self._journal.run(self._run)
 
         return row is None or row.ended is not None
-
-    def _new(self) -> Iterator[RunTransition]:
-        while True:
-            chunk, after = self._archive.events_after(self._cursor, CHUNK)
-            yield from filter(self._is_selected, chunk)
-            if after == self._cursor:
-                return
-            self._cursor = after
-
-    def _is_selected(self, event: RunTransition) -> bool:
-        if self._since is not None and event.occurred < self._since:
-            return False
-
-        return self._run is None or self._archive.within(event.run_id, self._run)

@@ -2,58 +2,84 @@
 
 from __future__ import annotations
 
+import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from threading import local
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar, Final, TypeVar
 from uuid import UUID
 
 from eventflow.errors import JournalError
+from eventflow.hooks.ledger import DeliveryStatus
 from eventflow.journal.contract import (
     Cursor,
     DeliveryQuery,
     Fence,
     Finding,
+    Group,
     Pruned,
     RunQuery,
+    StaleOwnerError,
     Statistics,
+    UnstorableError,
 )
-from eventflow.journal.format import Rows, decode
+from eventflow.journal.history import HooksOf, event_rows, run_row, transitions_of
+from eventflow.journal.records import Settled, scan
 from eventflow.journal.rows import (
-    Codec,
     DeliveryRow,
     EventRow,
     OwnerRow,
+    OwnEvent,
     RunRow,
-    Settlement,
     micros,
+    owner_in,
 )
-from eventflow.journal.stores import maintenance, statements
-from eventflow.journal.stores.hook_sets import select_hook_sets, write_hook_sets
-from eventflow.journal.stores.maintenance import CHUNK, EVER
-from eventflow.journal.stores.schema import VERSION, check_version, statements_after
-from eventflow.journal.stores.statements import EVENT_COLUMNS, Session
-from eventflow.primitives.loggers import get_logger
+from eventflow.journal.stores import feed, maintenance, statements
+from eventflow.journal.stores.maintenance import CHUNK, EVER, Deleted
+from eventflow.journal.stores.queries import (
+    hooks_by,
+    select_deliveries,
+    select_runs,
+    status_of,
+    stored_run,
+)
+from eventflow.journal.stores.statements import ASKED, OWNER, Session, check
+from eventflow.journal.stores.writing import number_of, put_settled, write_others
+from eventflow.primitives.ids import delivery_id, id_of
 from eventflow.settings import Durability
 
-__all__ = ["SqlJournal", "migrate"]
+__all__ = ["SqlJournal"]
 
 T = TypeVar("T")
+
+TRIM_SECONDS: Final = 60.0
+"""How often what is kept no longer is deleted from the feed."""
+
+TRIM_BYTES: Final = 8 * 2**20
+"""After how many bytes this is done sooner."""
+
+CLOCKS_MS: Final = 24 * 3600 * 1000
+"""How much the clocks may differ that the ids of runs and their ends are from."""
 
 
 class SqlJournal(ABC):
     """The methods of `Journal` that are the same for all databases."""
 
-    codec: Codec
+    PUT_RUNS: ClassVar[str]
+    """Writes the runs of a group, see `writing.put_runs`."""
     AFTER: ClassVar[str]
-    """Selects the events after a cursor: the two parts of their cursors, then their columns."""
+    """Selects epoch, place and data of groups from a cursor on."""
 
     def __init__(self, durability: Durability) -> None:
         self.durability = durability
         self.in_hurry = False
         self._local = local()
+        # The hooks of each list that was read: a list never changes.
+        self._lists: dict[str, Any] = {}
+        self._fed = 0
+        self._trim_due = time.monotonic() + TRIM_SECONDS
 
     @abstractmethod
     def transact(self, work: Callable[[Session], T]) -> T:
@@ -65,9 +91,9 @@ class SqlJournal(ABC):
 
     @abstractmethod
     def _hook_transaction(
-        self, settlement: Settlement, fence: Fence | None
+        self, settled: Settled, fence: Fence | None
     ) -> AbstractContextManager[Any]:
-        """Return a connection in a transaction that is committed with the settlement."""
+        """Return a connection in a transaction that is committed with a delivery's status."""
 
     @abstractmethod
     def size(self) -> int:
@@ -87,30 +113,68 @@ class SqlJournal(ABC):
 
     # -- writing ----------------------------------------------------------------------------
 
-    def commit_lines(self, lines: Sequence[bytes], fence: Fence | None = None) -> None:
-        """Write the rows of lines, whole or not at all; lines that cannot be read are left out."""
-        # Before the transaction, as others wait for its end.
-        rows = decode(lines)
-        self._commit(rows, fence)
-        if rows.bad:
-            get_logger("journal").error(
-                f"{len(rows.bad)} of {len(lines)} lines for the journal could not be read and were "
-                f"left out. The first one begins: {rows.bad[0][:200]!r}."
-            )
+    def commit(self, group: Group, owner: str, fence: Fence | None = None) -> None:
+        """Write the records of an owner, whole or not at all."""
+        try:
+            self._commit(group, owner, fence)
+        except UnstorableError as error:
+            self._commit_each(group.data, owner, fence, error)
+        self._fed += len(group.data)
 
-    def _commit(self, rows: Rows, fence: Fence | None) -> None:
-        def work(session: Session) -> None:
-            statements.write(session, rows, fence)
-            write_hook_sets(session, rows)
+    def _commit(self, group: Group, owner: str, fence: Fence | None) -> None:
+        self.transact(lambda session: self._write(session, group, owner, fence))
 
-        self.transact(work)
+    def _write(self, session: Session, group: Group, owner: str, fence: Fence | None) -> None:
+        """Write a group within a transaction."""
+        if fence is None:
+            number_of(session, owner)
+        changed = self._put_runs(session, group, owner) if group.runs else 0
+        if changed < group.runs:
+            # Known already; or there are bytes between the records, where the statement stops.
+            whole = Group.read(group.data)
+            if whole.data != group.data:
+                changed += self._put_runs(session, whole, owner)
+        write_others(session, owner, group.others)
+        if not changed and all(kind != "E" for kind, _ in group.others):
+            check(session, fence)
+        elif not feed.put(session, group.data, owner, fence):
+            raise StaleOwnerError(owner, 0 if fence is None else fence.token)
+        if self._must_trim():
+            feed.trim(session)
+            self._fed, self._trim_due = 0, time.monotonic() + TRIM_SECONDS
+
+    def _must_trim(self) -> bool:
+        return self._fed > TRIM_BYTES or time.monotonic() > self._trim_due
+
+    def _put_runs(self, session: Session, group: Group, owner: str) -> int:
+        return session.run(self.PUT_RUNS, self._values(group, owner))
+
+    @staticmethod
+    def _values(group: Group, owner: str) -> dict[str, Any]:
+        return {"data": group.data, "size": len(group.data), "owner": owner}
+
+    def _commit_each(
+        self, data: bytes, owner: str, fence: Fence | None, error: UnstorableError
+    ) -> None:
+        """Write those records that can be stored."""
+        records = [*scan(data)]
+        bad = 0
+        for _, start, end in records:
+            try:
+                self._commit(Group.read(data[start:end]), owner, fence)
+            except UnstorableError as problem:
+                bad, error = bad + 1, problem
+        if bad:
+            raise UnstorableError(
+                f"{bad} of {len(records)} records were left out of the journal. {error}"
+            ) from error
 
     @contextmanager
-    def transaction(self, settlement: Settlement, fence: Fence | None = None) -> Iterator[Any]:
-        """Return a connection whose transaction is committed together with the settlement."""
+    def transaction(self, settled: Settled, fence: Fence | None = None) -> Iterator[Any]:
+        """Return a connection whose transaction is committed together with a delivery's status."""
         if self.in_transaction():
             raise JournalError("This thread is within a transaction of a hook's own already.")
-        with self._hook_transaction(settlement, fence) as connection:
+        with self._hook_transaction(settled, fence) as connection:
             self._local.in_transaction = True
             try:
                 yield connection
@@ -121,38 +185,66 @@ class SqlJournal(ABC):
         """Return whether this thread is within a `transaction` and therefore cannot commit."""
         return getattr(self._local, "in_transaction", False)
 
+    def _settle(self, session: Session, settled: Settled, fence: Fence | None) -> None:
+        """Write the status of a delivery at the end of a hook's own transaction.
+
+        Raises:
+            StaleOwnerError: the fence is no longer in force.
+            JournalError: the delivery was acknowledged already, or is not there.
+        """
+        check(session, fence)
+        status = status_of(session, self._hooks_of(session), settled)
+        if status in {None, DeliveryStatus.DELIVERED} or not put_settled(session, settled):
+            key = delivery_id(int(settled.run, 16), settled.sequence, settled.ordinal)
+            raise JournalError(
+                f"The delivery {key} is delivered already, or the journal "
+                "does not hold it; what the hook wrote in its transaction was taken back."
+            )
+
     # -- reading ----------------------------------------------------------------------------
+
+    def _hooks_of(self, session: Session) -> HooksOf:
+        return hooks_by(session, self._lists)
 
     def run(self, run_id: UUID) -> RunRow | None:
         """Return one run."""
-        key = (run_id.hex,)
-        rows = self.read(lambda session: session.all(statements.RUN, key))
+        stored = self.read(lambda session: stored_run(session, run_id.int))
 
-        return self.codec.run_in(rows[0]) if rows else None
+        return None if stored is None else run_row(stored)
 
     def runs(self, query: RunQuery) -> list[RunRow]:
         """Return the runs that match, newest first."""
-        return self.read(lambda session: statements.select_runs(session, self.codec, query))
+        return [*map(run_row, self.read(lambda session: select_runs(session, query)))]
 
     def events(self, run_id: UUID) -> list[EventRow]:
         """Return the events of a run, in order."""
-        text = f"SELECT {EVENT_COLUMNS} FROM @events WHERE run_id = ? ORDER BY sequence"  # noqa: S608 - fixed text
-        key = (run_id.hex,)
+        run = self.read(lambda session: stored_run(session, run_id.int))
 
-        return [
-            self.codec.event_in(row) for row in self.read(lambda session: session.all(text, key))
-        ]
+        return [] if run is None else [*event_rows(run.id, transitions_of(run))]
 
-    def events_after(self, cursor: Cursor, limit: int) -> tuple[list[EventRow], Cursor]:
-        """Return events of all runs, and the cursor after them; none is ever skipped."""
-        rows = self.read(lambda session: session.all(self.AFTER, (*cursor, limit)))
-        end = (int(rows[-1][0]), int(rows[-1][1])) if rows else cursor
+    def events_after(self, cursor: Cursor, limit: int) -> tuple[list[EventRow | OwnEvent], Cursor]:
+        """Return events of all runs, and users' own ones, and the cursor after them."""
+        return self.read(lambda session: feed.read(session, self.AFTER, cursor, limit))
 
-        return [self.codec.event_in(row[2:]) for row in rows], end
+    def keeps(self, since: datetime) -> bool:
+        """Return whether `events_after` keeps all that was committed since a moment."""
+        return self.read(lambda session: feed.keeps(session, micros(since)))
+
+    def histories(
+        self, since: datetime, after: UUID | None, limit: int
+    ) -> list[tuple[RunRow, list[EventRow]]]:
+        """Return runs with all their events, in the order of their ids."""
+        return self.read(lambda session: feed.histories(session, micros(since), after, limit))
 
     def deliveries(self, query: DeliveryQuery) -> list[DeliveryRow]:
         """Return the deliveries that match, ordered by run, by event and by hook."""
-        return self.read(lambda session: statements.select_deliveries(session, self.codec, query))
+        return self.read(lambda session: select_deliveries(session, self._hooks_of(session), query))
+
+    def hook_sets(self, owner: str) -> dict[str, str]:
+        """Return the sets of hooks that an owner recorded, as texts by their id."""
+        text = "SELECT id, hooks FROM @hook_sets WHERE owner = ?"
+
+        return dict(self.read(lambda session: session.all(text, (owner,))))
 
     # -- owners -----------------------------------------------------------------------------
 
@@ -190,19 +282,15 @@ class SqlJournal(ABC):
         def work(session: Session) -> list[tuple[Any, ...]]:
             where = " WHERE ended IS NULL" if alive or lapsed else ""
             where += f" AND lease_until < {session.now()}" if lapsed else ""
-            return session.all(f"SELECT * FROM @owners{where} ORDER BY token")  # noqa: S608 - a number
+            return session.all(f"SELECT {OWNER} FROM @owners{where} ORDER BY token")
 
-        return [self.codec.owner_in(row) for row in self.read(work)]
+        return [*map(owner_in, self.read(work))]
 
     def claim(self, fence: Fence, limit: int = 1000, owner: str | None = None) -> list[RunRow]:
         """Become the keeper of runs that have no live one, and are unfinished or owe hooks."""
-        return self.transact(
-            lambda session: statements.claim(session, self.codec, fence, limit, owner)
-        )
+        claimed = self.transact(lambda session: statements.claim(session, fence, limit, owner))
 
-    def hook_sets(self, owner: str) -> dict[str, str]:
-        """Return the sets of hooks that an owner recorded, as texts by their id."""
-        return self.read(lambda session: select_hook_sets(session, owner))
+        return [*map(run_row, claimed)]
 
     # -- requests ---------------------------------------------------------------------------
 
@@ -212,9 +300,11 @@ class SqlJournal(ABC):
 
     def cancels(self, owner: str) -> list[UUID]:
         """Return the unfinished runs of an owner whose cancellation is requested."""
-        rows = self.read(lambda session: session.all(statements.ASKED, (owner,)))
 
-        return [self.codec.load_id(run_id) for (run_id,) in rows]
+        def work(session: Session) -> list[UUID]:
+            return [id_of(session.number(key)) for (key,) in session.all(ASKED, (owner,))]
+
+        return self.read(work)
 
     # -- maintenance -----------------------------------------------------------------------
 
@@ -226,27 +316,37 @@ class SqlJournal(ABC):
 
     def prune(self, *, older_than: datetime | None = None, max_bytes: int | None = None) -> Pruned:
         """Delete runs that ended before a moment, and then the oldest until the size fits."""
-        deleted = [(0, 0, 0)]
-
-        def delete(before: int, limit: int = CHUNK) -> int:
-            counts = self.transact(lambda session: maintenance.delete_runs(session, before, limit))
-            deleted.append(counts)
-            return counts[0]
-
+        done: list[Deleted] = []
         before = 0 if older_than is None else micros(older_than)
         if older_than is not None:
-            while delete(before) == CHUNK:
-                pass
+            done += self._deleted(before)
         while max_bytes is not None and (surplus := self._surplus(max_bytes)):
             before = EVER
-            # Up to the first chunk of which no run can be deleted.
-            if not all(delete(EVER, limit) for limit in maintenance.chunks(surplus)):
+            some = [*self._deleted(EVER, surplus)]
+            done += some
+            if not sum(each.runs for each in some):
                 break
-        runs, events, deliveries = (sum(column) for column in zip(*deleted, strict=True))
+        runs, events, deliveries = (sum(each[column] for each in done) for column in range(3))
         pruned = Pruned(runs, events, deliveries, owners=self._delete_owners(before))
         self._shrink()
 
         return pruned
+
+    def _deleted(self, before: int, most: int = EVER) -> Iterator[Deleted]:
+        """Delete up to so many runs, the oldest first; yields what was deleted each time."""
+        after, left = 0, most
+        while left > 0:
+            first, limit = after, min(left, CHUNK)
+
+            def delete(session: Session, first: int = first, limit: int = limit) -> Deleted:
+                hooks_of = self._hooks_of(session)
+                return maintenance.delete_runs(session, hooks_of, first, before, limit)
+
+            deleted = self.transact(delete)
+            yield deleted
+            after, left = deleted.last, left - deleted.runs
+            if not after or after >> 80 > before // 1000 + CLOCKS_MS:
+                return
 
     def _surplus(self, max_bytes: int) -> int:
         """Estimate from their average size how many runs have to go for the size to fit."""
@@ -283,29 +383,12 @@ class SqlJournal(ABC):
 
     def verify(self) -> list[Finding]:
         """Return all faults; the list of a clean journal is empty."""
-        return self.read(lambda session: maintenance.findings(session, self.codec))
+        return self.read(lambda session: maintenance.findings(session, self._hooks_of(session)))
 
     def statistics(self) -> Statistics:
         """Count the rows of every kind."""
         size = self.size()
 
-        return self.read(lambda session: maintenance.statistics(session, size))
-
-
-def migrate(session: Session, version: int, where: str) -> None:
-    """Bring tables of an older version up to date, within a transaction.
-
-    Raises:
-        JournalError: a newer eventflow made them.
-    """
-    check_version(version, where)
-    if version == VERSION:
-        return
-    for statement in statements_after(version):
-        session.run(statement)
-    if version:
-        session.run("UPDATE @meta SET value = ? WHERE name = 'schema'", (VERSION,))
-        return
-    born = (datetime.now(UTC) - datetime(1970, 1, 1, tzinfo=UTC)).total_seconds()
-    values = ("schema", VERSION, "born", int(born * 1e6), "token", 0, "pruned", session.now())
-    session.run("INSERT INTO @meta VALUES (?, ?), (?, ?), (?, ?), (?, ?)", values)
+        return self.read(
+            lambda session: maintenance.statistics(session, self._hooks_of(session), size)
+        )

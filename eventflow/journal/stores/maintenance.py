@@ -1,28 +1,39 @@
-"""What pruning deletes, what verification looks for, and what the statistics count."""
+"""Migrating the schema, pruning, verification, and the statistics."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from datetime import timedelta
-from itertools import repeat
-from typing import Any, Final
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final, NamedTuple
 
 from eventflow.journal.contract import Finding, Statistics
-from eventflow.journal.rows import Codec
-from eventflow.journal.stores.schema import VERSION
-from eventflow.journal.stores.statements import OWED_LIST, UNKEPT, Session
+from eventflow.journal.history import HooksOf, StoredRun, Transition, transitions_of
+from eventflow.journal.records import COUNTED, Settled, state_words
+from eventflow.journal.stores.queries import Where, all_runs, counts
+from eventflow.journal.stores.schema import VERSION, check_version, statements_after
+from eventflow.journal.stores.statements import (
+    FROM_RUNS,
+    KEEPER,
+    LEFT,
+    LIVE,
+    NUMBER_BITS,
+    OWING,
+    Session,
+)
+from eventflow.primitives.ids import id_of
 from eventflow.states import ENDING, StateType
 
 __all__ = [
     "CHUNK",
     "EVER",
-    "chunks",
+    "Deleted",
     "claim_pruning",
     "delete_owner",
     "delete_runs",
     "findings",
     "idle_owners",
     "is_due",
+    "migrate",
     "statistics",
 ]
 
@@ -31,19 +42,52 @@ MICROSECOND: Final = timedelta(microseconds=1)
 EVER: Final = 2**62
 """Later than any moment, in microseconds since 1970."""
 
-CHUNK: Final = 500
-"""How many runs are deleted in one transaction, so that others can write in between."""
+CHUNK: Final = 5000
+"""How many runs are looked at in one transaction, so that others can write in between."""
+
+# -- the schema ---------------------------------------------------------------------------------
+
+
+def migrate(session: Session, version: int, where: str) -> None:
+    """Bring tables of an older version up to date, within a transaction.
+
+    Raises:
+        JournalError: a newer eventflow made them.
+    """
+    check_version(version, where)
+    if version == VERSION:
+        return
+    for statement in statements_after(version):
+        session.run(statement)
+    if version:
+        session.run("UPDATE @meta SET value = ? WHERE name = 'schema'", (VERSION,))
+        return
+    born = (datetime.now(UTC) - datetime(1970, 1, 1, tzinfo=UTC)).total_seconds()
+    values = ("schema", VERSION, "born", int(born * 1e6), "token", 0, "pruned", session.now())
+    session.run("INSERT INTO @meta VALUES (?, ?), (?, ?), (?, ?), (?, ?)", values)
+
 
 # -- pruning -------------------------------------------------------------------------------------
 
+# In the order of ids, which begin with the time when a run was made.
 DELETABLE: Final = (
-    "SELECT r.id FROM @runs r WHERE r.ended < ? AND NOT EXISTS (SELECT 1 FROM @deliveries d"  # noqa: S608 - fixed text
-    f" WHERE d.run_id = r.id AND d.status IN {OWED_LIST})"
+    f"r.id > ? AND r.id <= ? AND r.ended < ? AND NOT coalesce({OWING}, 1 = 0)"
+    f" AND r.id NOT IN ({LEFT})"
 )
 IDLE_OWNERS: Final = (
-    "SELECT id FROM @owners WHERE ended < ? AND id NOT IN"
-    " (SELECT owner FROM @runs UNION SELECT keeper FROM @runs)"
+    "SELECT id FROM @owners o WHERE ended < ? AND number NOT IN"
+    f" (SELECT DISTINCT definition / {1 << NUMBER_BITS} FROM @runs)"
+    " AND NOT EXISTS (SELECT 1 FROM @runs WHERE keeper = o.id)"
 )
+
+
+class Deleted(NamedTuple):
+    """How many runs, events and deliveries were deleted, and the last id that was looked at."""
+
+    runs: int
+    events: int
+    deliveries: int
+    last: int
 
 
 def is_due(session: Session, every: timedelta) -> bool:
@@ -61,26 +105,27 @@ def claim_pruning(session: Session, every: timedelta) -> bool:
     return session.run(text, (now, now - every // MICROSECOND, now)) == 1
 
 
-def chunks(count: int) -> Iterator[int]:
-    """Divide a number of runs into the numbers that are deleted in one transaction each."""
-    yield from repeat(CHUNK, count // CHUNK)
-    if count % CHUNK:
-        yield count % CHUNK
+def delete_runs(
+    session: Session, hooks_of: HooksOf, after: int, before: int, limit: int
+) -> Deleted:
+    """Look at so many runs behind an id; delete what ended before a moment and owes nothing."""
+    first = session.id(after)
+    ids = f"SELECT id FROM @runs WHERE id > ? ORDER BY id LIMIT {limit}"
+    rows = session.all(f"SELECT id FROM ({ids}) r ORDER BY id DESC LIMIT 1", (first,))
+    if not rows:
+        return Deleted(0, 0, 0, 0)
+    last = rows[0][0]
+    values = (first, last, before)
+    found = counts(session, hooks_of, DELETABLE, values)
+    if found.runs:
+        session.run(f"DELETE FROM @runs AS r WHERE {DELETABLE}", values)
+        session.run(
+            "DELETE FROM @deliveries WHERE run_id > ? AND run_id <= ?"
+            " AND NOT EXISTS (SELECT 1 FROM @runs r WHERE r.id = run_id)",
+            (first, last),
+        )
 
-
-def delete_runs(session: Session, before: int, limit: int) -> tuple[int, int, int]:
-    """Delete runs that ended before a moment and owe nothing, the oldest first.
-
-    Returns the number of deleted runs, events and deliveries.
-    """
-    text = f"{DELETABLE}{session.except_last_event} ORDER BY r.ended, r.id LIMIT ?"
-    runs = session.all(text, (before, limit))
-    deliveries = sum(session.run("DELETE FROM @deliveries WHERE run_id = ?", run) for run in runs)
-    events = sum(session.run("DELETE FROM @events WHERE run_id = ?", run) for run in runs)
-    for run in runs:
-        session.run("DELETE FROM @runs WHERE id = ?", run)
-
-    return len(runs), events, deliveries
+    return Deleted(found.runs, found.events, found.deliveries.total(), session.number(last))
 
 
 def idle_owners(session: Session, before: int) -> list[tuple[Any, ...]]:
@@ -93,104 +138,133 @@ def idle_owners(session: Session, before: int) -> list[tuple[Any, ...]]:
 
 
 def delete_owner(session: Session, key: Sequence[Any]) -> int:
-    """Delete an owner if it has ended, and its sets of hooks; return how many were deleted."""
-    deleted = session.run("DELETE FROM @owners WHERE id = ? AND ended IS NOT NULL", key)
-    if deleted:
-        session.run("DELETE FROM @hook_sets WHERE owner = ?", key)
+    """Delete an owner if it has ended, and what it recorded; return how many were deleted."""
+    if not session.all("SELECT 1 FROM @owners WHERE id = ? AND ended IS NOT NULL", key):
+        return 0
+    session.run("DELETE FROM @hook_sets WHERE owner = ?", key)
+    session.run(
+        f"DELETE FROM @definitions WHERE id / {1 << NUMBER_BITS} ="
+        " (SELECT number FROM @owners WHERE id = ?)",
+        key,
+    )
 
-    return deleted
+    return session.run("DELETE FROM @owners WHERE id = ?", key)
 
 
 # -- verification --------------------------------------------------------------------------------
 
-GAPS: Final = (
-    "SELECT e.run_id, min(e.sequence), max(e.sequence), count(*), min(r.created)"
-    " FROM @events e JOIN @runs r ON r.id = e.run_id GROUP BY e.run_id"
-    " HAVING count(*) <> max(e.sequence) + 1"
-)
-BEHIND: Final = (
-    "SELECT r.id, r.sequence, max(e.sequence) FROM @runs r LEFT JOIN @events e ON e.run_id = r.id"
-    " GROUP BY r.id, r.sequence HAVING max(e.sequence) IS NULL OR max(e.sequence) <> r.sequence"
-)
-ORPHAN_EVENTS: Final = (
-    "SELECT e.run_id, count(*) FROM @events e WHERE NOT EXISTS"
-    " (SELECT 1 FROM @runs r WHERE r.id = e.run_id) GROUP BY e.run_id"
-)
-ORPHAN_DELIVERIES: Final = (
-    "SELECT d.run_id, d.hook FROM @deliveries d WHERE NOT EXISTS"
-    " (SELECT 1 FROM @events e WHERE e.run_id = d.run_id AND e.id = d.event_id)"
-)
 ABANDONED: Final = (
-    f"SELECT r.id, r.name, r.keeper FROM @runs r WHERE r.ended IS NULL AND {UNKEPT.format('r')}"  # noqa: S608 - fixed text
+    f"SELECT r.id, r.name, {KEEPER.format('r')} {FROM_RUNS}"
+    f" WHERE r.ended IS NULL AND NOT {LIVE.format('r')}"
 )
 # After a redrive a run has no keeper until an owner claims it.
 UNATTENDED: Final = (
-    "SELECT d.run_id, d.hook, r.keeper FROM @deliveries d JOIN @runs r ON r.id = d.run_id"  # noqa: S608 - fixed text
-    f" WHERE d.status IN {OWED_LIST} AND d.status <> 'delivered' AND r.ended IS NOT NULL"
-    f" AND r.keeper <> '' AND {UNKEPT.format('r')}"
+    f"SELECT r.id, r.name, {KEEPER.format('r')} {FROM_RUNS} WHERE r.ended IS NOT NULL"
+    f" AND ({OWING} OR r.id IN ({LEFT})) AND coalesce(r.keeper, '-') <> ''"
+    f" AND NOT {LIVE.format('r')}"
 )
-_ENDINGS: Final = "('" + "', '".join(sorted(ENDING)) + "')"
-# NotReady, which is of type Pending, ends a run as well.
-ODD_RUNS: Final = (
-    f"SELECT id, state_name, ended IS NULL FROM @runs WHERE state_type IN {_ENDINGS}"  # noqa: S608 - fixed text
-    f" AND ended IS NULL OR state_type NOT IN {_ENDINGS} AND ended IS NOT NULL"
-    f" AND NOT (state_type = '{StateType.PENDING}' AND state_name = 'NotReady')"
+ORPHANS: Final = (
+    "SELECT run_id, hook, sequence FROM @deliveries WHERE run_id NOT IN (SELECT id FROM @runs)"
 )
-# A redriven delivery is pending and has been settled before; a dead one may never have been tried.
-ODD_DELIVERIES: Final = (
-    "SELECT run_id, hook, status, attempts FROM @deliveries WHERE CASE status"
-    " WHEN 'pending' THEN attempts <> 0 WHEN 'dead' THEN updated IS NULL"
-    " WHEN 'running' THEN attempts < 1 OR updated IS NULL"
-    " WHEN 'failed' THEN attempts < 1 OR updated IS NULL"
-    " WHEN 'delivered' THEN attempts < 1 OR updated IS NULL ELSE 1 = 1 END"
-)
-
 CHECKS: Final = (
-    (BEHIND, "behind", "stands at sequence {}, but its last event is {}"),
-    (ORPHAN_EVENTS, "orphan event", "is not known, but has {} events"),
-    (ORPHAN_DELIVERIES, "orphan delivery", "owes {} an event that is not known"),
     (ABANDONED, "abandoned", "{!r} has no end, and its keeper {!r} has ended"),
-    (UNATTENDED, "unattended", "owes {} an event, and its keeper {!r} has ended"),
-    (ODD_DELIVERIES, "odd delivery", "owes {} an event, as {} after {} attempts"),
+    (UNATTENDED, "unattended", "{!r} owes hooks, and its keeper {!r} has ended"),
+    (ORPHANS, "orphan delivery", "is not known, but owes {} its transition {}"),
 )
 """Each query with the kind of its findings, and their message, formatted with its other columns."""
 
 
-def findings(session: Session, codec: Codec) -> list[Finding]:
+def findings(session: Session, hooks_of: HooksOf) -> list[Finding]:
     """Return everything that is wrong in the journal."""
     session.use_snapshot()
-    born = session.all("SELECT value FROM @meta WHERE name = 'born'")[0][0]
-    rows = [
-        (run_id, "gap", f"has {count} events of those up to sequence {last}")
-        for run_id, first, last, count, created in session.all(GAPS)
-        # A journal that was lost and created again may begin in the middle of a run.
-        if count != last - first + 1 or created >= born
+    born = int(session.all("SELECT value FROM @meta WHERE name = 'born'")[0][0])
+    found = [
+        Finding(kind, id_of(session.number(key)), message.format(*rest))
+        for query, kind, message in CHECKS
+        for key, *rest in session.all(query)
     ]
-    for query, kind, message in CHECKS:
-        rows += [(run_id, kind, message.format(*rest)) for run_id, *rest in session.all(query)]
-    for run_id, name, unended in session.all(ODD_RUNS):
-        ending = "without an end" if unended else "but has an end"
-        rows.append((run_id, "odd run", f"is in state {name}, {ending}"))
+    for run, settled in all_runs(session, Where(session)):
+        events = transitions_of(run)
+        for kind, message in (
+            *_odd_events(run, events, born),
+            *_odd_run(run, events),
+            *_odd_deliveries(run, events, hooks_of, settled),
+        ):
+            found.append(Finding(kind, id_of(run.id), message))
 
-    return [Finding(kind, codec.load_id(run_id), message) for run_id, kind, message in rows]
+    return found
+
+
+def _odd_events(
+    run: StoredRun, events: Sequence[Transition], born: int
+) -> Iterator[tuple[str, str]]:
+    sequences = [event.sequence for event in events]
+    first, last = (sequences[0], sequences[-1]) if sequences else (0, None)
+    if last != run.sequence:
+        yield "behind", f"stands at sequence {run.sequence}, but its last event is {last}"
+    # A journal that was lost and created again may begin in the middle of a run.
+    elif sequences != [*range(first, run.sequence + 1)] or (first and run.created >= born):
+        yield "gap", f"has {len(events)} events of those up to sequence {last}"
+
+
+def _odd_run(run: StoredRun, events: Sequence[Transition]) -> Iterator[tuple[str, str]]:
+    kind, name = state_words(run.state)
+    if events and events[-1].state != run.state:
+        yield "odd run", f"is in state {name}, but its last event is {events[-1].state}"
+    # NotReady, which is of type Pending, ends a run as well.
+    ends = kind in ENDING or (kind is StateType.PENDING and name == "NotReady")
+    if kind in ENDING and run.ended is None:
+        yield "odd run", f"is in state {name}, without an end"
+    if not ends and run.ended is not None:
+        yield "odd run", f"is in state {name}, but has an end"
+    if run.definition is None:
+        yield "unknown definition", "is of a definition that is not known"
+
+
+def _odd_deliveries(
+    run: StoredRun, events: Sequence[Transition], hooks_of: HooksOf, settled: Sequence[Settled]
+) -> Iterator[tuple[str, str]]:
+    owed, begun, done = (run.acks or bytes(3))[:3]
+    counts = {event.sequence: len(hooks_of(event.owed_to)) for event in events if event.owed_to}
+    for event in events:
+        if event.owed_to and not counts[event.sequence]:
+            yield "unknown list", f"owes the hooks of {event.owed_to}, which is not known"
+    known = counts.get(run.sequence, 0)
+    if not done <= begun <= owed or (owed != min(known, COUNTED) and 0 not in counts.values()):
+        yield "odd delivery", f"owes {owed} of {known} hooks, of which {begun} began, {done} ended"
+    for row in settled:
+        if row.ordinal >= counts.get(row.sequence, 0):
+            yield "orphan delivery", f"owes {row.hook} a transition {row.sequence} of no such list"
+        if not _is_possible(row):
+            yield "odd delivery", f"owes {row.hook} as {row.status} after {row.attempts} attempts"
+
+
+def _is_possible(row: Settled) -> bool:
+    # A redriven delivery is pending and has been settled before; a dead one may never have begun.
+    if row.status == "pending":
+        return row.attempts == 0
+    if row.status == "dead":
+        return row.updated is not None
+
+    return row.status in {"running", "failed", "delivered"} and row.attempts > 0
 
 
 # -- statistics ----------------------------------------------------------------------------------
 
 
-def statistics(session: Session, size: int) -> Statistics:
+def statistics(session: Session, hooks_of: HooksOf, size: int) -> Statistics:
     """Count the rows of every kind."""
 
     def count(what: str) -> int:
-        return int(session.all(f"SELECT count(*) FROM {what}")[0][0])  # noqa: S608 - fixed text
+        return int(session.all(f"SELECT count(*) FROM {what}")[0][0])
 
-    statuses = session.all("SELECT status, count(*) FROM @deliveries GROUP BY status ORDER BY 1")
+    found = counts(session, hooks_of, "1 = 1", ())
 
     return Statistics(
-        runs=count("@runs"),
+        runs=found.runs,
         unfinished=count("@runs WHERE ended IS NULL"),
-        events=count("@events"),
-        deliveries={str(status): int(number) for status, number in statuses},
+        events=found.events,
+        deliveries=dict(sorted(found.deliveries.items())),
         owners=count("@owners"),
         alive=count("@owners WHERE ended IS NULL"),
         size=size,

@@ -10,7 +10,7 @@ from typing import Any
 from weakref import finalize
 
 from eventflow.journal.contract import Fence
-from eventflow.journal.rows import Settlement
+from eventflow.journal.records import Settled
 from eventflow.journal.stores.sqlite import SqliteJournal
 from eventflow.journal.stores.sqlite_session import SqliteSession, guarded
 from eventflow.settings import Durability
@@ -34,8 +34,8 @@ class MemoryJournal(SqliteJournal):
 
     def _connect(self) -> sqlite3.Connection:
         connection = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
-        # The memory lasts as long as the journal object, also at exit, when the last lines are yet
-        # to be written.
+        # The memory lasts as long as the journal object, also at exit, when the last records are
+        # yet to be written.
         finalize(self, connection.close).atexit = False
 
         return connection
@@ -58,7 +58,7 @@ class MemoryJournal(SqliteJournal):
         super().after_fork(child=child)
 
     @contextmanager
-    def _hook_transaction(self, settlement: Settlement, fence: Fence | None) -> Iterator[Any]:
+    def _hook_transaction(self, settled: Settled, fence: Fence | None) -> Iterator[Any]:
         # There is only one connection to this memory: the other threads wait.
         with self._lock:
             connection = self._open().connection
@@ -66,7 +66,7 @@ class MemoryJournal(SqliteJournal):
             try:
                 with guarded(connection):
                     yield connection
-                self._acknowledge(SqliteSession(connection), settlement, fence)
+                self._acknowledge(SqliteSession(connection), settled, fence)
             finally:
                 with suppress(sqlite3.Error):
                     connection.rollback()

@@ -2,33 +2,48 @@
 
 from __future__ import annotations
 
-import re
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
-from datetime import datetime
-from fnmatch import translate
-from functools import lru_cache
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext, suppress
+from datetime import UTC, datetime
+from functools import partial
 from typing import Any, ClassVar, Final, TypeVar
 
 from eventflow.errors import JournalError, MissingExtraError
-from eventflow.journal.contract import Cursor, Fence, Finding, Pruned, Statistics, UnstorableError
-from eventflow.journal.format import Rows
-from eventflow.journal.rows import Codec, Settlement, micros, sanitized
+from eventflow.journal.contract import (
+    Cursor,
+    Fence,
+    Finding,
+    Group,
+    Pruned,
+    StaleOwnerError,
+    Statistics,
+    UnstorableError,
+)
+from eventflow.journal.records import Settled
+from eventflow.journal.rows import micros
 from eventflow.journal.stores import statements
-from eventflow.journal.stores.database import SqlJournal, migrate
-from eventflow.journal.stores.hook_sets import write_hook_sets
-from eventflow.journal.stores.schema import VERSION
-from eventflow.journal.stores.statements import EVENT_COLUMNS, Session
+from eventflow.journal.stores.database import SqlJournal
+from eventflow.journal.stores.feed import READ
+from eventflow.journal.stores.maintenance import EVER, migrate
+from eventflow.journal.stores.schema import OLD, VERSION
+from eventflow.journal.stores.statements import Session
+from eventflow.journal.stores.writing import put_runs
 from eventflow.primitives import forks
+from eventflow.primitives.loggers import get_logger
 from eventflow.settings import CREDENTIALS, MASK, Durability
 
 try:
     import psycopg
     from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
-    from eventflow.journal.stores.postgres_connection import Connection, NoAnswer
+    from eventflow.journal.stores.postgres_session import (
+        DIALECT,
+        Connection,
+        NoAnswer,
+        PostgresSession,
+    )
 except ImportError as error:
     raise MissingExtraError("A journal in PostgreSQL", "psycopg", "postgres") from error
 
@@ -61,32 +76,12 @@ LAST_SECONDS: Final = 2
 IDLE_SECONDS: Final = 5
 """How long a stopped process may keep the locks of its transaction."""
 
-SIZES: Final = (64, 16, 4, 1)
-"""How many rows one statement writes: few different statements, none so long that it is split."""
 
 _UNSTORABLE: Final = (
     *(psycopg.IntegrityError, psycopg.DataError),
     *(TypeError, ValueError, AttributeError, OverflowError),
 )
 _DISCONNECTED: Final = (psycopg.OperationalError, psycopg.errors.IdleInTransactionSessionTimeout)
-_DIALECT: Final = {
-    "@": "eventflow_",
-    "?": "%s",
-    "%": "%%",
-    "INT": "BIGINT",
-    "FLOAT": "DOUBLE PRECISION",
-    "ROWS": "",
-    "PLACE": (
-        "epoch BIGINT NOT NULL DEFAULT pg_current_xact_id()::text::bigint,"
-        " place BIGINT GENERATED ALWAYS AS IDENTITY, PRIMARY KEY (epoch, place)"
-    ),
-}
-_WORDS: Final = re.compile(r"[@?%]|\b(?:INT|FLOAT|ROWS|PLACE)\b")
-
-
-@lru_cache(maxsize=256)
-def _rendered(text: str) -> str:
-    return _WORDS.sub(lambda match: _DIALECT[match[0]], text)
 
 
 def opened(url: str, durability: Durability) -> PostgresJournal:
@@ -94,63 +89,20 @@ def opened(url: str, durability: Durability) -> PostgresJournal:
     return PostgresJournal(url, durability)
 
 
-class _Session:
-    """A connection to PostgreSQL in use; `sanitize` replaces characters that it cannot store."""
-
-    for_share = " FOR SHARE"
-    for_update = " FOR UPDATE OF r SKIP LOCKED"
-    except_last_event = ""
-
-    __slots__ = ("connection", "sanitize")
-
-    def __init__(self, connection: psycopg.Connection[Any], *, sanitize: bool = False) -> None:
-        self.connection = connection
-        self.sanitize = sanitize
-
-    def all(self, text: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
-        return self._execute(text, values).fetchall()
-
-    def run(self, text: str, values: Sequence[Any] = ()) -> int:
-        return self._execute(text, values).rowcount
-
-    def _execute(self, text: str, values: Sequence[Any]) -> psycopg.Cursor[Any]:
-        # Encoded, as the type checker cannot see that the text is made of constants.
-        return self.connection.execute(_rendered(text).encode(), self._sanitized(values))
-
-    def many(self, text: str, width: int, values: Sequence[Any]) -> None:
-        # Not by `executemany`, which sends row after row without waiting for answers: a process
-        # stopped between two rows is not idle to the server, and may keep its locks for ever.
-        row, start, remaining = f"({', '.join('?' * width)})", 0, len(values) // width
-        for size in SIZES:
-            while remaining >= size:
-                rows = values[start : start + size * width]
-                self._execute(text.replace("EACH", ", ".join([row] * size)), rows)
-                remaining, start = remaining - size, start + size * width
-
-    def _sanitized(self, values: Sequence[Any]) -> Sequence[Any]:
-        return sanitized(values) if self.sanitize else values
-
-    def use_snapshot(self) -> None:
-        self.run("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
-
-    def now(self) -> int:
-        # The clock of the server: those of many machines differ.
-        return int(
-            self.all("SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint")[0][0]
-        )
-
-    def glob(self, column: str, pattern: str) -> tuple[str, str]:
-        # Python's translation, without its beginning and its end.
-        body = translate(pattern)[len("(?s:") : -len(")\\Z")].replace("(?>", "(?:")
-        return f"{column} ~ ?", f"^(?:{body})$"
-
-    def version(self) -> int:
-        # Not `to_regclass`: its answer may be cached from before the lock was taken.
-        text = "SELECT 1 FROM pg_class WHERE relname = '@meta' AND pg_table_is_visible(oid)"
-        if not self.all(text):
-            return 0
-
-        return int(self.all("SELECT value FROM @meta WHERE name = 'schema'")[0][0])
+# All at once, and nothing if a run has two records in the group: one statement cannot write both.
+COMMIT: Final = (
+    "WITH known AS (SELECT number FROM @owners WHERE id = :owner AND token = :token"
+    " AND ended IS NULL FOR SHARE), put AS ({} RETURNING 1),"
+    " fed AS (INSERT INTO @feed (at, owner, data)"
+    " SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint, number, :data FROM known"
+    " WHERE EXISTS (SELECT 1 FROM put))"
+    " SELECT (SELECT count(*) FROM known), (SELECT count(*) FROM put), pg_notify(:channel, '')"
+).format(
+    put_runs(
+        DIALECT,
+        "EXISTS (SELECT 1 FROM known) AND NOT EXISTS (SELECT 1 FROM found WHERE turn > 1)",
+    )
+)
 
 
 class PostgresJournal(SqlJournal):
@@ -159,11 +111,11 @@ class PostgresJournal(SqlJournal):
     They are called `eventflow_...` and are in the first schema of the connection's search path.
     """
 
-    codec = Codec(lambda value: value)
+    PUT_RUNS: ClassVar = put_runs(DIALECT, "turn = :turn")
     # Transactions are not committed in the order of their places, and an open one may still have
-    # earlier places: an event is visible when no transaction as old as its own is open.
+    # earlier places: a group is visible when no transaction as old as its own is open.
     AFTER: ClassVar = (
-        f"SELECT epoch, place, {EVENT_COLUMNS} FROM @events WHERE (epoch, place) > (?, ?)"  # noqa: S608 - fixed text
+        "SELECT epoch, place, data FROM @feed WHERE (epoch, place) >= (?, ?)"
         " AND epoch < pg_snapshot_xmin(pg_current_snapshot())::text::bigint"
         " ORDER BY epoch, place LIMIT ?"
     )
@@ -186,8 +138,7 @@ class PostgresJournal(SqlJournal):
                 connection.answer_timeout = self._answer_timeout
                 idle = f"SET SESSION idle_in_transaction_session_timeout = '{IDLE_SECONDS}s'"
                 connection.execute(idle.encode())
-                connection.commit()
-                self._migrate(_Session(connection))
+                self._migrate(PostgresSession(connection))
             except BaseException:
                 connection.close()
                 raise
@@ -198,25 +149,37 @@ class PostgresJournal(SqlJournal):
     def _connect(self) -> Connection:
         hurry = {"connect_timeout": LAST_SECONDS} if self.in_hurry else {}
         connection = Connection.connect(
-            make_conninfo("", **CONNECTION | conninfo_to_dict(self.url) | hurry)
+            make_conninfo("", **CONNECTION | conninfo_to_dict(self.url) | hurry), autocommit=True
         )
         try:
             if self.durability == "off":
                 connection.execute("SET SESSION synchronous_commit = off")
-            connection.commit()
         except BaseException:
             connection.close()
             raise
 
         return connection
 
-    def _migrate(self, session: _Session) -> None:
+    def _migrate(self, session: PostgresSession) -> None:
         with session.connection.transaction():
-            if session.version() == VERSION:
+            if session.version() == VERSION and not session.has(OLD):
                 return
             session.run("SELECT pg_advisory_xact_lock(?)", (MIGRATION_LOCK,))
-            version = session.version()
-            migrate(session, version, self._masked_url())
+            if session.has(OLD):
+                self._set_aside(session)
+            migrate(session, session.version(), self._masked_url())
+            # It is deleted soon: to compress it is not worth the time.
+            session.run("ALTER TABLE @feed ALTER COLUMN data SET STORAGE EXTERNAL")
+
+    def _set_aside(self, session: PostgresSession) -> None:
+        """Rename the tables of an older version, and what belongs to them."""
+        prefix = f"old_{datetime.now(UTC):%Y%m%dT%H%M%S}_"
+        for name in session.names():
+            session.run(f"ALTER TABLE {name} RENAME TO {prefix}{name}")
+        get_logger("journal").warning(
+            f"The journal {self._masked_url()} was made by an older version. Its tables were "
+            f"renamed to {prefix}…, and new ones were made; what the old ones hold is not in these."
+        )
 
     def _masked_url(self) -> str:
         return CREDENTIALS.sub(MASK, self.url)
@@ -248,7 +211,7 @@ class PostgresJournal(SqlJournal):
         if self.in_transaction():
             raise JournalError("This thread is within a transaction of a hook's own; commit later.")
         try:
-            return self._use(work, sanitize=False)
+            return self._use(work)
         except UnstorableError as error:
             if not isinstance(error.__cause__, psycopg.DataError | UnicodeEncodeError):
                 raise
@@ -256,38 +219,41 @@ class PostgresJournal(SqlJournal):
 
     def read(self, work: Callable[[Session], T]) -> T:
         """Call `work`, which only reads."""
-        return self._use(work, sanitize=False)
+        return self._use(work)
 
-    def _use(self, work: Callable[[Session], T], *, sanitize: bool) -> T:
+    def _use(
+        self, work: Callable[[PostgresSession], T], *, sanitize: bool = False, alone: bool = False
+    ) -> T:
+        """Call `work` in a transaction, or, if it is one statement `alone`, without."""
         with self._lock:
             if self.in_hurry and self._failure is not None:
                 raise self._failure
             try:
-                return self._use_twice(work, sanitize=sanitize)
+                return self._use_twice(partial(self._attempt, work, sanitize=sanitize, alone=alone))
             except JournalError as error:
                 self._failure = error if self.in_hurry else None
                 raise
 
-    def _use_twice(self, work: Callable[[Session], T], *, sanitize: bool) -> T:
+    def _use_twice(self, attempt: Callable[[], T]) -> T:
         # Only the use of a connection shows that its server was restarted.
         reused = self._connection is not None
         try:
-            return self._attempt(work, sanitize=sanitize)
+            return attempt()
         except _DISCONNECTED as error:
             self.close()
             if not reused or isinstance(error, NoAnswer):
                 raise JournalError(self._failure_message(error)) from error
         try:
-            return self._attempt(work, sanitize=sanitize)
+            return attempt()
         except _DISCONNECTED as error:
             self.close()
             raise JournalError(self._failure_message(error)) from error
 
-    def _attempt(self, work: Callable[[Session], T], *, sanitize: bool) -> T:
+    def _attempt(self, work: Callable[[PostgresSession], T], *, sanitize: bool, alone: bool) -> T:
         try:
             connection = self._open()
-            with connection.transaction():
-                return work(_Session(connection, sanitize=sanitize))
+            with nullcontext() if alone else connection.transaction():
+                return work(PostgresSession(connection, sanitize=sanitize))
         except _DISCONNECTED:
             raise
         except _UNSTORABLE as error:
@@ -318,17 +284,39 @@ class PostgresJournal(SqlJournal):
         finally:
             self._local.without_timeout = False
 
-    def _commit(self, rows: Rows, fence: Fence | None) -> None:
-        def work(session: Session) -> None:
-            statements.write(session, rows, fence)
-            write_hook_sets(session, rows)
-            if rows.events:
-                session.run(f"NOTIFY {CHANNEL}")
+    def _commit(self, group: Group, owner: str, fence: Fence | None) -> None:
+        if group.runs and fence is not None and not group.others and not self._must_trim():
+            values = {**self._values(group, owner), "token": fence.token, "channel": CHANNEL}
+            try:
+                ((known, changed, _),) = self._use(
+                    lambda session: session.all(COMMIT, values), sanitize=False, alone=True
+                )
+            except UnstorableError:
+                # Zeros, for example, of what was never finished.
+                known, changed = 1, 0
+            if not known:
+                raise StaleOwnerError(fence.owner, fence.token)
+            if changed:
+                return
+        super()._commit(Group.read(group.data), owner, fence)
 
-        self.transact(work)
+    def _put_runs(self, session: Session, group: Group, owner: str) -> int:
+        changed = turn = 0
+        while changed < group.runs:
+            turn += 1
+            some = session.run(self.PUT_RUNS, {**self._values(group, owner), "turn": turn})
+            if not some and turn > 1:
+                break
+            changed += some
+
+        return changed
+
+    def _write(self, session: Session, group: Group, owner: str, fence: Fence | None) -> None:
+        super()._write(session, group, owner, fence)
+        session.run(f"NOTIFY {CHANNEL}")
 
     @contextmanager
-    def _hook_transaction(self, settlement: Settlement, fence: Fence | None) -> Iterator[Any]:
+    def _hook_transaction(self, settled: Settled, fence: Fence | None) -> Iterator[Any]:
         self.read(lambda session: statements.check(session, fence))
         try:
             connection = self._connect()
@@ -338,7 +326,7 @@ class PostgresJournal(SqlJournal):
             # psycopg refuses a commit or rollback by the hook within this block.
             with connection.transaction():
                 yield connection
-                statements.settle(_Session(connection), settlement, fence)
+                self._settle(PostgresSession(connection), settled, fence)
         finally:
             connection.close()
 
@@ -346,16 +334,14 @@ class PostgresJournal(SqlJournal):
 
     def cursor(self, before: datetime | None = None) -> Cursor:
         """Return the cursor after the last event, or before the first one since a moment."""
-        last = "pg_snapshot_xmin(pg_current_snapshot())::text::bigint"
-        if before is None:
-            text = f"SELECT {last}"
-            values: tuple[int, ...] = ()
-        else:
-            first = "SELECT min(epoch) FROM @events WHERE occurred >= ?"
-            text, values = f"SELECT least({last}, ({first}))", (micros(before),)
-        epoch = int(self.read(lambda session: session.all(text, values))[0][0])
+        text = (
+            "SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint - 1,"
+            " (SELECT epoch FROM @feed WHERE at >= ? ORDER BY epoch, place LIMIT 1)"
+        )
+        since = EVER if before is None else micros(before)
+        ((last, first),) = self.read(lambda session: session.all(text, (since,)))
 
-        return epoch - 1, 2**62
+        return (last, READ, READ) if first is None else (min(last, first - 1), READ, READ)
 
     def wait(self, cursor: Cursor, timeout: float) -> bool:
         """Wait up to `timeout` seconds for an event after the cursor; False if none came."""
@@ -379,7 +365,10 @@ class PostgresJournal(SqlJournal):
 
     def size(self) -> int:
         """Return how many bytes the rows take: files do not shrink when rows are deleted."""
-        tables = ("@runs", "@events", "@deliveries", "@owners", "@hook_sets")
+        tables = (
+            *("@runs", "@deliveries", "@owners"),
+            *("@definitions", "@hook_sets", "@hook_lists"),
+        )
         each = "(SELECT coalesce(sum(pg_column_size(t.*)), 0) FROM {} t)".format
         text = f"SELECT {' + '.join(map(each, tables))}"
         return int(self.read(lambda session: session.all(text))[0][0])

@@ -7,69 +7,70 @@ from collections.abc import Sequence
 from typing import Final
 
 from eventflow.journal.contract import NewerSchemaError
+from eventflow.journal.records import LETTERS
 
-__all__ = ["MIGRATIONS", "VERSION", "check_version", "statements_after", "tables"]
+__all__ = ["MIGRATIONS", "NAME_OF_STATE", "VERSION", "check_version", "statements_after", "tables"]
 
 MIGRATIONS: Final[Sequence[str]] = (
-    # `@` stands before the name of a table; UUID, PLACE and the type of whole numbers depend on
-    # the database. Times are microseconds since 1970, lists are JSON. Only indexes that are needed:
-    # each one is another page to write in every commit.
+    # `@` stands before the name of a table; UUID, BLOB, PLACE, ROWS, SHOWN and the type of whole
+    # numbers depend on the database. Times are microseconds since 1970, lists are JSON. Only
+    # indexes that are needed, and of these few rows have an entry: each one is another page to
+    # write in every commit. `keeper` is NULL where it is the owner of the definition, and empty if
+    # there is none. A delivery has a row only if the acknowledgement of its run does not tell its
+    # status.
     """
     CREATE TABLE @meta (name TEXT PRIMARY KEY, value INT NOT NULL);
     CREATE TABLE @owners (
         id TEXT PRIMARY KEY, host TEXT NOT NULL, boot TEXT NOT NULL, pid INT NOT NULL,
         started INT NOT NULL, main_file TEXT, main_module TEXT, argv TEXT NOT NULL,
         cwd TEXT NOT NULL, sys_path TEXT NOT NULL, token INT NOT NULL, lease_until INT,
-        ended INT, reason TEXT
+        ended INT, reason TEXT, number INT NOT NULL UNIQUE
     );
-    CREATE TABLE @runs (
-        id UUID PRIMARY KEY, run_type TEXT NOT NULL, name TEXT NOT NULL,
-        definition TEXT NOT NULL, reference TEXT NOT NULL, version TEXT,
-        tags TEXT NOT NULL, parameters TEXT, parent_run_id UUID, flow_run_id UUID,
-        root_flow_run_id UUID, owner TEXT NOT NULL, created INT NOT NULL,
-        started INT, ended INT, seconds FLOAT NOT NULL, run_count INT NOT NULL,
-        sequence INT NOT NULL, state_id UUID NOT NULL, state_type TEXT NOT NULL,
-        state_name TEXT NOT NULL, state_at INT NOT NULL, message TEXT, keeper TEXT NOT NULL
+    CREATE TABLE @definitions (
+        id INT PRIMARY KEY, run_type TEXT NOT NULL, name TEXT NOT NULL, reference TEXT NOT NULL,
+        version TEXT, tags TEXT NOT NULL, hooks TEXT, global_hooks TEXT
     ) ROWS;
-    CREATE INDEX @runs_unfinished ON @runs (id) WHERE ended IS NULL;
-    CREATE INDEX @runs_ended ON @runs (ended) WHERE ended IS NOT NULL;
-    CREATE INDEX @runs_not_completed ON @runs (state_type, id) WHERE state_type <> 'COMPLETED';
-    CREATE INDEX @runs_of_parent ON @runs (parent_run_id) WHERE parent_run_id IS NOT NULL;
-    CREATE TABLE @events (
-        PLACE, id UUID NOT NULL, run_id UUID NOT NULL, sequence INT NOT NULL,
-        state_type TEXT NOT NULL, state_name TEXT NOT NULL, occurred INT NOT NULL,
-        run_count INT NOT NULL, message TEXT, error TEXT, follows UUID
-    );
-    CREATE UNIQUE INDEX @events_of_run ON @events (run_id, sequence);
-    CREATE TABLE @deliveries (
-        id UUID PRIMARY KEY, event_id UUID NOT NULL, run_id UUID NOT NULL, ordinal INT NOT NULL,
-        hook TEXT NOT NULL, importable INT NOT NULL,
-        status TEXT NOT NULL, attempts INT NOT NULL, due INT, error TEXT, updated INT
-    ) ROWS;
-    CREATE INDEX @deliveries_of_run ON @deliveries (run_id);
-    CREATE INDEX @deliveries_left ON @deliveries (status, run_id) WHERE status <> 'delivered';
-    CREATE TABLE @requests (run_id UUID PRIMARY KEY, asked INT NOT NULL) ROWS;
-    """,
-    # Runs that no other run called, among millions of others; and runs without a keeper, of which
-    # there are very few.
-    """
-    CREATE INDEX @runs_top ON @runs (id) WHERE parent_run_id IS NULL;
-    CREATE INDEX @runs_free ON @runs (id) WHERE keeper = '';
-    """,
-    # The sets of hooks that runs are subject to, of each owner by the hash of their text.
-    """
-    ALTER TABLE @runs ADD COLUMN hooks TEXT;
-    ALTER TABLE @runs ADD COLUMN global_hooks TEXT;
+    CREATE TABLE @hook_lists (id TEXT PRIMARY KEY, hooks TEXT NOT NULL) ROWS;
     CREATE TABLE @hook_sets (
         owner TEXT NOT NULL, id TEXT NOT NULL, hooks TEXT NOT NULL, PRIMARY KEY (owner, id)
     ) ROWS;
+    CREATE TABLE @runs (
+        id UUID PRIMARY KEY, parent UUID, definition INT NOT NULL, keeper TEXT,
+        created INT NOT NULL, ended INT, state TEXT NOT NULL, sequence INT NOT NULL, acks BLOB,
+        name TEXT, facts BLOB, events BLOB NOT NULL SHOWN
+    ) ROWS;
+    CREATE INDEX @runs_unfinished ON @runs (id) WHERE ended IS NULL;
+    CREATE INDEX @runs_owing ON @runs (id) WHERE substr(acks, 1, 1) <> substr(acks, 3, 1);
+    CREATE INDEX @runs_not_completed ON @runs (id) WHERE substr(state, 1, 1) <> 'C';
+    CREATE INDEX @runs_of_parent ON @runs (parent) WHERE parent IS NOT NULL;
+    CREATE INDEX @runs_top ON @runs (id) WHERE parent IS NULL;
+    CREATE INDEX @runs_top_of_definition ON @runs (definition, id) WHERE parent IS NULL;
+    CREATE INDEX @runs_free ON @runs (id) WHERE keeper = '';
+    CREATE TABLE @deliveries (
+        run_id UUID NOT NULL, sequence INT NOT NULL, ordinal INT NOT NULL, hook TEXT NOT NULL,
+        importable INT NOT NULL, status TEXT NOT NULL, attempts INT NOT NULL, updated INT,
+        due INT, error TEXT, PRIMARY KEY (run_id, sequence, ordinal)
+    ) ROWS;
+    CREATE INDEX @deliveries_left ON @deliveries (status, run_id) WHERE status <> 'delivered';
+    CREATE TABLE @feed (PLACE, at INT NOT NULL, owner INT NOT NULL, data BLOB NOT NULL);
+    CREATE TABLE @requests (run_id UUID PRIMARY KEY, asked INT NOT NULL) ROWS;
     """,
 )
 """The statements from each version of the schema to the next. Never changed once released."""
 
+OLD: Final = "events"
+"""A table that only a journal of the shape before had."""
+
 VERSION: Final = len(MIGRATIONS)
 """The version of the schema that this eventflow reads and writes."""
 
+
+NAME_OF_STATE: Final = (
+    "CASE state "
+    + " ".join(f"WHEN '{letter}' THEN '{kind.capitalize()}'" for kind, letter in LETTERS.items())
+    + " ELSE substr(state, 2) END"
+)
+"""What a column for people shows, who look into the database with its own tool."""
 
 _TABLE: Final = re.compile(r"(CREATE|DROP) TABLE @(\w+)")
 

@@ -10,23 +10,30 @@ from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Any, ClassVar, Final, TypeVar
-from uuid import UUID
 
 from eventflow.errors import JournalError
 from eventflow.journal import files
-from eventflow.journal.contract import Cursor, Fence, UnstorableError
-from eventflow.journal.rows import Codec, OwnerRow, Settlement, micros
+from eventflow.journal.contract import Cursor, Fence, Group, UnstorableError
+from eventflow.journal.records import Settled
+from eventflow.journal.rows import OwnerRow, micros
 from eventflow.journal.stores import statements
-from eventflow.journal.stores.database import SqlJournal, migrate
+from eventflow.journal.stores.database import SqlJournal
+from eventflow.journal.stores.feed import READ
+from eventflow.journal.stores.maintenance import EVER, migrate
 from eventflow.journal.stores.schema import VERSION
 from eventflow.journal.stores.sqlite_session import (
+    BORN,
+    DIALECT,
+    OldShape,
     SqliteSession,
     code_of,
     guarded,
     is_busy,
+    prepare_file,
     transaction,
 )
-from eventflow.journal.stores.statements import EVENT_COLUMNS, Session
+from eventflow.journal.stores.statements import Session
+from eventflow.journal.stores.writing import put_runs, write_others
 from eventflow.primitives import forks
 from eventflow.settings import Durability
 
@@ -91,10 +98,11 @@ class SqliteJournal(SqlJournal):
     `busy_timeout` is how many seconds one attempt waits for the lock.
     """
 
-    codec = Codec(UUID)
+    PUT_RUNS: ClassVar = put_runs(DIALECT)
+    # Another file of the same name is another epoch, of which everything is new.
     AFTER: ClassVar = (
-        f"SELECT 0, place, {EVENT_COLUMNS} FROM @events WHERE ? = 0 AND place > ?"  # noqa: S608 - fixed text
-        " ORDER BY place LIMIT ?"
+        f"SELECT {BORN}, place, data FROM @feed"
+        f" WHERE place >= CASE {BORN} WHEN ? THEN ? ELSE 0 END ORDER BY place LIMIT ?"
     )
 
     def __init__(
@@ -115,6 +123,8 @@ class SqliteJournal(SqlJournal):
         self._inherited: list[sqlite3.Connection] = []
         # The owners that this process registered, each with the creation time of its journal.
         self._registered: dict[str, tuple[OwnerRow, int, int]] = {}
+        # What their runs refer to, for a new file: they need not record it again.
+        self._referred: dict[str, dict[tuple[str, Any], tuple[str, Any]]] = {}
         self._born = 0
         forks.watch(self)
 
@@ -144,7 +154,7 @@ class SqliteJournal(SqlJournal):
             self.path, timeout=self._busy_timeout, isolation_level=None, check_same_thread=False
         )
         try:
-            self._prepare_file(connection)
+            prepare_file(connection, self._busy_timeout)
             connection.execute(f"PRAGMA journal_size_limit = {WAL_BYTES}")
             connection.execute(f"PRAGMA synchronous = {SYNCHRONOUS[self.durability]}")
             # On macOS a flush reaches the disk's own memory only, unless it is asked for more.
@@ -155,32 +165,12 @@ class SqliteJournal(SqlJournal):
 
         return connection
 
-    def _prepare_file(self, connection: sqlite3.Connection) -> None:
-        """Set what stays with the file, where it is not set yet: it needs the write lock."""
-        if connection.execute("PRAGMA page_count").fetchone() == (0,):
-            connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
-        if connection.execute("PRAGMA journal_mode").fetchone() != ("wal",):
-            self._enable_wal(connection)
-
-    def _enable_wal(self, connection: sqlite3.Connection) -> None:
-        deadline = time.monotonic() + self._busy_timeout
-        while True:
-            try:
-                connection.execute("PRAGMA journal_mode = WAL")
-            except sqlite3.OperationalError as error:
-                # SQLite itself does not wait for the lock here.
-                if not is_busy(error) or time.monotonic() > deadline:
-                    raise
-                time.sleep(0.005)
-            else:
-                return
-
     def _migrate(self, session: SqliteSession) -> None:
         if session.version() != VERSION:
             with transaction(session.connection):
                 # Within the transaction, as another process may have migrated it just now.
                 migrate(session, session.version(), str(self.path))
-        self._born = int(session.all("SELECT value FROM @meta WHERE name = 'born'")[0][0])
+        self._born = int(session.all(f"SELECT {BORN}")[0][0])
         for owner, token, born in list(self._registered.values()):
             if born != self._born:
                 self._register_again(session, owner, token)
@@ -189,16 +179,26 @@ class SqliteJournal(SqlJournal):
         # The file was lost and created again: owners that are alive keep their tokens.
         with transaction(session.connection):
             statements.put_owner(session, owner, token, None)
+            write_others(session, owner.id, [*self._referred.get(owner.id, {}).values()])
         self._registered[owner.id] = (owner, token, self._born)
 
     def _remember(self, owner: OwnerRow, token: int) -> None:
         self._registered[owner.id] = (owner, token, self._born)
+
+    def _write(self, session: Session, group: Group, owner: str, fence: Fence | None) -> None:
+        super()._write(session, group, owner, fence)
+        if group.others and owner in self._registered:
+            referred = self._referred.setdefault(owner, {})
+            for kind, content in group.others:
+                if kind in {"D", "L", "H"}:
+                    referred[kind, content[0]] = (kind, content)
 
     def end(self, owner: str, reason: str, *, only_lapsed: bool = False) -> bool:
         """Mark an owner as ended: it cannot write any more."""
         ended = super().end(owner, reason, only_lapsed=only_lapsed)
         if ended:
             self._registered.pop(owner, None)
+            self._referred.pop(owner, None)
 
         return ended
 
@@ -227,6 +227,7 @@ class SqliteJournal(SqlJournal):
         """Go on; the next use opens the file again."""
         if child:
             self._registered.clear()
+            self._referred.clear()
             self._inherited += self._hook_connections
         self._lock.release()
 
@@ -293,9 +294,10 @@ class SqliteJournal(SqlJournal):
     def _recover_or_raise(self, error: Exception) -> None:
         """Return if the work can be tried again in a new file; raise a `JournalError` otherwise."""
         code = code_of(error)
-        if code in _DAMAGED:
+        if isinstance(error, OldShape) or code in _DAMAGED:
             self.close()
-            files.set_aside(self.path, self._identity, str(error))
+            reason = None if isinstance(error, OldShape) else str(error)
+            files.set_aside(self.path, self._identity, reason)
             return
         if isinstance(error, _UNSTORABLE):
             raise UnstorableError(
@@ -317,13 +319,13 @@ class SqliteJournal(SqlJournal):
     # -- a hook's own transaction -------------------------------------------------------------
 
     @contextmanager
-    def _hook_transaction(self, settlement: Settlement, fence: Fence | None) -> Iterator[Any]:
+    def _hook_transaction(self, settled: Settled, fence: Fence | None) -> Iterator[Any]:
         connection = self._begin_hook_transaction()
         self._hook_connections.add(connection)
         try:
             with guarded(connection):
                 yield connection
-            self._acknowledge(SqliteSession(connection), settlement, fence)
+            self._acknowledge(SqliteSession(connection), settled, fence)
         finally:
             with suppress(sqlite3.Error):
                 connection.rollback()
@@ -344,13 +346,11 @@ class SqliteJournal(SqlJournal):
 
         return self._with_attempts(work)
 
-    def _acknowledge(
-        self, session: SqliteSession, settlement: Settlement, fence: Fence | None
-    ) -> None:
+    def _acknowledge(self, session: SqliteSession, settled: Settled, fence: Fence | None) -> None:
         if not self._is_same_file():
             raise JournalError(f"The journal {self.path} was removed; nothing was written.")
         try:
-            statements.settle(session, settlement, fence)
+            self._settle(session, settled, fence)
             session.connection.execute("COMMIT")
         except sqlite3.Error as error:
             raise JournalError(self._failure_message(error)) from error
@@ -359,17 +359,16 @@ class SqliteJournal(SqlJournal):
 
     def cursor(self, before: datetime | None = None) -> Cursor:
         """Return the cursor after the last event, or before the first one since a moment."""
-        last = "SELECT coalesce(max(place), 0) FROM @events"
-        if before is None:
-            return 0, int(self.read(lambda session: session.all(last))[0][0])
-        text = f"SELECT coalesce(min(place) - 1, ({last})) FROM @events WHERE occurred >= ?"  # noqa: S608 - fixed text
+        text = f"SELECT {BORN}, max(place), min(CASE WHEN at >= ? THEN place END) FROM @feed"
+        since = EVER if before is None else micros(before)
+        ((born, last, first),) = self.read(lambda session: session.all(text, (since,)))
 
-        return 0, int(self.read(lambda session: session.all(text, (micros(before),)))[0][0])
+        return (born, last or 0, READ) if first is None else (born, first, 0)
 
     def wait(self, cursor: Cursor, timeout: float) -> bool:
         """Wait up to `timeout` seconds for an event after the cursor; False if none came."""
         deadline = time.monotonic() + timeout
-        while self.cursor() <= cursor:
+        while not self.events_after(cursor, 1)[0]:
             remaining = deadline - time.monotonic()
             if remaining <= 0:
                 return False
@@ -383,8 +382,9 @@ class SqliteJournal(SqlJournal):
             "SELECT (page_count - freelist_count) * page_size FROM pragma_page_count(),"
             " pragma_freelist_count(), pragma_page_size()"
         )
+        feed = "SELECT coalesce(sum(length(data)), 0) FROM @feed"
 
-        return int(self.read(lambda session: session.all(text))[0][0])
+        return self.read(lambda session: int(session.all(text)[0][0] - session.all(feed)[0][0]))
 
     def _shrink(self) -> None:
         def vacuum(session: SqliteSession) -> int:

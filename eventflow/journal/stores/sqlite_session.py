@@ -5,30 +5,59 @@ from __future__ import annotations
 import re
 import sqlite3
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import lru_cache
 from typing import Any, Final
 
 from eventflow.journal.rows import sanitized
-from eventflow.journal.stores.schema import tables
+from eventflow.journal.stores.schema import NAME_OF_STATE, OLD, tables
+from eventflow.journal.stores.writing import Dialect
 
-__all__ = ["SqliteSession", "code_of", "guarded", "is_busy", "transaction"]
+__all__ = [
+    "BORN",
+    "DIALECT",
+    "OldShape",
+    "SqliteSession",
+    "code_of",
+    "guarded",
+    "is_busy",
+    "prepare_file",
+    "transaction",
+]
 
 _DIALECT: Final = {
     "@": "",
-    # 32 hex digits, which a person with the tool `sqlite3` can read and type.
-    "UUID": "TEXT",
+    # It takes no space.
+    "SHOWN": f", state_name TEXT AS ({NAME_OF_STATE})",
+    "UUID": "BLOB",
     "ROWS": "WITHOUT ROWID",
-    # Not AUTOINCREMENT, which writes a page more: `prune` keeps the last place from being reused.
+    # Not AUTOINCREMENT, which writes a page more: the last group keeps its place from being reused.
     "PLACE": "place INTEGER PRIMARY KEY",
 }
-_WORDS: Final = re.compile(r"@|\bUUID\b|\bROWS\b|\bPLACE\b")
+_WORDS: Final = re.compile(r"@|\bUUID\b|\bROWS\b|\bPLACE\b|\bSHOWN\b")
 
 SIZES: Final = (512, 256, 128, 64, 32, 16, 8, 4, 2, 1)
 """How many rows one statement writes. Few sizes, none of them large: to compile a statement takes
 as long as to write its rows, and it is reused only for the same number of rows.
 """
+
+
+BORN: Final = "(SELECT value FROM @meta WHERE name = 'born')"
+"""When the file was created, in microseconds since 1970."""
+
+DIALECT: Final = Dialect(
+    raw="substr(:data, {at}, {width})",
+    number="CAST(substr(:data, {at}, {width}) AS INT)",
+    text="CAST(substr(:data, {at}, {width}) AS TEXT)",
+    id="substr(:data, {at}, {width})",
+    run="x'52'",
+    nothing="x''",
+    no_id=f"x'{'00' * 16}'",
+    no_acks=f"x'{'00' * 11}'",
+    events="CAST(@runs.events || x'0a' || excluded.events AS BLOB)",
+    turn="1",
+)
 
 
 @lru_cache(maxsize=256)
@@ -48,7 +77,6 @@ class SqliteSession:
 
     for_share = ""
     for_update = ""
-    except_last_event = " AND r.id IS NOT (SELECT run_id FROM @events ORDER BY place DESC LIMIT 1)"
 
     __slots__ = ("connection",)
 
@@ -59,14 +87,15 @@ class SqliteSession:
         """Return all rows of a query."""
         return self._execute(text, values).fetchall()
 
-    def run(self, text: str, values: Sequence[Any] = ()) -> int:
+    def run(self, text: str, values: Sequence[Any] | Mapping[str, Any] = ()) -> int:
         """Run a statement; return how many rows it changed."""
         return self._execute(text, values).rowcount
 
-    def _execute(self, text: str, values: Sequence[Any]) -> sqlite3.Cursor:
+    def _execute(self, text: str, values: Sequence[Any] | Mapping[str, Any]) -> sqlite3.Cursor:
         try:
             return self.connection.execute(_rendered(text), values)
         except UnicodeEncodeError:
+            assert not isinstance(values, Mapping)  # noqa: S101 - those have no text of users
             return self.connection.execute(_rendered(text), sanitized(values))
 
     def many(self, text: str, width: int, values: Sequence[Any]) -> None:
@@ -81,6 +110,22 @@ class SqliteSession:
                 rows = [*values[start : start + size * width], *last * (size - remaining)]
                 self._execute(_repeated(text, width, size), rows)
                 remaining, start = remaining - size, start + size * width
+
+    def id(self, number: int) -> bytes:
+        """Return an id as the database has it."""
+        return number.to_bytes(16)
+
+    def number(self, value: bytes) -> int:
+        """Return the number of an id that the database returned."""
+        return int.from_bytes(value)
+
+    def hex(self, expression: str) -> str:
+        """Return the expression for the hex digits of an id."""
+        return f"lower(hex({expression}))"
+
+    def place(self, text: str, expression: str) -> str:
+        """Return the expression for the first place of a text in bytes, 0 if it is not there."""
+        return f"instr({expression}, x'{text.encode().hex()}')"
 
     def use_snapshot(self) -> None:
         """Do nothing: a transaction of SQLite reads from one snapshot anyway."""
@@ -100,6 +145,8 @@ class SqliteSession:
             sqlite3.DatabaseError: the file is damaged: it has not all the tables of its version.
         """
         names = {name for (name,) in self.all("SELECT name FROM sqlite_master")}
+        if {"meta", OLD} <= names:
+            raise OldShape
         if "meta" not in names:
             # Some of them alone may be another program's tables: those are left as they are.
             if tables(1) - names == {"meta"}:
@@ -118,6 +165,10 @@ class SqliteSession:
     def wait_at_most(self, seconds: float) -> None:
         """Wait that long for the lock from now on."""
         self.run(f"PRAGMA busy_timeout = {int(seconds * 1000)}")
+
+
+class OldShape(sqlite3.DatabaseError):
+    """The file is a journal of a version that stored it in another shape."""
 
 
 def _damaged(reason: str) -> sqlite3.DatabaseError:
@@ -156,6 +207,26 @@ def guarded(connection: sqlite3.Connection) -> Iterator[None]:
         yield
     finally:
         connection.set_authorizer(None)
+
+
+def prepare_file(connection: sqlite3.Connection, seconds: float) -> None:
+    """Set what stays with the file, where it is not set yet: it needs the lock for writing.
+
+    That it waits for so long.
+    """
+    if connection.execute("PRAGMA page_count").fetchone() == (0,):
+        connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
+    deadline = time.monotonic() + seconds
+    while connection.execute("PRAGMA journal_mode").fetchone() != ("wal",):
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+        except sqlite3.OperationalError as error:
+            # SQLite itself does not wait for the lock here.
+            if not is_busy(error) or time.monotonic() > deadline:
+                raise
+            time.sleep(0.005)
+        else:
+            return
 
 
 def code_of(error: BaseException | None) -> int:

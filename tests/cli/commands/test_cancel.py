@@ -9,25 +9,24 @@ import pytest
 
 from eventflow import settings
 from eventflow.journal import open_journal
-from eventflow.journal.contract import Journal
-from eventflow.journal.rows import RunRow
+from eventflow.journal.contract import START
+from eventflow.journal.records import LETTERS
 from eventflow.states import StateType
 from tests.cli.conftest import Invoke, Spawn
 from tests.cli.sample_journal import OWNER, Sample
-from tests.journal.rows import entering, later
+from tests.journal.rows import ARun, commit
 
 
-def answering(journal: Journal, *kinds: StateType) -> threading.Thread:
+def answering(sample: Sample, *kinds: StateType) -> threading.Thread:
     """Start an owner that enters these states once the cancellation is requested."""
 
     def answer() -> None:
         pause = threading.Event()
-        while not (requested := journal.cancels(OWNER)):
+        while not (requested := sample.journal.cancels(OWNER)):
             pause.wait(0.005)
         for run_id in requested:
-            row = journal.run(run_id)
-            assert row is not None
-            enter(journal, row, *kinds)
+            assert run_id == sample.running
+            enter(sample, *kinds)
 
     thread = threading.Thread(target=answer)
     thread.start()
@@ -35,11 +34,14 @@ def answering(journal: Journal, *kinds: StateType) -> threading.Thread:
     return thread
 
 
-def enter(journal: Journal, row: RunRow, *kinds: StateType) -> None:
-    """Enter these states; a final one ends the run."""
+def enter(sample: Sample, *kinds: StateType) -> None:
+    """Have the run without end enter these states; a final one ends it."""
+    row = sample.journal.run(sample.running)
+    assert row is not None
+    run = ARun(id=row.id.int, created=row.created)
+    run.sequence = row.sequence
     for kind in kinds:
-        row = later(row, kind, ends=kind in {StateType.CANCELLED, StateType.COMPLETED})
-        journal.commit_lines([entering(row)])
+        commit(sample.journal, run.enter(LETTERS[kind]), owner=OWNER)
 
 
 @pytest.mark.parametrize(
@@ -53,7 +55,7 @@ def test_the_end_of_the_run_is_waited_for(
     invoke: Invoke, sample: Sample, kinds: list[StateType], outcome: str, code: int
 ) -> None:
     """The outcome says which end it was."""
-    owner = answering(sample.journal, *kinds)
+    owner = answering(sample, *kinds)
     result = invoke("cancel", "quick-hare", "--json", "--timeout", "60")
     owner.join()
     document = json.loads(result.stdout)
@@ -63,7 +65,7 @@ def test_the_end_of_the_run_is_waited_for(
 
 def test_the_outcome_is_printed(invoke: Invoke, sample: Sample) -> None:
     """Requested, still cancelling at the timeout, and ended before the request."""
-    owner = answering(sample.journal, StateType.CANCELLING)
+    owner = answering(sample, StateType.CANCELLING)
     requested = invoke("cancel", "quick-hare", "--no-wait")
     owner.join()
     assert requested.exit_code == 0
@@ -71,9 +73,7 @@ def test_the_outcome_is_printed(invoke: Invoke, sample: Sample) -> None:
     still = invoke("cancel", "quick-hare", "--timeout", "0.01")
     assert still.exit_code == 1
     assert still.stdout == ("stream/quick-hare is being cancelled, and not through after 0.01 s.\n")
-    row = sample.journal.run(sample.running)
-    assert row is not None
-    enter(sample.journal, row, StateType.CANCELLED)
+    enter(sample, StateType.CANCELLED)
     before = invoke("cancel", "quick-hare")
     assert before.exit_code == 1
     assert before.stdout == "stream/quick-hare had ended before: ■ Cancelled.\n"
@@ -85,7 +85,7 @@ def test_a_run_of_another_process_is_cancelled(spawn: Spawn) -> None:
     assert running.stdout is not None
     assert running.stdout.readline() == "ready\n"
     journal = open_journal(settings.EVENTFLOW_JOURNAL_URL.value())
-    journal.wait((0, 0), 30)
+    journal.wait(START, 30)
     journal.close()
     listed = spawn("runs", "ls", "--json", "--unfinished")
     (unfinished,) = json.loads(listed.communicate(timeout=60)[0])

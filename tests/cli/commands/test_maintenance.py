@@ -10,7 +10,7 @@ import pytest
 from eventflow.journal.contract import RunQuery
 from tests.cli.conftest import Invoke
 from tests.cli.sample_journal import OWNER, Sample
-from tests.journal.rows import a_run, entering
+from tests.journal.rows import ARun, commit
 
 
 def test_prune_deletes_what_is_old(invoke: Invoke, sample: Sample) -> None:
@@ -59,8 +59,9 @@ def test_findings_are_listed(invoke: Invoke, sample: Sample) -> None:
     """Each finding with its run; the exit code is 1."""
     # A run whose first transitions are missing.
     now = datetime.now(UTC)
-    run = a_run(created=now, sequence=2, owner=OWNER, name="gappy", definition="load")
-    sample.journal.commit_lines([entering(run)])
+    run = ARun(created=now, named="gappy", number=99, name="load")
+    run.sequence = 1
+    commit(sample.journal, run.enter("R"), owner=OWNER)
     sample.journal.end(OWNER, "vanished")
     result = invoke("verify")
     assert result.exit_code == 1

@@ -117,7 +117,7 @@ def test_a_run_is_shown_as_one_document(invoke: Invoke, sample: Sample) -> None:
     document = json.loads(invoke("runs", "show", "brave-otter", "--json").stdout)
     assert document["parameters"] == {"day": "2026-01-31", "limit": 10}
     assert document["created"].endswith("Z")
-    assert document["total_run_time"] == 1.5
+    assert document["total_run_time"] == 2.0
     assert [event["to_state"]["name"] for event in document["events"]][-2:] == [
         "Retrying",
         "Failed",

@@ -6,8 +6,8 @@ import threading
 
 import pytest
 
-from eventflow.journal import leader as module
-from eventflow.journal.leader import CommitLeader
+from eventflow.journal.wal import leader as module
+from eventflow.journal.wal.leader import CommitLeader
 
 
 @pytest.fixture(autouse=True)

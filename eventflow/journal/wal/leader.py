@@ -21,8 +21,8 @@ class CommitLeader:
     which has new work each time, although the work of the others has long been done.
     """
 
-    def __init__(self, lock: threading.RLock) -> None:
-        self._lock = lock
+    def __init__(self, lock: threading.RLock | None = None) -> None:
+        self._lock = lock or threading.RLock()
         self._waiting: deque[threading.Lock] = deque()
 
     def wait(self, is_done: Callable[[], bool], work: Callable[[], object]) -> None:

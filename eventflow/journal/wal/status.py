@@ -1,63 +1,71 @@
-"""Whether lines can be written, how many are lost, and who is told when that changes."""
+"""Whether records can be written, how many are lost, and who is told when that changes."""
 
 from __future__ import annotations
 
 import threading
 from collections import deque
+from collections.abc import Callable
 from pathlib import Path
+from typing import TypeAlias
 
 from eventflow.errors import JournalError
-from eventflow.journal.backlog import StatusCallback, log_loss
 from eventflow.journal.contract import StaleOwnerError
+from eventflow.primitives.loggers import get_logger
 
-__all__ = ["Status"]
+__all__ = ["Status", "StatusCallback", "log_loss"]
+
+StatusCallback: TypeAlias = Callable[[JournalError | None, int], None]
+"""Called with the error when records cannot be written, with None when they can be again, and with
+a `StaleOwnerError` when the journal refused them; the number is how many are lost so far."""
 
 
 class Status:
-    """The state of a writer's journal and of its spool; `on_change` is called by `report` only."""
+    """The state of a writer's journal and of its spool, under the lock of the writer.
 
-    def __init__(self, on_change: StatusCallback) -> None:
+    `on_change` is called by `report` only, without the lock.
+    """
+
+    def __init__(self, on_change: StatusCallback, lock: threading.RLock) -> None:
         self.lost = 0
         self.journal_error: JournalError | None = None
         self.spool_error: JournalError | None = None
         self._on_change = on_change
-        # Reentrant: a signal handler or a finalizer may append lines.
-        self._lock = threading.RLock()
+        self._lock = lock
         self._reported_down = False
         self._overflowed = False
         self._refusals: deque[StaleOwnerError] = deque()
 
     @property
     def error(self) -> JournalError | None:
-        """Why lines could not be written last; None if they could."""
+        """Why records could not be written last; None if they could."""
         return self.journal_error or self.spool_error
 
     def spool_failed(self, folder: Path, error: OSError) -> None:
-        """Note why the last line could not be written to the spool."""
+        """Note why the last record could not be written to the spool."""
         self.spool_error = JournalError(
             f"The spool of the journal in {folder} cannot be written: {error}."
         )
 
     def journal_failed(self, error: Exception) -> None:
-        """Note why the last lines could not be committed."""
+        """Note why the last records could not be committed."""
         if not isinstance(error, JournalError):
             error = JournalError(f"The journal cannot be written: {error!r}.")
         self.journal_error = error
 
     def overflow(self) -> None:
-        """Count a line for which there is no room anywhere."""
+        """Count a record for which there is no room anywhere."""
         with self._lock:
             self.lost += 1
             self._overflowed = True
 
     def discard(self, count: int, error: Exception) -> None:
-        """Count and log lines that the journal will never take."""
+        """Count and log records that the journal will never take."""
         with self._lock:
             self.lost += count
-        log_loss(f"{count} lines are not in the journal, and will not be: {error!r}")
+        log_loss(f"{count} records are not in the journal, and will not be: {error!r}")
 
     def refuse(self, count: int, error: StaleOwnerError) -> None:
-        """Count lines that the journal refused; whoever took over does what is owed."""
+        """Count records that the journal refused; whoever took over does what is owed."""
         self.discard(count, error)
         self._refusals.append(error)
 
@@ -70,8 +78,13 @@ class Status:
             self._reported_down = error is not None
             overflowed, self._overflowed = self._overflowed, False
         if overflowed:
-            log_loss(f"There is no room for more lines; {self.lost} are lost so far")
+            log_loss(f"There is no room for more records; {self.lost} are lost so far")
         for refusal in refusals:
             self._on_change(refusal, self.lost)
         if changed:
             self._on_change(error, self.lost)
+
+
+def log_loss(message: str) -> None:
+    """Log that records are lost."""
+    get_logger("journal").error(message)

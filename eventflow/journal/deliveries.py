@@ -1,0 +1,219 @@
+"""The ledger of deliveries: acknowledges hooks in the record of a run, or by further records."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from time import time_ns
+from typing import Any
+
+from eventflow.errors import JournalError
+from eventflow.hooks.ledger import DEAD, DELIVERED, OWED, PENDING, RUNNING, Attempt, DeliveryStatus
+from eventflow.hooks.sets import hook_columns
+from eventflow.journal.encoder import RunEncoder, cut
+from eventflow.journal.records import COUNTED, Acknowledged, Settled, pack, run_hex
+from eventflow.journal.rows import DeliveryRow, micros
+from eventflow.journal.sink import RecordSink, log_failure
+from eventflow.primitives.records import printable
+from eventflow.runs.run import Run
+
+__all__ = ["DeliveryLedger"]
+
+
+class DeliveryLedger:
+    """Records the beginning and the outcome of each delivery, in the name of the sink's owner."""
+
+    def __init__(self, sink: RecordSink) -> None:
+        self.sink = sink
+
+    def has_given_up(self, run: Run) -> bool:
+        """Return whether another owner has the run, and runs its hooks.
+
+        That is so if it began in the name of another than the present one: others took this process
+        for dead since, or it is a forked child, and the run its parent's.
+        """
+        encoder = run.encoder
+
+        return encoder is not None and encoder.owner != self.sink.owner and encoder.next > 0
+
+    def adopt(self, run: Run, sequence: int, deliveries: Sequence[DeliveryRow]) -> None:
+        """Go on with a run of another owner, and with what it owes.
+
+        `sequence` is that of its last transition, `deliveries` are those of all, in order.
+        """
+        encoder = run.encoder = RunEncoder()
+        encoder.owner = self.sink.owner
+        encoder.next, encoder.sequence, encoder.adopted = sequence + 1, sequence, True
+        owed = [row for row in deliveries if row.sequence == sequence]
+        encoder.hooks = [(row.hook, int(row.importable)) for row in owed[:COUNTED]]
+        encoder.owed = len(encoder.hooks)
+        undone = [row.ordinal for row in owed if row.status in OWED]
+        encoder.done = encoder.begun = min([encoder.owed, *undone])
+        moments = (row.updated for row in deliveries if row.updated is not None)
+        encoder.updated = max(map(micros, moments), default=0)
+
+    def settle(
+        self,
+        attempt: Attempt,
+        status: DeliveryStatus,
+        *,
+        error: str | None = None,
+        delay: float = 0.0,
+    ) -> None:
+        """Record the beginning or the outcome of an attempt.
+
+        The first one is acknowledged in the record of the run itself, in place, if it succeeds.
+        """
+        encoder: RunEncoder | None = attempt.run.encoder
+        try:
+            if (
+                encoder is None
+                or encoder.sequence != attempt.sequence
+                or encoder.owner is not self.sink.owner
+                or attempt.attempt != 1
+                or error is not None
+                or encoder.settled
+                or encoder.adopted
+            ):
+                self._settle(attempt, encoder, status, error, delay)
+                return
+            ordinal = attempt.ordinal
+            if status is DELIVERED and ordinal == encoder.done < encoder.begun:
+                encoder.done = ordinal + 1
+            elif status is RUNNING and ordinal == encoder.begun < encoder.owed:
+                encoder.begun = ordinal + 1
+            else:
+                self._settle(attempt, encoder, status, error, delay)
+                return
+            encoder.updated = at = time_ns() // 1000
+            segment, offset = encoder.segment, encoder.offset
+            if segment is None or not self.sink.writer.acknowledge(
+                segment, offset, encoder.begun, encoder.done, at
+            ):
+                self._acknowledge(attempt.run, encoder)
+        except Exception as problem:  # noqa: BLE001 - the journal never fails a run
+            log_failure("The outcome of a hook", problem)
+
+    def _settle(
+        self,
+        attempt: Attempt,
+        encoder: RunEncoder | None,
+        status: DeliveryStatus,
+        error: str | None,
+        delay: float,
+    ) -> None:
+        """Write a record of the status of a delivery."""
+        sink = self.sink
+        with sink.lock:
+            if self.has_given_up(attempt.run):
+                return
+            self._append_settled(attempt, encoder, status, error, delay)
+            if encoder is not None and encoder.sequence == attempt.sequence:
+                ordinal = attempt.ordinal
+                encoder.settled |= {ordinal}
+                if ordinal < encoder.owed:
+                    if ordinal == encoder.done and (status is DELIVERED or status is DEAD):
+                        encoder.done = ordinal + 1
+                    encoder.begun = max(encoder.begun, ordinal + 1)
+                    self._acknowledge(attempt.run, encoder)
+        sink.writer.notify()
+
+    def _acknowledge(self, run: Run, encoder: RunEncoder) -> None:
+        """Write a record of how far the hooks are: no more in place."""
+        with self.sink.lock:
+            self._release(encoder)
+            if self.has_given_up(run):
+                return
+            content = (run_hex(run.number), encoder.sequence, encoder.owed)
+            progress = (encoder.begun, encoder.done, encoder.updated)
+            self.sink.writer.append(pack("A", Acknowledged(*content, *progress)))
+        self.sink.writer.notify()
+
+    def _append_settled(
+        self,
+        attempt: Attempt,
+        encoder: RunEncoder | None,
+        status: DeliveryStatus,
+        error: str | None,
+        delay: float,
+    ) -> None:
+        now = time_ns() // 1000
+        hook, importable = hook_columns(attempt.hook)
+        settled = Settled(
+            run_hex(attempt.run.number),
+            attempt.sequence,
+            attempt.ordinal,
+            hook,
+            importable,
+            status._value_,
+            attempt.attempt,
+            _updated(encoder, now),
+            now + int(delay * 1e6) if delay else None,
+            None if error is None else cut(printable(error)),
+        )
+        self.sink.writer.append(pack("S", settled))
+
+    def transaction(self, attempt: Attempt) -> AbstractContextManager[Any]:
+        """Return a transaction of the journal, which is committed with the delivery's settlement.
+
+        Raises:
+            JournalError: the delivery is not in the journal, or is acknowledged already, or the run
+                was taken over by another process.
+        """
+        self.sink.flush()
+        fence = self.sink.fence()
+        run = attempt.run
+        # In this order: the fence is that of the run's owner, or of a later one.
+        if self.has_given_up(run):
+            raise JournalError(f"The run {run.id} was taken over by another process.")
+        delivered = Settled(
+            run_hex(run.number),
+            attempt.sequence,
+            attempt.ordinal,
+            *hook_columns(attempt.hook),
+            DELIVERED._value_,
+            attempt.attempt,
+            _updated(run.encoder, time_ns() // 1000),
+        )
+
+        return self.sink.journal.transaction(delivered, fence)
+
+    def owe(self, run: Run, sequence: int, hooks: Sequence[tuple[str, int]]) -> None:
+        """Note what a transition is owed to hooks that its record does not count."""
+        key, now = run_hex(run.number), time_ns() // 1000
+        for ordinal, hook in enumerate(hooks, COUNTED):
+            pending = Settled(key, sequence, ordinal, *hook, PENDING._value_, 0, now)
+            self.sink.writer.append(pack("S", pending))
+
+    def leave(self, run: Run, encoder: RunEncoder) -> None:
+        """Give each hook that is not done a record of its own: the next one of the run counts anew.
+
+        That is so where an interrupt has ended the hooks of a transition.
+        """
+        for ordinal in range(encoder.done, encoder.owed):
+            if ordinal not in encoder.settled:
+                hook, importable = encoder.hooks[ordinal]
+                begun = ordinal < encoder.begun
+                status = RUNNING if begun else PENDING
+                where = (run_hex(run.number), encoder.sequence, ordinal, hook, importable)
+                now = _updated(encoder, time_ns() // 1000)
+                self.sink.writer.append(pack("S", Settled(*where, status._value_, int(begun), now)))
+        if encoder.done < encoder.owed:
+            self._release(encoder)
+
+    @staticmethod
+    def _release(encoder: RunEncoder) -> None:
+        """Acknowledge no more in place."""
+        segment, encoder.segment = encoder.segment, None
+        if segment is not None:
+            segment.open.pop(encoder.offset, None)
+
+
+def _updated(encoder: RunEncoder | None, now: int) -> int:
+    """Return the time of a delivery's status: of two, the journal takes the later one."""
+    if encoder is None:
+        return now
+    # The clock may have been set back.
+    encoder.updated = max(encoder.updated, now)
+
+    return encoder.updated

@@ -1,0 +1,160 @@
+"""Plans: what is decided once for all runs of a definition on a bus, as one owner records them."""
+
+from __future__ import annotations
+
+from base64 import urlsafe_b64encode
+from collections.abc import Sequence
+from hashlib import blake2b
+from typing import Final
+
+from eventflow.eventbus.bus import EventBus
+from eventflow.eventbus.subscriptions import Subscription
+from eventflow.hooks.references import reference_of
+from eventflow.hooks.sets import HookSets, hook_columns
+from eventflow.journal.records import COUNTED, pack
+from eventflow.journal.sink import RecordSink
+from eventflow.journal.wal.writer import Writer
+from eventflow.primitives.records import printable
+from eventflow.runs.run import Run
+from eventflow.states import StateType
+
+__all__ = ["HookList", "Plan", "make_plan", "tell"]
+
+_CRASHED: Final = frozenset({StateType.CRASHED, "Crashed"})
+"""The type and the name of the state that another process enters for the runs of a dead one."""
+
+LISTS: Final = 1_000
+"""How many lists of hooks a plan caches; only hooks of single runs reach the limit."""
+
+
+class Shared:
+    """Records that a segment has to hold beside those of the runs that name them.
+
+    `told_in` is the `told` of the last segment that is known to hold them.
+    """
+
+    def __init__(self) -> None:
+        self.records: list[tuple[object, bytes]] = []
+        self.told_in: set[object] | None = None
+
+    def tell(self, writer: Writer) -> None:
+        """Append what the present segment does not hold yet."""
+        for key, record in self.records:
+            segment = writer.segment
+            if segment is None or key not in segment.told:
+                segment, _ = writer.append(record)
+                segment.told.add(key)
+            self.told_in = segment.told
+
+
+class HookList(Shared):
+    """A list of hooks that transitions are owed to: its id, identity and importability of each.
+
+    The record of a run counts `hooks` only; what is owed to `more` has records of its own.
+    """
+
+    def __init__(self, hooks: Sequence[tuple[str, int]]) -> None:
+        super().__init__()
+        digest = blake2b(repr(hooks).encode(), digest_size=8).digest()
+        name = urlsafe_b64encode(digest).rstrip(b"=")
+        self.suffix = b"@" + name
+        self.hooks = hooks[:COUNTED]
+        self.more = hooks[COUNTED:]
+        self.records.append((name, pack("L", [name.decode(), *hooks])))
+
+
+class Plan(Shared):
+    """What is the same for all runs of a definition with the same tags, as one owner records them.
+
+    It is kept with the routes of the definition, and made anew when these are: when a hook or a
+    listener was added or removed. `changes` counts these changes of hooks up to then, for a thread
+    that has taken it before the last one. `number` is that of the definition. `has_crash_hooks`
+    says whether a hook may be owed the crash of such a run; `is_quiet` whether nothing is lost if
+    it is not recorded before it ends.
+    """
+
+    def __init__(
+        self, owner: str, changes: int, number: int, run: Run, *, has_crash_hooks: bool
+    ) -> None:
+        super().__init__()
+        self.owner = owner
+        self.changes = changes
+        self.number = number
+        self.has_crash_hooks = has_crash_hooks
+        self.is_quiet = run.run_type == "task" and not has_crash_hooks
+        parameters = getattr(run.definition, "parameters", None)
+        self.secrets: frozenset[str] = getattr(parameters, "secret_names", frozenset())
+        self.receiver = getattr(parameters, "receiver", None)
+        self.lists: dict[tuple[Subscription, ...], HookList] = {}
+
+    def list_of(self, owed: tuple[Subscription, ...]) -> HookList:
+        """Return the list of hooks that a transition is owed to."""
+        if len(self.lists) >= LISTS:
+            self.lists.clear()
+        listed = HookList([hook_columns(subscription.hook) for subscription in owed])
+        self.lists[owed] = listed
+
+        return listed
+
+
+def make_plan(
+    run: Run, sink: RecordSink, bus: EventBus, sets: HookSets | None, changes: int
+) -> Plan:
+    """Make the plan for the runs of a definition on a bus, with the sets of hooks that it has.
+
+    `changes` is how often these have changed before. The hooks that they may owe are guarded.
+    Without `sets` the runs are those of another owner.
+    """
+    if not sink.begun:
+        sink.begin()
+    definition = run.definition
+    origin = definition.origin
+    with sink.lock:
+        hooks = shared = None
+        if sets is not None:
+            if sets.owner != sink.owner:
+                # A forked child, for example, which has a guardian of its own.
+                sets.begin(sink.owner, sink.guarding)
+            hooks, shared = sets.of(origin), sets.shared
+        version = getattr(definition, "declared_version", None)
+        facts = (
+            run.run_type,
+            printable(run.definition_name),
+            printable(reference_of(definition).text),
+            None if version is None else printable(str(version)),
+            tuple(map(printable, run.tags)),
+            hooks,
+            shared,
+        )
+        number = sink.number_of(facts)
+        selected = [*origin.declared, *filter(_has_hook, bus.subscriptions)]
+        has_crash_hooks = any(map(_may_select_crashed, selected))
+        plan = Plan(sink.owner, changes, number, run, has_crash_hooks=has_crash_hooks)
+        plan.records.append((number, pack("D", [number, *facts])))
+        if sets is not None:
+            used = [key for key in (hooks, shared) if key]
+            plan.records += [(key, pack("H", [key, sets.texts[key]])) for key in used]
+        if run.routes is not None:
+            run.routes.plans[run.tag_set] = plan
+
+    return plan
+
+
+def tell(writer: Writer, shared: Sequence[Shared]) -> None:
+    """Append what the present segment does not hold yet."""
+    for each in shared:
+        each.tell(writer)
+
+
+def _has_hook(subscription: Subscription) -> bool:
+    return subscription.hook is not None
+
+
+def _may_select_crashed(subscription: Subscription) -> bool:
+    """Return whether a hook may be owed the crash of a run; True if in doubt."""
+    states = subscription.hook.state
+    if states is None:
+        return True
+    selected = (states,) if isinstance(states, str) else states
+
+    return not isinstance(selected, tuple) or not _CRASHED.isdisjoint(selected)

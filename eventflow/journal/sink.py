@@ -1,0 +1,80 @@
+"""What records are written to in the name of an owner, as the recorders of its buses use it."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+from typing import Protocol
+
+from eventflow.hooks.sets import Guard
+from eventflow.journal.contract import Fence, Journal
+from eventflow.journal.wal.writer import Writer
+from eventflow.primitives.loggers import get_logger
+
+__all__ = ["OpenRunsRecorder", "RecordSink", "log_failure"]
+
+
+class OpenRunsRecorder(Protocol):
+    """Writes, when it is asked to, the runs that have not ended."""
+
+    def record_open_runs(self) -> None:
+        """Write the transitions of runs that have not ended, and that no record holds yet."""
+        ...
+
+
+class RecordSink(Protocol):
+    """Where records are written in the name of an owner."""
+
+    @property
+    def journal(self) -> Journal:
+        """The journal that the records are committed to."""
+        ...
+
+    @property
+    def owner(self) -> str:
+        """The id of the owner."""
+        ...
+
+    @property
+    def begun(self) -> bool:
+        """Whether `begin` was called."""
+        ...
+
+    @property
+    def guarding(self) -> Guard | None:
+        """What guards the hooks of the owner, if anything can."""
+        ...
+
+    @property
+    def lock(self) -> AbstractContextManager[object]:
+        """What a record is made and appended under, so that its owner stays the same; reentrant."""
+        ...
+
+    @property
+    def writer(self) -> Writer:
+        """What the records are appended to: another one for each owner."""
+        ...
+
+    def begin(self) -> None:
+        """Set the owner up, before its first record."""
+        ...
+
+    def number_of(self, definition: tuple[object, ...]) -> int:
+        """Return the number of a definition of these facts, always the same in one owner."""
+        ...
+
+    def register(self, recorder: OpenRunsRecorder) -> None:
+        """Have a recorder write the runs that have not ended before each commit."""
+        ...
+
+    def flush(self) -> bool:
+        """Commit all records; return False if that failed."""
+        ...
+
+    def fence(self) -> Fence:
+        """Return the fence under which the owner writes."""
+        ...
+
+
+def log_failure(what: str, error: Exception) -> None:
+    """Log that something could not be recorded."""
+    get_logger("journal").error(f"{what} could not be recorded", exc_info=error)

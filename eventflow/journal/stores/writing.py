@@ -1,0 +1,189 @@
+"""What a group of records changes in the database.
+
+The runs are written by one statement that reads the bytes of the records itself: so the lock of the
+interpreter is needed once for a whole group, and not for each row of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+from typing import Any, Final, NamedTuple
+
+from pydantic_core import to_json
+
+from eventflow.journal.records import (
+    ACKNOWLEDGED,
+    CONTENT,
+    FIELDS,
+    LENGTH,
+    TEXTS,
+    Acknowledged,
+    Settled,
+)
+from eventflow.journal.rows import OwnerRow
+from eventflow.journal.stores.statements import NUMBER_BITS, Session, put_owner
+
+__all__ = ["Dialect", "number_of", "put_runs", "put_settled", "write_others"]
+
+
+class Dialect(NamedTuple):
+    """How a database reads a part of the parameter `data`, and what it writes for some bytes.
+
+    `turn` is 1 for the first record of a run in the group, 2 for its second, where a statement can
+    change a row only once.
+    """
+
+    raw: str
+    number: str
+    text: str
+    id: str
+    run: str
+    nothing: str
+    no_id: str
+    no_acks: str
+    events: str
+    turn: str
+
+    def part(self, what: str, at: object, width: object) -> str:
+        """Return the expression for a part of the record that begins at `i`, counted from 1."""
+        text: str = getattr(self, what)
+
+        return text.format(at=f"i + {at}", width=width)
+
+    def field(self, name: str) -> str:
+        """Return the expression for a number of fixed width."""
+        return self.part("number", *FIELDS[name])
+
+
+def put_runs(of: Dialect, where: str = "turn = 1") -> str:
+    """Return the statement that writes the runs of a group, as far as no newer ones are there."""
+    acks = of.part("raw", ACKNOWLEDGED, CONTENT - ACKNOWLEDGED)
+    owner = "coalesce((SELECT number FROM @owners WHERE id = :owner), 0)"
+    rest = f"l - {TEXTS} - s - n - f"
+
+    # In this order: after a statement that begins with WITH, sqlite3 does not tell how many rows
+    # were changed.
+    return f"""
+INSERT INTO @runs
+WITH RECURSIVE heads(i, l) AS (
+  SELECT CAST(1 AS INT), {of.number.format(at=1, width=LENGTH)}
+  UNION ALL SELECT i + l, {of.part("number", "l", LENGTH)} FROM heads
+  WHERE l > 0 AND i + l < :size
+),
+found AS (
+  SELECT i, l, {of.field("state")} AS s, {of.field("name")} AS n, {of.field("facts")} AS f,
+    {of.turn} AS turn
+  FROM heads WHERE l > 0 AND {of.part("raw", LENGTH, 1)} = {of.run}
+)
+SELECT {of.part("id", *FIELDS["run"])}, nullif({of.part("id", *FIELDS["parent"])}, {of.no_id}),
+  {owner} * {1 << NUMBER_BITS} + {of.field("number")}, NULL, {of.field("created")},
+  nullif({of.field("ended")}, 0), {of.part("text", TEXTS, "s")}, {of.field("last")},
+  nullif({acks}, {of.no_acks}), nullif({of.part("text", f"{TEXTS} + s", "n")}, ''),
+  nullif({of.part("raw", f"{TEXTS} + s + n", "f")}, {of.nothing}),
+  {of.part("raw", f"{TEXTS} + s + n + f", rest)}
+FROM found WHERE {where}
+ON CONFLICT (id) DO UPDATE SET ended = excluded.ended, state = excluded.state,
+  sequence = excluded.sequence, acks = excluded.acks, name = coalesce(excluded.name, @runs.name),
+  facts = coalesce(excluded.facts, @runs.facts), events = {of.events}
+WHERE excluded.sequence > @runs.sequence
+"""
+
+
+PUT_DEFINITION: Final = "INSERT INTO @definitions VALUES EACH ON CONFLICT DO NOTHING"
+PUT_LIST: Final = "INSERT INTO @hook_lists VALUES EACH ON CONFLICT DO NOTHING"
+PUT_SET: Final = "INSERT INTO @hook_sets VALUES EACH ON CONFLICT DO NOTHING"
+# A delivered delivery stays delivered, and nothing older wins.
+PUT_SETTLED: Final = (
+    "INSERT INTO @deliveries VALUES EACH ON CONFLICT (run_id, sequence, ordinal) DO UPDATE SET"
+    " status = excluded.status, attempts = excluded.attempts, updated = excluded.updated,"
+    " due = excluded.due, error = excluded.error WHERE @deliveries.status <> 'delivered'"
+    " AND excluded.updated >= @deliveries.updated"
+)
+# Many at a time, and without UPDATE ... FROM, which older SQLites do not know.
+ACKNOWLEDGE: Final = (
+    "INSERT INTO @runs SELECT r.id, r.parent, r.definition, r.keeper, r.created, r.ended, r.state,"
+    " r.sequence, CAST(v.column3 AS BLOB), r.name, r.facts, r.events FROM (VALUES EACH) v"
+    " JOIN @runs r ON r.id = CAST(v.column1 AS UUID) AND r.sequence = CAST(v.column2 AS INT)"
+    # How many are done, and how many have begun: never fewer than before.
+    " WHERE substr(CAST(v.column3 AS BLOB), 3, 1) > substr(r.acks, 3, 1)"
+    " OR substr(CAST(v.column3 AS BLOB), 3, 1) = substr(r.acks, 3, 1)"
+    " AND substr(CAST(v.column3 AS BLOB), 2, 1) >= substr(r.acks, 2, 1)"
+    " ON CONFLICT (id) DO UPDATE SET acks = excluded.acks"
+)
+CHANGE: Final = "UPDATE @runs SET definition = ? WHERE definition = ? AND ended IS NULL"
+
+
+def number_of(session: Session, owner: str) -> int:
+    """Return the number of an owner; one that was never registered is added as one that ended."""
+    text = "SELECT number FROM @owners WHERE id = ?"
+    rows = session.all(text, (owner,))
+    if not rows:
+        now = datetime.now(UTC)
+        unknown = OwnerRow(owner, "unknown", "", 0, now, None, None, (), "", ())
+        put_owner(session, unknown, None, None)
+        session.run(
+            "UPDATE @owners SET ended = ?, reason = 'never registered' WHERE id = ?",
+            (session.now(), owner),
+        )
+        rows = session.all(text, (owner,))
+
+    return int(rows[0][0])
+
+
+def write_others(session: Session, owner: str, others: Sequence[tuple[str, Any]]) -> None:
+    """Write the records that are not of runs; those of the group's runs are written already."""
+    if not others:
+        return
+    base = number_of(session, owner) << NUMBER_BITS
+    of: dict[str, list[Any]] = {kind: [] for kind in "DLHCSAEO"}
+    for kind, content in others:
+        of[kind].append(content)
+    definitions = [
+        (base + number, *facts, to_json(tags).decode(), *hooks)
+        for number, *facts, tags, hooks in ((*each[:5], each[5], each[6:]) for each in of["D"])
+    ]
+    session.many(PUT_DEFINITION, 8, _flat(definitions))
+    session.many(PUT_LIST, 2, _flat((key, to_json(hooks).decode()) for key, *hooks in of["L"]))
+    session.many(PUT_SET, 3, _flat((owner, *each) for each in of["H"]))
+    # One statement may change a row only once: of all about the same thing, the last that counts.
+    settled: dict[Any, Settled] = {}
+    for row in map(Settled._make, of["S"]):
+        known = settled.get(row[:3])
+        if known is None or (
+            known.status != "delivered" and (row.updated or 0) >= (known.updated or 0)
+        ):
+            settled[row[:3]] = row
+    session.many(PUT_SETTLED, len(Settled._fields), _with_ids(session, settled.values()))
+    acks: dict[Any, Acknowledged] = {}
+    for ack in map(Acknowledged._make, of["A"]):
+        acks[ack[:2]] = max(ack, acks.get(ack[:2], ack), key=_progress)
+    rows = [(ack.run, ack.sequence, _bytes_of(ack)) for ack in acks.values()]
+    session.many(ACKNOWLEDGE, 3, _with_ids(session, rows))
+    # A run that is newer than a change names the last definition anyway.
+    for before, after in of["C"]:
+        session.run(CHANGE, (base + after, base + before))
+
+
+def put_settled(session: Session, row: Settled) -> int:
+    """Write the status of one delivery; return 0 if it is delivered already."""
+    text = PUT_SETTLED.replace("EACH", f"({', '.join('?' * len(row))})")
+
+    return session.run(text, _with_ids(session, [row]))
+
+
+def _flat(rows: Iterable[Sequence[Any]]) -> list[Any]:
+    return [value for row in rows for value in row]
+
+
+def _with_ids(session: Session, rows: Iterable[Sequence[Any]]) -> list[Any]:
+    """Return the values of rows that begin with the id of a run, one after another."""
+    return _flat((session.id(int(run, 16)), *rest) for run, *rest in rows)
+
+
+def _progress(ack: Acknowledged) -> tuple[int, int]:
+    return ack.done, ack.begun
+
+
+def _bytes_of(row: Acknowledged) -> bytes:
+    return bytes((row.owed, row.begun, row.done)) + row.at.to_bytes(8)
