@@ -82,6 +82,7 @@ def _submit(invocation: Invocation, scope: TaskScope) -> Future[Any]:
     assert isinstance(run, TaskRun)  # noqa: S101 - flows are not submitted
     future: Future[Any] = Future(run)
     invocation.future = future
+    run.may_wait = True
     scope.add(future)
     active_runs[run.number] = run
     token = current_run.set(invocation.context)

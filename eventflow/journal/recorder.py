@@ -73,7 +73,8 @@ class Recorder(DeliveryLedger):
         """Write a transition; return True if `wait` has to be called before it is published.
 
         Without hooks and listeners these are left to a later record: the first transition of a run,
-        and the beginning of a task run if no hook selects its crash.
+        unless it may wait and a hook selects its crash, and the beginning of a task run if no hook
+        selects its crash.
         """
         run, sink = fact.run, self.sink
         if inherited_runs and run.number in inherited_runs:
@@ -87,12 +88,15 @@ class Recorder(DeliveryLedger):
             writer = sink.writer
             if not (owed or observed) and fact.sequence < ENDED and run.encoder is None:
                 if fact.sequence == 0:
-                    # From now on it is recorded before a commit.
-                    run.recorder = self
-                    if not writer.notified:
-                        writer.notify()
-                    return False
-                if plan.is_quiet and fact.entered.type is RUNNING and self._begin(run, fact, plan):
+                    if not (run.may_wait and plan.has_crash_hooks):
+                        # From now on it is recorded before a commit.
+                        run.recorder = self
+                        if not writer.notified:
+                            writer.notify()
+                        return False
+                elif (
+                    plan.is_quiet and fact.entered.type is RUNNING and self._begin(run, fact, plan)
+                ):
                     return False
             is_first = self._write(run, fact.sequence, fact.entered, plan, owed)
             if not writer.notified:

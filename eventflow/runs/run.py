@@ -136,6 +136,7 @@ class Run:
         "entered",
         "flow_run_id",
         "given_name",
+        "may_wait",
         "number",
         "parent_run_id",
         "recorder",
@@ -172,6 +173,7 @@ class Run:
         self.routes: Any = None  # the routes of its transitions, once the bus has compiled them
         self.encoder: Any = None  # encodes its transitions for the journal
         self.recorder: Any = None  # records them
+        self.may_wait = False  # whether it may be Pending for long, as it was submitted
         self.cache_key: str | None = None
         self.transitions: int = 0
         self.run_count: int = 0

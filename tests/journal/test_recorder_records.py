@@ -53,6 +53,18 @@ def test_submitted_and_mapped_runs_have_one_record_each() -> None:
     assert spans() == [(0, 1), *[(0, 2)] * 3, (2, 2)]
 
 
+def test_a_submitted_run_whose_crash_has_a_hook_is_recorded_when_it_is_pending() -> None:
+    """It may wait for long until a worker is free, and its process may be killed meanwhile."""
+    guarded = task(on_crashed=[seen])(lambda: 1)
+
+    @flow
+    def main() -> None:
+        guarded.submit().wait()
+
+    main()
+    assert spans() == [(0, 1), (0, 0), (1, 1), (2, 2), (2, 2)]
+
+
 def test_the_first_record_of_a_retried_run_is_that_of_its_first_failure() -> None:
     """From then on it has one for each transition, so that another process knows of its delay."""
     outcomes = [ValueError("no"), None]
