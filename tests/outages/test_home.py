@@ -19,16 +19,19 @@ from tests.outages.workload import TIMEOUT_SECONDS, Workload, assert_logged, own
 
 ROOT = Path(__file__).parents[2]
 
-# Imports first: a user who cannot write to the home may not be allowed to read Python's folders.
+# Another journal first, which loads all modules: a user who cannot write to the home may not be
+# allowed to read Python's folders.
 READ_ONLY = """
 import os, sys, threading
 from eventflow import bus, flow
 from eventflow.events import JournalEvent, JournalRecovered
-from eventflow.journal.stores.sqlite import SqliteJournal
-from eventflow.owners.session import OwnerSession
+from eventflow.testing import flush, isolated
 from eventflow.wiring import recorder
 from tests.journal.server import Server
 
+with isolated():
+    flow(on_completion=[lambda *_: None])(lambda: None)()
+    flush()
 if os.geteuid() == 0:
     os.setgroups([])
     os.setgid(65534)

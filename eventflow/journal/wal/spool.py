@@ -37,7 +37,10 @@ SEGMENT_BYTES: Final = 4 * 2**20
 SPOOL_BYTES: Final = 2**30
 """How many bytes the segments that wait for the journal may have in all."""
 
-MAPPABLE: Final = frozenset({"ext2", "ext3", "ext4", "overlay", "tmpfs", "xfs"})
+DEVICE: Final = "a device"
+"""The file system of a device, where the system does not say which."""
+
+MAPPABLE: Final = frozenset({"ext2", "ext3", "ext4", "overlay", "tmpfs", "xfs", DEVICE})
 """The file systems on which space that was reserved can be written, whatever happens.
 
 Others take new space for each change of a block, or ask another host.
@@ -158,6 +161,9 @@ class Spool:
         reason = ""
         if self._maps is None:
             kind = _file_system(self.folder)
+            if not kind and os.major(self.folder.stat().st_dev) > 0:
+                # In a root of its own a process may not be told. What is no device has no number.
+                kind = DEVICE
             self._maps = kind in MAPPABLE and hasattr(os, "posix_fallocate")
             reason = f"a file system of this type ({kind or 'unknown'}) may not reserve space"
         if self._maps:
@@ -181,7 +187,7 @@ class Spool:
 
 @lru_cache(maxsize=16)
 def _log_writing(reason: str) -> None:
-    get_logger("journal").info(
+    get_logger("journal").debug(
         f"The journal's segments are written instead of mapped, which is slower: {reason}."
     )
 
@@ -192,13 +198,18 @@ def _file_system(folder: Path) -> str:
     path = os.path.realpath(folder) + "/"
     with suppress(OSError, ValueError, IndexError):
         for line in Path("/proc/self/mountinfo").read_bytes().splitlines():
-            words = [word.decode("unicode_escape") for word in line.split()]
+            words = [_unescaped(word) for word in line.split()]
             point = words[4].rstrip("/") + "/"
             # Of several at the same place the last one hides the others.
             if path.startswith(point) and len(point) >= len(best):
                 best, kind = point, words[words.index("-") + 1]
 
     return kind
+
+
+def _unescaped(word: bytes) -> str:
+    r"""Return a word of the list of mounts, in which a space, for example, is `\040`."""
+    return os.fsdecode(word.decode("unicode_escape").encode("latin-1"))
 
 
 # -- what is in files ----------------------------------------------------------------------------

@@ -51,6 +51,8 @@ def interrupted(
         return trace
 
     before = sys.gettrace()
+    # Python 3.12 traces instructions only if a frame has asked for it before.
+    sys._getframe().f_trace_opcodes = True
     sys.settrace(trace)
     try:
         yield interruption

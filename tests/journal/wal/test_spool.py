@@ -169,7 +169,7 @@ def test_where_files_cannot_be_mapped_they_are_written(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     """In the same format; that is said once."""
-    caplog.set_level("INFO", "eventflow")
+    caplog.set_level("DEBUG", "eventflow")
 
     def refuse(*_: object) -> None:
         raise OSError(errno.EOPNOTSUPP, "Operation not supported")
@@ -185,6 +185,7 @@ def test_where_files_cannot_be_mapped_they_are_written(
             monkeypatch.setattr(module, "_file_system", lambda folder: "nfs4")
         case "unknown":
             monkeypatch.setattr(module, "_file_system", lambda folder: "")
+            monkeypatch.setattr(os, "major", lambda device: 0)
     first, second = spool.take(10), spool.take(10)
     put(first, 0, 1)
     put(second, 2)
@@ -196,6 +197,15 @@ def test_where_files_cannot_be_mapped_they_are_written(
     assert on_disk(spool_folder) == [2]
     spool.give_back(first)
     assert names(spool_folder) == ["segment-2"]
+
+
+def test_what_the_system_does_not_name_is_mapped_on_a_device(
+    spool: Spool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A process in a root of its own is not told where that is mounted."""
+    monkeypatch.setattr(module, "_file_system", lambda folder: "")
+    monkeypatch.setattr(os, "major", lambda device: 8)
+    assert spool.take(10).mapped
 
 
 @pytest.mark.parametrize(
