@@ -48,9 +48,18 @@ class DeliveryLedger:
         encoder.hooks = [(row.hook, int(row.importable)) for row in owed[:COUNTED]]
         encoder.owed = len(encoder.hooks)
         undone = [row.ordinal for row in owed if row.status in OWED]
+        encoder.settled = frozenset(row.ordinal for row in owed if row.status not in OWED)
         encoder.done = encoder.begun = min([encoder.owed, *undone])
         moments = (row.updated for row in deliveries if row.updated is not None)
         encoder.updated = max(map(micros, moments), default=0)
+
+    def acknowledge_all(self, run: Run) -> None:
+        """Note that all hooks are done that the last transition of an adopted run is owed to."""
+        encoder: RunEncoder | None = run.encoder
+        if encoder is not None and encoder.owed:
+            encoder.begun = encoder.done = encoder.owed
+            _updated(encoder, time_ns() // 1000)
+            self._acknowledge(run, encoder)
 
     def settle(
         self,

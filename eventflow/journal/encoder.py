@@ -103,6 +103,10 @@ class RunEncoder:
 
         return record
 
+    def take_back(self, first: int) -> None:
+        """Have the next record tell of all transitions from a sequence on, and the parameters."""
+        self.next, self.segment, self._described = first, None, False
+
     def _encode(self, run: Run, last: int, entered: LazyState, suffix: bytes, owed: int) -> bytes:
         first, at = self.next, entered.at // 1000
         events = self._events(run, first, last, entered)
@@ -218,7 +222,10 @@ def _state(state: LazyState) -> bytes:
     if _USUAL.get(state.name) is letter:
         return letter
 
-    return state_text(state.type, printable(state.name)[:MAX_NAME]).encode()
+    # No database can store a NUL.
+    name = printable(state.name).replace("\0", "\\x00")[:MAX_NAME]
+
+    return state_text(state.type, name).encode()
 
 
 def _above(run: Run) -> bytes:

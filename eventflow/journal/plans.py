@@ -18,10 +18,13 @@ from eventflow.primitives.records import printable
 from eventflow.runs.run import Run
 from eventflow.states import StateType
 
-__all__ = ["HookList", "Plan", "make_plan", "tell"]
+__all__ = ["NO_HOOKS", "HookList", "Plan", "make_plan", "tell"]
 
 _CRASHED: Final = frozenset({StateType.CRASHED, "Crashed"})
 """The type and the name of the state that another process enters for the runs of a dead one."""
+
+PLANS: Final = 1_000
+"""How many plans a definition has at once; only a program that invents tags reaches the limit."""
 
 LISTS: Final = 1_000
 """How many lists of hooks a plan caches; only hooks of single runs reach the limit."""
@@ -61,6 +64,12 @@ class HookList(Shared):
         self.hooks = hooks[:COUNTED]
         self.more = hooks[COUNTED:]
         self.records.append((name, pack("L", [name.decode(), *hooks])))
+
+
+NO_HOOKS: Final = HookList(())
+"""The list where a transition is owed to nobody."""
+NO_HOOKS.suffix = b""
+NO_HOOKS.records.clear()
 
 
 class Plan(Shared):
@@ -135,12 +144,14 @@ def make_plan(
             used = [key for key in (hooks, shared) if key]
             plan.records += [(key, pack("H", [key, sets.texts[key]])) for key in used]
         if run.routes is not None:
+            if len(run.routes.plans) >= PLANS:
+                run.routes.plans.clear()
             run.routes.plans[run.tag_set] = plan
 
     return plan
 
 
-def tell(writer: Writer, shared: Sequence[Shared]) -> None:
+def tell(writer: Writer, *shared: Shared) -> None:
     """Append what the present segment does not hold yet."""
     for each in shared:
         each.tell(writer)

@@ -19,7 +19,7 @@ from eventflow.interrupts.scopes import active_runs, inherited_runs
 from eventflow.journal.contract import Journal
 from eventflow.journal.deliveries import DeliveryLedger
 from eventflow.journal.encoder import RunEncoder
-from eventflow.journal.plans import Plan, make_plan, tell
+from eventflow.journal.plans import NO_HOOKS, Plan, make_plan, tell
 from eventflow.journal.records import pack
 from eventflow.journal.sink import RecordSink, log_failure
 from eventflow.journal.wal.own_events import OwnEvents
@@ -162,27 +162,27 @@ class Recorder(DeliveryLedger):
                 self.leave(run, encoder)
             writer = sink.writer
             encoder.number = plan.number
-            listed = None
+            listed = NO_HOOKS
             if owed:
                 listed = plan.lists.get(owed) or plan.list_of(owed)
-                if listed.more:
-                    self.owe(run, last, listed.more)
-                record = encoder.encode(run, last, entered, listed.suffix, listed.hooks)
-            else:
-                record = encoder.encode(run, last, entered)
-            shared = (plan,) if listed is None else (plan, listed)
+            record = encoder.encode(run, last, entered, listed.suffix, listed.hooks)
             present = writer.segment
             if (
                 present is None
                 or plan.told_in is not present.told
-                or (listed is not None and listed.told_in is not present.told)
+                or (owed and listed.told_in is not present.told)
             ):
-                tell(writer, shared)
-            segment, encoder.offset = writer.append(record, owed=bool(owed))
+                tell(writer, plan, listed)
+            try:
+                segment, encoder.offset = writer.append(record, owed=bool(owed))
+            except BaseException:
+                # Perhaps it is not there: the next record tells of these transitions as well.
+                encoder.take_back(first)
+                raise
             encoder.segment, run.recorder = segment, self
             if plan.told_in is not segment.told:
                 # It is the first record of another segment.
-                tell(writer, shared)
+                tell(writer, plan, listed)
 
         return not first
 

@@ -262,7 +262,7 @@ class OwnerSession:
         if left is None:
             return
         folder, guarding, writer = left
-        # The journal refuses the lines that are left.
+        # The journal refuses the records that are left.
         writer.flush()
         if guarding is not None:
             guarding.dismiss()

@@ -42,6 +42,19 @@ from tests.journal.strategies import owners
 D = DeliveryStatus
 
 
+def test_a_group_that_is_known_in_part_is_committed_to_its_end(journal: Journal) -> None:
+    """A commit of unknown outcome is done again together with what came later."""
+    run = ARun()
+    known = run.enter("P") + run.enter("R")
+    commit(journal, known)
+    commit(journal, known + run.enter("C", HOOK, done=1))
+
+    row = journal.run(run.id)
+    assert row is not None
+    assert (row.state_name, row.sequence) == ("Completed", 2)
+    assert [event.sequence for event in journal.events(run.id)] == [0, 1, 2]
+
+
 def test_a_run_is_read_back_as_it_was_written(journal: Journal) -> None:
     """The run with what its definition says of it, its events, and its delivery."""
     parent = ARun(run_type="flow", name="etl")

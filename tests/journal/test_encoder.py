@@ -172,7 +172,8 @@ def test_any_text_makes_a_record(name: str, message: str, state: str) -> None:
     row, (event,), _ = written.read()
     assert row.name == (written.run.name or row.name)
     assert event.message == message.encode(errors="backslashreplace").decode()
-    assert event.state_name == row.state_name == printable(state)[:200]
+    stored = printable(state).replace("\0", "\\x00")[:200]
+    assert event.state_name == row.state_name == stored
     assert (event.id, event.state_type) == (named.id, "PENDING")
 
 

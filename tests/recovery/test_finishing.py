@@ -57,6 +57,62 @@ if __name__ == "__main__":
     ]
 
 
+def test_a_hook_that_ended_its_own_transaction_owes_nothing_more(
+    run_killed: RunKilled, url: str, journal: Journal
+) -> None:
+    """Killed before it returned: its acknowledgement is that of the transaction."""
+    run_killed(
+        """
+def done(flow, run, state):
+    with runtime.hook.transaction() as connection:
+        connection.execute("CREATE TABLE mine (x INT)")
+    die()
+
+@flow(on_completion=[done])
+def etl(): ...
+
+if __name__ == "__main__":
+    etl()
+"""
+    )
+
+    recover(url)
+
+    assert [status for _, status, _ in deliveries(journal)] == ["delivered"]
+    assert journal.verify() == []
+    assert journal.prune(older_than=datetime.now(UTC) + timedelta(days=1)).runs == 1
+
+
+def test_what_was_settled_out_of_order_stays_so(
+    run_killed: RunKilled, url: str, journal: Journal
+) -> None:
+    """An interrupted hook is run again; a dead one behind it is not."""
+    run_killed(
+        """
+def interrupted(flow, run, state):
+    if runtime.hook.attempt == 1: raise KeyboardInterrupt
+def dead(flow, run, state): raise ValueError
+def kills(flow, run, state):
+    if runtime.hook.attempt == 1: die()
+
+@flow(on_running=[interrupted, dead, kills])
+def etl(): ...
+
+if __name__ == "__main__":
+    etl()
+"""
+    )
+
+    recover(url)
+
+    assert [(status, attempts) for _, status, attempts in deliveries(journal)] == [
+        ("delivered", 2),
+        ("dead", 1),
+        ("delivered", 2),
+    ]
+    assert journal.verify() == []
+
+
 def test_a_hook_that_kills_its_process_is_a_dead_letter(
     run_killed: RunKilled, url: str, journal: Journal, read_told: ReadTold
 ) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from datetime import UTC, datetime
@@ -21,7 +22,7 @@ from eventflow.journal.contract import (
     Statistics,
     UnstorableError,
 )
-from eventflow.journal.records import Settled
+from eventflow.journal.records import FIELDS, Settled, scan
 from eventflow.journal.rows import micros
 from eventflow.journal.stores import statements
 from eventflow.journal.stores.database import SqlJournal
@@ -301,15 +302,17 @@ class PostgresJournal(SqlJournal):
         super()._commit(Group.read(group.data), owner, fence)
 
     def _put_runs(self, session: Session, group: Group, owner: str) -> int:
-        changed = turn = 0
-        while changed < group.runs:
-            turn += 1
-            some = session.run(self.PUT_RUNS, {**self._values(group, owner), "turn": turn})
-            if not some and turn > 1:
-                break
-            changed += some
+        # A turn may change nothing, where the journal has these records already, and a later one
+        # all the same.
+        start, width = FIELDS["run"]
+        records = [each.start + start for each in scan(group.data) if each.kind == "R"]
+        ids = Counter(group.data[at : at + width] for at in records)
+        values = self._values(group, owner)
 
-        return changed
+        return sum(
+            session.run(self.PUT_RUNS, {**values, "turn": turn})
+            for turn in range(1, max(ids.values(), default=0) + 1)
+        )
 
     def _write(self, session: Session, group: Group, owner: str, fence: Fence | None) -> None:
         super()._write(session, group, owner, fence)

@@ -173,13 +173,15 @@ class Segment:
         Raises:
             OSError: that is not sure.
         """
-        end = self.end
+        number, end = self.number, self.end
         if self._synced < end and self.committed < end:
             if self._synced == 0 and self.path is not None:
                 for folder in (*self.path.parents,)[:3]:
                     _sync_folder(folder)
             getattr(os, "fdatasync", os.fsync)(self.fd)
-            self._synced = end
+            # It may have been committed meanwhile, and begun again.
+            if number == self.number:
+                self._synced = end
 
     def clear(self) -> None:
         """Overwrite all records with zeros, little by little: this holds the interpreter's lock."""
