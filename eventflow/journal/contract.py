@@ -18,8 +18,9 @@ from uuid import UUID
 
 from eventflow.errors import JournalError
 from eventflow.hooks.ledger import DeliveryStatus
-from eventflow.journal.records import Settled, content_of, scan
+from eventflow.journal.records import Record, Settled, content_of, scan
 from eventflow.journal.rows import DeliveryRow, EventRow, OwnerRow, OwnEvent, RunRow
+from eventflow.primitives.loggers import get_logger
 from eventflow.runs.run import RunType
 from eventflow.states import StateType
 
@@ -37,6 +38,7 @@ __all__ = [
     "StaleOwnerError",
     "Statistics",
     "UnstorableError",
+    "decoded",
 ]
 
 Cursor: TypeAlias = tuple[int, int, int]
@@ -60,12 +62,24 @@ class Group(NamedTuple):
 
     @classmethod
     def read(cls, data: bytes) -> Group:
-        """Return all whole records that there are in some bytes."""
+        """Return all whole records in some bytes, also behind torn ones and holes."""
         records = [*scan(data)]
         whole = b"".join(data[start:end] for _, start, end in records)
-        others = [(each.kind, content_of(data, each)) for each in records if each.kind != "R"]
+        others = [each for each in records if each.kind != "R"]
 
-        return cls(whole, len(records) - len(others), others)
+        return cls(whole, len(records) - len(others), decoded(data, others))
+
+
+def decoded(data: Any, records: Iterable[Record]) -> list[tuple[str, Any]]:
+    """Return kind and content of records that are not about a run."""
+    contents = []
+    for record in records:
+        try:
+            contents.append((record.kind, content_of(data, record)))
+        except ValueError as error:
+            get_logger("journal").error(f"A record of the journal cannot be read: {error}")
+
+    return contents
 
 
 class StaleOwnerError(JournalError):
@@ -199,7 +213,7 @@ class Journal(Protocol):
 
         Raises:
             StaleOwnerError: the fence is no longer in force; nothing was written.
-            UnstorableError: some records cannot be stored; all others are written.
+            UnstorableError: a record cannot be stored; nothing was written.
         """
         ...
 

@@ -61,7 +61,6 @@ __all__ = [
     "CONTENT",
     "COUNTED",
     "FIELDS",
-    "HEAD",
     "LETTERS",
     "TEXTS",
     "Acknowledged",
@@ -89,8 +88,6 @@ COUNTED: Final = 255
 
 CONTENT: Final = 24
 """Where the content begins."""
-
-HEAD: Final = CONTENT
 
 _FIXED: Final = b"%b%b%07d%016d%07d%07d%016d%03d%06d%08d%b%b%b%b"
 """Run id, parent id or zeros; the number of its definition; when it was created, in microseconds;

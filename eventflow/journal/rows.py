@@ -23,7 +23,6 @@ __all__ = [
     "OwnEvent",
     "OwnerRow",
     "RunRow",
-    "Settlement",
     "error_of",
     "maybe_moment",
     "micros",
@@ -110,18 +109,6 @@ class DeliveryRow(NamedTuple):
     due: datetime | None = None
     error: str | None = None
     updated: datetime | None = None
-
-
-class Settlement(NamedTuple):
-    """The beginning or the outcome of an attempt, as lines have it."""
-
-    run_id: UUID
-    delivery_id: UUID
-    status: DeliveryStatus
-    attempts: int
-    updated: datetime
-    due: datetime | None = None
-    error: str | None = None
 
 
 class OwnEvent(NamedTuple):

@@ -21,7 +21,7 @@ from types import ModuleType
 from typing import Any, NoReturn
 
 from eventflow.journal import recorder
-from eventflow.journal.records import HEAD
+from eventflow.journal.records import CONTENT
 from eventflow.journal.stores import sqlite
 from eventflow.journal.wal import appender, segments, spool
 from eventflow.owners import folders
@@ -147,7 +147,7 @@ def _what_is_stored(place: Any, value: Any) -> str:
         return "acknowledgement.byte"
     if (place.start or 0) < segments.HEAD:
         return "segment.head"
-    if len(value) >= HEAD:
+    if len(value) >= CONTENT:
         return "record.store" if value[0] else "zeros.store"
 
     return "acknowledgement.time"

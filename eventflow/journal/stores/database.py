@@ -23,10 +23,9 @@ from eventflow.journal.contract import (
     RunQuery,
     StaleOwnerError,
     Statistics,
-    UnstorableError,
 )
 from eventflow.journal.history import HooksOf, event_rows, run_row, transitions_of
-from eventflow.journal.records import Settled, scan
+from eventflow.journal.records import Settled
 from eventflow.journal.rows import (
     DeliveryRow,
     EventRow,
@@ -115,10 +114,7 @@ class SqlJournal(ABC):
 
     def commit(self, group: Group, owner: str, fence: Fence | None = None) -> None:
         """Write the records of an owner, whole or not at all."""
-        try:
-            self._commit(group, owner, fence)
-        except UnstorableError as error:
-            self._commit_each(group.data, owner, fence, error)
+        self._commit(group, owner, fence)
         self._fed += len(group.data)
 
     def _commit(self, group: Group, owner: str, fence: Fence | None) -> None:
@@ -152,22 +148,6 @@ class SqlJournal(ABC):
     @staticmethod
     def _values(group: Group, owner: str) -> dict[str, Any]:
         return {"data": group.data, "size": len(group.data), "owner": owner}
-
-    def _commit_each(
-        self, data: bytes, owner: str, fence: Fence | None, error: UnstorableError
-    ) -> None:
-        """Write those records that can be stored."""
-        records = [*scan(data)]
-        bad = 0
-        for _, start, end in records:
-            try:
-                self._commit(Group.read(data[start:end]), owner, fence)
-            except UnstorableError as problem:
-                bad, error = bad + 1, problem
-        if bad:
-            raise UnstorableError(
-                f"{bad} of {len(records)} records were left out of the journal. {error}"
-            ) from error
 
     @contextmanager
     def transaction(self, settled: Settled, fence: Fence | None = None) -> Iterator[Any]:

@@ -15,18 +15,16 @@ somebody deletes costs nothing, unless the process dies before its records are c
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
 from contextlib import suppress
 from mmap import mmap
 from pathlib import Path
 from time import monotonic
 from typing import Any, Final
 
-from eventflow.journal.contract import Group
-from eventflow.journal.records import Record, content_of
-from eventflow.primitives.loggers import get_logger
+from eventflow.journal.contract import Group, decoded
+from eventflow.journal.records import Record
 
-__all__ = ["COMMITTED", "HEAD", "MAGIC", "OPEN_SECONDS", "Segment", "decoded", "nowhere"]
+__all__ = ["COMMITTED", "HEAD", "MAGIC", "OPEN_SECONDS", "Segment", "nowhere"]
 
 HEAD: Final = 64
 """How many bytes of a segment come before its first record."""
@@ -217,18 +215,6 @@ def nowhere(size: int) -> Segment:
     segment.detach()
 
     return segment
-
-
-def decoded(data: Any, records: Iterable[Record]) -> list[tuple[str, Any]]:
-    """Return kind and content of records that are not about a run."""
-    contents = []
-    for record in records:
-        try:
-            contents.append((record.kind, content_of(data, record)))
-        except ValueError as error:
-            get_logger("journal").error(f"A record of the journal cannot be read: {error}")
-
-    return contents
 
 
 def _sync_folder(folder: Path) -> None:

@@ -18,7 +18,7 @@ from typing import Final
 
 from eventflow.journal.contract import Group, UnstorableError
 from eventflow.journal.records import content_of, scan
-from eventflow.journal.wal.segments import COMMITTED, HEAD, MAGIC, Segment, decoded
+from eventflow.journal.wal.segments import COMMITTED, HEAD, MAGIC, Segment
 from eventflow.primitives.loggers import get_logger
 from eventflow.primitives.private_files import open_file
 
@@ -229,7 +229,7 @@ def read_segments(folder: Path) -> Iterator[Group]:
     failed: OSError | None = None
     for _, path in sorted(_files(folder)):
         try:
-            group = _group_of(_uncommitted(path))
+            group = Group.read(_uncommitted(path))
         except OSError as error:
             failed = failed or error
             continue
@@ -292,7 +292,7 @@ def commit_in_parts(
             return
         middle = records[len(records) // 2].start
         for part in (group.data[:middle], group.data[middle:]):
-            commit_in_parts(_group_of(part), commit, on_unstorable)
+            commit_in_parts(Group.read(part), commit, on_unstorable)
 
 
 def _uncommitted(path: Path) -> bytes:
@@ -319,18 +319,6 @@ def _committed(data: bytes) -> int:
         return committed
 
     return committed if committed in {record.end for record in scan(data, HEAD)} else HEAD
-
-
-def _group_of(data: bytes) -> Group:
-    """Return all whole records that are there, also behind torn ones and holes, as a group."""
-    records = list(scan(data))
-    others = [record for record in records if record.kind != "R"]
-
-    return Group(
-        b"".join(data[record.start : record.end] for record in records),
-        len(records) - len(others),
-        decoded(data, others),
-    )
 
 
 def _files(folder: Path) -> Iterator[tuple[int, Path]]:

@@ -73,8 +73,7 @@ class Writer(Appender):
     begins with the record `heading`, if there is one. `on_status` is called when the journal fails,
     and when it works again; `before_commit` before each commit, to append what is held back
     elsewhere. Any thread may call any method, also from within another one. In a forked child the
-    writer is empty again, without the fence and the spool, which belong to the parent, and `forked`
-    is set.
+    writer is empty again, without the fence and the spool, which belong to the parent.
     """
 
     def __init__(
@@ -91,7 +90,6 @@ class Writer(Appender):
     ) -> None:
         self.journal = journal
         self.fence = fence
-        self.forked = False
         self.durable = durable
         self._before_commit = before_commit
         super().__init__(on_status, spool, heading, capacity)
@@ -380,5 +378,4 @@ class Writer(Appender):
             return
         self._detach()
         self.fence = None
-        self.forked = True
         self._reset()

@@ -58,7 +58,7 @@ def test_a_fork_leaves_the_files_to_the_parent(
     segment, offset = any_writer.append(owing(1, 2), owed=True)
 
     def child() -> bool:
-        fresh = (any_writer.forked, any_writer.fence, any_writer.spool) == (True, None, None)
+        fresh = (any_writer.fence, any_writer.spool) == (None, None)
         store.received.clear()
         store.fences.clear()
         store.on_commit = lambda: None
@@ -68,7 +68,6 @@ def test_a_fork_leaves_the_files_to_the_parent(
         return fresh and known and store.numbers == [2] and store.fences == [None]
 
     assert in_a_fork(child)
-    assert not any_writer.forked
     assert segment.data[offset + 14 : offset + 16] == b"\1\0"
     if any_writer.spool is not None:
         assert on_disk(spool_folder) == [0, 1]
