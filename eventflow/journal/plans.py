@@ -11,14 +11,14 @@ from eventflow.eventbus.bus import EventBus
 from eventflow.eventbus.subscriptions import Subscription
 from eventflow.hooks.references import reference_of
 from eventflow.hooks.sets import HookSets, hook_columns
-from eventflow.journal.records import COUNTED, pack
+from eventflow.journal.records import COUNTED, pack, usual_run
 from eventflow.journal.sink import RecordSink
 from eventflow.journal.wal.writer import Writer
 from eventflow.primitives.records import printable
 from eventflow.runs.run import Run
 from eventflow.states import StateType
 
-__all__ = ["NO_HOOKS", "HookList", "Plan", "make_plan", "tell"]
+__all__ = ["HookList", "Plan", "make_plan"]
 
 _CRASHED: Final = frozenset({StateType.CRASHED, "Crashed"})
 """The type and the name of the state that another process enters for the runs of a dead one."""
@@ -30,15 +30,27 @@ LISTS: Final = 1_000
 """How many lists of hooks a plan caches; only hooks of single runs reach the limit."""
 
 
-class Shared:
-    """Records that a segment has to hold beside those of the runs that name them.
+class HookList:
+    """What records share of runs of one plan whose last transition is owed to the same hooks.
 
-    `told_in` is the `told` of the last segment that is known to hold them.
+    `hooks` has the identity and the importability of each that a record counts, `more` of the
+    others; `suffix` ends the line of events. `usual` is for `pack_usual_run`, if that is for such
+    runs. `told_in` is the `told` of the last segment that is known to hold the records that have to
+    be beside those of the runs.
     """
 
-    def __init__(self) -> None:
-        self.records: list[tuple[object, bytes]] = []
+    def __init__(self, plan: Plan, hooks: Sequence[tuple[str, int]]) -> None:
+        self.hooks = hooks[:COUNTED]
+        self.more = hooks[COUNTED:]
+        self.suffix = b""
         self.told_in: set[object] | None = None
+        self.records = plan.records
+        if hooks:
+            digest = blake2b(repr(hooks).encode(), digest_size=8).digest()
+            name = urlsafe_b64encode(digest).rstrip(b"=")
+            self.suffix = b"@" + name
+            self.records = [*plan.records, (name, pack("L", [name.decode(), *hooks]))]
+        self.usual = usual_run(plan.number, self.suffix) if plan.run_type == "task" else None
 
     def tell(self, writer: Writer) -> None:
         """Append what the present segment does not hold yet."""
@@ -50,58 +62,39 @@ class Shared:
             self.told_in = segment.told
 
 
-class HookList(Shared):
-    """A list of hooks that transitions are owed to: its id, identity and importability of each.
-
-    The record of a run counts `hooks` only; what is owed to `more` has records of its own.
-    """
-
-    def __init__(self, hooks: Sequence[tuple[str, int]]) -> None:
-        super().__init__()
-        digest = blake2b(repr(hooks).encode(), digest_size=8).digest()
-        name = urlsafe_b64encode(digest).rstrip(b"=")
-        self.suffix = b"@" + name
-        self.hooks = hooks[:COUNTED]
-        self.more = hooks[COUNTED:]
-        self.records.append((name, pack("L", [name.decode(), *hooks])))
-
-
-NO_HOOKS: Final = HookList(())
-"""The list where a transition is owed to nobody."""
-NO_HOOKS.suffix = b""
-NO_HOOKS.records.clear()
-
-
-class Plan(Shared):
+class Plan:
     """What is the same for all runs of a definition with the same tags, as one owner records them.
 
     It is kept with the routes of the definition, and made anew when these are: when a hook or a
     listener was added or removed. `changes` counts these changes of hooks up to then, for a thread
     that has taken it before the last one. `number` is that of the definition. `has_crash_hooks`
     says whether a hook may be owed the crash of such a run; `is_quiet` whether nothing is lost if
-    it is not recorded before it ends.
+    it is not recorded before it ends. `lists` holds what depends on whom a transition is owed to.
     """
 
     def __init__(
         self, owner: str, changes: int, number: int, run: Run, *, has_crash_hooks: bool
     ) -> None:
-        super().__init__()
         self.owner = owner
         self.changes = changes
         self.number = number
+        self.run_type = run.run_type
         self.has_crash_hooks = has_crash_hooks
         self.is_quiet = run.run_type == "task" and not has_crash_hooks
         parameters = getattr(run.definition, "parameters", None)
         self.secrets: frozenset[str] = getattr(parameters, "secret_names", frozenset())
         self.receiver = getattr(parameters, "receiver", None)
+        self.records: list[tuple[object, bytes]] = []
         self.lists: dict[tuple[Subscription, ...], HookList] = {}
 
     def list_of(self, owed: tuple[Subscription, ...]) -> HookList:
-        """Return the list of hooks that a transition is owed to."""
-        if len(self.lists) >= LISTS:
-            self.lists.clear()
-        listed = HookList([hook_columns(subscription.hook) for subscription in owed])
-        self.lists[owed] = listed
+        """Return what depends on the hooks that a transition is owed to."""
+        listed = self.lists.get(owed)
+        if listed is None:
+            if len(self.lists) >= LISTS:
+                self.lists.clear()
+            listed = HookList(self, [hook_columns(subscription.hook) for subscription in owed])
+            self.lists[owed] = listed
 
         return listed
 
@@ -149,12 +142,6 @@ def make_plan(
             run.routes.plans[run.tag_set] = plan
 
     return plan
-
-
-def tell(writer: Writer, *shared: Shared) -> None:
-    """Append what the present segment does not hold yet."""
-    for each in shared:
-        each.tell(writer)
 
 
 def _has_hook(subscription: Subscription) -> bool:

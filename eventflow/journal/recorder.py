@@ -19,7 +19,7 @@ from eventflow.interrupts.scopes import active_runs, inherited_runs
 from eventflow.journal.contract import Journal
 from eventflow.journal.deliveries import DeliveryLedger
 from eventflow.journal.encoder import RunEncoder
-from eventflow.journal.plans import NO_HOOKS, Plan, make_plan, tell
+from eventflow.journal.plans import Plan, make_plan
 from eventflow.journal.records import pack
 from eventflow.journal.sink import RecordSink, log_failure
 from eventflow.journal.wal.own_events import OwnEvents
@@ -86,17 +86,24 @@ class Recorder(DeliveryLedger):
             if plan is None or plan.owner is not sink.owner:
                 plan = self._plan(run)
             writer = sink.writer
-            if not (owed or observed) and fact.sequence < ENDED and run.encoder is None:
+            if fact.sequence < ENDED and run.encoder is None:
+                is_left = not (owed or observed)
                 if fact.sequence == 0:
-                    if not (run.may_wait and plan.has_crash_hooks):
+                    if is_left and not (run.may_wait and plan.has_crash_hooks):
                         # From now on it is recorded before a commit.
                         run.recorder = self
                         if not writer.notified:
                             writer.notify()
                         return False
                 elif (
-                    plan.is_quiet and fact.entered.type is RUNNING and self._begin(run, fact, plan)
+                    fact.entered.type is RUNNING
+                    and self._begin(run, fact, plan)
+                    and is_left
+                    and plan.is_quiet
                 ):
+                    if not writer.notified:
+                        # A commit has just left it out.
+                        writer.notify()
                     return False
             is_first = self._write(run, fact.sequence, fact.entered, plan, owed)
             if not writer.notified:
@@ -120,26 +127,23 @@ class Recorder(DeliveryLedger):
         encoder.owner = plan.owner
         recorded = record_parameters(run.parameters, plan.secrets, plan.receiver)
         encoder.parameters = recorded or "null"
-        previous, parent = fact.previous, run.parent_run_id
-        encoder.is_usual = (
-            previous.__class__ is LazyState
-            and previous is run.created_at
-            and parent is not None
-            and run.given_name is None
-            and run.flow_run_id is parent is run.root_flow_run_id
-        )
+        previous, parent, above = fact.previous, run.parent_run_id, run.flow_run_id
+        if previous.__class__ is LazyState and previous is run.created_at:
+            encoder.created = previous.at // 1000
+            root = run.root_flow_run_id
+            encoder.is_usual = (
+                above is parent is root
+                if run.run_type == "task"
+                else above is run.id and root is (parent or above)
+            )
         with self.sink.lock:
             if run.encoder is not None:
                 return False
             run.encoder, run.recorder = encoder, self
-        writer = self.sink.writer
-        if not writer.notified:
-            # A commit has just left it out.
-            writer.notify()
 
         return True
 
-    def _write(  # noqa: C901 - the same
+    def _write(
         self,
         run: Run,
         last: int,
@@ -162,17 +166,11 @@ class Recorder(DeliveryLedger):
                 self.leave(run, encoder)
             writer = sink.writer
             encoder.number = plan.number
-            listed = NO_HOOKS
-            if owed:
-                listed = plan.lists.get(owed) or plan.list_of(owed)
-            record = encoder.encode(run, last, entered, listed.suffix, listed.hooks)
+            listed = plan.lists.get(owed) or plan.list_of(owed)
+            record = encoder.encode(run, last, entered, listed)
             present = writer.segment
-            if (
-                present is None
-                or plan.told_in is not present.told
-                or (owed and listed.told_in is not present.told)
-            ):
-                tell(writer, plan, listed)
+            if present is None or listed.told_in is not present.told:
+                listed.tell(writer)
             try:
                 segment, encoder.offset = writer.append(record, owed=bool(owed))
             except BaseException:
@@ -180,9 +178,9 @@ class Recorder(DeliveryLedger):
                 encoder.take_back(first)
                 raise
             encoder.segment, run.recorder = segment, self
-            if plan.told_in is not segment.told:
+            if listed.told_in is not segment.told:
                 # It is the first record of another segment.
-                tell(writer, plan, listed)
+                listed.tell(writer)
 
         return not first
 
@@ -302,7 +300,7 @@ class Recorder(DeliveryLedger):
                 continue
             plan = self._plan(run)
             if encoder.number != plan.number:
-                plan.tell(writer)
+                plan.list_of(()).tell(writer)
                 changed.add((encoder.number, plan.number))
                 encoder.number = plan.number
         for before, after in sorted(changed):

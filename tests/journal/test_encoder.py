@@ -14,6 +14,7 @@ from eventflow import Hook, flow, task
 from eventflow.hooks.sets import hook_columns
 from eventflow.journal.contract import DeliveryQuery, Group
 from eventflow.journal.encoder import RunEncoder
+from eventflow.journal.plans import HookList, Plan
 from eventflow.journal.records import RunRecord, scan
 from eventflow.journal.rows import DeliveryRow, EventRow, RunRow, moment
 from eventflow.journal.stores.memory import MemoryJournal
@@ -22,7 +23,7 @@ from eventflow.primitives.records import ErrorInfo, printable
 from eventflow.runs.run import FlowRun, Run, TaskRun
 from eventflow.states import AnyState, Completed, Pending, Running, State, StateType
 from eventflow.values.restoring import readable_parameters
-from tests.journal.rows import a_definition, a_list
+from tests.journal.rows import a_definition
 
 
 @task
@@ -48,19 +49,18 @@ class Written:
         self.encoder = RunEncoder()
         self.encoder.number = 1
         self.records: list[bytes] = []
+        self._plan = Plan("owner", 0, 1, run, has_crash_hooks=False)
         self._definition = a_definition(1, run_type=run.run_type, name=run.definition_name)
 
     def enter(self, *states: AnyState, owed: tuple[Hook, ...] = ()) -> RunRecord:
         """Enter states and make one record of them; the last is owed to hooks."""
         for state in states:
             self.run.enter(state)
-        hooks = [hook_columns(hook) for hook in owed]
-        key, listed = a_list(*hooks)
+        listed = HookList(self._plan, [hook_columns(hook) for hook in owed])
         entered, last = self.run.entered, self.run.transitions - 1
         assert entered is not None
-        suffix = f"@{key}".encode() if hooks else b""
-        made = self.encoder.encode(self.run, last, entered, suffix, hooks)
-        self.records.append(listed + made)
+        made = self.encoder.encode(self.run, last, entered, listed)
+        self.records.append(b"".join(record for _, record in listed.records) + made)
         assert [each.kind for each in scan(made)] == ["R"]
 
         return RunRecord.read(made, 0, len(made))
