@@ -11,10 +11,11 @@ from uuid import UUID
 from eventflow.interrupts.cancellation import register_canceller
 from eventflow.journal import open_journal
 from eventflow.journal.contract import Journal
+from eventflow.owners.leftovers import take_in
 from eventflow.settings import EVENTFLOW_DURABILITY, EVENTFLOW_JOURNAL_URL
 from eventflow.wiring import recorder
 
-__all__ = ["ask_cancel", "journal_file", "opened_journal"]
+__all__ = ["ask_cancel", "journal_file", "opened_journal", "take_in_ended"]
 
 _SQLITE: Final = "sqlite:///"
 
@@ -30,7 +31,7 @@ def journal_file() -> Path | None:
 def opened_journal() -> Iterator[Journal | None]:
     """Open the journal in force for a block; yields None where there is none yet.
 
-    Lines of this process that are not committed yet are flushed first.
+    What this process has recorded is committed first, and what processes have left that ended.
 
     Raises:
         JournalError: the journal cannot be reached.
@@ -39,6 +40,7 @@ def opened_journal() -> Iterator[Journal | None]:
     own = recorder()
     if own is not None:
         own.flush()
+    take_in_ended()
     file = journal_file()
     if file is not None and not file.is_file():
         yield None
@@ -52,6 +54,14 @@ def opened_journal() -> Iterator[Journal | None]:
         yield journal
     finally:
         journal.close()
+
+
+def take_in_ended() -> None:
+    """Have the journal in force hold what processes have left that ended."""
+    own = recorder()
+    # A transaction of this thread would be waited for.
+    if own is None or not own.journal.in_transaction():
+        take_in(EVENTFLOW_JOURNAL_URL.value(), EVENTFLOW_DURABILITY.value())
 
 
 def ask_cancel(run_id: UUID) -> bool:

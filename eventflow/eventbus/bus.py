@@ -217,7 +217,7 @@ class EventBus:
         if owed:
             fact.bus = self
         if recorder is not None and recorder.record(fact, owed, observed=bool(route.listeners)):
-            recorder.wait(fact, owed)
+            recorder.wait()
         if route is NO_ROUTE:
             return
         publication = Publication(fact, self._listener_failed)
@@ -250,7 +250,7 @@ class EventBus:
         route: Route,
         owed: tuple[Subscription, ...],
     ) -> None:
-        await to_thread.run_sync(recorder.wait, fact, owed)
+        await to_thread.run_sync(recorder.wait)
         if (completion := self._begin(fact, route, owed)) is not None:
             await completion
 

@@ -67,8 +67,8 @@ class TransitionRecorder(Protocol):
         """
         ...
 
-    def wait(self, fact: Transition, owed: tuple[Subscription, ...]) -> None:
-        """Return when a recorded transition is as durable as it is to be; may block."""
+    def wait(self) -> None:
+        """Return when what was recorded is as durable as it is to be; may block."""
         ...
 
     def record_event(self, event: Event) -> None:

@@ -32,6 +32,13 @@ class DeliveryLedger:
         That is so if it began in the name of another than the present one: others took this process
         for dead since, or it is a forked child, and the run its parent's.
         """
+        if not self._is_of_another(run):
+            return False
+        # Perhaps the session becomes another owner just now, which goes on with the run.
+        with self.sink.lock:
+            return self._is_of_another(run)
+
+    def _is_of_another(self, run: Run) -> bool:
         encoder = run.encoder
 
         return encoder is not None and encoder.owner != self.sink.owner and encoder.next > 0
@@ -48,7 +55,7 @@ class DeliveryLedger:
         encoder.hooks = [(row.hook, int(row.importable)) for row in owed[:COUNTED]]
         encoder.owed = len(encoder.hooks)
         undone = [row.ordinal for row in owed if row.status in OWED]
-        encoder.settled = frozenset(row.ordinal for row in owed if row.status not in OWED)
+        encoder.settled = {row.ordinal: b"" for row in owed if row.status not in OWED}
         encoder.done = encoder.begun = min([encoder.owed, *undone])
         moments = (row.updated for row in deliveries if row.updated is not None)
         encoder.updated = max(map(micros, moments), default=0)
@@ -84,7 +91,7 @@ class DeliveryLedger:
                 or encoder.settled
                 or encoder.adopted
             ):
-                self._settle(attempt, encoder, status, error, delay)
+                self._settle(attempt, status, error, delay)
                 return
             ordinal = attempt.ordinal
             if status is DELIVERED and ordinal == encoder.done < encoder.begun:
@@ -92,34 +99,35 @@ class DeliveryLedger:
             elif status is RUNNING and ordinal == encoder.begun < encoder.owed:
                 encoder.begun = ordinal + 1
             else:
-                self._settle(attempt, encoder, status, error, delay)
+                self._settle(attempt, status, error, delay)
                 return
             encoder.updated = at = time_ns() // 1000
             segment, offset = encoder.segment, encoder.offset
-            if segment is None or not self.sink.writer.acknowledge(
-                segment, offset, encoder.begun, encoder.done, at
+            if (
+                segment is None
+                or not self.sink.writer.acknowledge(
+                    segment, offset, encoder.begun, encoder.done, at
+                )
+                # Others took this process for dead meanwhile: it may be noted where nobody reads.
+                or attempt.run.encoder is not encoder
             ):
                 self._acknowledge(attempt.run, encoder)
         except Exception as problem:  # noqa: BLE001 - the journal never fails a run
             log_failure("The outcome of a hook", problem)
 
     def _settle(
-        self,
-        attempt: Attempt,
-        encoder: RunEncoder | None,
-        status: DeliveryStatus,
-        error: str | None,
-        delay: float,
+        self, attempt: Attempt, status: DeliveryStatus, error: str | None, delay: float
     ) -> None:
         """Write a record of the status of a delivery."""
         sink = self.sink
         with sink.lock:
+            encoder: RunEncoder | None = attempt.run.encoder
             if self.has_given_up(attempt.run):
                 return
-            self._append_settled(attempt, encoder, status, error, delay)
+            record = self._append_settled(attempt, encoder, status, error, delay)
             if encoder is not None and encoder.sequence == attempt.sequence:
                 ordinal = attempt.ordinal
-                encoder.settled |= {ordinal}
+                encoder.settled = {**encoder.settled, ordinal: record}
                 if ordinal < encoder.owed:
                     if ordinal == encoder.done and (status is DELIVERED or status is DEAD):
                         encoder.done = ordinal + 1
@@ -133,10 +141,13 @@ class DeliveryLedger:
             self._release(encoder)
             if self.has_given_up(run):
                 return
-            content = (run_hex(run.number), encoder.sequence, encoder.owed)
-            progress = (encoder.begun, encoder.done, encoder.updated)
-            self.sink.writer.append(pack("A", Acknowledged(*content, *progress)))
+            self._append_progress(run, encoder)
         self.sink.writer.notify()
+
+    def _append_progress(self, run: Run, encoder: RunEncoder) -> None:
+        content = (run_hex(run.number), encoder.sequence, encoder.owed)
+        progress = (encoder.begun, encoder.done, encoder.updated)
+        self.sink.writer.append(pack("A", Acknowledged(*content, *progress)))
 
     def _append_settled(
         self,
@@ -145,7 +156,7 @@ class DeliveryLedger:
         status: DeliveryStatus,
         error: str | None,
         delay: float,
-    ) -> None:
+    ) -> bytes:
         now = time_ns() // 1000
         hook, importable = hook_columns(attempt.hook)
         settled = Settled(
@@ -160,7 +171,10 @@ class DeliveryLedger:
             now + int(delay * 1e6) if delay else None,
             None if error is None else cut(printable(error)),
         )
-        self.sink.writer.append(pack("S", settled))
+        record = pack("S", settled)
+        self.sink.writer.append(record)
+
+        return record
 
     def transaction(self, attempt: Attempt) -> AbstractContextManager[Any]:
         """Return a transaction of the journal, which is committed with the delivery's settlement.

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, Final
 
 from pydantic_core import to_json
@@ -32,10 +33,11 @@ class RunEncoder:
     `next` is the sequence of the first transition that no record holds. `number` is that of the
     definition in the last record, which is in `segment` from `offset` on; `sequence` its last
     transition, and `owed`, `begun` and `done` count the hooks that this is owed to: `hooks` has the
-    identity and the importability of each, `settled` the ordinals of those with a record of their
-    own. `updated` is when one of them began, or was done. `parameters` is their record, once they
-    are final, and `created` when the run was, in microseconds. `is_usual` says that the run was
-    Pending, then Running, and that the ids of the runs above follow from that of its parent.
+    identity and the importability of each, `owed_to` its subscription, `settled` by ordinal the
+    records of those that have one of their own. `updated` is when one of them began, or was done.
+    `parameters` is their record, once they are final, and `created` when the run was, in
+    microseconds. `is_usual` says that the run was Pending, then Running, and that the ids of the
+    runs above follow from that of its parent.
     """
 
     # Most runs have one record, and few hooks: class attributes, and no slots, are set up faster.
@@ -50,7 +52,8 @@ class RunEncoder:
     sequence = -1
     owed = begun = done = updated = 0
     hooks: Sequence[tuple[str, int]] = ()
-    settled: frozenset[int] = frozenset()
+    settled: Mapping[int, bytes] = MappingProxyType({})
+    owed_to: tuple[Any, ...] = ()
     # Whether the run is another owner's: what it owes may have records of its own already.
     adopted = False
     # Whether a record told of everything, so that it need not be told again.
@@ -97,7 +100,7 @@ class RunEncoder:
             self.owed, self.hooks = owed, hooks
             self.begun, self.done, self.updated = 1 if owed else 0, 0, at
             if self.settled:
-                self.settled = frozenset()
+                self.settled = {}
 
         return record
 

@@ -106,6 +106,10 @@ class Recorder(DeliveryLedger):
                         writer.notify()
                     return False
             is_first = self._write(run, fact.sequence, fact.entered, plan, owed)
+            if run.ended_at is None:
+                writer.unfinished.add(run.number)
+            elif not is_first:
+                writer.unfinished.discard(run.number)
             if not writer.notified:
                 writer.notify()
         except Exception as error:  # noqa: BLE001 - the journal never fails a run
@@ -177,7 +181,7 @@ class Recorder(DeliveryLedger):
                 # Perhaps it is not there: the next record tells of these transitions as well.
                 encoder.take_back(first)
                 raise
-            encoder.segment, run.recorder = segment, self
+            encoder.segment, run.recorder, encoder.owed_to = segment, self, owed
             if listed.told_in is not segment.told:
                 # It is the first record of another segment.
                 listed.tell(writer)
@@ -226,28 +230,62 @@ class Recorder(DeliveryLedger):
                 return False
             plan = None if run.routes is None else run.routes.plans.get(run.tag_set)
             self._write(run, left, entered, plan or self._plan(run))
+            self.sink.writer.unfinished.add(run.number)
 
         return True
 
     def _plan(self, run: Run) -> Plan:
         return make_plan(run, self.sink, self._bus, self._sets, self._changes)
 
-    def wait(self, fact: Transition, owed: tuple[Subscription, ...]) -> None:
-        """Return when a recorded transition is durable, or cannot be written now."""
-        self.sink.writer.wait()
-        run = fact.run
-        if self.has_given_up(run) and self._is_unknown(run):
-            # Others took this process for dead before the run began: no one else has it.
-            run.encoder = None
-            if self.record(fact, owed, observed=True):
-                self.sink.writer.wait()
+    def wait(self) -> None:
+        """Return when all that was recorded is durable, or cannot be written now."""
+        writer = None
+        # Another owner may have recorded it once more meanwhile.
+        while writer is not self.sink.writer:
+            writer = self.sink.writer
+            writer.wait()
+
+    def continue_from(self, owner: str) -> None:
+        """Record anew the open runs of an owner that others took for dead, unless they have them.
+
+        What the journal has, others have taken over. They know of nothing else: its hooks run here.
+        """
+        runs: list[Any] = list(active_runs.values())
+        for run in runs:
+            encoder = run.encoder
+            if run.recorder is not self or encoder is None or encoder.owner != owner:
+                continue
+            if encoder.next and not encoder.adopted and run.number not in inherited_runs:
+                try:
+                    if self._is_unknown(run):
+                        self._record_anew(run, encoder)
+                except Exception as error:  # noqa: BLE001 - the others still have to be recorded
+                    log_failure("A transition", error)
+
+    def _record_anew(self, run: Run, before: RunEncoder) -> None:
+        encoder = run.encoder = RunEncoder()
+        entered = run.entered
+        if entered is None or entered.sequence != before.sequence:
+            # It is just being recorded, with all that came before.
+            return
+        self._write(run, before.sequence, entered, self._plan(run), before.owed_to)
+        # Not before the run has its new encoder: from then on no outcome is noted in the old one.
+        encoder.begun, encoder.done, encoder.updated = before.begun, before.done, before.updated
+        encoder.settled = before.settled
+        for record in encoder.settled.values():
+            self.sink.writer.append(record)
+        if encoder.owed:
+            self._append_progress(run, encoder)
 
     def _is_unknown(self, run: Run) -> bool:
-        """Return whether the journal has no such run; False if it cannot be read."""
+        """Return whether the journal has no such run.
+
+        True if it cannot be read: rather may a hook run twice than not at all.
+        """
         try:
             return self.journal.run(run.id) is None
         except JournalError:
-            return False
+            return True
 
     def record_event(self, event: Event) -> None:
         """Write an event of the user's own at the next commit, once there is a run."""

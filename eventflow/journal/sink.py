@@ -20,6 +20,10 @@ class OpenRunsRecorder(Protocol):
         """Write the transitions of runs that have not ended, and that no record holds yet."""
         ...
 
+    def continue_from(self, owner: str) -> None:
+        """Write the open runs of a former owner anew that nobody else has."""
+        ...
+
 
 class RecordSink(Protocol):
     """Where records are written in the name of an owner."""

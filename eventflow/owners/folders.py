@@ -38,10 +38,12 @@ from eventflow.primitives.private_files import (
 from eventflow.settings import CREDENTIALS, EVENTFLOW_HOME
 
 __all__ = [
+    "ENDED",
     "RECOVERING",
     "DeadOwner",
     "LockedFolder",
     "dead",
+    "ended",
     "is_alive",
     "is_of_this_host",
     "is_recovery_at_work",
@@ -52,6 +54,9 @@ LOCK: Final = "lock"
 DESCRIPTION: Final = "owner.json"
 CREATED_PREFIX: Final = ".new-"
 DELETED_PREFIX: Final = ".old-"
+
+ENDED: Final = "ended"
+"""The file in the folder of an owner that has ended cleanly, and has left its records there."""
 
 RECOVERING: Final = ".recovering"
 """The file beside the folders of the owners that is locked while all dead owners are recovered."""
@@ -151,6 +156,16 @@ class LockedFolder:
         finally:
             self.release()
 
+    def leave(self) -> bool:
+        """Release the lock, for others to take in what is here; return False if they cannot."""
+        try:
+            os.close(open_file(self.path / ENDED, os.O_CREAT | os.O_WRONLY))
+        except OSError:
+            return False
+        self.release()
+
+        return True
+
     def release(self) -> None:
         """Release the lock, so that the folder will be recovered. May be repeated."""
         self._lock.release()
@@ -216,6 +231,13 @@ class DeadOwner:
         return None if held is None else LockedFolder(self.path, held)
 
 
+def ended(owners: Path) -> list[DeadOwner]:
+    """Return the owners that have ended cleanly, and have left records, the oldest first."""
+    paths = [path for path in _folders(owners) if (path / ENDED).exists()]
+
+    return [DeadOwner.read(path) for path in paths if not _is_foreign(path)]
+
+
 def dead(owners: Path) -> list[DeadOwner]:
     """Return the dead owners, the oldest first, and delete litter.
 
@@ -224,7 +246,7 @@ def dead(owners: Path) -> list[DeadOwner]:
     """
     dead_owners = []
     for path in _folders(owners):
-        if _is_foreign(path) or not is_free(path / LOCK):
+        if _is_foreign(path) or not is_free(path / LOCK) or (path / ENDED).exists():
             continue
         if _is_complete(path):
             dead_owners.append(DeadOwner.read(path))

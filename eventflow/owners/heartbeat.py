@@ -23,7 +23,8 @@ RETRY_SECONDS: Final = 1.0
 class Heartbeat:
     """A thread that calls back until it is stopped. It logs errors and goes on.
 
-    `cancels` returns the runs to cancel; it is called every `poll_seconds` while runs execute.
+    `record` notes the runs that execute, which may be held back by a commit that waits for others;
+    `cancels` returns those to cancel. Both are called every `poll_seconds` while runs execute.
     `guard` replaces a guardian that was killed; it is called as often, with runs or without.
     `renew` and `maintain` are called every `interval` seconds; `maintain` also at the start. It may
     take long, and has a thread of its own: the lease is renewed meanwhile.
@@ -32,6 +33,7 @@ class Heartbeat:
     def __init__(
         self,
         *,
+        record: Callable[[], None],
         cancels: Callable[[], Iterable[UUID]],
         guard: Callable[[], None],
         renew: Callable[[], None],
@@ -39,6 +41,7 @@ class Heartbeat:
         interval: float,
         poll_seconds: float = POLL_SECONDS,
     ) -> None:
+        self._record = record
         self._cancels = cancels
         self._guard = guard
         self._renew = renew
@@ -67,12 +70,17 @@ class Heartbeat:
             if thread not in (None, threading.current_thread()):
                 thread.join()
 
+    def is_stopped(self, within: float) -> bool:
+        """Wait so many seconds; return True as soon as this is stopped."""
+        return self._stopped.wait(within)
+
     def _run(self) -> None:
         self._call(self._start_maintenance)
         maintained = renewed = time.monotonic()
         wait = self._interval
         while not self._stopped.wait(self._poll_seconds):
             if active_runs:
+                self._call(self._record)
                 self._call(self._cancel)
             self._call(self._guard)
             if time.monotonic() - renewed >= wait:

@@ -16,9 +16,9 @@ from eventflow.errors import JournalError
 from eventflow.eventbus.bus import EventBus
 from eventflow.events import ErrorInfo, Event, JournalFailed, JournalRecovered, fact
 from eventflow.hooks.importability import note_call
-from eventflow.hooks.ledger import OWED
+from eventflow.interrupts.scopes import active_runs, inherited_runs
 from eventflow.journal import open_journal
-from eventflow.journal.contract import DeliveryQuery, Fence, RunQuery, StaleOwnerError
+from eventflow.journal.contract import Fence, StaleOwnerError
 from eventflow.journal.records import pack
 from eventflow.journal.rows import OwnerRow
 from eventflow.journal.sink import OpenRunsRecorder
@@ -27,6 +27,7 @@ from eventflow.journal.wal.writer import Durable, Writer
 from eventflow.owners.folders import RECOVERING, LockedFolder, dead, is_of_this_host, owners_folder
 from eventflow.owners.guarding import Guarding
 from eventflow.owners.heartbeat import Heartbeat
+from eventflow.owners.leftovers import is_done, take_in
 from eventflow.owners.lifeline import Lifeline, start_recovery
 from eventflow.owners.locks import is_free
 from eventflow.owners.process import describe
@@ -47,6 +48,9 @@ RECOVERY_LEASE_SECONDS: Final = 60.0
 
 HEARTBEAT_SECONDS: Final = 60.0
 """How often dead owners are recovered and old runs pruned where there is no lease."""
+
+SETTLE_SECONDS: Final = 1.0
+"""How long a process has lived before it does what others can do as well."""
 
 PRUNE_EVERY: Final = timedelta(hours=1)
 """How often, at most, the journal is pruned."""
@@ -121,14 +125,15 @@ class OwnerSession:
     def _begin(self) -> None:
         note_call()
         self._become_owner()
-        atexit.register(self.close)
+        atexit.register(self.leave)
         # A child of multiprocessing exits without calling what is registered with atexit.
         children = sys.modules.get("multiprocessing.util")
         if children is not None and sys.modules["multiprocessing.process"].parent_process():
-            children.Finalize(None, self.close, exitpriority=-100)
+            children.Finalize(None, self.leave, exitpriority=-100)
         if not self.url.startswith("memory:"):
             lease = self.lease_seconds
             self._heartbeat = Heartbeat(
+                record=self._record_open_runs,
                 cancels=lambda: self.journal.cancels(self.owner),
                 guard=lambda: None if self.guarding is None else self.guarding.replace_if_killed(),
                 renew=self.renew,
@@ -248,13 +253,17 @@ class OwnerSession:
     def resign(self, owner: str) -> None:
         """Become a new owner, since others have taken over the runs of the present one.
 
-        Its runs go on, but are recorded no more: see `Recorder.has_given_up`.
+        These go on here, but are recorded no more: see `Recorder.has_given_up`.
         """
         with self.lock, self._starting:
             if owner != self.owner:
                 return
             self._resigned[owner] = self._folder, self.guarding, self.writer
             self._become_owner()
+            # Before anybody asks whose they are: see `has_given_up`.
+            for recorder in list(self._recorders):
+                recorder.continue_from(owner)
+        self.writer.notify()
 
     def _report_resignation(self, owner: str, error: StaleOwnerError, lost: int) -> None:
         """Remove what is left of an owner that has resigned, and tell of it once."""
@@ -263,14 +272,14 @@ class OwnerSession:
             return
         folder, guarding, writer = left
         # The journal refuses the records that are left.
-        writer.flush()
+        writer.retire()
         if guarding is not None:
             guarding.dismiss()
         if folder is not None:
             folder.remove()
         get_logger("journal").error(
             "This process was silent for too long: others took it for dead, and its runs over. "
-            "What becomes of these runs here is not recorded."
+            "What becomes here of the runs that they know is not recorded."
         )
         self._publish(fact(JournalFailed, lost=lost, error=ErrorInfo.of(error)))
 
@@ -290,6 +299,10 @@ class OwnerSession:
         self._restore_folder()
         if self.sweeps:
             self._sweep()
+        if self._heartbeat is not None and self._heartbeat.is_stopped(SETTLE_SECONDS):
+            # A process that ends at once leaves this to others.
+            return
+        take_in(self.url, self._durability)
         days = timedelta(days=min(EVENTFLOW_RETENTION_DAYS.value(), UNLIMITED_DAYS))
         since, size = datetime.now(UTC) - days, EVENTFLOW_RETENTION_BYTES.value()
         self.journal.prune_if_due(older_than=since, max_bytes=size, every=PRUNE_EVERY)
@@ -316,6 +329,23 @@ class OwnerSession:
 
     # -- ending -----------------------------------------------------------------------------
 
+    def leave(self) -> None:
+        """End with this process: if it owes nothing, others take in what it has recorded."""
+        if not self.begun:
+            return
+        if self._heartbeat is not None:
+            self._heartbeat.stop()
+        folder = self._folder
+        # What executes still, or is left to a recovery, has to be in the journal.
+        may_leave = self.sweeps and active_runs.keys() <= inherited_runs
+        if folder is None or not (may_leave and self.writer.leave() and folder.leave()):
+            self.close()
+            return
+        # In this order: if killed in between, the guardian finds nothing that is owed.
+        if self.guarding is not None:
+            self.guarding.dismiss()
+        self._close_journal()
+
     def close(self) -> None:
         """Write what is left and end the owner, unless runs or hooks are left for a recovery.
 
@@ -323,7 +353,6 @@ class OwnerSession:
         """
         if not self.begun:
             return
-        atexit.unregister(self.close)
         self.writer.hurry()
         if self._heartbeat is not None:
             self._heartbeat.stop()
@@ -332,24 +361,17 @@ class OwnerSession:
             kept = f"until the end of this process: {self.writer.kept} records are lost."
             get_logger("journal").error(f"The journal could not be written {kept}")
         try:
-            if written and self._is_done():
+            if written and (self._fence is None or is_done(self.journal, self.owner)):
                 self._end()
         except JournalError as error:
             get_logger("journal").warning(f"{error} `eventflow recover` will finish this.")
+        self._close_journal()
+
+    def _close_journal(self) -> None:
+        atexit.unregister(self.leave)
         self.journal.close()
         self.journal.in_hurry = False
         self._reset()
-
-    def _is_done(self) -> bool:
-        """Return whether no run is unfinished and no hook is owed."""
-        if self._fence is None:
-            return True
-        owner, journal = self._fence.owner, self.journal
-
-        return not (
-            journal.runs(RunQuery(keeper=owner, unfinished=True, limit=1))
-            or journal.deliveries(DeliveryQuery(keeper=owner, statuses=OWED, limit=1))
-        )
 
     def _end(self) -> None:
         if self._fence is not None:
@@ -368,5 +390,5 @@ class OwnerSession:
     def after_fork(self, *, child: bool) -> None:
         """Reset the child, which becomes an owner of its own."""
         if child:
-            atexit.unregister(self.close)
+            atexit.unregister(self.leave)
             self._reset()

@@ -18,9 +18,6 @@ from eventflow.eventbus.bus import bus_of_runs
 from eventflow.hooks.ledger import OWED
 from eventflow.journal.contract import (
     DeliveryQuery,
-    Fence,
-    Group,
-    Journal,
     NewerSchemaError,
     RunQuery,
     StaleOwnerError,
@@ -28,9 +25,8 @@ from eventflow.journal.contract import (
 )
 from eventflow.journal.recorder import Recorder
 from eventflow.journal.rows import OwnerRow
-from eventflow.journal.wal.spool import commit_in_parts, read_segments
-from eventflow.journal.wal.status import log_loss
 from eventflow.owners.folders import DeadOwner, LockedFolder, dead, owners_folder
+from eventflow.owners.leftovers import end_owner, row_of
 from eventflow.primitives.loggers import get_logger
 from eventflow.recovery.delivering import Finished, Progress
 from eventflow.recovery.finishing import Finisher
@@ -39,7 +35,7 @@ from eventflow.recovery.lookup import Lookup
 from eventflow.settings import EVENTFLOW_JOURNAL_URL
 from eventflow.wiring import recorder as wired_recorder
 
-__all__ = ["UNFINISHED", "Report", "commit_spool", "recover_folder", "recover_id"]
+__all__ = ["UNFINISHED", "Report", "recover_folder", "recover_id"]
 
 NO_LIMIT: Final = 100_000
 """How many runs or deliveries a query returns at most."""
@@ -130,13 +126,13 @@ def _recover_locked(
     recorder = _recorder()
 
     def end_owners() -> OwnerRow:
-        owner = _end_owner(recorder.journal, dead_owner, folder)
+        owner = end_owner(recorder.journal, dead_owner, folder, VANISHED) or _unknown(folder.id)
         for other in dead(folder.path.parent):
             # It may be a recovery that was killed: the runs that it kept are free once it is ended.
             other_folder = other.lock()
             if other_folder is not None:
                 with other_folder:
-                    _end_owner(recorder.journal, other, other_folder)
+                    end_owner(recorder.journal, other, other_folder, VANISHED)
         return owner
 
     owner = _when_it_answers(end_owners, folder) if waits else end_owners()
@@ -169,7 +165,7 @@ def recover_id(
 ) -> Report:
     """Recover an owner that has no folder here: of another host, or redriven after its end."""
     recorder = _recorder()
-    owner = _row(recorder.journal, owner_id) or _unknown(owner_id)
+    owner = row_of(recorder.journal, owner_id) or _unknown(owner_id)
     if owner.ended is None:
         recorder.journal.end(owner_id, SILENT, only_lapsed=True)
 
@@ -188,46 +184,6 @@ def _recorder() -> Recorder:
     recorder.sink.begin()
 
     return recorder
-
-
-def _end_owner(journal: Journal, dead_owner: DeadOwner, folder: LockedFolder) -> OwnerRow:
-    """Commit the spool of a dead owner and mark it as ended; return its row."""
-    row = _row(journal, folder.id)
-    if row is None and dead_owner.owner is not None:
-        # Killed before its first commit. What is redriven later needs the row to load its files.
-        journal.register(dead_owner.owner)
-    # After the end of its lease another host may have taken over, and entered Crashed: what this
-    # one wrote meanwhile must not replace that.
-    leased = row is not None and row.lease_until is not None
-    commit_spool(journal, folder.path, Fence(row.id, row.token) if row and leased else None)
-    journal.end(folder.id, VANISHED)
-
-    return dead_owner.owner or row or _unknown(folder.id)
-
-
-def commit_spool(journal: Journal, folder: Path, fence: Fence | None = None) -> None:
-    """Commit the spool of a dead owner, and delete each file that is committed.
-
-    What the journal refuses is logged and deleted.
-
-    Raises:
-        JournalError: the journal cannot be written; the rest is still in the spool.
-    """
-
-    def commit(group: Group) -> None:
-        try:
-            journal.commit(group, folder.name, fence)
-        except StaleOwnerError as error:
-            log_loss(f"{group.runs} records of the spool are left out: {error}")
-
-    for group in read_segments(folder):
-        commit_in_parts(
-            group, commit, lambda error: log_loss(f"A record of the spool is left out: {error}")
-        )
-
-
-def _row(journal: Journal, owner_id: str) -> OwnerRow | None:
-    return next((row for row in journal.owners() if row.id == owner_id), None)
 
 
 def _unknown(owner_id: str) -> OwnerRow:

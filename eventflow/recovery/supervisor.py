@@ -26,10 +26,12 @@ from eventflow.owners.folders import (
     is_recovery_at_work,
     owners_folder,
 )
+from eventflow.owners.leftovers import take_in
 from eventflow.owners.lifeline import recovery_command, recovery_environment
 from eventflow.owners.locks import Lock, lock
 from eventflow.owners.process import recovery_program
 from eventflow.recovery.owner import NO_LIMIT, UNFINISHED, Report
+from eventflow.settings import EVENTFLOW_DURABILITY
 
 __all__ = ["recover"]
 
@@ -62,6 +64,7 @@ def recover(url: str, *, wait: bool = True) -> list[Report]:
         JournalError: the journal cannot be read, or the folder of its owners has no locks.
         SettingError: there is no journal for such a URL.
     """
+    take_in(url, EVENTFLOW_DURABILITY.value())
     folder = owners_folder(url)
     root = folder if folder is not None and folder.is_dir() else None
     reports: list[Report] = []

@@ -13,6 +13,7 @@ from typing import Any, Final, NamedTuple
 from eventflow.journal import open_journal
 from eventflow.journal.contract import DeliveryQuery, RunQuery
 from eventflow.journal.rows import DeliveryRow, EventRow, RunRow
+from eventflow.owners.leftovers import take_in
 from eventflow.states import LEGAL, TERMINAL
 from tests.crash.workloads import LOG, RECORDS, owed
 
@@ -46,7 +47,9 @@ class FinalState(NamedTuple):
     @classmethod
     def read(cls, home: Path) -> FinalState:
         """Read the journal and the files of a home."""
-        journal = open_journal(f"sqlite:///{home / 'journal.db'}")
+        url = f"sqlite:///{home / 'journal.db'}"
+        take_in(url, "process")
+        journal = open_journal(url)
         with closing(journal):
             runs = {str(run.id): run for run in journal.runs(RunQuery(limit=NO_LIMIT))}
             events = [event for run in runs.values() for event in journal.events(run.id)]

@@ -24,10 +24,9 @@ from eventflow.journal import recorder
 from eventflow.journal.records import CONTENT
 from eventflow.journal.stores import sqlite
 from eventflow.journal.wal import appender, segments, spool
-from eventflow.owners import folders
+from eventflow.owners import folders, leftovers
 from eventflow.owners.lifeline import Lifeline
 from eventflow.owners.session import OwnerSession
-from eventflow.recovery import owner
 from eventflow.recovery.finishing import Finisher
 from eventflow.runs import run
 
@@ -86,9 +85,11 @@ def _wrap_methods() -> None:
         (folders, "_write", "owner.describe"),
         (folders, "_delete", "owner.delete"),
         (folders.LockedFolder, "remove", "owner.end"),
+        (folders.LockedFolder, "leave", "owner.leave"),
         (Lifeline, "start", "guardian.start"),
         (Lifeline, "hand_over", "guardian.hand-over"),
         (Lifeline, "dismiss", "guardian.bye"),
+        (OwnerSession, "leave", "leave"),
         (OwnerSession, "close", "close"),
         (appender.Appender, "_next_segment", "segment.next"),
         (segments.Segment, "take", "group.take"),
@@ -99,7 +100,7 @@ def _wrap_methods() -> None:
         (spool.Spool, "take", "spool.take"),
         (spool.Spool, "_open", "spool.open"),
         (spool.Spool, "give_back", "spool.give-back"),
-        (owner, "commit_spool", "recovery.absorb"),
+        (leftovers, "commit_spool", "recovery.absorb"),
         (Finisher, "finish", "recovery.finish"),
     ):
         setattr(holder, name, _wrapped(getattr(holder, name), label))

@@ -39,7 +39,7 @@ class NotingRecorder:
         """Note an event of the user's own."""
         self.notes.append(event)
 
-    def wait(self, fact: Any, owed: Any) -> None:
+    def wait(self) -> None:
         """Note the call, and its thread."""
         self.notes.append("wait")
         self.waited_in = threading.current_thread()

@@ -21,6 +21,7 @@ from eventflow.journal import open_journal
 from eventflow.journal.contract import START, DeliveryQuery, Journal, RunQuery
 from eventflow.journal.rows import EventRow
 from eventflow.owners.folders import owners_folder
+from eventflow.owners.leftovers import take_in
 from eventflow.settings import SETTINGS
 
 __all__ = ["HEAD", "Program", "Record", "Sandbox", "wait_until"]
@@ -252,15 +253,23 @@ class Sandbox:
 
     def owner_folders(self) -> list[Path]:
         """Return the folders of owners that have not ended or are not recovered yet."""
+        take_in(self.url, "process")
+
         return [*self.owners.glob("[!.]*")]
 
     def wait_until_recovered(self) -> None:
         """Wait until no owner is left to recover."""
         wait_until(lambda: not self.owner_folders(), self._all)
 
-    @cached_property
+    @property
     def journal(self) -> Journal:
-        """The journal of the home."""
+        """The journal of the home, with what processes have left that ended."""
+        take_in(self.url, "process")
+
+        return self._journal
+
+    @cached_property
+    def _journal(self) -> Journal:
         return open_journal(self.url)
 
     def states(self) -> list[tuple[str, str]]:

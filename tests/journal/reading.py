@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from datetime import timedelta
 from uuid import UUID
 
+from eventflow.client.journals import take_in_ended
 from eventflow.events import Event, StateTransition
 from eventflow.journal.contract import DeliveryQuery, Journal, RunQuery
 from eventflow.journal.recorder import Recorder
@@ -22,8 +23,9 @@ def the_recorder() -> Recorder:
 
 
 def written() -> Journal:
-    """Return the journal in force, after a flush of the recorder."""
+    """Return the journal in force, after a flush, with what ended processes have left."""
     assert the_recorder().flush()
+    take_in_ended()
 
     return the_recorder().journal
 

@@ -131,6 +131,7 @@ def test_a_run_that_others_have_taken_over_is_left_alone() -> None:
 
     @flow(name="main")
     def main() -> None:
+        flush_elsewhere()
         the_session().resign(the_session().owner)
         double(1)
         hook(state="Crashed")(seen)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -15,7 +16,7 @@ import pytest
 from eventflow.events import JournalFailed, JournalRecovered
 from eventflow.journal.contract import RunQuery
 from eventflow.journal.wal.spool import has_records
-from eventflow.owners.folders import dead
+from eventflow.owners.folders import ended
 from eventflow.recovery.supervisor import recover
 from tests.outages.workload import (
     CALLS,
@@ -90,7 +91,7 @@ etl()
 
 
 def test_a_process_ends_while_the_journal_is_locked(workload: Workload, tmp_path: Path) -> None:
-    """Its records are in a segment, and a recovery commits them after the lock is released."""
+    """Its records are in a segment, and taken in by who comes after the lock is released."""
     workload.run(1)
     workload.flush()
     home = tmp_path / "home"
@@ -110,15 +111,78 @@ def test_a_process_ends_while_the_journal_is_locked(workload: Workload, tmp_path
         )
         assert done.stdout == "Completed\n"
         assert len(own_journal().runs(RunQuery(definition="etl"))) == 1
-        (dead_owner,) = dead(home / "journal.db-owners")
-        assert has_records(dead_owner.path)
+        (left,) = ended(home / "journal.db-owners")
+        assert has_records(left.path)
 
-    reports = recover(f"sqlite:///{home}/journal.db")
+    assert recover(f"sqlite:///{home}/journal.db") == []
 
-    assert [(report.crashed, report.problem) for report in reports] == [(0, None)]
+    assert ended(home / "journal.db-owners") == []
     runs = own_journal().runs(RunQuery(definition="etl"))
     assert [run.state_name for run in runs] == ["Completed"] * 2
     assert own_journal().verify() == []
+
+
+OPEN = """
+import threading, time
+from eventflow import flow
+from eventflow.journal.stores.sqlite import SqliteJournal
+
+committing, transact = threading.Event(), SqliteJournal.transact
+
+def wait_for_the_lock(*args):
+    committing.set()
+    return transact(*args)
+
+SqliteJournal.transact = wait_for_the_lock
+
+@flow
+def short():
+    pass
+
+@flow
+def endless():
+    time.sleep(600)
+
+short()
+committing.wait()
+endless()
+"""
+
+
+def test_a_run_is_recorded_that_begins_while_a_commit_waits(
+    workload: Workload, tmp_path: Path
+) -> None:
+    """If its process is killed before the lock is released, the run is known all the same."""
+    workload.run(1)
+    workload.flush()
+    home = tmp_path / "home"
+    program = tmp_path / "program.py"
+    program.write_text(OPEN)
+    env = {**os.environ, "EVENTFLOW_HOME": str(home), "EVENTFLOW_GUARDIAN": "false"}
+    with locked_elsewhere(home / "journal.db"):
+        process = subprocess.Popen([sys.executable, str(program)], env=env, cwd=tmp_path)
+        deadline = time.monotonic() + TIMEOUT_SECONDS
+        while not any(b"endless" in data for data in _segments(home, process.pid)):
+            assert time.monotonic() < deadline
+            assert process.poll() is None
+            time.sleep(0.02)
+        process.kill()
+        process.wait(TIMEOUT_SECONDS)
+
+    recover(f"sqlite:///{home}/journal.db")
+
+    (run,) = own_journal().runs(RunQuery(definition="endless"))
+    assert run.state_name == "Crashed"
+
+
+def _segments(home: Path, pid: int) -> list[bytes]:
+    """Return the content of the segments of a process."""
+    found = []
+    for description in (home / "journal.db-owners").glob("*/owner.json"):
+        if json.loads(description.read_text())["pid"] == pid:
+            found += [path.read_bytes() for path in description.parent.glob("segment-*")]
+
+    return found
 
 
 def test_a_lock_of_ten_seconds_is_no_outage(

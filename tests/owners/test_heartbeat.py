@@ -36,6 +36,10 @@ class Calls:
             self.changed.notify_all()
         self.effects.get(name, lambda: None)()
 
+    def record(self) -> None:
+        """Count it."""
+        self._call("record")
+
     def cancels(self) -> list[UUID]:
         """Count it."""
         self._call("cancels")
@@ -68,6 +72,7 @@ def calls() -> Calls:
 def heartbeat(calls: Calls) -> Iterator[Heartbeat]:
     """Return a heartbeat at short intervals, which is not started yet."""
     made = Heartbeat(
+        record=calls.record,
         cancels=calls.cancels,
         guard=calls.guard,
         renew=calls.renew,
@@ -148,6 +153,7 @@ def test_a_lease_that_could_not_be_renewed_is_renewed_soon(
             raise JournalError("gone")
 
     heartbeat = Heartbeat(
+        record=calls.record,
         cancels=calls.cancels,
         renew=renew,
         maintain=calls.maintain,

@@ -52,6 +52,7 @@ def recovered(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 def without_heartbeat(monkeypatch: pytest.MonkeyPatch) -> None:
     """Leave it to the test to renew, sweep and prune."""
     monkeypatch.setattr("eventflow.owners.session.Heartbeat.start", lambda _: None)
+    monkeypatch.setattr("eventflow.owners.session.SETTLE_SECONDS", 0)
 
 
 # -- begin and close ---------------------------------------------------------------------------

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import threading
+import weakref
 from typing import Any
 
 import pytest
@@ -101,13 +103,13 @@ def test_a_run_that_begins_after_the_takeover_is_run_in_full(
     That is so from the moment that a refused commit is known, whoever tells of it later.
     """
     work()
-    old = the_recorder().owner_id
+    owner, old = session(), the_recorder().owner_id
     written().end(old, "taken for dead")
     refused, told = threading.Event(), threading.Event()
     report = Status.report
 
     def report_later(status: Status) -> None:
-        if threading.current_thread() is not main:
+        if threading.current_thread() is not main and owner.owner != old:
             refused.set()
             assert told.wait(30)
         report(status)
@@ -131,6 +133,30 @@ def test_a_run_that_begins_after_the_takeover_is_run_in_full(
     assert row.owner != old
     assert statuses(row.id) == [("Completed", "delivered", 1)]
     assert written().verify() == []
+
+
+def test_nothing_is_left_behind_of_the_writer_of_a_former_owner(own: Isolated) -> None:
+    """Neither its thread nor its segments, which are mapped files."""
+    before = threading.enumerate()
+    work()
+    journal, old, writer = written(), session().owner, session().writer
+    started = [thread for thread in threading.enumerate() if thread not in before]
+    former = [thread for thread in started if thread.name == "eventflow-journal"]
+    assert former
+    assert writer.segment is not None
+    segment = weakref.ref(writer.segment)
+    journal.end(old, "taken for dead")
+    _write_and_flush(session())
+    for thread in former:
+        thread.join(30)
+
+    assert session().owner != old
+    assert not any(thread.is_alive() for thread in former)
+    del writer
+    gc.collect()
+    assert segment() is None
+    work()
+    assert folders() == [the_recorder().owner_id]
 
 
 def _write_and_flush(owner: OwnerSession) -> None:

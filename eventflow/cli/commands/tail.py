@@ -21,7 +21,7 @@ from eventflow.cli.display.tables import print_line
 from eventflow.cli.display.times import SINCE, clock
 from eventflow.cli.lookup import find_run, short_id
 from eventflow.client.archive import Archive, RunTransition
-from eventflow.client.journals import journal_file, opened_journal
+from eventflow.client.journals import journal_file, opened_journal, take_in_ended
 from eventflow.client.timeline import Happening, Timeline
 from eventflow.events import Event
 from eventflow.journal.contract import Journal
@@ -165,6 +165,7 @@ class _Follower:
         """Yield the events of the run, or of all runs."""
         while self._exists():
             # Checked before reading, so that all events of an ended run are read.
+            take_in_ended()
             over = self._is_over()
             yield from self._timeline.events()
             if over:

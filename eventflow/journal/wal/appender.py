@@ -21,6 +21,8 @@ CAPACITY: Final = 64 * 2**20
 """How many bytes of records are kept in memory only; beyond that, the newest ones are lost."""
 
 _RUN: Final = ord("R")
+_HOOKS: Final = b"SA"
+"""The kinds of records that tell of hooks what is not told in the record of the run itself."""
 _store_time: Final = Struct(">Q").pack_into
 
 
@@ -52,6 +54,9 @@ class Appender:
         self._appended = 0
         self.unsafe = False
         """Whether records may be in memory only."""
+        self.unfinished: set[int] = set()
+        """For the recorder: the runs that were recorded, and that have not ended."""
+        self._owes = False
 
     @property
     def lost(self) -> int:
@@ -90,6 +95,8 @@ class Appender:
                     segment.runs += 1
                 else:
                     segment.others.append((start, end))
+                    if record[8] in _HOOKS:
+                        self._owes = True
                 self._appended += 1
                 if not segment.mapped:
                     self._store(segment, start)

@@ -70,8 +70,8 @@ class Segment:
         """Of each record whose hooks still run, by its offset: since when, how many precede it."""
         self.told: set[object] = set()
         """For the recorder: what it need not record again in this segment."""
-        self.reusable = self.mapped
-        """Whether nobody but the writer may store anything here any more."""
+        self.late = False
+        """Whether a record was taken while its hooks ran: it may be acknowledged at any time."""
         self.end = self.taken = self.committed = HEAD
         self._before = self._next = (HEAD, 0, 0)
         self._synced = 0
@@ -113,8 +113,7 @@ class Segment:
             if since > latest and not everything:
                 end, (runs, others) = offset, before
                 break
-            # Its publisher may still store here: no other record may come to this place.
-            self.reusable = False
+            self.late = True
             self.open.pop(offset, None)
         # In this order: a publisher stores first, and then looks whether that was early enough.
         self.taken = end
@@ -206,7 +205,6 @@ class Segment:
         self.close()
         self.data, self.mapped = bytearray(len(self.data)), True
         self.begin(self.number)
-        self.reusable = False
 
 
 def nowhere(size: int) -> Segment:

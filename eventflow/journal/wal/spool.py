@@ -85,7 +85,8 @@ class Spool:
 
     def give_back(self, segment: Segment, *, keep: bool = True) -> None:
         """Keep a segment of which all is committed for later, if it is cleared; else delete it."""
-        keep = keep and segment.reusable and self._spare is None
+        # Where a publisher may still store, no other record may come to this place.
+        keep = keep and segment.mapped and not segment.late and self._spare is None
         if not keep or len(segment.data) != self._segment_bytes or segment.path is None:
             self._delete(segment)
             return

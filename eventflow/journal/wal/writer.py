@@ -257,6 +257,7 @@ class Writer(Appender):
             self._busy = True
             try:
                 group, end = segment.take(everything=everything), segment.end
+                self._owes |= segment.late
             finally:
                 self._busy = False
         if group is not None:
@@ -272,7 +273,7 @@ class Writer(Appender):
                 self._segments.remove(segment)
             self.unsafe = self.unsafe and self.kept > 0
         if left and self.spool is not None:
-            if segment.reusable and not self._closing:
+            if not (segment.late or self._closing):
                 segment.clear()
             with self.lock:
                 self.spool.give_back(segment, keep=not self._closing)
@@ -302,8 +303,9 @@ class Writer(Appender):
         if self._thread is None and not self._start_thread():
             # The next call tries again.
             self.notified = False
+            return False
 
-        return self.notified
+        return True
 
     def _start_thread(self) -> bool:
         with self.lock:
@@ -325,7 +327,9 @@ class Writer(Appender):
         while not self._closing:
             if idle:
                 self._wakeups.get()
-            self._pause(LINGER_SECONDS if self._status.journal_error is None else RETRY_SECONDS)
+            failed = self._status.journal_error is not None
+            if not self._pause(RETRY_SECONDS if failed else LINGER_SECONDS):
+                return
             # Before the flush: a record appended after it notifies again.
             self.notified = False
             idle = False
@@ -335,11 +339,14 @@ class Writer(Appender):
             except BaseException as error:  # noqa: BLE001 - a callback may fail, the thread may not
                 log_loss(f"Nobody could be told of the state of the journal: {error!r}")
 
-    def _pause(self, seconds: float) -> None:
+    def _pause(self, seconds: float) -> bool:
+        """Wait so many seconds; return False at once if the writer is closed."""
         end = time.monotonic() + seconds
         while not self._closing and (remaining := end - time.monotonic()) > 0:
             with suppress(Empty):
                 self._wakeups.get(timeout=remaining)
+
+        return not self._closing
 
     def hurry(self) -> None:
         """Have nobody wait long for the journal, if all records are in files."""
@@ -352,20 +359,63 @@ class Writer(Appender):
         With all of them in files it does not wait until others release the journal. May be
         repeated. A closed writer can still be used: it commits every record at once.
         """
+        self._stop_thread()
+        committed = self.retire()
+        self.journal.close()
+        return committed
+
+    def retire(self) -> bool:
+        """Commit the remaining records, and have the thread end by itself; return as `close`.
+
+        For an owner that has another writer by now: any thread may call it, also this one's own.
+        """
+        self._closing = True
+        self._wakeups.put(None)
+        atexit.unregister(self.close)
+        committed = self.flush()
+        if self.spool is not None:
+            with self.lock:
+                self.spool.close()
+
+        return committed
+
+    def leave(self) -> bool:
+        """Stop the thread, and leave all records in their files; return False if that cannot be.
+
+        It can be if others find the files there, and nothing is left to do for a run or a hook:
+        whoever takes the records in then need not know more than how to commit them.
+        """
+        if self.spool is None or self.durable == "committed" or self._is_reentrant():
+            return False
+        self._stop_thread()
+        try:
+            self._before_commit()
+        except Exception:  # noqa: BLE001 - to commit reports it
+            return False
+        with self.lock:
+            if self._owes or self.unfinished or not self._appended:
+                return False
+            for segment in self._segments:
+                if segment.open or segment.is_truncated() or not segment.is_found():
+                    return False
+            if self.durable == "flushed":
+                self._sync()
+            if self.unsafe:
+                return False
+            self.segment = None
+            self.spool.close()
+
+        return True
+
+    def _stop_thread(self) -> None:
         self._closing = True
         self.hurry()
         self._wakeups.put(None)
         thread = self._thread
         if thread not in (None, threading.current_thread()) and not self._is_reentrant():
             thread.join()
-        self._thread = None
+        self._thread, self.notified = None, False
         atexit.unregister(self.close)
-        committed = self.flush()
-        if self.spool is not None:
-            with self.lock:
-                self.spool.close()
-        self.journal.close()
-        return committed
 
     # -- forks ------------------------------------------------------------------------------
 
