@@ -32,16 +32,13 @@ class DeliveryLedger:
         That is so if it began in the name of another than the present one: others took this process
         for dead since, or it is a forked child, and the run its parent's.
         """
-        if not self._is_of_another(run):
+        encoder = run.encoder
+        if encoder is None or encoder.owner == self.sink.owner or not encoder.next:
             return False
         # Perhaps the session becomes another owner just now, which goes on with the run.
         with self.sink.lock:
-            return self._is_of_another(run)
-
-    def _is_of_another(self, run: Run) -> bool:
-        encoder = run.encoder
-
-        return encoder is not None and encoder.owner != self.sink.owner and encoder.next > 0
+            encoder = run.encoder
+            return encoder is not None and encoder.owner != self.sink.owner and encoder.next > 0
 
     def adopt(self, run: Run, sequence: int, deliveries: Sequence[DeliveryRow]) -> None:
         """Go on with a run of another owner, and with what it owes.
@@ -124,7 +121,10 @@ class DeliveryLedger:
             encoder: RunEncoder | None = attempt.run.encoder
             if self.has_given_up(attempt.run):
                 return
-            record = self._append_settled(attempt, encoder, status, error, delay)
+            due = time_ns() // 1000 + int(delay * 1e6) if delay else None
+            text = None if error is None else cut(printable(error))
+            record = pack("S", _settled(attempt, status)._replace(due=due, error=text))
+            sink.writer.append(record)
             if encoder is not None and encoder.sequence == attempt.sequence:
                 ordinal = attempt.ordinal
                 encoder.settled = {**encoder.settled, ordinal: record}
@@ -149,33 +149,6 @@ class DeliveryLedger:
         progress = (encoder.begun, encoder.done, encoder.updated)
         self.sink.writer.append(pack("A", Acknowledged(*content, *progress)))
 
-    def _append_settled(
-        self,
-        attempt: Attempt,
-        encoder: RunEncoder | None,
-        status: DeliveryStatus,
-        error: str | None,
-        delay: float,
-    ) -> bytes:
-        now = time_ns() // 1000
-        hook, importable = hook_columns(attempt.hook)
-        settled = Settled(
-            run_hex(attempt.run.number),
-            attempt.sequence,
-            attempt.ordinal,
-            hook,
-            importable,
-            status._value_,
-            attempt.attempt,
-            _updated(encoder, now),
-            now + int(delay * 1e6) if delay else None,
-            None if error is None else cut(printable(error)),
-        )
-        record = pack("S", settled)
-        self.sink.writer.append(record)
-
-        return record
-
     def transaction(self, attempt: Attempt) -> AbstractContextManager[Any]:
         """Return a transaction of the journal, which is committed with the delivery's settlement.
 
@@ -189,20 +162,14 @@ class DeliveryLedger:
         # In this order: the fence is that of the run's owner, or of a later one.
         if self.has_given_up(run):
             raise JournalError(f"The run {run.id} was taken over by another process.")
-        delivered = Settled(
-            run_hex(run.number),
-            attempt.sequence,
-            attempt.ordinal,
-            *hook_columns(attempt.hook),
-            DELIVERED._value_,
-            attempt.attempt,
-            _updated(run.encoder, time_ns() // 1000),
-        )
 
-        return self.sink.journal.transaction(delivered, fence)
+        return self.sink.journal.transaction(_settled(attempt, DELIVERED), fence)
 
     def owe(self, run: Run, sequence: int, hooks: Sequence[tuple[str, int]]) -> None:
-        """Note what a transition is owed to hooks that its record does not count."""
+        """Note what a transition is owed to hooks that its record does not count.
+
+        When those that it counts are done, the run would not be found any more.
+        """
         key, now = run_hex(run.number), time_ns() // 1000
         for ordinal, hook in enumerate(hooks, COUNTED):
             pending = Settled(key, sequence, ordinal, *hook, PENDING._value_, 0, now)
@@ -230,6 +197,14 @@ class DeliveryLedger:
         segment, encoder.segment = encoder.segment, None
         if segment is not None:
             segment.open.pop(encoder.offset, None)
+
+
+def _settled(attempt: Attempt, status: DeliveryStatus) -> Settled:
+    run, hook = attempt.run, hook_columns(attempt.hook)
+    updated = _updated(run.encoder, time_ns() // 1000)
+    place = (run_hex(run.number), attempt.sequence, attempt.ordinal)
+
+    return Settled(*place, *hook, status._value_, attempt.attempt, updated)
 
 
 def _updated(encoder: RunEncoder | None, now: int) -> int:

@@ -185,6 +185,8 @@ class Recorder(DeliveryLedger):
             if listed.told_in is not segment.told:
                 # It is the first record of another segment.
                 listed.tell(writer)
+            if listed.more:
+                self.owe(run, last, listed.more)
 
         return not first
 

@@ -12,6 +12,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from eventflow import Hook, flow, runtime, task
+from eventflow.hooks.ledger import OWED
+from eventflow.journal.contract import DeliveryQuery
 from eventflow.journal.recorder import Recorder
 from eventflow.journal.records import Acknowledged, Settled
 from eventflow.settings import EVENTFLOW_JOURNAL_URL, temporary_settings
@@ -175,7 +177,7 @@ def test_a_hook_whose_outcome_is_unknown_has_begun(monkeypatch: pytest.MonkeyPat
 
 @pytest.mark.parametrize("commits", [True, False])
 def test_more_hooks_than_a_record_can_count(commits: bool) -> None:
-    """Those beyond have records of their own, before the first of all is called."""
+    """Before each hook, also one that no record of a run counts, the journal knows of all."""
     calls: list[int] = []
     before: list[Any] = []
 
@@ -202,6 +204,26 @@ def test_more_hooks_than_a_record_can_count(commits: bool) -> None:
     assert [row.ordinal for row in rows] == list(range(258))
     assert [str(row.status) for row in rows] == [*["delivered"] * 256, "dead", "delivered"]
     assert written().verify() == []
+
+
+def test_hooks_that_a_record_cannot_count_are_owed_when_the_others_are_done(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Also if the process dies just then: they have records of their own from the beginning."""
+    settle, left = Recorder.settle, iter(range(509))
+
+    def until_it_dies(*args: Any, **kwargs: Any) -> None:
+        # The first beginning is in the record of the run: 254 more, and 255 ends.
+        if next(left, None) is not None:
+            settle(*args, **kwargs)
+
+    monkeypatch.setattr(Recorder, "settle", until_it_dies)
+    task(hooks=hooks_of("Completed", *[bool] * 257))(lambda: 1)()
+    assert statuses()[254:] == [
+        ("Completed", "delivered", 1),
+        *[("Completed", "pending", 0)] * 2,
+    ]
+    assert [row.ordinal for row in written().deliveries(DeliveryQuery(statuses=OWED))] == [255, 256]
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there are no forks here")
