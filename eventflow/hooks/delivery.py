@@ -17,7 +17,7 @@ from eventflow.errors import HookTimeout, HookUnavailable, JournalError, Termina
 from eventflow.eventbus.bus import EventBus
 from eventflow.events import HookDeadLettered, HookFailed, HookOutcome, HookSucceeded, fact
 from eventflow.hooks.declaration import Hook
-from eventflow.hooks.ledger import DEAD, DELIVERED, FAILED, RUNNING, DeliveryStatus, Ledger
+from eventflow.hooks.ledger import DEAD, DELIVERED, FAILED, RUNNING, DeliveryStatus, Failure, Ledger
 from eventflow.interrupts.masks import Interrupted
 from eventflow.interrupts.portals import background_portal, running_loop
 from eventflow.interrupts.scopes import inherited_runs
@@ -118,9 +118,9 @@ class Delivery:
         else:
             self._settle(RUNNING)
 
-    def _settle(self, status: DeliveryStatus, error: str | None = None, delay: float = 0.0) -> None:
+    def _settle(self, status: DeliveryStatus, why: Failure | None = None) -> None:
         if self.ledger is not None:
-            self.ledger.settle(self, status, error=error, delay=delay)
+            self.ledger.settle(self, status, why)
 
     def transaction(self) -> AbstractContextManager[Any]:
         """Return a transaction of the journal that commits with the hook's acknowledgement.
@@ -184,7 +184,7 @@ class Delivery:
         if error is not None:
             reason, info = str(error), ErrorInfo.of(error)
         run_logger(self.run).error(f"Hook {self.hook.id}: {reason}", hook=self.hook.id)
-        self._settle(DEAD, reason)
+        self._settle(DEAD, Failure(reason))
         self._publish(HookDeadLettered, error=info)
 
     def _fail(self, error: BaseException, *, final: bool = False) -> bool:
@@ -203,7 +203,7 @@ class Delivery:
             exc_info=error,
         )
         delay = self.hook.policy.delay(self.attempt) if is_retried else 0.0
-        self._settle(FAILED if is_retried or stays_owed else DEAD, str(info), delay)
+        self._settle(FAILED if is_retried or stays_owed else DEAD, Failure(str(info), delay))
         self._publish(HookFailed, error=info)
         if not is_retried and not stays_owed:
             self._publish(HookDeadLettered, error=info)
@@ -211,6 +211,7 @@ class Delivery:
         return is_retried
 
     def _publish(self, kind: type[HookOutcome], **more: Any) -> None:
+        """Publish an outcome, if anybody listens."""
         if not self.bus.listens_for(kind):
             return
         run = self.run

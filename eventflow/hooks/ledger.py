@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from contextlib import AbstractContextManager
 from enum import StrEnum
-from typing import Any, Final, Protocol
+from typing import Any, Final, NamedTuple, Protocol
 
 from eventflow.hooks.declaration import Hook
 from eventflow.runs.run import Run
 
-__all__ = ["OWED", "Attempt", "DeliveryStatus", "Ledger"]
+__all__ = ["OWED", "Attempt", "DeliveryStatus", "Failure", "Ledger"]
 
 
 class DeliveryStatus(StrEnum):
@@ -64,21 +64,18 @@ class Attempt(Protocol):
         ...
 
 
+class Failure(NamedTuple):
+    """The error of a failed attempt, and in how many seconds the next one may begin."""
+
+    error: str
+    delay: float = 0.0
+
+
 class Ledger(Protocol):
     """Records the outcome of each delivery."""
 
-    def settle(
-        self,
-        attempt: Attempt,
-        status: DeliveryStatus,
-        *,
-        error: str | None = None,
-        delay: float = 0.0,
-    ) -> None:
-        """Record the beginning or the outcome of an attempt.
-
-        `delay` is in how many seconds the next one may begin.
-        """
+    def settle(self, attempt: Attempt, status: DeliveryStatus, why: Failure | None = None) -> None:
+        """Record the beginning or the outcome of an attempt; of a failed one, `why` it failed."""
         ...
 
     def has_given_up(self, run: Run) -> bool:

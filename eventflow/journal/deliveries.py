@@ -8,7 +8,16 @@ from time import time_ns
 from typing import Any
 
 from eventflow.errors import JournalError
-from eventflow.hooks.ledger import DEAD, DELIVERED, OWED, PENDING, RUNNING, Attempt, DeliveryStatus
+from eventflow.hooks.ledger import (
+    DEAD,
+    DELIVERED,
+    OWED,
+    PENDING,
+    RUNNING,
+    Attempt,
+    DeliveryStatus,
+    Failure,
+)
 from eventflow.hooks.sets import hook_columns
 from eventflow.journal.encoder import RunEncoder, cut
 from eventflow.journal.records import COUNTED, Acknowledged, Settled, pack, run_hex
@@ -65,14 +74,7 @@ class DeliveryLedger:
             _updated(encoder, time_ns() // 1000)
             self._acknowledge(run, encoder)
 
-    def settle(
-        self,
-        attempt: Attempt,
-        status: DeliveryStatus,
-        *,
-        error: str | None = None,
-        delay: float = 0.0,
-    ) -> None:
+    def settle(self, attempt: Attempt, status: DeliveryStatus, why: Failure | None = None) -> None:
         """Record the beginning or the outcome of an attempt.
 
         The first one is acknowledged in the record of the run itself, in place, if it succeeds.
@@ -84,11 +86,11 @@ class DeliveryLedger:
                 or encoder.sequence != attempt.sequence
                 or encoder.owner is not self.sink.owner
                 or attempt.attempt != 1
-                or error is not None
+                or why is not None
                 or encoder.settled
                 or encoder.adopted
             ):
-                self._settle(attempt, status, error, delay)
+                self._settle(attempt, status, why)
                 return
             ordinal = attempt.ordinal
             if status is DELIVERED and ordinal == encoder.done < encoder.begun:
@@ -96,7 +98,7 @@ class DeliveryLedger:
             elif status is RUNNING and ordinal == encoder.begun < encoder.owed:
                 encoder.begun = ordinal + 1
             else:
-                self._settle(attempt, status, error, delay)
+                self._settle(attempt, status, why)
                 return
             encoder.updated = at = time_ns() // 1000
             segment, offset = encoder.segment, encoder.offset
@@ -112,18 +114,19 @@ class DeliveryLedger:
         except Exception as problem:  # noqa: BLE001 - the journal never fails a run
             log_failure("The outcome of a hook", problem)
 
-    def _settle(
-        self, attempt: Attempt, status: DeliveryStatus, error: str | None, delay: float
-    ) -> None:
+    def _settle(self, attempt: Attempt, status: DeliveryStatus, why: Failure | None) -> None:
         """Write a record of the status of a delivery."""
         sink = self.sink
         with sink.lock:
             encoder: RunEncoder | None = attempt.run.encoder
             if self.has_given_up(attempt.run):
                 return
-            due = time_ns() // 1000 + int(delay * 1e6) if delay else None
-            text = None if error is None else cut(printable(error))
-            record = pack("S", _settled(attempt, status)._replace(due=due, error=text))
+            now = time_ns() // 1000
+            settled = _settled(attempt, status, now)
+            if why is not None:
+                due = now + int(why.delay * 1e6) if why.delay else None
+                settled = settled._replace(due=due, error=cut(printable(why.error)))
+            record = pack("S", settled)
             sink.writer.append(record)
             if encoder is not None and encoder.sequence == attempt.sequence:
                 ordinal = attempt.ordinal
@@ -163,7 +166,7 @@ class DeliveryLedger:
         if self.has_given_up(run):
             raise JournalError(f"The run {run.id} was taken over by another process.")
 
-        return self.sink.journal.transaction(_settled(attempt, DELIVERED), fence)
+        return self.sink.journal.transaction(_settled(attempt, DELIVERED, time_ns() // 1000), fence)
 
     def owe(self, run: Run, sequence: int, hooks: Sequence[tuple[str, int]]) -> None:
         """Note what a transition is owed to hooks that its record does not count.
@@ -199,12 +202,11 @@ class DeliveryLedger:
             segment.open.pop(encoder.offset, None)
 
 
-def _settled(attempt: Attempt, status: DeliveryStatus) -> Settled:
+def _settled(attempt: Attempt, status: DeliveryStatus, now: int) -> Settled:
     run, hook = attempt.run, hook_columns(attempt.hook)
-    updated = _updated(run.encoder, time_ns() // 1000)
     place = (run_hex(run.number), attempt.sequence, attempt.ordinal)
 
-    return Settled(*place, *hook, status._value_, attempt.attempt, updated)
+    return Settled(*place, *hook, status._value_, attempt.attempt, _updated(run.encoder, now))
 
 
 def _updated(encoder: RunEncoder | None, now: int) -> int:

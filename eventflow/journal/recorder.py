@@ -67,7 +67,7 @@ class Recorder(DeliveryLedger):
 
     # -- transitions ------------------------------------------------------------------------
 
-    def record(  # noqa: C901 - for each transition: no call that can be avoided
+    def record(  # noqa: C901, PLR0912 - for each transition: no call that can be avoided
         self, fact: Transition, owed: tuple[Subscription, ...], *, observed: bool
     ) -> bool:
         """Write a transition; return True if `wait` has to be called before it is published.
@@ -147,7 +147,7 @@ class Recorder(DeliveryLedger):
 
         return True
 
-    def _write(
+    def _write(  # noqa: C901 - the same
         self,
         run: Run,
         last: int,

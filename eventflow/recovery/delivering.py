@@ -11,7 +11,7 @@ from eventflow.errors import HookUnavailable
 from eventflow.eventbus.bus import EventBus
 from eventflow.hooks.declaration import Hook
 from eventflow.hooks.delivery import Delivery
-from eventflow.hooks.ledger import Attempt, DeliveryStatus
+from eventflow.hooks.ledger import Attempt, DeliveryStatus, Failure
 from eventflow.hooks.sets import Unfetched
 from eventflow.journal.recorder import Recorder
 from eventflow.journal.rows import RunRow
@@ -89,17 +89,10 @@ class _SyncedLedger:
         self._progress = progress
         self.last = DeliveryStatus.PENDING
 
-    def settle(
-        self,
-        attempt: Attempt,
-        status: DeliveryStatus,
-        *,
-        error: str | None = None,
-        delay: float = 0.0,
-    ) -> None:
+    def settle(self, attempt: Attempt, status: DeliveryStatus, why: Failure | None = None) -> None:
         """Record the start or the outcome of an attempt."""
         self.last = status
-        self._recorder.settle(attempt, status, error=error, delay=delay)
+        self._recorder.settle(attempt, status, why)
         if status is DeliveryStatus.RUNNING:
             self.flush()
         elif status is DeliveryStatus.DELIVERED:

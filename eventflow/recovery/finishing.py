@@ -17,7 +17,7 @@ from eventflow.eventbus.bus import current_bus
 from eventflow.eventbus.subscriptions import Subscription
 from eventflow.events import transition_event
 from eventflow.hooks.declaration import Hook
-from eventflow.hooks.ledger import DEAD, DELIVERED, OWED
+from eventflow.hooks.ledger import DEAD, DELIVERED, OWED, Failure
 from eventflow.hooks.receiver import HookReceiver, redeliver
 from eventflow.hooks.references import set_reference
 from eventflow.hooks.sets import RecordedHook
@@ -186,7 +186,7 @@ class Finisher:
                 RecordedHook(owed.hook).unfetched(),
                 owed.attempts,
             )
-            ledger.settle(lost, DEAD, error="its event is not known")
+            ledger.settle(lost, DEAD, Failure("its event is not known"))
             return
         fact = self._fact(case, event)
         fact.journal = ledger

@@ -13,7 +13,7 @@ from eventflow.errors import HookTimeout, JournalError
 from eventflow.eventbus.bus import current_bus
 from eventflow.events import HookOutcome
 from eventflow.hooks.delivery import Delivery
-from eventflow.hooks.ledger import Attempt, DeliveryStatus
+from eventflow.hooks.ledger import Attempt, DeliveryStatus, Failure
 from eventflow.primitives.ids import delivery_id
 from eventflow.runs.run import TaskRun
 from eventflow.states import Completed, Pending, Running
@@ -35,15 +35,9 @@ class Ledger:
     def has_given_up(self, run: object) -> bool:
         return False
 
-    def settle(
-        self,
-        attempt: Attempt,
-        status: DeliveryStatus,
-        *,
-        error: str | None = None,
-        delay: float = 0.0,
-    ) -> None:
+    def settle(self, attempt: Attempt, status: DeliveryStatus, why: Failure | None = None) -> None:
         """Append it to the list."""
+        error, delay = why or (None, 0.0)
         self.settled.append((str(status), attempt.attempt, error, delay))
 
     def transaction(self, attempt: Attempt) -> Any:

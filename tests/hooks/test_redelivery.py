@@ -34,7 +34,7 @@ class Ledger:
     def has_given_up(self, run: object) -> bool:
         return False
 
-    def settle(self, attempt: Attempt, status: DeliveryStatus, **_: object) -> None:
+    def settle(self, attempt: Attempt, status: DeliveryStatus, *_: object) -> None:
         """Append it to the list."""
         self.settled.append((attempt.ordinal, str(status), attempt.attempt))
 

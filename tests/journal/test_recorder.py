@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import threading
 from typing import Any
 
 import pytest
@@ -70,28 +69,6 @@ def test_the_row_of_a_run_describes_its_definition(eventflow_events: list[Event]
     assert {row.reference for row in written().runs(named("double"))} == {
         f"{double.fn.__module__}:double"
     }
-
-
-def test_parameters_are_recorded_when_they_are_resolved() -> None:
-    """A run that waits for others has none in its row."""
-    release = threading.Event()
-
-    @task
-    def first() -> int:
-        release.wait(60)
-        return 20
-
-    @flow
-    def parent() -> None:
-        upstream: Any = first.submit()
-        later = double.submit(upstream)
-        waiting = the_run("double")
-        assert (waiting.state_name, waiting.parameters) == ("Pending", None)
-        release.set()
-        assert later.result() == 40
-
-    parent()
-    assert the_run("double").parameters == '[{"number":20}]'
 
 
 def test_odd_texts_and_values_are_recorded() -> None:
