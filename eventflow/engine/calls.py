@@ -219,12 +219,12 @@ class CallableDefinition(Definition[P, R]):
         """
         if reloading:
             refuse(self.name)
-        make = partial(self._invocation, args, kwargs, wait_for)
-        if self.isgenerator:
-            return _generate(self, make, return_state=return_state)
-        if self.isasync:
+        if self.isgenerator or self.isasync:
+            make = partial(self._invocation, args, kwargs, wait_for)
+            if self.isgenerator:
+                return _generate(self, make, return_state=return_state)
             return _acall(make, return_state=return_state)
-        invocation = make()
+        invocation = self._invocation(args, kwargs, wait_for)
         final = drive(invocation)
 
         return invocation.run.state if return_state else final.result_of(invocation.run)

@@ -165,7 +165,8 @@ class Delivery:
         if error is None:
             if self.ledger is not None:
                 self.ledger.settle(self, DELIVERED)
-            self._publish(HookSucceeded)
+            if self.bus.listens_for(HookSucceeded):
+                self._publish(HookSucceeded)
             return None
         propagates = not is_a(error, Exception) and not _is_own_cancellation(error)
         is_retried = self._fail(error, final=propagates)
@@ -265,7 +266,7 @@ class Delivery:
     def call_blocking(self) -> None:
         """Call the hook's function from sync code; a coroutine that it returns is run as well."""
         result = self.call()
-        if inspect.iscoroutine(result):
+        if result is not None and inspect.iscoroutine(result):
             background_portal.run(self.await_result(result))
 
     async def acall(self) -> None:

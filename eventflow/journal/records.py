@@ -270,16 +270,9 @@ def pack_run(  # noqa: PLR0917 - for each run: by keyword they would cost more
         facts,
         events,
     )
-
-    return _head(content, owed, at) + content
-
-
-def _head(content: bytes, owed: int, at: int) -> bytes:
     length, crc = _EIGHT[len(content) + CONTENT], crc32(content, _KIND_R)
-    if not owed:
-        return _pack_head(length, b"R", crc, 0, 0, 0, 0)
 
-    return _pack_head(length, b"R", crc, owed, 1, 0, at)
+    return _pack_head(length, b"R", crc, owed, owed and 1, 0, owed and at) + content
 
 
 _USUAL: Final = b"%%b%%b%07d%%d00000000000002%%d001000000%%bC%%bP0R%%dC%%d%b"
@@ -315,8 +308,9 @@ def pack_usual_run(  # noqa: PLR0917 - the same
         started - created,
         ended - created,
     )
+    length, crc = _EIGHT[len(content) + CONTENT], crc32(content, _KIND_R)
 
-    return _head(content, owed, ended) + content
+    return _pack_head(length, b"R", crc, owed, owed and 1, 0, owed and ended) + content
 
 
 def pack(kind: str, content: Any) -> bytes:

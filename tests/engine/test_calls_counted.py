@@ -15,7 +15,7 @@ import pytest
 
 import eventflow
 from eventflow import flow, task
-from eventflow.settings import EVENTFLOW_DURABILITY, temporary_settings
+from eventflow.settings import EVENTFLOW_DURABILITY, EVENTFLOW_JOURNAL_URL, temporary_settings
 from eventflow.testing import isolated
 
 PACKAGE = f"{Path(eventflow.__file__).parent}/"
@@ -82,6 +82,29 @@ def test_a_sync_task_call(called: Callable[[], object], most: int) -> None:
         return calls
 
     check(calling(), most)
+
+
+@pytest.mark.parametrize("called", [hooked, plain], ids=["hook", "no hook"])
+def test_what_the_journal_adds(called: Callable[[], object], tmp_path: Path) -> None:
+    """To a sync task call within a flow: fifteen at most."""
+
+    @flow
+    def calling() -> Counter[str]:
+        every: list[Counter[str]] = []
+        for _ in range(CALLS_BEFORE + 3):
+            with counted() as calls:
+                called()
+            every.append(calls)
+        # Now and then a call has to wake the thread that commits.
+        return min(every, key=Counter.total)
+
+    without = calling()
+    journal = f"sqlite:///{tmp_path}/journal.db"
+    with (
+        temporary_settings({EVENTFLOW_DURABILITY: "process", EVENTFLOW_JOURNAL_URL: journal}),
+        isolated(),
+    ):
+        check(calling(), without.total() + 15)
 
 
 def test_an_async_task_call() -> None:
