@@ -17,6 +17,7 @@ import pytest
 from eventflow.hooks.ledger import OWED, DeliveryStatus
 from eventflow.journal import open_journal
 from eventflow.journal.contract import DeliveryQuery, RunQuery
+from eventflow.owners.leftovers import take_in
 from eventflow.states import StateType
 from tests.journal.server import Server
 
@@ -75,6 +76,7 @@ def test_sixteen_processes_share_one_file(tmp_path: Path, monkeypatch: pytest.Mo
     )
 
     assert (crowd.returncode, crowd.stdout, crowd.stderr) == (0, "", "")
+    take_in(url, "process")
     journal = open_journal(url)
     statistics = journal.statistics()
     assert (statistics.runs, statistics.unfinished, statistics.events) == (

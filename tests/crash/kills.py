@@ -20,6 +20,7 @@ from queue import SimpleQueue
 from typing import Final, NamedTuple
 
 from eventflow.journal.wal.spool import has_records
+from eventflow.owners.leftovers import take_in
 from tests.crash.fork_server import COUNTS, Exit, Request
 from tests.crash.invariants import FinalState, violations
 from tests.crash.workloads import LOG, RECORD_FILE, RECORDS
@@ -335,12 +336,14 @@ def _pid(folder: Path) -> int:
 
 
 def _all_recovered(home: Path) -> bool:
-    """Wait until no owner is left."""
+    """Wait until no owner is left, and take in what those have left that ended."""
     deadline = time.monotonic() + RECOVERY_SECONDS
+    take_in(f"sqlite:///{home / 'journal.db'}", "process")
     while _owners(home):
         if time.monotonic() > deadline:
             return False
         time.sleep(0.01)
+        take_in(f"sqlite:///{home / 'journal.db'}", "process")
 
     return True
 

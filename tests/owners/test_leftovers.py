@@ -177,7 +177,9 @@ def test_a_disk_that_is_full_has_an_end_commit(
     def refuse(path: Path, flags: int) -> int:
         if path.name == folders_module.ENDED:
             raise OSError(errno.ENOSPC, "full")
-        return opened(path, flags)
+        descriptor: int = opened(path, flags)
+
+        return descriptor
 
     monkeypatch.setattr(folders_module, "open_file", refuse)
     work()

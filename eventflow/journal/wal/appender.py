@@ -48,10 +48,11 @@ class Appender:
         self._status = Status(self._on_status, self.lock)
         self.segment: Segment | None = None
         """The segment that is appended to."""
-        self._busy = self._saving = False
+        self._busy = self._saving = self._closing = False
         # Those that are not committed, oldest first, the present one among them.
         self._segments: list[Segment] = []
-        self._appended = 0
+        # How many records were appended, and how many of them are on the disk.
+        self._appended = self._synced = 0
         self.unsafe = False
         """Whether records may be in memory only."""
         self.unfinished: set[int] = set()
@@ -218,6 +219,46 @@ class Appender:
             self._saving = False
 
         return not self.unsafe
+
+    def _check(self, segment: Segment) -> None:
+        """Append nothing more to a segment that nobody would find, or that was truncated."""
+        links, size = segment.seen()
+        is_truncated = segment.mapped and size < len(segment.data)
+        if is_truncated:
+            # To touch what is not there any more would end this process.
+            self._status.discard(segment.count, OSError(f"{segment.path} was truncated"))
+            segment.detach()
+        if segment is self.segment and (is_truncated or not links or self._closing):
+            self.segment = None
+
+    def _sync(self) -> None:
+        """Have all segments survive a loss of power."""
+        with self.lock:
+            appended, segments = self._appended, self._segments.copy()
+        try:
+            for segment in segments:
+                segment.sync()
+        except OSError as error:
+            # What was not written may count as written from now on: nothing more goes there.
+            self.segment, self.unsafe = None, True
+            if self.spool is not None:
+                self._status.spool_failed(self.spool.folder, error)
+        else:
+            self._synced = appended
+
+    def _is_left(self) -> bool:
+        """Append nothing more if others find all records, and no run or hook needs more of them."""
+        with self.lock:
+            if self.spool is None or self.unsafe or self._owes or self.unfinished:
+                return False
+            for segment in self._segments:
+                links, size = segment.seen()
+                if segment.open or not links or size < segment.end:
+                    return False
+            self.segment = None
+            self.spool.close()
+
+        return self._appended > 0
 
     # -- forks ------------------------------------------------------------------------------
 

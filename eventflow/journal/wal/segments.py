@@ -90,13 +90,16 @@ class Segment:
         """How many of these are in memory only."""
         return 0 if self.mapped or self.stored >= self.end else self.count
 
-    def is_found(self) -> bool:
-        """Return whether others find the file by its name, if there is one."""
-        return self.fd < 0 or os.fstat(self.fd).st_nlink > 0
+    def seen(self) -> tuple[int, int]:
+        """Return how many names the file has, by which others find it, and its size.
 
-    def is_truncated(self) -> bool:
-        """Return whether somebody has made the mapped file shorter."""
-        return self.mapped and self.fd >= 0 and os.fstat(self.fd).st_size < len(self.data)
+        Without a file: as if nothing had happened to it.
+        """
+        if self.fd < 0:
+            return 1, len(self.data)
+        status = os.fstat(self.fd)
+
+        return status.st_nlink, status.st_size
 
     # -- committing -------------------------------------------------------------------------
 

@@ -102,13 +102,12 @@ class Writer(Appender):
         self._commit_lock = threading.RLock()
         self._committers, self._syncers = CommitLeader(self._commit_lock), CommitLeader()
         self._committer: int | None = None
-        # How many records are on the disk, and how many committed, of all that were appended.
-        self._synced = self._committed = 0
+        # How many records are committed, of all that were appended.
+        self._committed = 0
         self._wakeups: SimpleQueue[None] = SimpleQueue()
         self.notified = False
         """Whether the thread will commit what is appended now without another `notify`."""
         self._thread: threading.Thread | None = None
-        self._closing = False
 
     @property
     def down(self) -> bool:
@@ -157,21 +156,6 @@ class Writer(Appender):
 
     def _is_safe(self) -> bool:
         return self.durable == "appended" and not self.unsafe
-
-    def _sync(self) -> None:
-        """Have all segments survive a loss of power."""
-        with self.lock:
-            appended, segments = self._appended, self._segments.copy()
-        try:
-            for segment in segments:
-                segment.sync()
-        except OSError as error:
-            # What was not written may count as written from now on: nothing more goes there.
-            self.segment, self.unsafe = None, True
-            if self.spool is not None:
-                self._status.spool_failed(self.spool.folder, error)
-        else:
-            self._synced = appended
 
     # -- committing -------------------------------------------------------------------------
 
@@ -247,12 +231,7 @@ class Writer(Appender):
     def _commit_segment(self, segment: Segment, *, everything: bool) -> bool:
         """Commit what a segment has; return False if some of it waits for its hooks."""
         with self.lock:
-            if segment.is_truncated():
-                # To touch what is not there any more would end this process.
-                self._status.discard(segment.count, OSError(f"{segment.path} was truncated"))
-                segment.detach()
-                if segment is self.segment:
-                    self.segment = None
+            self._check(segment)
             # A signal handler or a finalizer has to append elsewhere meanwhile.
             self._busy = True
             try:
@@ -264,9 +243,6 @@ class Writer(Appender):
             self._commit_group(group)
         with self.lock:
             segment.advance()
-            if segment is self.segment and (self._closing or not segment.is_found()):
-                # Nobody would find what is appended there.
-                self.segment = None
             committed = segment.committed >= end
             left = segment is not self.segment and segment.committed == segment.end
             if left:
@@ -392,20 +368,10 @@ class Writer(Appender):
             self._before_commit()
         except Exception:  # noqa: BLE001 - to commit reports it
             return False
-        with self.lock:
-            if self._owes or self.unfinished or not self._appended:
-                return False
-            for segment in self._segments:
-                if segment.open or segment.is_truncated() or not segment.is_found():
-                    return False
-            if self.durable == "flushed":
-                self._sync()
-            if self.unsafe:
-                return False
-            self.segment = None
-            self.spool.close()
+        if self.durable == "flushed":
+            self._sync()
 
-        return True
+        return self._is_left()
 
     def _stop_thread(self) -> None:
         self._closing = True
