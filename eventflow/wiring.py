@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from threading import Lock
+from threading import RLock
 from typing import TYPE_CHECKING, Final, TypeGuard
 
 from eventflow.errors import JournalError
@@ -20,12 +19,11 @@ if TYPE_CHECKING:
 
 __all__ = ["check_flushable", "compose", "detach", "flush", "recorder"]
 
-_lock = Lock()
-renewed(globals(), "_lock", Lock)
+# Reentrant: a signal handler or a finalizer may run a flow wherever it interrupts this thread.
+_lock = RLock()
+renewed(globals(), "_lock", RLock)
 _configured: Final[list[bool]] = []
 _sessions: Final[dict[tuple[str, str], OwnerSession]] = {}
-_users: Final[Counter[tuple[str, str]]] = Counter()
-"""How many buses each session serves."""
 
 
 def compose(bus: EventBus) -> None:
@@ -39,8 +37,9 @@ def compose(bus: EventBus) -> None:
         if not _configured:
             configure()
             _configured.append(True)
-        bus.recorder = _recorder_for(bus)
-        bus.composed = True
+        recorder = _recorder_for(bus)
+        if not bus.composed:  # by a flow of such a finalizer
+            bus.recorder, bus.composed = recorder, True
 
 
 compose_with(compose)
@@ -52,13 +51,17 @@ def detach(bus: EventBus) -> None:
         attached, bus.recorder, bus.composed = bus.recorder, None, False
         if not _is_ours(attached):
             return
-        for key, session in list(_sessions.items()):
-            if session is attached.sink:
-                session.buses.discard(bus)
-                _users[key] -= 1
-                if not _users[key]:
-                    del _sessions[key], _users[key]
-                    session.close()
+        sessions = list(_sessions.items())
+        key = next((key for key, each in sessions if each is attached.sink), None)
+        if key is None:
+            return
+        session = _sessions[key]
+        session.buses.discard(bus)
+        if session.buses:
+            return
+        del _sessions[key]
+    # Not under the lock: it waits for threads, in which a finalizer may run a flow.
+    session.close()
 
 
 def _recorder_for(bus: EventBus) -> Recorder | None:
@@ -68,12 +71,13 @@ def _recorder_for(bus: EventBus) -> Recorder | None:
     url = EVENTFLOW_JOURNAL_URL.value()
     key = (url, durability)
     kind = _recorder_class()
-    if key not in _sessions:
-        _sessions[key] = load("eventflow.owners.session").OwnerSession(url, durability)
-    _users[key] += 1
-    _sessions[key].buses.add(bus)
+    session = _sessions.get(key)
+    if session is None:
+        made = load("eventflow.owners.session").OwnerSession(url, durability)
+        session = _sessions.setdefault(key, made)
+    session.buses.add(bus)
 
-    return kind(_sessions[key], bus)
+    return kind(session, bus)
 
 
 def _recorder_class() -> type[Recorder]:

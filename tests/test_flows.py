@@ -375,7 +375,7 @@ def test_a_forked_process_runs_flows() -> None:
         "runners.threads.default._lock",
         "locks._mutex",
         "wiring.recorder().sink.lock",
-        "wiring.recorder().sink._starting",
+        "wiring.recorder().sink._store._lock",
         "wiring.recorder().sink.writer.lock",
         "wiring.recorder().sink.writer._commit_lock",
     ],

@@ -8,12 +8,14 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from eventflow import EventBus, flow, use_bus
 from eventflow.errors import SettingError
 from eventflow.eventbus.bus import bus_of_runs
+from eventflow.owners.session import OwnerSession
 from eventflow.settings import (
     EVENTFLOW_DURABILITY,
     EVENTFLOW_GUARDIAN,
@@ -143,3 +145,78 @@ print(recorder() is not None)
         check=False,
     )
     assert ended.stdout == "True\n", ended.stderr
+
+
+class _Closed:
+    """What a journal's session is closed by, with a flow that is run meanwhile."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.ran: list[int] = []
+        self._bus = bus_of_runs()
+        close = OwnerSession.close
+
+        def run_and_close(session: OwnerSession) -> None:
+            if not self.ran:
+                self.run()
+            close(session)
+
+        monkeypatch.setattr(OwnerSession, "close", run_and_close)
+
+    def run(self) -> None:
+        with use_bus(self._bus):
+            self.ran.append(flow(lambda: 1)())
+
+
+@pytest.mark.parametrize("where", ["the closing thread", "a thread that is waited for"])
+def test_a_finalizer_may_run_a_flow_while_a_journal_is_closed(
+    eventflow_isolated: Isolated, monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
+    """So may a signal handler: neither this thread nor the one that it waits for stands still."""
+    assert flow(lambda: 1)() == 1
+    closed = _Closed(monkeypatch)
+    if where == "a thread that is waited for":
+        run = closed.run
+
+        def run_elsewhere() -> None:
+            thread = threading.Thread(target=run)
+            thread.start()
+            thread.join()
+
+        monkeypatch.setattr(closed, "run", run_elsewhere)
+    closing = threading.Thread(target=detach, args=[eventflow_isolated.bus], daemon=True)
+    closing.start()
+    closing.join(30)
+
+    assert not closing.is_alive()
+    assert closed.ran == [1]
+
+
+def test_a_finalizer_may_run_a_flow_while_a_bus_is_composed(
+    eventflow_isolated: Isolated, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its bus then has the recorder of that flow, and no second one."""
+    recorders: list[Any] = []
+    opened = OwnerSession.__init__
+
+    def open_after_flow(session: OwnerSession, *arguments: Any) -> None:
+        if not recorders:
+            recorders.append(None)
+            flow(lambda: 1)()
+            recorders.append(recorder())
+        opened(session, *arguments)
+
+    monkeypatch.setattr(OwnerSession, "__init__", open_after_flow)
+
+    def compose_bus() -> None:
+        with use_bus(eventflow_isolated.bus):
+            bus_of_runs()
+
+    composing = threading.Thread(target=compose_bus, daemon=True)
+    composing.start()
+    composing.join(30)
+
+    assert not composing.is_alive()
+    attached = eventflow_isolated.bus.recorder
+    assert attached is recorders[1] is not None
+    detach(eventflow_isolated.bus)
+    assert not attached.sink.begun

@@ -44,7 +44,6 @@ __all__ = [
     "LockedFolder",
     "dead",
     "ended",
-    "is_alive",
     "is_of_this_host",
     "is_recovery_at_work",
     "owners_folder",
@@ -277,13 +276,6 @@ def _log_foreign(text: str) -> None:
     get_logger("recovery").warning(text)
 
 
-def is_alive(owners: Path, owner_id: str) -> bool:
-    """Return whether an owner of this host is alive, or is being recovered."""
-    path = owners / owner_id
-
-    return path.is_dir() and not is_free(path / LOCK)
-
-
 def is_of_this_host(owners: Path | None, row: OwnerRow) -> bool:
     """Return whether an owner has its folder here: then that shows if it lives, and not its lease.
 
@@ -298,10 +290,10 @@ def is_recovery_at_work(owners: Path) -> bool:
 
 
 def _is_recovery(pid: int | None) -> bool:
+    if pid in (None, os.getpid()):
+        return False
     try:
-        return (
-            pid is not None and b"eventflow.recovery" in Path(f"/proc/{pid}/cmdline").read_bytes()
-        )
+        return b"eventflow.recovery" in Path(f"/proc/{pid}/cmdline").read_bytes()
     except OSError:
         return False
 

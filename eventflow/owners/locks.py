@@ -27,15 +27,12 @@ if sys.platform == "win32":
     def _try_lock(descriptor: int) -> None:
         msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
 
-    def _is_locked(descriptor: int) -> bool:
+    def _holder(descriptor: int) -> int | None:
         try:
             _try_lock(descriptor)
         except OSError:
-            return True
+            return 0  # Windows does not tell
 
-        return False
-
-    def _holder(descriptor: int) -> int | None:  # noqa: ARG001 - Windows does not tell
         return None
 
 else:
@@ -51,13 +48,8 @@ else:
     def _try_lock(descriptor: int) -> None:
         fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
-    def _is_locked(descriptor: int) -> bool:
-        # Queried, not taken: another process that tries to take it now must not fail.
-        reply = fcntl.fcntl(descriptor, fcntl.F_GETLK, _QUERY)
-
-        return bool(struct.unpack(_LAYOUT, reply)[_TYPE] != fcntl.F_UNLCK)
-
     def _holder(descriptor: int) -> int | None:
+        # Queried, not taken: another process that tries to take it now must not fail.
         reply = struct.unpack(_LAYOUT, fcntl.fcntl(descriptor, fcntl.F_GETLK, _QUERY))
 
         return None if reply[_TYPE] == fcntl.F_UNLCK else int(reply[_PID])
@@ -124,34 +116,22 @@ def is_free(path: Path) -> bool:
 
     A missing file is free; one that cannot be opened or queried is not.
     """
-    with _mutex:
-        if files.identity(path) in _held:
-            return False
-        try:
-            descriptor = open_file(path, os.O_RDWR)
-        except OSError as error:
-            return isinstance(error, FileNotFoundError)
-        try:
-            return not _is_locked(descriptor)
-        except OSError:
-            return False
-        finally:
-            os.close(descriptor)
+    return holder(path) is None
 
 
 def holder(path: Path) -> int | None:
-    """Return the id of the other process that holds the lock of a file; None if not known."""
+    """Return the id of the process that holds the lock of a file; 0 if not known, None if free."""
     with _mutex:
         if files.identity(path) in _held:
-            return None
+            return os.getpid()
         try:
             descriptor = open_file(path, os.O_RDWR)
-        except OSError:
-            return None
+        except OSError as error:
+            return None if isinstance(error, FileNotFoundError) else 0
         try:
             return _holder(descriptor)
         except OSError:
-            return None
+            return 0
         finally:
             os.close(descriptor)
 

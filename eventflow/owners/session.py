@@ -97,13 +97,11 @@ class OwnerSession:
         self.owner = ""
         self.begun = False
         self._swept: dict[str, float] = {}
-        self._starting = threading.RLock()
         self.lock = threading.RLock()
         """What a record is made and appended under, so that its owner stays the same."""
         # What is left of owners whose runs others have taken over, until that is reported.
         self._resigned: dict[str, tuple[LockedFolder | None, Guarding | None, Writer]] = {}
-        self._row: OwnerRow | None = None
-        self._fence: Fence | None = None
+        self._store = cast("OwnerStore", None)  # as the writer
         self._folder: LockedFolder | None = None
         # What guards the hooks of this owner; None where there is no folder to recover.
         self.guarding: Guarding | None = None
@@ -117,7 +115,7 @@ class OwnerSession:
 
     def begin(self) -> None:
         """Make this process an owner, unless it is one."""
-        with self._starting:
+        with self.lock:
             if not self.begun:
                 self._begin()
                 self.begun = True
@@ -144,23 +142,25 @@ class OwnerSession:
 
     def _become_owner(self) -> None:
         """Become an owner with a new id, and with its own folder, guardian and writer."""
-        row = self._row = describe()
-        folder = self._folder = self._create_folder(row)
-        self._fence = self.guarding = spool = None
+        row = describe()
+        folder = self._create_folder(row)
+        store = OwnerStore(self.journal, row, self.lease_seconds, self.resign)
+        guarding = spool = None
         if folder is not None:
-            self.guarding = Guarding(Lifeline(folder.path, self.url))
+            guarding = Guarding(Lifeline(folder.path, self.url))
             spool = Spool(folder.path)
-        self._numbers = {}
-        self.owner = row.id
-        self.writer = Writer(
-            OwnerStore(self.owner, self),
-            partial(self._report, self.owner),
+        writer = Writer(
+            store,
+            partial(self._report, row.id),
             durable=self._durable(),
             spool=spool,
             # The journal has the owner only after the first commit: each segment names it.
             heading=pack("O", folder.description) if folder is not None else b"",
             before_commit=self._record_open_runs,
         )
+        # Last: a signal handler or a finalizer that runs a flow before has the former owner.
+        self._numbers, self._folder, self.guarding, self._store = {}, folder, guarding, store
+        self.owner, self.writer = row.id, writer
 
     def _durable(self) -> Durable:
         """Return what a publisher waits for that owes hooks."""
@@ -204,11 +204,11 @@ class OwnerSession:
 
     def _restore_folder(self) -> None:
         """Create the folder of this owner again, if it was deleted together with its parent."""
-        with self._starting:
-            folder, row = self._folder, self._row
-            if folder is None or row is None or not folder.is_held or folder.path.exists():
+        with self.lock:
+            folder = self._folder
+            if folder is None or not folder.is_held or folder.path.exists():
                 return
-            restored = self._create_folder(row)
+            restored = self._create_folder(self._store.row)
             if restored is not None:
                 self._folder = restored
                 folder.release()
@@ -225,14 +225,9 @@ class OwnerSession:
         Raises:
             JournalError: the journal cannot be written.
         """
-        with self._starting:
-            if self._fence is None:
-                if self._row is None:
-                    self.begin()
-                assert self._row is not None  # noqa: S101 - for the type checker
-                self._fence = self.journal.register(self._row, self.lease_seconds)
+        self.begin()
 
-            return self._fence
+        return self._store.fence()
 
     def _report(self, owner: str, error: JournalError | None, lost: int) -> None:
         log = get_logger("journal")
@@ -255,10 +250,11 @@ class OwnerSession:
 
         These go on here, but are recorded no more: see `Recorder.has_given_up`.
         """
-        with self.lock, self._starting:
+        with self.lock:
             if owner != self.owner:
                 return
             self._resigned[owner] = self._folder, self.guarding, self.writer
+            self._store.is_stale = True
             self._become_owner()
             # Before anybody asks whose they are: see `has_given_up`.
             for recorder in list(self._recorders):
@@ -287,7 +283,7 @@ class OwnerSession:
 
     def renew(self) -> None:
         """Renew the lease."""
-        fence, seconds = self._fence, self.lease_seconds
+        fence, seconds = self._store.registered, self.lease_seconds
         if fence is not None and seconds is not None and not self.journal.renew(fence, seconds):
             lost = self.writer.lost
             self.resign(fence.owner)
@@ -361,7 +357,9 @@ class OwnerSession:
             kept = f"until the end of this process: {self.writer.kept} records are lost."
             get_logger("journal").error(f"The journal could not be written {kept}")
         try:
-            if written and (self._fence is None or is_done(self.journal, self.owner)):
+            if written and (
+                self._store.registered is None or is_done(self.journal, self.owner)
+            ):
                 self._end()
         except JournalError as error:
             get_logger("journal").warning(f"{error} `eventflow recover` will finish this.")
@@ -374,8 +372,8 @@ class OwnerSession:
         self._reset()
 
     def _end(self) -> None:
-        if self._fence is not None:
-            self.journal.end(self._fence.owner, "ended")
+        if self._store.registered is not None:
+            self.journal.end(self.owner, "ended")
         # In this order: if killed in between, the guardian finds no folder to recover.
         if self._folder is not None:
             self._folder.remove()

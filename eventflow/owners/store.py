@@ -2,56 +2,72 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+import threading
+from collections.abc import Callable
 
 from eventflow.journal.contract import Fence, Group, Journal, StaleOwnerError
+from eventflow.journal.rows import OwnerRow
 
 __all__ = ["OwnerStore"]
 
 
-class _Session(Protocol):
-    @property
-    def journal(self) -> Journal: ...
-
-    def fence(self) -> Fence: ...
-
-    def resign(self, owner: str) -> None: ...
-
-
 class OwnerStore:
-    """Registers the owner with its first records; refuses them once the session has another owner.
+    """Registers the owner with its first records, and refuses more once others have ended it.
 
-    If others have ended the owner, the session has another before anyone learns of a commit: no run
-    begins in the name of the old one any more.
+    `on_stale` is called before anyone learns of the commit that was refused first: no run begins in
+    the name of the owner any more.
     """
 
-    def __init__(self, owner: str, session: _Session) -> None:
-        self._owner = owner
-        self._session = session
+    def __init__(
+        self,
+        journal: Journal,
+        row: OwnerRow,
+        lease_seconds: float | None,
+        on_stale: Callable[[str], object],
+    ) -> None:
+        self.row = row
+        self.registered: Fence | None = None
+        """The fence under which the owner writes, once the journal knows it."""
+        self.is_stale = False
+        self._journal = journal
+        self._lease_seconds = lease_seconds
+        self._on_stale = on_stale
+        self._lock = threading.RLock()
+
+    def fence(self) -> Fence:
+        """Return the fence under which the owner writes; register it if need be.
+
+        Raises:
+            JournalError: the journal cannot be written.
+        """
+        with self._lock:
+            if self.registered is None:
+                self.registered = self._journal.register(self.row, self._lease_seconds)
+
+            return self.registered
 
     def commit(self, group: Group, fence: Fence | None = None) -> None:
         """Write a group of records, whole or not at all."""
-        fence = fence or self._session.fence()
-        if fence.owner != self._owner:
-            raise StaleOwnerError(self._owner, 0)
+        if self.is_stale:
+            raise StaleOwnerError(self.row.id, 0)
         try:
-            self._session.journal.commit(group, self._owner, fence)
+            self._journal.commit(group, self.row.id, fence or self.fence())
         except StaleOwnerError:
-            self._session.resign(self._owner)
+            self._on_stale(self.row.id)
             raise
 
     @property
     def in_hurry(self) -> bool:
         """Whether the journal waits for others a moment only."""
-        return self._session.journal.in_hurry
+        return self._journal.in_hurry
 
     @in_hurry.setter
     def in_hurry(self, value: bool) -> None:
-        self._session.journal.in_hurry = value
+        self._journal.in_hurry = value
 
     def in_transaction(self) -> bool:
         """Return whether this thread is within a hook's transaction and therefore cannot commit."""
-        return self._session.journal.in_transaction()
+        return self._journal.in_transaction()
 
     def close(self) -> None:
         """Do nothing: the session still has to end its owner, and closes the journal then."""

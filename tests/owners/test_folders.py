@@ -22,7 +22,6 @@ from eventflow.owners.folders import (
     DeadOwner,
     LockedFolder,
     dead,
-    is_alive,
     is_recovery_at_work,
     owners_folder,
 )
@@ -53,6 +52,11 @@ with folders.DeadOwner.read(Path(sys.argv[1])).lock() as folder:
     sys.stdin.read()
 """
 LONG_AGO = 1_000_000_000
+
+
+def is_alive(root: Path, owner_id: str) -> bool:
+    """Return whether an owner has its folder, and somebody the lock of it."""
+    return (root / owner_id).is_dir() and holder(root / owner_id / "lock") is not None
 
 
 @pytest.fixture
@@ -152,11 +156,12 @@ def test_a_check_does_not_release_the_own_lock(root: Path, own_folder: LockedFol
         assert dead(path) == []
         assert is_alive(path, own_folder.id)
         assert DeadOwner.read(path / own_folder.id).lock() is None
-        assert holder(path / own_folder.id / "lock") is None
+        assert holder(path / own_folder.id / "lock") == os.getpid()
+        assert not is_recovery_at_work(path)
 
     process = Process(
-        "import sys; from pathlib import Path; from eventflow.owners.folders import dead, is_alive;"
-        "root = Path(sys.argv[1]); print(is_alive(root, sys.argv[2]), dead(root))",
+        "import sys; from pathlib import Path; from eventflow.owners.folders import dead, is_free;"
+        "root = Path(sys.argv[1]); print(not is_free(root / sys.argv[2] / 'lock'), dead(root))",
         root,
         own_folder.id,
     )
@@ -200,7 +205,7 @@ def test_a_forked_child_does_not_hold_its_parents_lock(root: Path) -> None:
     """It holds nothing, deletes nothing, and sees the parent alive; so do others afterwards."""
     code = f"""{CREATE}
 if (child := os.fork()) == 0:
-    parent = folders.is_alive(root, folder.id)
+    parent = not folders.is_free(folder.path / "lock")
     sys.stdout.write(f"{{folder.is_held}} {{folder.remove()}} {{parent}} ")
     folder.release()
     own = folders.LockedFolder.create(root, describe())
