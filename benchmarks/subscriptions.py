@@ -15,7 +15,7 @@ from benchmarks.catalogue import Plan, Target, paired
 from benchmarks.measure import Pair, Side, again
 from benchmarks.publishing import Counted, listener
 from eventflow import EventBus, task
-from eventflow.eventbus.filters import Selection
+from eventflow.eventbus.selections import Selection
 from eventflow.runs.run import TaskRun, Transition
 from eventflow.states import Pending
 

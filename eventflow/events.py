@@ -19,10 +19,10 @@ from pydantic.json_schema import JsonSchemaMode, JsonSchemaValue, models_json_sc
 from pydantic_core import CoreSchema
 
 from eventflow.primitives.ids import new_id
-from eventflow.primitives.records import Deferred, record
 from eventflow.runs.lazy_states import BuiltState
 from eventflow.runs.run import Run, RunType, TaskRun, Transition
-from eventflow.states import AnyState, ErrorInfo
+from eventflow.states.records import Deferred, ErrorInfo, record
+from eventflow.states.state import AnyState
 
 __all__ = [
     "ErrorInfo",

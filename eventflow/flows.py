@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from typing import Any, Concatenate, ParamSpec, Self, TypeVar, Unpack, overload
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Self, TypeVar, Unpack, overload
 
 import eventflow.wiring  # noqa: F401 - composes a bus before its first run
 from eventflow.definitions.options import Options, refuse_unknown, shows_options
 from eventflow.definitions.run_names import RunName
 from eventflow.definitions.versions import file_version
 from eventflow.engine.calls import CallableDefinition
-from eventflow.runners import TaskRunner
 from eventflow.runners.threads import default
+
+if TYPE_CHECKING:
+    from eventflow.runs.task_scope import TaskRunner
 
 __all__ = ["Flow", "flow"]
 

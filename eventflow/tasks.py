@@ -4,18 +4,30 @@ from __future__ import annotations
 
 from collections.abc import Callable, Coroutine, Iterable
 from datetime import timedelta
-from typing import Any, Concatenate, Literal, Never, ParamSpec, Self, TypeVar, Unpack, overload
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    Concatenate,
+    Literal,
+    Never,
+    ParamSpec,
+    Self,
+    TypeVar,
+    Unpack,
+    overload,
+)
 
-import eventflow.wiring  # noqa: F401 - composes a bus before its first run
+import eventflow.engine
+import eventflow.wiring
 from eventflow.definitions.cache_keys import task_input_hash
-from eventflow.definitions.mapping import rows
 from eventflow.definitions.options import Options, refuse_unknown, shows_options
 from eventflow.definitions.run_names import RunName
 from eventflow.engine.calls import CallableDefinition
-from eventflow.engine.submission import submit, submit_and_wait
 from eventflow.retries import exponential_backoff
-from eventflow.runs.futures import Future, FutureList
-from eventflow.states import State
+
+if TYPE_CHECKING:
+    from eventflow.runs.futures import Future, FutureList
+    from eventflow.states.state import State
 
 __all__ = ["Task", "exponential_backoff", "task", "task_input_hash"]
 
@@ -147,9 +159,9 @@ class Task(CallableDefinition[P, R]):
             DeadlockError: its state is asked for, and an upstream needs this thread's event loop.
         """
         if return_state:
-            return submit_and_wait(self, [(args, kwargs)], wait_for)[0]
+            return eventflow.engine.submit_and_wait(self, [(args, kwargs)], wait_for)[0]
 
-        return submit(self, args, kwargs, wait_for)
+        return eventflow.engine.submit(self, args, kwargs, wait_for)
 
     # Those with a state come first: any argument fits the others.
     @overload
@@ -231,12 +243,13 @@ class Task(CallableDefinition[P, R]):
             DeadlockError: what is waited for needs this thread's event loop.
             Exception: what is to be mapped over failed, and `allow_failure` does not mark it.
         """
-        calls = rows(self.name, self.parameters, args, kwargs)
+        calls = eventflow.engine.rows(self.name, self.parameters, args, kwargs)
         if return_state:
-            return submit_and_wait(self, calls, wait_for)
+            return eventflow.engine.submit_and_wait(self, calls, wait_for)
 
-        return FutureList(
-            submit(self, positional, keywords, wait_for) for positional, keywords in calls
+        return eventflow.engine.FutureList(
+            eventflow.engine.submit(self, positional, keywords, wait_for)
+            for positional, keywords in calls
         )
 
     @overload

@@ -5,15 +5,16 @@ from __future__ import annotations
 from threading import RLock
 from typing import TYPE_CHECKING, Final, TypeGuard
 
+import eventflow.eventbus
 from eventflow.errors import JournalError
-from eventflow.eventbus.bus import EventBus, compose_with, current_bus
-from eventflow.eventbus.subscriptions import TransitionRecorder
-from eventflow.logs import configure
+from eventflow.eventbus.watchers import compose_with
 from eventflow.primitives.forks import renewed
 from eventflow.primitives.loading import load
 from eventflow.settings import EVENTFLOW_DURABILITY, EVENTFLOW_JOURNAL_URL
 
 if TYPE_CHECKING:
+    from eventflow.eventbus.bus import EventBus
+    from eventflow.eventbus.subscriptions import TransitionRecorder
     from eventflow.journal.recorder import Recorder
     from eventflow.owners.session import OwnerSession
 
@@ -35,7 +36,7 @@ def compose(bus: EventBus) -> None:
         if bus.composed:
             return
         if not _configured:
-            configure()
+            load("eventflow.logs").configure()
             _configured.append(True)
         recorder = _recorder_for(bus)
         if not bus.composed:  # by a flow of such a finalizer
@@ -93,7 +94,7 @@ def _is_ours(attached: TransitionRecorder | None) -> TypeGuard[Recorder]:
 
 def recorder() -> Recorder | None:
     """Return the recorder of the bus in force; None if nothing is recorded, or nothing yet."""
-    attached = current_bus().recorder
+    attached = eventflow.eventbus.current_bus().recorder
 
     return attached if _is_ours(attached) else None
 

@@ -57,6 +57,25 @@ def names_the_face(module: Path, node: ast.AST) -> bool:
     return False
 
 
+def lazily_offered(package: Path) -> set[str]:
+    """Return the names that a package imports for type checkers, and loads on their first use."""
+    return {
+        name.asname or name.name
+        for block in parse(package).body
+        if isinstance(block, ast.If) and ast.unparse(block.test) == "TYPE_CHECKING"
+        for node in block.body
+        if isinstance(node, ast.ImportFrom)
+        for name in node.names
+    }
+
+
+LAZY = {
+    f"{'.'.join(package_of(package))}.{name}"
+    for package in PACKAGE.rglob("__init__.py")
+    for name in lazily_offered(package)
+}
+
+
 @every_module
 def test_a_module_begins_by_saying_what_it_is_for(module: Path) -> None:
     assert ast.get_docstring(parse(module))
@@ -66,6 +85,13 @@ def test_a_module_begins_by_saying_what_it_is_for(module: Path) -> None:
 def test_a_module_can_be_read_in_one_sitting(module: Path) -> None:
     lines = module.read_text().count("\n")
     assert lines <= LINES_AT_MOST
+
+
+@every_module
+def test_a_module_imports_no_lazy_name_at_its_top(module: Path) -> None:
+    """Two threads could wait for each other: one holds the module, the other the turn to load."""
+    named = {name for node in parse(module).body for name in imported(module, node)}
+    assert named.isdisjoint(LAZY)
 
 
 @pytest.mark.parametrize("module", TESTS, ids=lambda path: path.relative_to(ROOT).as_posix())

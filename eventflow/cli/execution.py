@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from eventflow.errors import TerminationSignal
 from eventflow.flows import Flow
-from eventflow.states import AnyState
+from eventflow.states.state import AnyState
 
 __all__ = ["execute", "exit_code"]
 

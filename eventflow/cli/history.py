@@ -18,7 +18,7 @@ from eventflow.recovery.lookup import stand_in
 from eventflow.recovery.parking import execute
 from eventflow.runs.lazy_states import BuiltState
 from eventflow.runs.run import FlowRun, Run, TaskRun, Transition
-from eventflow.states import AnyState
+from eventflow.states.state import AnyState
 from eventflow.values.restoring import restore_parameters
 
 __all__ = ["History"]

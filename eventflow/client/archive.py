@@ -12,7 +12,7 @@ from eventflow.client.records import DeliveryRecord, FlowRunRecord, RunRecord, T
 from eventflow.events import FlowRunTransition, TaskRunTransition
 from eventflow.journal.contract import Cursor, DeliveryQuery, Journal, RunQuery
 from eventflow.journal.rows import DeliveryRow, EventRow, OwnEvent, RunRow, error_of, state_of
-from eventflow.states import AnyState
+from eventflow.states.state import AnyState
 from eventflow.values.restoring import readable_parameters
 
 __all__ = ["Archive", "History", "RunTransition"]

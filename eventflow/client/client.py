@@ -18,7 +18,7 @@ from eventflow.client.archive import Archive, RunTransition
 from eventflow.client.journals import opened_journal
 from eventflow.client.records import DeliveryRecord, FlowRunRecord, RunRecord, TaskRunRecord
 from eventflow.client.timeline import past_of
-from eventflow.eventbus.filters import States
+from eventflow.eventbus.selections import States
 from eventflow.hooks.ledger import DeliveryStatus
 from eventflow.interrupts.cancellation import cancel
 from eventflow.journal.contract import DeliveryQuery, RunQuery

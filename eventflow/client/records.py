@@ -7,9 +7,10 @@ from typing import Any, Literal
 from uuid import UUID
 
 from eventflow.hooks.ledger import DeliveryStatus
-from eventflow.primitives.records import Deferred, ErrorInfo
 from eventflow.runs.run import RunType
-from eventflow.states import AnyState, StateType
+from eventflow.states import StateType
+from eventflow.states.records import Deferred, ErrorInfo
+from eventflow.states.state import AnyState
 
 __all__ = ["DeliveryRecord", "FlowRunRecord", "RunRecord", "TaskRunRecord"]
 

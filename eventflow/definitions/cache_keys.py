@@ -7,10 +7,12 @@ import hashlib
 import pickle
 import types
 from collections.abc import Iterator, Mapping
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
-from eventflow.context import TaskRunContext
 from eventflow.primitives.callables import qualified_name
+
+if TYPE_CHECKING:
+    from eventflow.context import TaskRunContext
 
 __all__ = ["task_input_hash"]
 

@@ -8,7 +8,7 @@ import functools
 import inspect
 from collections.abc import Callable, Iterable, Mapping
 from datetime import timedelta
-from typing import Any, ClassVar, Final, Generic, ParamSpec, Self, TypeVar, cast
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Generic, ParamSpec, Self, TypeVar, cast
 
 from eventflow.definitions.hooked import Hooked
 from eventflow.definitions.options import read_option, refuse_unknown
@@ -19,8 +19,10 @@ from eventflow.hooks.declaration import KINDS
 from eventflow.primitives.callables import is_async, qualified_name
 from eventflow.primitives.records import printable
 from eventflow.retries import RetryPolicy
-from eventflow.runners import TaskRunner
 from eventflow.values.masking import without_secrets
+
+if TYPE_CHECKING:
+    from eventflow.runs.task_scope import TaskRunner
 
 __all__ = ["Definition"]
 
@@ -228,11 +230,11 @@ class Definition(Hooked, Generic[P, R]):
         return copied
 
     def _become_independent(self, options: Mapping[str, Any]) -> None:
-        self.hooks_by_kind = self.origin.hooks_by_kind
+        hooks_by_kind = self.origin.hooks_by_kind
         self.origin = self
         self._bound_parameters = None
+        self._declare(hooks_by_kind)
         self._set(options)
-        self._declare()
 
     def __copy__(self) -> Self:
         return self

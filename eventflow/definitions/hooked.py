@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Any, ClassVar, TypeAlias, TypeVar
+from threading import RLock
+from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias, TypeVar, cast
 
-from eventflow.eventbus.subscriptions import Subscription, hooks_changed
+import eventflow.eventbus
+import eventflow.hooks
+from eventflow.eventbus.watchers import hooks_changed
 from eventflow.hooks.declaration import KINDS, Hook, HookFunction
-from eventflow.hooks.receiver import HookReceiver
-from eventflow.runs.run import RunType
+from eventflow.primitives.forks import renewed
 from eventflow.states import StateType
+
+if TYPE_CHECKING:
+    from eventflow.eventbus.subscriptions import Subscription
+    from eventflow.runs.run import RunType
 
 __all__ = ["HookList", "Hooked"]
 
@@ -19,22 +25,44 @@ HookList: TypeAlias = "Iterable[HookFunction | Hook] | None"
 """Hooks of one kind; any iterable, which is copied."""
 
 
+_changing = RLock()
+renewed(globals(), "_changing", RLock)
+
+
+class _Declared:
+    """Makes the subscriptions of a definition's hooks when they are first asked for: by a run.
+
+    They are kept as an attribute of the definition until its hooks change.
+    """
+
+    def __get__(self, definition: Hooked, _: object) -> tuple[Subscription, ...]:
+        subscribe, receive = eventflow.eventbus.Subscription, eventflow.hooks.HookReceiver
+        with _changing:
+            made = tuple(
+                subscribe(hook.fn, receive(hook), hook.filter(), serial=0, hook=hook)
+                for _, hook in definition.hooks_by_kind
+            )
+            # By its identity the bus knows that it must compile routes again.
+            vars(definition)["declared"] = made
+
+        return made
+
+
 class Hooked:
     """Has hooks, of the named kinds and of others. A bound method has those of its `origin`."""
 
     run_type: ClassVar[RunType]
     name: str
     origin: Any
-    declared: tuple[Subscription, ...] = ()
     hooks_by_kind: tuple[tuple[str, Hook], ...] = ()
+    declared: tuple[Subscription, ...] = cast("Any", _Declared())
 
     def _set_hooks(self, kind: str, given: Any) -> None:
         """Replace the hooks of a kind; None leaves them."""
         if given is None:
             return
         hooks = tuple((kind, self._hook(kind, hook)) for hook in self._checked(kind, given))
-        self.hooks_by_kind = (*(pair for pair in self.hooks_by_kind if pair[0] != kind), *hooks)
-        self._declare()
+        self._declare((*(pair for pair in self.hooks_by_kind if pair[0] != kind), *hooks))
 
     def _checked(self, kind: str, given: Any) -> tuple[HookFunction | Hook, ...]:
         advice = (
@@ -60,17 +88,14 @@ class Hooked:
 
         return Hook(given, state=KINDS[kind])
 
-    def _declare(self) -> None:
-        # A new tuple each time: by its identity the bus knows that it must compile routes again.
-        self.origin.declared = tuple(
-            Subscription(hook.fn, HookReceiver(hook), hook.filter(), serial=0, hook=hook)
-            for _, hook in self.origin.hooks_by_kind
-        )
+    def _declare(self, hooks_by_kind: tuple[tuple[str, Hook], ...]) -> None:
+        with _changing:
+            self.hooks_by_kind = hooks_by_kind
+            vars(self).pop("declared", None)
 
     def _add(self, kind: str, hook: Hook) -> None:
         origin = self.origin
-        origin.hooks_by_kind = (*origin.hooks_by_kind, (kind, hook))
-        self._declare()
+        origin._declare((*origin.hooks_by_kind, (kind, hook)))  # noqa: SLF001 - its own kind
         hooks_changed(origin)
 
     def _add_kind(self, kind: str, fn: H) -> H:

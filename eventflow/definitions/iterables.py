@@ -10,7 +10,7 @@ import typing
 from collections.abc import Callable, Iterable, Iterator
 from typing import Annotated, Any, Final
 
-from pydantic import WrapValidator
+import pydantic
 
 __all__ = ["Validated", "repeatable"]
 
@@ -24,12 +24,12 @@ def repeatable(annotation: Any) -> Any:
     """Return an annotation that validates what is iterable to something that is so repeatedly."""
     origin = typing.get_origin(annotation)
     if (origin or annotation) in _ONE_SHOT:
-        return Annotated[annotation, WrapValidator(_validated)]
+        return Annotated[annotation, pydantic.WrapValidator(_validated)]
     inner = typing.get_args(annotation)
     if origin is Annotated:
         # After what else is annotated: a constraint is for the iterable itself.
         if (typing.get_origin(inner[0]) or inner[0]) in _ONE_SHOT:
-            return Annotated[(*inner, WrapValidator(_validated))]
+            return Annotated[(*inner, pydantic.WrapValidator(_validated))]
         return Annotated[(repeatable(inner[0]), *inner[1:])]
     if origin in {typing.Union, types.UnionType}:
         return functools.reduce(operator.or_, map(repeatable, inner))

@@ -10,7 +10,7 @@ from eventflow.definitions.parameters import Parameters
 from eventflow.errors import MappingLengthMismatch, MappingMissingIterable
 from eventflow.runs.futures import Future
 from eventflow.runs.marks import allow_failure, opaque, quote, unmapped
-from eventflow.states import State
+from eventflow.states.state import State
 
 __all__ = ["rows"]
 

@@ -6,7 +6,7 @@ import difflib
 import inspect
 from collections.abc import Callable, Collection, Iterable, Mapping
 from datetime import timedelta
-from typing import Any, Final, TypedDict, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypedDict, TypeVar
 
 from eventflow.definitions.hooked import HookList
 from eventflow.errors import InvalidNameError
@@ -14,8 +14,10 @@ from eventflow.hooks.declaration import Hook
 from eventflow.primitives.callables import check_takes, is_async
 from eventflow.primitives.records import printable
 from eventflow.retries import Delays, read_timeout
-from eventflow.runs.run import RunType
 from eventflow.values.masking import described
+
+if TYPE_CHECKING:
+    from eventflow.runs.run import RunType
 
 __all__ = ["Options", "read_option", "refuse_unknown", "shows_options"]
 

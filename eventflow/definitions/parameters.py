@@ -11,8 +11,7 @@ import warnings
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
-from pydantic.errors import PydanticUserError
+import pydantic
 
 from eventflow.definitions.iterables import repeatable
 from eventflow.errors import ParameterBindError, ParameterTypeError, ReservedArgumentError
@@ -53,7 +52,7 @@ class Parameters:
         for reserved in RESERVED & self.signature.parameters.keys():
             raise ReservedArgumentError(name, reserved)
         self.names = tuple(self.signature.parameters)
-        self._adapters: dict[str, TypeAdapter[Any]] | None = None
+        self._adapters: dict[str, pydantic.TypeAdapter[Any]] | None = None
         self._classify()
         self.is_bound = False
         self.receiver = self.positional[0] if self._begin_with_receiver() else None
@@ -151,7 +150,7 @@ class Parameters:
         """Return the texts among the values that are secret."""
         found: set[str] = set()
         for name, value in values.items():
-            raw = name in self.secret_names and not isinstance(value, BaseModel)
+            raw = name in self.secret_names and not isinstance(value, pydantic.BaseModel)
             secret = raw or (is_secret_name(name) and is_secret_value(value))
             if name == self.receiver:
                 value = attributes_of(value)  # noqa: PLW2901 - more than is looked into elsewhere
@@ -187,7 +186,7 @@ class Parameters:
                 continue
             try:
                 checked[name] = adapter.validate_python(checked[name])
-            except ValidationError as error:
+            except pydantic.ValidationError as error:
                 secret = name in self.secret_names or is_secret_name(name)
                 problems[name] = _describe(error, values[name], secret=secret)
         if problems:
@@ -196,7 +195,7 @@ class Parameters:
         return checked
 
 
-def _describe(error: ValidationError, given: object, *, secret: bool) -> str:
+def _describe(error: pydantic.ValidationError, given: object, *, secret: bool) -> str:
     """Describe what does not fit; without any text of what was given for a secret."""
     secrets = secrets_in(given, raw=secret)
     lines = []
@@ -214,9 +213,9 @@ def _describe(error: ValidationError, given: object, *, secret: bool) -> str:
 
 def _adapters(
     function: Callable[..., Any], signature: inspect.Signature
-) -> dict[str, TypeAdapter[Any]]:
+) -> dict[str, pydantic.TypeAdapter[Any]]:
     hints = _hints(function)
-    adapters: dict[str, TypeAdapter[Any]] = {}
+    adapters: dict[str, pydantic.TypeAdapter[Any]] = {}
     for name, parameter in signature.parameters.items():
         annotation: Any = hints.get(name, Any)
         if annotation is Any:
@@ -244,12 +243,13 @@ def _warn(function: Any, name: str, annotation: object, error: Exception) -> Non
     )
 
 
-def _adapter(annotation: Any) -> TypeAdapter[Any]:
+def _adapter(annotation: Any) -> pydantic.TypeAdapter[Any]:
     annotation = repeatable(annotation)
+    config = pydantic.ConfigDict(arbitrary_types_allowed=True)
     try:
-        return TypeAdapter(annotation, config=ConfigDict(arbitrary_types_allowed=True))
-    except PydanticUserError:  # models and dataclasses bring a configuration of their own
-        return TypeAdapter(annotation)
+        return pydantic.TypeAdapter(annotation, config=config)
+    except pydantic.PydanticUserError:  # models and dataclasses bring a configuration of their own
+        return pydantic.TypeAdapter(annotation)
 
 
 def shown_default(name: str, default: object) -> str:

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Coroutine, Iterable
 from functools import partial
-from typing import Any, Literal, Never, ParamSpec, TypeAlias, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Literal, Never, ParamSpec, TypeAlias, TypeVar, overload
 
-from eventflow.context import refuse, reloading
+import eventflow.engine
 from eventflow.definitions.definition import Definition
-from eventflow.engine.drivers import adrive, drive
-from eventflow.engine.generators import adrive_generator, drive_generator
-from eventflow.engine.invocation import Invocation
 from eventflow.primitives.headroom import require_headroom
-from eventflow.runs.futures import Future
-from eventflow.states import State
+
+if TYPE_CHECKING:
+    from eventflow.engine.invocation import Invocation
+    from eventflow.runs.futures import Future
+    from eventflow.states.state import State
 
 __all__ = ["CallableDefinition", "WaitFor"]
 
@@ -217,15 +217,15 @@ class CallableDefinition(Definition[P, R]):
             RecursionError: it is called so close to the limit that its run could not be ended.
             TypeError: the state of an async generator is asked for, which can return nothing.
         """
-        if reloading:
-            refuse(self.name)
+        if eventflow.engine.reloading:
+            eventflow.engine.refuse(self.name)
         if self.isgenerator or self.isasync:
             make = partial(self._invocation, args, kwargs, wait_for)
             if self.isgenerator:
                 return _generate(self, make, return_state=return_state)
             return _acall(make, return_state=return_state)
         invocation = self._invocation(args, kwargs, wait_for)
-        final = drive(invocation)
+        final = eventflow.engine.drive(invocation)
 
         return invocation.run.state if return_state else final.result_of(invocation.run)
 
@@ -234,25 +234,25 @@ class CallableDefinition(Definition[P, R]):
     ) -> Invocation:
         require_headroom(self.name)
 
-        return Invocation(self, args, kwargs, wait_for)
+        return eventflow.engine.Invocation(self, args, kwargs, wait_for)
 
 
 def _generate(
     definition: Definition[Any, Any], make: Callable[[], Invocation], *, return_state: bool
 ) -> Any:
     if not definition.isasync:
-        return drive_generator(make, return_state=return_state)
+        return eventflow.engine.drive_generator(make, return_state=return_state)
     if return_state:
         raise TypeError(
             f"{definition.name} is an async generator, which cannot return its state; "
             "iterate over it, and subscribe to its transitions for the state."
         )
 
-    return adrive_generator(make)
+    return eventflow.engine.adrive_generator(make)
 
 
 async def _acall(make: Callable[[], Invocation], *, return_state: bool) -> Any:
     invocation = make()
-    final = await adrive(invocation)
+    final = await eventflow.engine.adrive(invocation)
 
     return invocation.run.state if return_state else final.result_of(invocation.run)

@@ -15,7 +15,7 @@ from pydantic_core import PydanticUndefined
 from eventflow.events import Event
 from eventflow.runs.futures import Future, FutureList
 from eventflow.runs.marks import Mark
-from eventflow.states import State
+from eventflow.states.state import State
 
 __all__ = ["DEPENDENCY", "OBJECT", "Container", "kind_of"]
 

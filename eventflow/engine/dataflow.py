@@ -13,9 +13,10 @@ from eventflow.primitives.records import is_a
 from eventflow.runs.futures import Future
 from eventflow.runs.lazy_states import BuiltState, LazyState
 from eventflow.runs.marks import Mark, allow_failure, opaque, quote
-from eventflow.states import ENDING, AnyState, Failed, State, aggregate
+from eventflow.states import ENDING
+from eventflow.states.constructors import Failed, aggregate
 from eventflow.states.kinds import COMPLETED
-from eventflow.states.state import states_in
+from eventflow.states.state import AnyState, State, states_in
 
 __all__ = [
     "NO_DEPENDENCIES",

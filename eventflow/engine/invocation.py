@@ -29,10 +29,10 @@ from eventflow.eventbus.bus import EventBus, bus_of_runs
 from eventflow.interrupts.portals import running_loop
 from eventflow.logs import take_prints
 from eventflow.reporting import report_end, report_start
-from eventflow.runners import TaskScope
 from eventflow.runs.futures import Future
 from eventflow.runs.lazy_states import LazyState
 from eventflow.runs.run import FlowRun, Run, TaskRun, Transition
+from eventflow.runs.task_scope import TaskScope
 from eventflow.states.kinds import COMPLETED, PENDING
 
 __all__ = ["Invocation"]

@@ -33,7 +33,8 @@ from eventflow.primitives.records import error_text, is_a, notes_text
 from eventflow.runs.lazy_states import BuiltState, LazyState
 from eventflow.runs.run import Run, TaskRun, Transition
 from eventflow.settings import EVENTFLOW_CANCEL_SECONDS
-from eventflow.states import (
+from eventflow.states import StateType
+from eventflow.states.constructors import (
     AwaitingRetry,
     Cached,
     Cancelled,
@@ -41,7 +42,6 @@ from eventflow.states import (
     Crashed,
     Failed,
     NotReady,
-    StateType,
     TimedOut,
 )
 from eventflow.states.kinds import CANCELLED, COMPLETED, FAILED, RUNNING

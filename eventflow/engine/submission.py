@@ -20,14 +20,14 @@ from eventflow.interrupts.portals import running_loop
 from eventflow.interrupts.scopes import active_runs
 from eventflow.logs import run_logger
 from eventflow.primitives.headroom import require_headroom
-from eventflow.runners import TaskRunner, TaskScope
 from eventflow.runners.loop import blocked_loop, may_run_on, spawn
 from eventflow.runners.threads import extra_worker
 from eventflow.runs.futures import Future
 from eventflow.runs.lazy_states import LazyState
 from eventflow.runs.run import TaskRun
-from eventflow.states import AnyState
+from eventflow.runs.task_scope import TaskRunner, TaskScope
 from eventflow.states.kinds import PENDING
+from eventflow.states.state import AnyState
 
 __all__ = ["submit", "submit_and_wait"]
 

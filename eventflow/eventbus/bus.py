@@ -12,17 +12,19 @@ from typing import Any, Final, TypeVar, Unpack, overload
 
 from anyio import to_thread
 
-from eventflow.eventbus.filters import Filter, Selection
+from eventflow.eventbus.filters import Filter
 from eventflow.eventbus.mailbox import Overflow, check_policy
 from eventflow.eventbus.publication import Publication, following, log_failure
 from eventflow.eventbus.receivers import receiver_for
 from eventflow.eventbus.routing import NO_ROUTE, Explanation, Route, Router
+from eventflow.eventbus.selections import Selection
 from eventflow.eventbus.subscriptions import Listener, Receiver, Subscription, TransitionRecorder
 from eventflow.eventbus.waiting import EventStream, stream, wait_for
+from eventflow.eventbus.watchers import composers
 from eventflow.events import Event, ListenerFailed, is_users, transition_of
 from eventflow.runs.run import Transition
 
-__all__ = ["EventBus", "bus", "bus_of_runs", "compose_with", "current_bus", "use_bus"]
+__all__ = ["EventBus", "bus", "bus_of_runs", "current_bus", "use_bus"]
 
 E = TypeVar("E", bound=Event)
 L = TypeVar("L", bound=Listener)
@@ -345,22 +347,11 @@ def current_bus() -> EventBus:
     return _in_force.get()
 
 
-_composers: Final[list[Callable[[EventBus], None]]] = []
-
-
-def compose_with(compose: Callable[[EventBus], None]) -> None:
-    """Call a function with each bus before the first run that publishes on it.
-
-    The function attaches what the settings ask for, and sets the bus's `composed`.
-    """
-    _composers.append(compose)
-
-
 def bus_of_runs() -> EventBus:
     """Return the bus in force, composed before its first run."""
     bus = _in_force.get()
     if not bus.composed:
-        for compose in _composers:
+        for compose in composers:
             compose(bus)
 
     return bus

@@ -12,7 +12,7 @@ from eventflow.primitives.callables import qualified_name
 from eventflow.primitives.loggers import get_logger
 from eventflow.primitives.records import is_a
 from eventflow.runs.run import Transition
-from eventflow.states import ErrorInfo
+from eventflow.states.records import ErrorInfo
 
 __all__ = ["FailureHandler", "Publication", "following", "log_failure"]
 

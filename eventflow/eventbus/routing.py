@@ -11,7 +11,8 @@ from weakref import WeakKeyDictionary, WeakSet
 import blinker
 
 from eventflow.eventbus.filters import class_topics, run_topic, tag_topic, transition_topics
-from eventflow.eventbus.subscriptions import Subscription, hooks_changed
+from eventflow.eventbus.subscriptions import Subscription
+from eventflow.eventbus.watchers import hooks_changed
 from eventflow.events import Event, FlowRunTransition, StateTransition, TaskRunTransition
 from eventflow.primitives.forks import in_children
 from eventflow.runs.run import Transition

@@ -6,8 +6,7 @@ import itertools
 import threading
 from collections.abc import Awaitable, Callable
 from types import TracebackType
-from typing import Any, Final, Protocol, Self, TypeAlias
-from weakref import WeakSet
+from typing import Any, Protocol, Self, TypeAlias
 
 from eventflow.eventbus.filters import Filter
 from eventflow.events import Event
@@ -16,13 +15,10 @@ from eventflow.primitives.forks import renewed
 from eventflow.runs.run import Transition
 
 __all__ = [
-    "HookWatcher",
     "Listener",
     "Receiver",
     "Subscription",
     "TransitionRecorder",
-    "hooks_changed",
-    "watch_hooks",
 ]
 
 Listener: TypeAlias = Callable[[Any], object]
@@ -76,32 +72,10 @@ class TransitionRecorder(Protocol):
         ...
 
 
-class HookWatcher(Protocol):
-    """Is told that the hooks of a definition, or those on a bus, are others now."""
-
-    def hooks_changed(self, definition: Any) -> None:
-        """Take note; the definition is None if the hooks are on a bus."""
-        ...
-
-
 # One for all subscriptions, as it is held for a moment only. Reentrant: a signal handler may cancel
 # a subscription, or publish.
 _lock = threading.RLock()
 renewed(globals(), "_lock", threading.RLock)
-
-
-_watchers: Final[WeakSet[HookWatcher]] = WeakSet()
-
-
-def watch_hooks(watcher: HookWatcher) -> None:
-    """Tell a watcher, as long as it lives, of hooks that are declared or cancelled later."""
-    _watchers.add(watcher)
-
-
-def hooks_changed(definition: Any = None) -> None:
-    """Tell that hooks were declared on a definition, or, without one, on or off some bus."""
-    for watcher in list(_watchers):
-        watcher.hooks_changed(definition)
 
 
 class Counter:

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from typing import Any, Final, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
-from eventflow.eventbus.filters import Filter, Selection, States
-from eventflow.events import StateTransition
+import eventflow.eventbus
+from eventflow.eventbus.selections import Conditions, States, read_conditions
 from eventflow.primitives.callables import check_takes, is_async, qualified_name
 from eventflow.retries import Delays, RetryPolicy, read_timeout
-from eventflow.runs.run import RunType
 from eventflow.states import StateType
+
+if TYPE_CHECKING:
+    from eventflow.eventbus.filters import Filter
+    from eventflow.runs.run import RunType
 
 __all__ = ["KINDS", "Hook", "HookFunction"]
 
@@ -54,7 +57,7 @@ class Hook:
     retry_delay_seconds: Delays = field(default=None, hash=False)
     is_async: bool = field(init=False, repr=False)
     policy: RetryPolicy = field(init=False, repr=False)
-    _filter: Filter = field(init=False, repr=False, compare=False)
+    _conditions: Conditions = field(init=False, repr=False, compare=False)
 
     def __init__(
         self,
@@ -89,7 +92,9 @@ class Hook:
             "retry_delay_seconds": retry_delay_seconds,
             "is_async": is_async(fn),
             "policy": RetryPolicy.of(retries, retry_delay_seconds, None),
-            "_filter": _compile_filter(states, run_type, name, labels),
+            "_conditions": read_conditions(
+                {"run_type": run_type, "state": states, "name": name, "tags": labels}
+            ),
         }
         for attribute, value in values.items():
             object.__setattr__(self, attribute, value)
@@ -103,7 +108,7 @@ class Hook:
 
     def filter(self) -> Filter:
         """Return the compiled filter of the hook."""
-        return self._filter
+        return eventflow.eventbus.Filter.of_transitions(self._conditions)
 
     def on(self, state: StateType) -> Hook:
         """Return a copy of the hook for another state."""
@@ -129,17 +134,3 @@ _OPTIONS: Final = (
 def _rebuild(fn: HookFunction, options: dict[str, Any]) -> Hook:
     """Make a hook from its pickled parts."""
     return Hook(fn, **options)
-
-
-def _compile_filter(
-    state: States, run_type: RunType | None, name: str | None, tags: Iterable[str] | None
-) -> Filter:
-    selection: Selection = {
-        "run_type": run_type,
-        "state": state,
-        "name": name,
-        "tags": tags,
-        "event_type": StateTransition,
-    }
-
-    return Filter.of(selection)

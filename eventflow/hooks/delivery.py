@@ -27,10 +27,10 @@ from eventflow.primitives.forks import renewed
 from eventflow.primitives.ids import delivery_id
 from eventflow.primitives.records import is_a
 from eventflow.primitives.tracebacks import origin
-from eventflow.runners import TaskScope
 from eventflow.runners.threads import default
 from eventflow.runs.run import Run, Transition
-from eventflow.states import ErrorInfo
+from eventflow.runs.task_scope import TaskScope
+from eventflow.states.records import ErrorInfo
 
 __all__ = ["Delivery", "is_given_up"]
 

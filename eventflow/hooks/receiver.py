@@ -4,28 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable
 from concurrent.futures import Future
 from time import sleep
-from typing import Final, TypeAlias, TypeVar
+from typing import Final, TypeAlias
 
 from anyio import CapacityLimiter, to_thread
 from anyio.lowlevel import RunVar
 
 from eventflow.errors import HookTimeout
 from eventflow.eventbus.bus import EventBus, current_bus
-from eventflow.eventbus.filters import States
 from eventflow.events import Event
-from eventflow.hooks.declaration import Hook, HookFunction
+from eventflow.hooks.declaration import Hook
 from eventflow.hooks.delivery import Delivery, is_given_up
 from eventflow.interrupts.masks import ENGINE, HOOK, this_thread
 from eventflow.interrupts.portals import Outcome, background_portal, in_thread, unwrap
-from eventflow.retries import Delays
-from eventflow.runs.run import RunType, Transition
+from eventflow.runs.run import Transition
 
-__all__ = ["HookReceiver", "hook", "redeliver"]
-
-F = TypeVar("F", bound=HookFunction)
+__all__ = ["HookReceiver", "redeliver"]
 
 DeliveryKind: TypeAlias = Callable[[Hook, Transition, int, EventBus], Delivery]
 """Makes the delivery to a hook: of a transition, with its ordinal, and the bus of its outcomes."""
@@ -222,47 +218,3 @@ def _close_coroutine(future: Future[Outcome[object]]) -> None:
     result, _ = future.result()
     if inspect.iscoroutine(result):
         result.close()
-
-
-def hook(
-    *,
-    run_type: RunType | None = None,
-    state: States = None,
-    name: str | None = None,
-    tags: Iterable[str] | None = None,
-    id: str | None = None,
-    timeout_seconds: float | None = None,
-    retries: int = 0,
-    retry_delay_seconds: Delays = None,
-) -> Callable[[F], F]:
-    """Declare a function as a hook of every run that matches, whoever declared the run.
-
-    The function is left as it is; the bus in force calls it with `(definition, run, state)`.
-
-    `run_type`, `state`, `name` (a pattern) and `tags` select the runs and their transitions; the
-    other options are those of `Hook`.
-
-    Raises:
-        TypeError: what is decorated is not callable, or not with three positional arguments, or
-            an option is of a wrong type.
-        ValueError: an option has a wrong value.
-    """
-
-    def declare(function: F) -> F:
-        declared = Hook(
-            function,
-            state=state,
-            run_type=run_type,
-            name=name,
-            tags=tags,
-            id=id,
-            timeout_seconds=timeout_seconds,
-            retries=retries,
-            retry_delay_seconds=retry_delay_seconds,
-        )
-        receiver = HookReceiver(declared)
-        current_bus().attach(function, receiver, declared.filter(), hook=declared)
-
-        return function
-
-    return declare

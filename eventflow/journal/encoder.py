@@ -11,9 +11,10 @@ from pydantic_core import to_json
 from eventflow.journal.plans import HookList
 from eventflow.journal.records import LETTERS, pack_run, pack_usual_run, run_hex, state_text
 from eventflow.journal.rows import micros
-from eventflow.primitives.records import ErrorInfo, printable
+from eventflow.primitives.records import printable
 from eventflow.runs.lazy_states import LazyState
 from eventflow.runs.run import Run
+from eventflow.states.records import ErrorInfo
 from eventflow.values.recording import record_parameters
 
 __all__ = ["RunEncoder", "cut"]

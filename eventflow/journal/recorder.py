@@ -12,7 +12,8 @@ from typing import Any, Final
 from eventflow.context import current_hook, reloading
 from eventflow.errors import JournalError
 from eventflow.eventbus.bus import EventBus
-from eventflow.eventbus.subscriptions import Subscription, watch_hooks
+from eventflow.eventbus.subscriptions import Subscription
+from eventflow.eventbus.watchers import watch_hooks
 from eventflow.events import Event
 from eventflow.hooks.sets import HookSets
 from eventflow.interrupts.scopes import active_runs, inherited_runs

@@ -11,10 +11,10 @@ from uuid import UUID
 from pydantic import ValidationError
 
 from eventflow.hooks.ledger import DeliveryStatus
-from eventflow.primitives.records import ErrorInfo
 from eventflow.runs.run import RunType
-from eventflow.states import AnyState, State, StateType
-from eventflow.states.state import set_origin
+from eventflow.states import StateType
+from eventflow.states.records import ErrorInfo
+from eventflow.states.state import AnyState, State, set_origin
 from eventflow.values.unavailable import Unavailable
 
 __all__ = [

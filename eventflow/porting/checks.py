@@ -14,7 +14,7 @@ from eventflow.porting.findings import Finding
 from eventflow.porting.kinds import Kind, Kinds
 from eventflow.porting.names import Source, dotted
 from eventflow.porting.paths import SETTINGS
-from eventflow.runs import FlowRun, TaskRun
+from eventflow.runs.run import FlowRun, TaskRun
 from eventflow.runtime import flow_run, task_run
 
 __all__ = ["Checks"]

@@ -29,7 +29,9 @@ from eventflow.recovery.delivering import Fetching, Progress, RecoveredDelivery
 from eventflow.recovery.lookup import Lookup, stand_in
 from eventflow.reporting import report_end
 from eventflow.runs.run import FlowRun, Run, TaskRun, Transition
-from eventflow.states import AnyState, Crashed, StateType
+from eventflow.states import StateType
+from eventflow.states.constructors import Crashed
+from eventflow.states.state import AnyState
 from eventflow.values.recording import RecordedParameters
 from eventflow.values.restoring import restore_parameters
 

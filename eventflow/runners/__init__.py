@@ -1,6 +1,22 @@
-"""Where submitted tasks execute."""
+"""Where submitted tasks execute: a pool of threads, or the event loop of their flow."""
 
-from eventflow.runners.threads import ThreadPoolTaskRunner
-from eventflow.runs.task_scope import TaskRunner, TaskScope
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from eventflow.primitives.loading import lazily
+
+if TYPE_CHECKING:
+    from eventflow.runners.threads import ThreadPoolTaskRunner
+    from eventflow.runs.task_scope import TaskRunner, TaskScope
 
 __all__ = ["TaskRunner", "TaskScope", "ThreadPoolTaskRunner"]
+
+if not TYPE_CHECKING:
+    __getattr__, __dir__ = lazily(
+        __name__,
+        {
+            "eventflow.runners.threads": ("ThreadPoolTaskRunner",),
+            "eventflow.runs.task_scope": ("TaskRunner", "TaskScope"),
+        },
+    )

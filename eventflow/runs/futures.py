@@ -17,7 +17,8 @@ from eventflow.interrupts.waiting import wait as block_until
 from eventflow.primitives.forks import renewed
 from eventflow.primitives.loggers import get_logger
 from eventflow.runs.run import TaskRun
-from eventflow.states import AnyState, Pending
+from eventflow.states.constructors import Pending
+from eventflow.states.state import AnyState
 
 __all__ = [
     "DoneAndNotDone",

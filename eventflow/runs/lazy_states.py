@@ -10,10 +10,10 @@ from uuid import UUID
 
 from eventflow.primitives.forks import renewed
 from eventflow.primitives.ids import event_number, id_of, new_number
-from eventflow.primitives.records import ErrorInfo
-from eventflow.states import AnyState, StateType
+from eventflow.states import StateType
 from eventflow.states.kinds import COMPLETED
-from eventflow.states.state import make_state, set_origin
+from eventflow.states.records import ErrorInfo
+from eventflow.states.state import AnyState, make_state, set_origin
 
 __all__ = ["BuiltState", "LazyState"]
 

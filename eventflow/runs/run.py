@@ -13,8 +13,9 @@ from eventflow.interrupts.scopes import CancelScope, Reason
 from eventflow.primitives.ids import id_of, new_number, two_words
 from eventflow.primitives.records import printable
 from eventflow.runs.lazy_states import BuiltState, LazyState
-from eventflow.states import ENDING, LEGAL, AnyState, StateType
+from eventflow.states import ENDING, LEGAL, StateType
 from eventflow.states.kinds import RUNNING
+from eventflow.states.state import AnyState
 
 __all__ = ["FlowRun", "Run", "RunType", "TaskRun", "Transition"]
 

@@ -31,12 +31,12 @@ from eventflow.values.leaves import (
     type_name,
 )
 from eventflow.values.masking import (
-    SECRETS,
     has_credentials,
     holds_secrets,
     is_secret_name,
     is_secret_value,
     masked_text,
+    secret_types,
 )
 from eventflow.values.unavailable import Unavailable, recorded_as
 
@@ -106,7 +106,7 @@ class Encoder:
             return simple
         if kind is Unavailable:
             return unavailable(*recorded_as(value))
-        if isinstance(value, SECRETS):
+        if isinstance(value, secret_types()):
             return unavailable(_BY_TYPE, str(value))
         if depth > MAX_DEPTH:
             raise Unrecordable(f"it is nested more than {MAX_DEPTH} deep")

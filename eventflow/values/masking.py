@@ -8,18 +8,17 @@ import reprlib
 import string
 import typing
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from functools import lru_cache
+from functools import cache, lru_cache
 from itertools import pairwise
 from types import MemberDescriptorType
 from typing import Any, Final
 
-from pydantic import BaseModel, Secret, SecretBytes, SecretStr
+import pydantic
 
 from eventflow.primitives.records import printable
 from eventflow.settings import MASK
 
 __all__ = [
-    "SECRETS",
     "attributes_of",
     "described",
     "formatted",
@@ -28,11 +27,19 @@ __all__ = [
     "is_secret_name",
     "is_secret_value",
     "masked_text",
+    "secret_types",
     "secrets_in",
     "without_secrets",
 ]
 
-SECRETS: Final = (SecretStr, SecretBytes, Secret)
+
+@cache
+def secret_types() -> tuple[
+    type[pydantic.SecretStr], type[pydantic.SecretBytes], type[pydantic.Secret[Any]]
+]:
+    """Return the types of pydantic for secrets; asking for them loads much of it."""
+    return (pydantic.SecretStr, pydantic.SecretBytes, pydantic.Secret)
+
 
 MIN_LENGTH: Final = 3
 """How long a secret is at least that is masked within a text: a shorter one is in every word."""
@@ -190,7 +197,7 @@ def secrets_in(value: object, *, raw: bool = False, depth: int = _MAX_DEPTH) -> 
 
     With `raw` every text in it is: it was given for an annotation that asks for a secret.
     """
-    if isinstance(value, SECRETS):
+    if isinstance(value, secret_types()):
         return secrets_in(value.get_secret_value(), raw=True, depth=depth)
     if isinstance(value, str):
         return {value} if raw else {found[0] for found in _USERINFO.finditer(value)}
@@ -215,7 +222,7 @@ def _items(value: Any) -> Iterator[tuple[object, object]] | None:
         return iter(list(value.items()))
     if isinstance(value, list | tuple | set | frozenset):
         return ((None, item) for item in list(value))
-    if isinstance(value, BaseModel) or dataclasses.is_dataclass(value):
+    if isinstance(value, pydantic.BaseModel) or dataclasses.is_dataclass(value):
         return iter(list(getattr(value, "__dict__", {}).items()))
 
     return None
@@ -241,13 +248,13 @@ def attributes_of(value: object) -> dict[str, object]:
 
 def holds_secrets(annotation: Any, seen: Collection[Any] = ()) -> bool:
     """Return whether an annotation asks for a secret, anywhere within it."""
-    if isinstance(annotation, type) and issubclass(annotation, SECRETS):
+    if isinstance(annotation, type) and issubclass(annotation, secret_types()):
         return True
     if any(annotation is known for known in seen):
         return False
     seen = [*seen, annotation]
     origin = typing.get_origin(annotation)
-    if isinstance(origin, type) and issubclass(origin, SECRETS):
+    if isinstance(origin, type) and issubclass(origin, secret_types()):
         return True
     inner = [*typing.get_args(annotation), *_field_types(annotation)]
     value = getattr(annotation, "__value__", None)  # of a `type X = ...`
@@ -260,7 +267,7 @@ def holds_secrets(annotation: Any, seen: Collection[Any] = ()) -> bool:
 def _field_types(annotation: Any) -> list[Any]:
     if not isinstance(annotation, type):
         return []
-    if issubclass(annotation, BaseModel):
+    if issubclass(annotation, pydantic.BaseModel):
         return [field.annotation for field in annotation.model_fields.values()]
     if dataclasses.is_dataclass(annotation) or hasattr(annotation, "__total__"):
         try:

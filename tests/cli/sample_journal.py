@@ -11,8 +11,8 @@ from uuid import UUID
 from eventflow.hooks.ledger import DeliveryStatus
 from eventflow.journal.contract import Journal
 from eventflow.journal.records import state_text
-from eventflow.primitives.records import ErrorInfo
 from eventflow.states import StateType
+from eventflow.states.records import ErrorInfo
 from tests.journal.rows import ARun, an_owner, commit
 
 P, R, S = StateType.PENDING, StateType.RUNNING, StateType.SCHEDULED

@@ -18,7 +18,6 @@ from eventflow.client import Client, get_client
 from eventflow.errors import BlockNotFoundError, HomeError
 from eventflow.events import parse
 from eventflow.journal import open_journal
-from eventflow.primitives.records import ErrorInfo
 from eventflow.settings import (
     EVENTFLOW_HOME,
     EVENTFLOW_JOURNAL_URL,
@@ -26,6 +25,7 @@ from eventflow.settings import (
     temporary_settings,
 )
 from eventflow.states import StateType
+from eventflow.states.records import ErrorInfo
 from tests.cli.sample_journal import OWNER, Sample, fill
 from tests.journal.rows import commit, forget, own_event
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 from unittest.mock import Mock
@@ -11,6 +12,7 @@ from unittest.mock import Mock
 import pytest
 
 from eventflow import Hook, StateType, flow, task
+from eventflow.eventbus import Subscription
 from eventflow.hooks.declaration import KINDS
 from eventflow.states import AnyState, Cancelling
 
@@ -257,3 +259,26 @@ def test_hooks_of_methods(decorate: Any) -> None:
     first.method()
     second.method()
     assert seen == [first, second]
+
+
+def test_a_hook_declared_while_another_thread_begins_the_first_run_is_not_lost(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def other(definition: Any, run: Any, state: AnyState) -> None: ...
+
+    @flow(on_completion=[nothing])
+    def program() -> None: ...
+
+    declaring = threading.Thread(target=lambda: program.on_completion(other))
+
+    def subscription(*args: Any, **options: Any) -> Subscription:
+        if declaring.ident is None:
+            declaring.start()
+            # Returns at once if the declaration does not wait for this thread.
+            declaring.join(0.1)
+        return Subscription(*args, **options)
+
+    monkeypatch.setattr("eventflow.eventbus.Subscription", subscription)
+    assert [each.listener for each in program.declared] == [nothing]
+    declaring.join()
+    assert [each.listener for each in program.declared] == [nothing, other]

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from eventflow import EventBus, Hook, StateType, flow, task, use_bus
-from eventflow.hooks.receiver import hook
+from eventflow.hooks.decorator import hook
 from eventflow.hooks.sets import HookSets, RecordedHook, Unfetched, hook_columns
 
 

@@ -31,7 +31,7 @@ from eventflow.client.archive import Archive
 from eventflow.client.records import DeliveryRecord
 from eventflow.hooks.ledger import DeliveryStatus
 from eventflow.journal.contract import DeliveryQuery
-from eventflow.primitives.records import ErrorInfo
+from eventflow.states.records import ErrorInfo
 
 __all__ = ["deliveries"]
 

@@ -28,7 +28,7 @@ from eventflow.primitives.loggers import get_logger
 from eventflow.primitives.records import traceback_text
 from eventflow.runs.run import FlowRun
 from eventflow.settings import EVENTFLOW_LOG_FORMAT, EVENTFLOW_LOG_LEVEL, temporary_settings
-from eventflow.states import AnyState, get_state_exception
+from eventflow.states.state import AnyState, get_state_exception
 from eventflow.tracing import enable
 
 __all__ = ["run"]

@@ -21,7 +21,8 @@ from eventflow.client.client import selected_states
 from eventflow.client.records import DeliveryRecord, RunRecord
 from eventflow.journal.contract import DeliveryQuery, RunQuery
 from eventflow.primitives.durations import in_words
-from eventflow.states import KNOWN_NAMES, AnyState, StateType
+from eventflow.states import KNOWN_NAMES, StateType
+from eventflow.states.state import AnyState
 
 __all__ = ["STATES", "events", "rows_of_events", "runs"]
 

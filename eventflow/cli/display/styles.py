@@ -11,7 +11,8 @@ from rich.text import Text
 from eventflow.cli.display.tally import Failure
 from eventflow.primitives import ids
 from eventflow.primitives.escapes import CONTROLS, escaped_line
-from eventflow.states import AnyState, StateType
+from eventflow.states import StateType
+from eventflow.states.state import AnyState
 
 __all__ = [
     "counts_line",

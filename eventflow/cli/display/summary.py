@@ -20,7 +20,7 @@ from eventflow.cli.display.tables import print_line
 from eventflow.cli.display.tally import Tally, Totals
 from eventflow.primitives.durations import in_words
 from eventflow.runs.run import FlowRun
-from eventflow.states import AnyState
+from eventflow.states.state import AnyState
 
 __all__ = ["summarise"]
 
