@@ -133,7 +133,7 @@ class Recorder(DeliveryLedger):
         recorded = record_parameters(run.parameters, plan.secrets, plan.receiver)
         encoder.parameters = recorded or "null"
         previous, parent, above = fact.previous, run.parent_run_id, run.flow_run_id
-        if previous.__class__ is LazyState and previous is run.created_at:
+        if type(previous) is LazyState and previous is run.created_at:
             encoder.created = previous.at // 1000
             root = run.root_flow_run_id
             encoder.is_usual = (

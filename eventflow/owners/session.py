@@ -357,9 +357,7 @@ class OwnerSession:
             kept = f"until the end of this process: {self.writer.kept} records are lost."
             get_logger("journal").error(f"The journal could not be written {kept}")
         try:
-            if written and (
-                self._store.registered is None or is_done(self.journal, self.owner)
-            ):
+            if written and (self._store.registered is None or is_done(self.journal, self.owner)):
                 self._end()
         except JournalError as error:
             get_logger("journal").warning(f"{error} `eventflow recover` will finish this.")
