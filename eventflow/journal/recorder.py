@@ -68,7 +68,7 @@ class Recorder(DeliveryLedger):
 
     # -- transitions ------------------------------------------------------------------------
 
-    def record(  # noqa: C901, PLR0912 - for each transition: no call that can be avoided
+    def record(  # noqa: C901, PLR0912, PLR0915 - no call that can be avoided
         self, fact: Transition, owed: tuple[Subscription, ...], *, observed: bool
     ) -> bool:
         """Write a transition; return True if `wait` has to be called before it is published.
@@ -107,6 +107,7 @@ class Recorder(DeliveryLedger):
                         writer.notify()
                     return False
             is_first = self._write(run, fact.sequence, fact.entered, plan, owed)
+            writer = sink.writer  # perhaps that of another owner by now
             if run.ended_at is None:
                 writer.unfinished.add(run.number)
             elif not is_first:
@@ -271,12 +272,16 @@ class Recorder(DeliveryLedger):
         if entered is None or entered.sequence != before.sequence:
             # It is just being recorded, with all that came before.
             return
+        writer = self.sink.writer
+        # A delivery that is done stays so, whatever is recorded of it later.
+        for record in before.settled.values():
+            writer.append(record)
         self._write(run, before.sequence, entered, self._plan(run), before.owed_to)
+        if run.ended_at is None:
+            writer.unfinished.add(run.number)
         # Not before the run has its new encoder: from then on no outcome is noted in the old one.
         encoder.begun, encoder.done, encoder.updated = before.begun, before.done, before.updated
         encoder.settled = before.settled
-        for record in encoder.settled.values():
-            self.sink.writer.append(record)
         if encoder.owed:
             self._append_progress(run, encoder)
 

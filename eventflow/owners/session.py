@@ -78,7 +78,7 @@ class OwnerSession:
     def __init__(self, url: str, durability: Durability) -> None:
         self.url = url
         self.journal = open_journal(url, durability)
-        self._durability = durability
+        self._durability: Durability = durability
         self.lease_seconds = self._lease() if url.startswith("postgresql:") else None
         self._recovery_due = False
         self._lockless = False

@@ -46,12 +46,12 @@ class OwnerStore:
 
             return self.registered
 
-    def commit(self, group: Group, fence: Fence | None = None) -> None:
-        """Write a group of records, whole or not at all."""
+    def commit(self, group: Group) -> None:
+        """Write a group of records under the fence of the owner, whole or not at all."""
         if self.is_stale:
             raise StaleOwnerError(self.row.id, 0)
         try:
-            self._journal.commit(group, self.row.id, fence or self.fence())
+            self._journal.commit(group, self.row.id, self.fence())
         except StaleOwnerError:
             self._on_stale(self.row.id)
             raise

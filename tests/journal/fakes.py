@@ -10,7 +10,7 @@ from collections.abc import Callable
 import pytest
 
 from eventflow.errors import JournalError
-from eventflow.journal.contract import Fence, Group, UnstorableError
+from eventflow.journal.contract import Group, UnstorableError
 from eventflow.journal.records import Acknowledged, RunRecord, content_of, scan
 from tests.journal.writing import numbers_in
 
@@ -28,7 +28,6 @@ class FakeStore:
         self.in_hurry = False
         self.received: list[Group] = []
         self.committers: list[str] = []
-        self.fences: list[Fence | None] = []
         self.error: Exception | None = None
         self.late_error: JournalError | None = None
         self.unstorable: set[int] = set()
@@ -37,7 +36,7 @@ class FakeStore:
         self.surprises = 0
         self._committed = threading.Condition()
 
-    def commit(self, group: Group, fence: Fence | None = None) -> None:
+    def commit(self, group: Group) -> None:
         self.attempts.append(threading.current_thread().name)
         self.on_commit()
         if self.error is not None:
@@ -52,7 +51,6 @@ class FakeStore:
         with self._committed:
             self.received.append(group)
             self.committers.append(threading.current_thread().name)
-            self.fences.append(fence)
             self._committed.notify_all()
         if self.late_error is not None:
             raise self.late_error

@@ -21,7 +21,7 @@ from functools import partial
 from queue import Empty, SimpleQueue
 from typing import Final, Literal, Protocol, TypeAlias
 
-from eventflow.journal.contract import Fence, Group, StaleOwnerError, UnstorableError
+from eventflow.journal.contract import Group, StaleOwnerError, UnstorableError
 from eventflow.journal.wal.appender import CAPACITY, Appender
 from eventflow.journal.wal.leader import CommitLeader
 from eventflow.journal.wal.segments import Segment
@@ -53,7 +53,7 @@ class Store(Protocol):
     @in_hurry.setter
     def in_hurry(self, value: bool) -> None: ...
 
-    def commit(self, group: Group, fence: Fence | None = None) -> None:
+    def commit(self, group: Group) -> None:
         """Write records, whole or not at all."""
         ...
 
@@ -69,11 +69,11 @@ class Store(Protocol):
 class Writer(Appender):
     """Appends records to segments, and commits them in groups, in their order.
 
-    Every group is committed under `fence`. `durable` says what a publisher waits for. Each segment
-    begins with the record `heading`, if there is one. `on_status` is called when the journal fails,
-    and when it works again; `before_commit` before each commit, to append what is held back
-    elsewhere. Any thread may call any method, also from within another one. In a forked child the
-    writer is empty again, without the fence and the spool, which belong to the parent.
+    `durable` says what a publisher waits for. Each segment begins with the record `heading`, if
+    there is one. `on_status` is called when the journal fails, and when it works again;
+    `before_commit` before each commit, to append what is held back elsewhere. Any thread
+    may call any method, also from within another one. In a forked child the writer is empty again,
+    without the spool, which belongs to the parent.
     """
 
     def __init__(
@@ -81,7 +81,6 @@ class Writer(Appender):
         journal: Store,
         on_status: StatusCallback,
         *,
-        fence: Fence | None = None,
         durable: Durable = "appended",
         spool: Spool | None = None,
         heading: bytes = b"",
@@ -89,7 +88,6 @@ class Writer(Appender):
         before_commit: Callable[[], object] = bool,
     ) -> None:
         self.journal = journal
-        self.fence = fence
         self.durable = durable
         self._before_commit = before_commit
         super().__init__(on_status, spool, heading, capacity)
@@ -259,9 +257,7 @@ class Writer(Appender):
     def _commit_group(self, group: Group) -> None:
         unstorable: list[UnstorableError] = []
         try:
-            commit_in_parts(
-                group, lambda part: self.journal.commit(part, self.fence), unstorable.append
-            )
+            commit_in_parts(group, self.journal.commit, unstorable.append)
         except StaleOwnerError as error:
             # The journal will never take them.
             others = sum(kind != "O" for kind, _ in group.others)
@@ -393,5 +389,4 @@ class Writer(Appender):
         if not child:
             return
         self._detach()
-        self.fence = None
         self._reset()

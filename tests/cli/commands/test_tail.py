@@ -42,6 +42,31 @@ def test_only_some_states_are_shown(invoke: Invoke, sample: Sample) -> None:
     assert sample.tasks[1].hex[-8:] in second
 
 
+PROGRAM = """
+from eventflow import flow
+
+@flow
+def short():
+    pass
+
+short()
+"""
+
+
+def test_tail_shows_what_ended_processes_have_left(spawn: Spawn, tmp_path: Path) -> None:
+    """The first makes the journal, the second ends while it is followed."""
+    process = spawn("tail", "--json")
+    assert process.stdout is not None
+    assert process.stderr is not None
+    assert "yet; waiting for it." in process.stderr.readline()
+    for _ in range(2):
+        subprocess.run([sys.executable, "-c", PROGRAM], cwd=tmp_path, check=True)
+        states = [json.loads(process.stdout.readline())["to_state"]["name"] for _ in range(3)]
+        assert states == ["Pending", "Running", "Completed"]
+    process.send_signal(signal.SIGINT)
+    assert process.wait(60) == 0
+
+
 @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
 def test_tail_shows_other_processes_live_and_ends_cleanly(
     spawn: Spawn, tmp_path: Path, signum: signal.Signals

@@ -8,7 +8,7 @@ from queue import SimpleQueue
 import pytest
 
 from eventflow.errors import JournalError
-from eventflow.journal.contract import Fence, StaleOwnerError
+from eventflow.journal.contract import StaleOwnerError
 from eventflow.journal.wal import writer as writer_module
 from eventflow.journal.wal.writer import Writer
 from tests.journal.fakes import FakeStore, StatusLog, hold_up
@@ -130,8 +130,7 @@ def test_a_record_that_cannot_be_stored_keeps_no_other_out(
 def test_a_stale_owner_is_reported(
     any_writer: Writer, store: FakeStore, status_log: StatusLog
 ) -> None:
-    """Its records are refused for good; with a new fence the writer works again."""
-    any_writer.fence = Fence("owner", 1)
+    """Its records are refused for good; others are not."""
     store.error = StaleOwnerError("owner", 1)
 
     append_and_wait(any_writer, 0)
@@ -141,11 +140,9 @@ def test_a_stale_owner_is_reported(
     assert isinstance(status_log.calls[0][0], StaleOwnerError)
     assert any_writer.lost == 1
     store.error = None
-    any_writer.fence = Fence("owner", 2)
     assert append_and_wait(any_writer, 1)
     assert any_writer.flush()
     assert store.numbers == [1]
-    assert {*store.fences} == {Fence("owner", 2)}
 
 
 def test_a_commit_of_unknown_outcome_is_repeated(any_writer: Writer, store: FakeStore) -> None:

@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 
 from eventflow.errors import JournalError
-from eventflow.journal.contract import Fence
 from eventflow.journal.wal.spool import Spool
 from eventflow.journal.wal.writer import Writer
 from tests.forked import in_a_fork
@@ -28,7 +27,7 @@ from tests.journal.writing import append, numbers_in
 
 class Journal:
     in_hurry = False
-    def commit(self, group, fence=None):
+    def commit(self, group):
         print(*numbers_in(group.data), flush=True)
     def in_transaction(self): return False
     def close(self): print("closed", flush=True)
@@ -50,22 +49,20 @@ late = Late()
 def test_a_fork_leaves_the_files_to_the_parent(
     any_writer: Writer, store: FakeStore, spool_folder: Path
 ) -> None:
-    """The child has no spool, no fence and no records; its thread commits its own."""
+    """The child has no spool and no records; its thread commits its own."""
     begun, release = hold_up(store)
-    any_writer.fence = Fence("parent", 1)
     append(any_writer, 0)
     assert begun.wait(60)
     segment, offset = any_writer.append(owing(1, 2), owed=True)
 
     def child() -> bool:
-        fresh = (any_writer.fence, any_writer.spool) == (None, None)
+        fresh = any_writer.spool is None
         store.received.clear()
-        store.fences.clear()
         store.on_commit = lambda: None
         known = any_writer.acknowledge(segment, offset, 2, 2, 7)
         append(any_writer, 2)
         store.wait_for(2)
-        return fresh and known and store.numbers == [2] and store.fences == [None]
+        return fresh and known and store.numbers == [2]
 
     assert in_a_fork(child)
     assert segment.data[offset + 14 : offset + 16] == b"\1\0"
