@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import builtins
+import inspect
 import sys
 from functools import partial
 from types import ModuleType
@@ -10,7 +12,7 @@ from unittest.mock import AsyncMock, MagicMock, Mock
 
 import pytest
 
-from eventflow import Hook, task
+from eventflow import Hook, flow, logs, task
 from eventflow.hooks.importability import import_problem
 
 
@@ -58,6 +60,20 @@ def inner() -> Any:
 def test_a_function_of_a_module_can_be_imported(fn: Any) -> None:
     """At its top level or in a class, and so can builtins."""
     assert import_problem(Hook(fn)) is None
+
+
+def test_print_can_be_imported_once_it_is_logged(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A flow with `log_prints` puts another function in its place, for good."""
+
+    @flow(log_prints=True)
+    def talkative() -> None: ...
+
+    original = inspect.unwrap(print)
+    monkeypatch.setattr(builtins, "print", original)
+    monkeypatch.setattr(logs, "_print", [])
+    talkative()
+    assert builtins.print is not original
+    assert import_problem(Hook(original)) is None
 
 
 @pytest.mark.parametrize(
