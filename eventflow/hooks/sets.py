@@ -24,7 +24,7 @@ from eventflow.primitives.ids import new_id
 from eventflow.primitives.records import printable
 from eventflow.states import StateType
 
-__all__ = ["Guard", "HookSets", "RecordedHook", "Unfetched", "hook_columns"]
+__all__ = ["Guard", "HookSet", "HookSets", "RecordedHook", "Unfetched", "hook_columns"]
 
 _ID_BYTES: Final = 8
 _numbers: Final = itertools.count()
@@ -178,6 +178,13 @@ def hook_columns(hook: Hook) -> tuple[str, int]:
     return _describe(hook).columns
 
 
+class HookSet(NamedTuple):
+    """A set of hooks: its id and its text, both empty if it has none."""
+
+    id: str = ""
+    text: str = ""
+
+
 class HookSets:
     """The sets of hooks that the runs on one bus are subject to, as one owner records them.
 
@@ -194,45 +201,41 @@ class HookSets:
         """Begin anew, for another owner, which `guard` guards."""
         self.owner = owner
         self._guard = guard
-        self.texts: dict[str, str] = {}
-        """The text of each set by its id."""
         self._handed_over: dict[int, tuple[ref[Hook], str]] = {}
-        self._known: WeakKeyDictionary[Any, tuple[int, str]] = WeakKeyDictionary()
-        self.shared = self._of_bus() if owner else ""
-        """The id of the set of the bus."""
+        self._known: WeakKeyDictionary[Any, tuple[int, HookSet]] = WeakKeyDictionary()
+        self.shared = self._of_bus() if owner else HookSet()
+        """The set of the bus."""
 
-    def of(self, origin: Any) -> str:
-        """Return the id of the set of a definition; empty if it has no hooks."""
+    def of(self, origin: Any) -> HookSet:
+        """Return the set of a definition."""
         declared = origin.declared
-        token, key = self._known.get(origin, (0, ""))
+        token, hooks = self._known.get(origin, (0, HookSet()))
         # Each change makes another tuple. It is not kept here: it may lead to the definition.
         if token != id(declared):
-            key = self._add(declared, "") if declared else ""
-            self._known[origin] = (id(declared), key)
+            hooks = self._make(declared, "") if declared else HookSet()
+            self._known[origin] = (id(declared), hooks)
 
-        return key
+        return hooks
 
     def refresh(self, origin: Any) -> bool:
         """Return whether a definition, or, given None, the bus, has another set now."""
         if origin is None:
             before, self.shared = self.shared, self._of_bus()
             return before != self.shared
-        _, before = self._known.get(origin, (0, ""))
+        _, before = self._known.get(origin, (0, HookSet()))
 
         return before != self.of(origin)
 
-    def _of_bus(self) -> str:
-        return self._add(self._bus.subscriptions, f'"bus":{self._number},')
+    def _of_bus(self) -> HookSet:
+        return self._make(self._bus.subscriptions, f'"bus":{self._number},')
 
-    def _add(self, subscriptions: Iterable[Subscription], head: str) -> str:
+    def _make(self, subscriptions: Iterable[Subscription], head: str) -> HookSet:
         hooks = [each.hook for each in subscriptions if each.hook is not None]
         if hooks and self._guard is not None:
             self._guard.guard()
         text = f'{{{head}"hooks":[{",".join(map(self._text, hooks))}]}}'
-        key = blake2b(text.encode(), digest_size=_ID_BYTES).hexdigest()
-        self.texts[key] = text
 
-        return key
+        return HookSet(blake2b(text.encode(), digest_size=_ID_BYTES).hexdigest(), text)
 
     def _text(self, hook: Hook) -> str:
         described = _describe(hook)

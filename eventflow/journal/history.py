@@ -89,13 +89,15 @@ def transitions_of(stored: StoredRun) -> list[Transition]:
     return transitions(stored.id, stored.created, stored.events)
 
 
-def transitions(run: int, created: int, text: bytes, sequence: int = 0) -> list[Transition]:
-    """Read the text of a run's events, which begins with this sequence.
+def transitions(
+    run: int, created: int, text: bytes, sequence: int = 0, run_count: int = 0
+) -> list[Transition]:
+    """Read the text of a run's events, which begins with this sequence, and so many runs before.
 
     A line that cannot be read is left out.
     """
     found: list[Transition] = []
-    listed, run_count = -1, 0
+    listed = -1
     for line in text.decode("utf-8", "replace").split("\n"):
         try:
             if line.startswith("!"):

@@ -10,7 +10,7 @@ from typing import Final
 from eventflow.eventbus.bus import EventBus
 from eventflow.eventbus.subscriptions import Subscription
 from eventflow.hooks.references import reference_of
-from eventflow.hooks.sets import HookSets, hook_columns
+from eventflow.hooks.sets import HookSet, HookSets, hook_columns
 from eventflow.journal.records import COUNTED, pack, usual_run
 from eventflow.journal.sink import RecordSink
 from eventflow.journal.wal.writer import Writer
@@ -112,12 +112,12 @@ def make_plan(
     definition = run.definition
     origin = definition.origin
     with sink.lock:
-        hooks = shared = None
+        told: tuple[HookSet, ...] = ()
         if sets is not None:
             if sets.owner != sink.owner:
                 # A forked child, for example, which has a guardian of its own.
                 sets.begin(sink.owner, sink.guarding)
-            hooks, shared = sets.of(origin), sets.shared
+            told = (sets.of(origin), sets.shared)
         version = getattr(definition, "declared_version", None)
         facts = (
             run.run_type,
@@ -125,17 +125,14 @@ def make_plan(
             printable(reference_of(definition).text),
             None if version is None else printable(str(version)),
             tuple(map(printable, run.tags)),
-            hooks,
-            shared,
+            *([each.id for each in told] or (None, None)),
         )
-        number = sink.number_of(facts)
+        number = sink.numbers.of(facts)
         selected = [*origin.declared, *filter(_has_hook, bus.subscriptions)]
         has_crash_hooks = any(map(_may_select_crashed, selected))
         plan = Plan(sink.owner, changes, number, run, has_crash_hooks=has_crash_hooks)
         plan.records.append((number, pack("D", [number, *facts])))
-        if sets is not None:
-            used = [key for key in (hooks, shared) if key]
-            plan.records += [(key, pack("H", [key, sets.texts[key]])) for key in used]
+        plan.records += [(each.id, pack("H", [*each])) for each in told if each.id]
         if run.routes is not None:
             if len(run.routes.plans) >= PLANS:
                 run.routes.plans.clear()

@@ -40,7 +40,8 @@ The events of a run are a text of lines:
   all done, at their first attempt
 - `!` and a number: the next line begins with this sequence. The first line begins with 0.
 
-A state is written as the letter of its type and, if it is not the usual one, its name.
+A state is written as the letter of its type and, if it is not the usual one, its name, with `=`
+before one that is empty or begins so.
 """
 
 from __future__ import annotations
@@ -94,7 +95,7 @@ CONTENT: Final = 24
 _WIDTHS: Final = {
     "run": 16,
     "parent": 16,
-    "number": 7,
+    "number": 9,
     "created": 16,
     "first": 7,
     "last": 7,
@@ -232,7 +233,7 @@ class _Digits(dict[int, bytes]):
 
 
 _SMALL: Final = 10_000
-_EIGHT, _SEVEN, _SIX, _THREE = _Digits(8), _Digits(7), _Digits(6), _Digits(3)
+_NINE, _EIGHT, _SEVEN, _SIX, _THREE = map(_Digits, (9, 8, 7, 6, 3))
 _TIME: Final = 10 ** (_WIDTHS["created"] - 1)
 """From this moment on, in 2001, a time has all its digits."""
 _pack_head: Final = Struct(">8scIBBBQ").pack
@@ -257,7 +258,7 @@ def pack_run(  # noqa: PLR0917 - for each run: by keyword they would cost more
     content = b"%b%b%b%b%b%b%b%b%b%b%b%b%b%b" % (
         run.to_bytes(16),
         parent.to_bytes(16),
-        _SEVEN[number],
+        _NINE[number],
         b"%d" % created if created >= _TIME else b"%016d" % created,
         _SEVEN[first],
         _SEVEN[last],
@@ -275,7 +276,7 @@ def pack_run(  # noqa: PLR0917 - for each run: by keyword they would cost more
     return _pack_head(length, b"R", crc, owed, owed and 1, 0, owed and at) + content
 
 
-_USUAL: Final = b"%%b%%b%07d%%d00000000000002%%d001000000%%bC%%bP0R%%dC%%d%b"
+_USUAL: Final = b"%%b%%b%09d%%d00000000000002%%d001000000%%bC%%bP0R%%dC%%d%b"
 
 
 def usual_run(number: int, suffix: bytes) -> bytes:
@@ -372,14 +373,17 @@ def _record_at(data: bytes, start: int) -> Record | None:
 
 def state_text(kind: StateType, name: str) -> str:
     """Return a state as it is written: the letter of its type, and an unusual name."""
-    return LETTERS[kind] if name == kind.capitalize() else LETTERS[kind] + name
+    if name == kind.capitalize():
+        return LETTERS[kind]
+
+    return f"{LETTERS[kind]}{'' if name and name[0] != '=' else '='}{name}"
 
 
 def state_words(text: str) -> tuple[StateType, str]:
     """Return the type and the name of a state that is written so."""
-    kind = _TYPES[text[0]]
+    kind, name = _TYPES[text[0]], text[1:]
 
-    return kind, text[1:] or kind.capitalize()
+    return kind, name.removeprefix("=") if name else kind.capitalize()
 
 
 def run_hex(run: int | UUID) -> str:

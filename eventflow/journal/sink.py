@@ -3,14 +3,52 @@
 from __future__ import annotations
 
 from contextlib import AbstractContextManager
-from typing import Protocol
+from typing import Final, Protocol
 
+from eventflow.errors import JournalError
 from eventflow.hooks.sets import Guard
 from eventflow.journal.contract import Fence, Journal
+from eventflow.journal.records import FIELDS
 from eventflow.journal.wal.writer import Writer
 from eventflow.primitives.loggers import get_logger
 
-__all__ = ["OpenRunsRecorder", "RecordSink", "log_failure"]
+__all__ = ["Numbers", "OpenRunsRecorder", "RecordSink", "log_failure"]
+
+
+NUMBERED: Final = 10_000
+"""Of how many definitions the numbers are kept, to be used again."""
+
+MOST: Final = 10 ** FIELDS["number"][1] - 1
+"""The highest number that a definition can have in a record."""
+
+
+class Numbers:
+    """The numbers of the definitions of one owner."""
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[object, ...], int] = {}
+        self._last = 0
+
+    def of(self, definition: tuple[object, ...]) -> int:
+        """Return the number of a definition of these facts.
+
+        Raises:
+            JournalError: there are no more numbers.
+        """
+        number = self._known.get(definition)
+        if number is None:
+            if len(self._known) >= NUMBERED:
+                # Those that come again get another number, which tells the same.
+                self._known.clear()
+            if self._last >= MOST:
+                raise JournalError(
+                    f"This process has used {MOST} definitions with different options or tags, "
+                    "more than the journal can tell apart; restart it to have the runs of further "
+                    "ones recorded."
+                )
+            number = self._known[definition] = self._last = self._last + 1
+
+        return number
 
 
 class OpenRunsRecorder(Protocol):
@@ -62,8 +100,9 @@ class RecordSink(Protocol):
         """Set the owner up, before its first record."""
         ...
 
-    def number_of(self, definition: tuple[object, ...]) -> int:
-        """Return the number of a definition of these facts, always the same in one owner."""
+    @property
+    def numbers(self) -> Numbers:
+        """The numbers of definitions, in the records of the owner."""
         ...
 
     def register(self, recorder: OpenRunsRecorder) -> None:

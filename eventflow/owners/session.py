@@ -21,7 +21,7 @@ from eventflow.journal import open_journal
 from eventflow.journal.contract import Fence, StaleOwnerError
 from eventflow.journal.records import pack
 from eventflow.journal.rows import OwnerRow
-from eventflow.journal.sink import OpenRunsRecorder
+from eventflow.journal.sink import Numbers, OpenRunsRecorder
 from eventflow.journal.wal.spool import Spool
 from eventflow.journal.wal.writer import Durable, Writer
 from eventflow.owners.folders import RECOVERING, LockedFolder, dead, is_of_this_host, owners_folder
@@ -108,8 +108,8 @@ class OwnerSession:
         self._heartbeat: Heartbeat | None = None
         self.writer = cast("Writer", None)  # not asked for before `begin`
         """What records are appended to; that of the owner once this has begun."""
-        # The numbers of definitions, by what a record tells of them.
-        self._numbers: dict[tuple[object, ...], int] = {}
+        self.numbers = Numbers()
+        """The numbers of definitions, in the records of this owner."""
 
     # -- beginning --------------------------------------------------------------------------
 
@@ -155,11 +155,11 @@ class OwnerSession:
             durable=self._durable(),
             spool=spool,
             # The journal has the owner only after the first commit: each segment names it.
-            heading=pack("O", folder.description) if folder is not None else b"",
+            heading=pack("O", folder.description if folder is not None else ""),
             before_commit=self._record_open_runs,
         )
         # Last: a signal handler or a finalizer that runs a flow before has the former owner.
-        self._numbers, self._folder, self.guarding, self._store = {}, folder, guarding, store
+        self.numbers, self._folder, self.guarding, self._store = Numbers(), folder, guarding, store
         self.owner, self.writer = row.id, writer
 
     def _durable(self) -> Durable:
@@ -178,12 +178,6 @@ class OwnerSession:
     def _record_open_runs(self) -> None:
         for recorder in list(self._recorders):
             recorder.record_open_runs()
-
-    def number_of(self, definition: tuple[object, ...]) -> int:
-        """Return the number of a definition of these facts, always the same in one owner."""
-        numbers = self._numbers
-
-        return numbers.setdefault(definition, len(numbers) + 1)
 
     def _create_folder(self, row: OwnerRow) -> LockedFolder | None:
         root = owners_folder(self.url)

@@ -12,7 +12,7 @@ import pytest
 
 from eventflow import EventBus, Hook, StateType, flow, task, use_bus
 from eventflow.hooks.decorator import hook
-from eventflow.hooks.sets import HookSets, RecordedHook, Unfetched, hook_columns
+from eventflow.hooks.sets import HookSet, HookSets, RecordedHook, Unfetched, hook_columns
 
 
 def page(*_: Any) -> None:
@@ -63,9 +63,9 @@ def sets(guarded: Guarded, own_bus: EventBus) -> HookSets:
     return made
 
 
-def hooks_in(sets: HookSets, key: str) -> list[str]:
+def hooks_in(hooks: HookSet) -> list[str]:
     """Return the identities of the hooks in a set."""
-    return [recorded.id for recorded in RecordedHook.read(sets.texts[key])]
+    return [recorded.id for recorded in RecordedHook.read(hooks.text)]
 
 
 @pytest.mark.parametrize(
@@ -131,10 +131,10 @@ def test_a_text_that_is_no_set_is_refused(text: str) -> None:
 def test_copies_share_a_set(sets: HookSets, guarded: Guarded) -> None:
     """However many there are, there is one set, and no change; the guardian gets nothing."""
     load = task(on_crashed=[page])(lambda: None)
-    keys = {sets.of(load.with_options(name=f"load-{number}")) for number in range(50)}
+    made = {sets.of(load.with_options(name=f"load-{number}")) for number in range(50)}
 
-    assert keys == {sets.of(load)}
-    assert [json.loads(sets.texts[key])["hooks"] for key in keys] == [
+    assert made == {sets.of(load)}
+    assert [json.loads(each.text)["hooks"] for each in made] == [
         [{"id": f"{__name__}:page", "reference": f"{__name__}:page", "types": ["CRASHED"]}]
     ]
     assert not sets.refresh(load)
@@ -145,7 +145,7 @@ def test_copies_share_a_set(sets: HookSets, guarded: Guarded) -> None:
 def test_a_definition_has_another_set_once_its_hooks_change(sets: HookSets) -> None:
     """Only the first answer after the change says so; a definition without hooks has no set."""
     declared = flow(lambda: None)
-    assert sets.of(declared) == ""
+    assert sets.of(declared) == ("", "")
     declared.on_failure(page)
     before = sets.of(declared)
     assert not sets.refresh(declared)
@@ -155,8 +155,8 @@ def test_a_definition_has_another_set_once_its_hooks_change(sets: HookSets) -> N
     assert not sets.refresh(declared)
     after = sets.of(declared)
     assert after != before
-    assert hooks_in(sets, after) == [f"{__name__}:page"] * 2
-    assert hooks_in(sets, before) == [f"{__name__}:page"]
+    assert hooks_in(after) == [f"{__name__}:page"] * 2
+    assert hooks_in(before) == [f"{__name__}:page"]
 
 
 def test_hooks_on_the_bus_have_a_set_of_their_own(sets: HookSets, own_bus: EventBus) -> None:
@@ -169,7 +169,7 @@ def test_hooks_on_the_bus_have_a_set_of_their_own(sets: HookSets, own_bus: Event
         hook(state="Failed", id="global")(page)
     assert sets.refresh(None)
     after = sets.shared
-    assert hooks_in(sets, after) == ["global"]
+    assert hooks_in(after) == ["global"]
     own_bus.subscriptions[0].cancel()
     assert sets.refresh(None)
     assert not sets.refresh(None)
@@ -186,9 +186,9 @@ def test_a_hook_by_value_is_handed_over_once_and_let_go(sets: HookSets, guarded:
     shared = Hook(closure("shared"), id="shared", state="Failed")
     first = task(hooks=[shared])(lambda: None)
     second = first.with_options(name="second", hooks=[shared, Hook(closure("x"), id="shared")])
-    keys = sets.of(first), sets.of(second)
+    made = sets.of(first), sets.of(second)
     assert [given.id for given in guarded.handed_over.values()] == ["shared", "shared"]
-    values = {recorded.value for key in keys for recorded in RecordedHook.read(sets.texts[key])}
+    values = {recorded.value for each in made for recorded in RecordedHook.read(each.text)}
     assert values == set(guarded.handed_over)
 
     del second
@@ -208,5 +208,4 @@ def test_another_owner_begins_anew(sets: HookSets, guarded: Guarded) -> None:
     after = sets.of(load)
 
     assert before != after
-    assert {*sets.texts} == {after, sets.shared}
     assert len(guarded.handed_over) == len(child.handed_over) == 1

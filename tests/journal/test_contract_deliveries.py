@@ -161,6 +161,32 @@ def test_very_many_deliveries_are_searched(journal: Journal) -> None:
     assert len(journal.deliveries(DeliveryQuery(hook="*:page", limit=9999))) == 1200
 
 
+def test_a_glob_may_match_any_number_of_lists_of_hooks(journal: Journal) -> None:
+    """More of them than a statement can have conditions; the others are left out."""
+    runs = [a_completed_run((f"alerts:{number}", 1)) for number in range(1_200)]
+    commit(journal, *(records for _, records in runs), a_completed_run(("other:one", 1))[1])
+
+    assert len(journal.deliveries(DeliveryQuery(hook="alerts:*", limit=9999))) == len(runs)
+    (row,) = journal.deliveries(DeliveryQuery(hook="alerts:77"))
+    assert row.run_id == runs[77][0].id
+
+
+@pytest.mark.parametrize(
+    ("hook", "glob"),
+    [
+        *(('say "hi"', 'say "hi"'), ('say "hi"', "say ?hi?"), ("a\\b", "a?b"), ("a\tb", "a[\t ]b")),
+        *(("x[1]", "x[[]1]"), ("x]y", "x[]]y"), ("ü@ß", "?@?"), ("100%", "10?%"), ("a_b", "*_*")),
+    ],
+)
+def test_a_glob_may_match_any_characters(journal: Journal, hook: str, glob: str) -> None:
+    """Those that JSON, a glob or a record writes in a way of its own among them."""
+    run, records = a_completed_run((hook, 1))
+    commit(journal, records, a_completed_run(("another", 1))[1])
+
+    (row,) = journal.deliveries(DeliveryQuery(hook=glob))
+    assert (row.run_id, row.hook) == (run.id, hook)
+
+
 def test_what_was_delivered_stays_delivered(journal: Journal) -> None:
     """A late status does not change it, and an older one changes nothing."""
     run, failed = owing(journal), ARun()

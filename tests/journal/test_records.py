@@ -137,4 +137,4 @@ def test_a_state_is_written_as_a_letter(kind: StateType) -> None:
     """With its name only if that is unusual."""
     assert len(state_text(kind, kind.capitalize())) == 1
     for name in (kind.capitalize(), "TimedOut", kind.value, ""):
-        assert state_words(state_text(kind, name or "X")) == (kind, name or "X")
+        assert state_words(state_text(kind, name)) == (kind, name)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from datetime import datetime, timedelta
-from threading import local
+from threading import RLock, local
 from typing import Any, ClassVar, Final, TypeVar
 from uuid import UUID
 
@@ -19,12 +19,13 @@ from eventflow.journal.contract import (
     Fence,
     Finding,
     Group,
+    Journal,
     Pruned,
     RunQuery,
     StaleOwnerError,
     Statistics,
 )
-from eventflow.journal.history import HooksOf, event_rows, run_row, transitions_of
+from eventflow.journal.history import Transition, event_rows, run_row, transitions_of
 from eventflow.journal.records import Settled
 from eventflow.journal.rows import (
     DeliveryRow,
@@ -36,9 +37,8 @@ from eventflow.journal.rows import (
     owner_in,
 )
 from eventflow.journal.stores import feed, maintenance, statements
-from eventflow.journal.stores.maintenance import CHUNK, EVER, Deleted
+from eventflow.journal.stores.maintenance import CHUNK, CLOCKS_MS, EVER, Deleted
 from eventflow.journal.stores.queries import (
-    hooks_by,
     select_deliveries,
     select_runs,
     status_of,
@@ -46,6 +46,7 @@ from eventflow.journal.stores.queries import (
 )
 from eventflow.journal.stores.statements import ASKED, OWNER, Session, check
 from eventflow.journal.stores.writing import number_of, put_settled, write_others
+from eventflow.primitives import forks
 from eventflow.primitives.ids import delivery_id, id_of
 from eventflow.settings import Durability
 
@@ -59,11 +60,8 @@ TRIM_SECONDS: Final = 60.0
 TRIM_BYTES: Final = 8 * 2**20
 """After how many bytes this is done sooner."""
 
-CLOCKS_MS: Final = 24 * 3600 * 1000
-"""How much the clocks may differ that the ids of runs and their ends are from."""
 
-
-class SqlJournal(ABC):
+class SqlJournal(Journal, ABC):
     """The methods of `Journal` that are the same for all databases."""
 
     PUT_RUNS: ClassVar[str]
@@ -74,11 +72,30 @@ class SqlJournal(ABC):
     def __init__(self, durability: Durability) -> None:
         self.durability = durability
         self.in_hurry = False
+        self._lock = RLock()
         self._local = local()
+        # Kept for ever: a child must not even close the connections of its parent.
+        self._inherited: list[Any] = []
         # The hooks of each list that was read: a list never changes.
         self._lists: dict[str, Any] = {}
+        self._ends: dict[int, Transition] = {}
         self._fed = 0
         self._trim_due = time.monotonic() + TRIM_SECONDS
+        forks.watch(self)
+
+    def before_fork(self) -> None:
+        """Wait until no thread writes."""
+        self._lock.acquire()
+
+    def after_fork(self, *, child: bool) -> None:
+        """Go on; the next use opens the journal again."""
+        if child:
+            self._leave_to_parent()
+        self._lock.release()
+
+    @abstractmethod
+    def _leave_to_parent(self) -> None:
+        """Forget what belongs to the parent of this forked child."""
 
     @abstractmethod
     def transact(self, work: Callable[[Session], T]) -> T:
@@ -98,22 +115,9 @@ class SqlJournal(ABC):
     def size(self) -> int:
         """Return how many bytes are in use."""
 
-    @abstractmethod
-    def cursor(self, before: datetime | None = None) -> Cursor:
-        """Return the cursor after the last event, or before the first one since a moment."""
-
-    @abstractmethod
-    def wait(self, cursor: Cursor, timeout: float) -> bool:
-        """Wait up to `timeout` seconds for an event after the cursor; False if none came."""
-
-    @abstractmethod
-    def close(self) -> None:
-        """Close files and connections; the next use opens them again."""
-
     # -- writing ----------------------------------------------------------------------------
 
     def commit(self, group: Group, owner: str, fence: Fence | None = None) -> None:
-        """Write the records of an owner, whole or not at all."""
         self._commit(group, owner, fence)
         self._fed += len(group.data)
 
@@ -151,7 +155,6 @@ class SqlJournal(ABC):
 
     @contextmanager
     def transaction(self, settled: Settled, fence: Fence | None = None) -> Iterator[Any]:
-        """Return a connection whose transaction is committed together with a delivery's status."""
         if self.in_transaction():
             raise JournalError("This thread is within a transaction of a hook's own already.")
         with self._hook_transaction(settled, fence) as connection:
@@ -162,7 +165,6 @@ class SqlJournal(ABC):
                 self._local.in_transaction = False
 
     def in_transaction(self) -> bool:
-        """Return whether this thread is within a `transaction` and therefore cannot commit."""
         return getattr(self._local, "in_transaction", False)
 
     def _settle(self, session: Session, settled: Settled, fence: Fence | None) -> None:
@@ -173,7 +175,7 @@ class SqlJournal(ABC):
             JournalError: the delivery was acknowledged already, or is not there.
         """
         check(session, fence)
-        status = status_of(session, self._hooks_of(session), settled)
+        status = status_of(session, settled)
         if status in {None, DeliveryStatus.DELIVERED} or not put_settled(session, settled):
             key = delivery_id(int(settled.run, 16), settled.sequence, settled.ordinal)
             raise JournalError(
@@ -183,45 +185,34 @@ class SqlJournal(ABC):
 
     # -- reading ----------------------------------------------------------------------------
 
-    def _hooks_of(self, session: Session) -> HooksOf:
-        return hooks_by(session, self._lists)
-
     def run(self, run_id: UUID) -> RunRow | None:
-        """Return one run."""
         stored = self.read(lambda session: stored_run(session, run_id.int))
 
         return None if stored is None else run_row(stored)
 
     def runs(self, query: RunQuery) -> list[RunRow]:
-        """Return the runs that match, newest first."""
         return [*map(run_row, self.read(lambda session: select_runs(session, query)))]
 
     def events(self, run_id: UUID) -> list[EventRow]:
-        """Return the events of a run, in order."""
         run = self.read(lambda session: stored_run(session, run_id.int))
 
         return [] if run is None else [*event_rows(run.id, transitions_of(run))]
 
     def events_after(self, cursor: Cursor, limit: int) -> tuple[list[EventRow | OwnEvent], Cursor]:
-        """Return events of all runs, and users' own ones, and the cursor after them."""
-        return self.read(lambda session: feed.read(session, self.AFTER, cursor, limit))
+        return self.read(lambda session: feed.read(session, self.AFTER, cursor, limit, self._ends))
 
     def keeps(self, since: datetime) -> bool:
-        """Return whether `events_after` keeps all that was committed since a moment."""
         return self.read(lambda session: feed.keeps(session, micros(since)))
 
     def histories(
         self, since: datetime, after: UUID | None, limit: int
     ) -> list[tuple[RunRow, list[EventRow]]]:
-        """Return runs with all their events, in the order of their ids."""
         return self.read(lambda session: feed.histories(session, micros(since), after, limit))
 
     def deliveries(self, query: DeliveryQuery) -> list[DeliveryRow]:
-        """Return the deliveries that match, ordered by run, by event and by hook."""
-        return self.read(lambda session: select_deliveries(session, self._hooks_of(session), query))
+        return self.read(lambda session: select_deliveries(session, query))
 
     def hook_sets(self, owner: str) -> dict[str, str]:
-        """Return the sets of hooks that an owner recorded, as texts by their id."""
         text = "SELECT id, hooks FROM @hook_sets WHERE owner = ?"
 
         return dict(self.read(lambda session: session.all(text, (owner,))))
@@ -229,7 +220,6 @@ class SqlJournal(ABC):
     # -- owners -----------------------------------------------------------------------------
 
     def register(self, owner: OwnerRow, lease_seconds: float | None = None) -> Fence:
-        """Add an owner, or raise the token of a known one."""
         token = self.transact(
             lambda session: statements.put_owner(session, owner, None, lease_seconds)
         )
@@ -237,11 +227,10 @@ class SqlJournal(ABC):
 
         return Fence(owner.id, token)
 
-    def _remember(self, owner: OwnerRow, token: int) -> None:  # noqa: B027 - not for all
+    def _remember(self, owner: OwnerRow, token: int) -> None:
         """Remember an owner of this process, for databases that may get lost."""
 
     def renew(self, fence: Fence, lease_seconds: float) -> bool:
-        """Prolong a lease; return False if the owner counts as dead by now."""
         text = "UPDATE @owners SET lease_until = ? WHERE id = ? AND token = ? AND ended IS NULL"
 
         def work(session: Session) -> int:
@@ -251,14 +240,11 @@ class SqlJournal(ABC):
         return self.transact(work) == 1
 
     def end(self, owner: str, reason: str, *, only_lapsed: bool = False) -> bool:
-        """Mark an owner as ended: it cannot write any more."""
         return self.transact(
             lambda session: statements.end_owner(session, owner, reason, only_lapsed=only_lapsed)
         )
 
     def owners(self, *, alive: bool = False, lapsed: bool = False) -> list[OwnerRow]:
-        """Return all owners, those that have not ended, or those of them whose lease ran out."""
-
         def work(session: Session) -> list[tuple[Any, ...]]:
             where = " WHERE ended IS NULL" if alive or lapsed else ""
             where += f" AND lease_until < {session.now()}" if lapsed else ""
@@ -267,7 +253,6 @@ class SqlJournal(ABC):
         return [*map(owner_in, self.read(work))]
 
     def claim(self, fence: Fence, limit: int = 1000, owner: str | None = None) -> list[RunRow]:
-        """Become the keeper of runs that have no live one, and are unfinished or owe hooks."""
         claimed = self.transact(lambda session: statements.claim(session, fence, limit, owner))
 
         return [*map(run_row, claimed)]
@@ -275,12 +260,9 @@ class SqlJournal(ABC):
     # -- requests ---------------------------------------------------------------------------
 
     def ask_cancel(self, run_id: UUID) -> bool:
-        """Request a run's cancellation; return False if there is no such unfinished run."""
         return self.transact(lambda session: statements.ask_cancel(session, run_id))
 
     def cancels(self, owner: str) -> list[UUID]:
-        """Return the unfinished runs of an owner whose cancellation is requested."""
-
         def work(session: Session) -> list[UUID]:
             return [id_of(session.number(key)) for (key,) in session.all(ASKED, (owner,))]
 
@@ -289,13 +271,15 @@ class SqlJournal(ABC):
     # -- maintenance -----------------------------------------------------------------------
 
     def redrive(self, delivery_ids: Iterable[UUID]) -> int:
-        """Make dead deliveries pending again, with all their attempts; return how many."""
         ids = list(delivery_ids)
 
         return self.transact(lambda session: statements.redrive(session, ids))
 
     def prune(self, *, older_than: datetime | None = None, max_bytes: int | None = None) -> Pruned:
-        """Delete runs that ended before a moment, and then the oldest until the size fits."""
+        with self._unhurried():
+            return self._prune(older_than, max_bytes)
+
+    def _prune(self, older_than: datetime | None, max_bytes: int | None) -> Pruned:
         done: list[Deleted] = []
         before = 0 if older_than is None else micros(older_than)
         if older_than is not None:
@@ -307,6 +291,7 @@ class SqlJournal(ABC):
             if not sum(each.runs for each in some):
                 break
         runs, events, deliveries = (sum(each[column] for each in done) for column in range(3))
+        self.transact(maintenance.forget_shared)
         pruned = Pruned(runs, events, deliveries, owners=self._delete_owners(before))
         self._shrink()
 
@@ -319,8 +304,7 @@ class SqlJournal(ABC):
             first, limit = after, min(left, CHUNK)
 
             def delete(session: Session, first: int = first, limit: int = limit) -> Deleted:
-                hooks_of = self._hooks_of(session)
-                return maintenance.delete_runs(session, hooks_of, first, before, limit)
+                return maintenance.delete_runs(session, first, before, limit)
 
             deleted = self.transact(delete)
             yield deleted
@@ -350,7 +334,6 @@ class SqlJournal(ABC):
     def prune_if_due(
         self, *, older_than: datetime | None = None, max_bytes: int | None = None, every: timedelta
     ) -> Pruned | None:
-        """Prune, unless some process did so less than `every` ago; then it returns None."""
         due = self.read(lambda session: maintenance.is_due(session, every))
         # Two processes may find it due at once: one of them prunes.
         if not due or not self.transact(lambda session: maintenance.claim_pruning(session, every)):
@@ -358,17 +341,18 @@ class SqlJournal(ABC):
 
         return self.prune(older_than=older_than, max_bytes=max_bytes)
 
-    def _shrink(self) -> None:  # noqa: B027 - not for all
+    def _unhurried(self) -> AbstractContextManager[None]:
+        """Wait for answers without a limit in the block, which may take minutes."""
+        return nullcontext()
+
+    def _shrink(self) -> None:
         """Release unused space to the system, for databases that do not do so by themselves."""
 
     def verify(self) -> list[Finding]:
-        """Return all faults; the list of a clean journal is empty."""
-        return self.read(lambda session: maintenance.findings(session, self._hooks_of(session)))
+        with self._unhurried():
+            return self.read(maintenance.findings)
 
     def statistics(self) -> Statistics:
-        """Count the rows of every kind."""
-        size = self.size()
-
-        return self.read(
-            lambda session: maintenance.statistics(session, self._hooks_of(session), size)
-        )
+        with self._unhurried():
+            size = self.size()
+            return self.read(lambda session: maintenance.statistics(session, size))

@@ -10,7 +10,13 @@ from typing import Final
 from uuid import UUID
 
 from eventflow.journal.contract import Cursor, Fence
-from eventflow.journal.history import event_rows, run_row, transitions, transitions_of
+from eventflow.journal.history import (
+    Transition,
+    event_rows,
+    run_row,
+    transitions,
+    transitions_of,
+)
 from eventflow.journal.records import Record, RunRecord, content_of, scan
 from eventflow.journal.rows import EventRow, OwnEvent, RunRow, moment
 from eventflow.journal.stores.queries import stored_run
@@ -62,21 +68,29 @@ _BITS: Final = 20
 READ: Final = 2**62
 """The last part of a cursor behind a whole group."""
 
+ENDS: Final = 1_000
+"""Of how many runs the last transition is kept, as a part of their life that comes later needs it.
+
+Without it all of the run is read once more."""
+
 GROUPS: Final = 16
 """How many groups are read at a time."""
 
 
 def read(
-    session: Session, select: str, cursor: Cursor, limit: int
+    session: Session, select: str, cursor: Cursor, limit: int, ends: dict[int, Transition]
 ) -> tuple[list[EventRow | OwnEvent], Cursor]:
-    """Return the events after a cursor, and the cursor after them."""
+    """Return the events after a cursor, and the cursor after them.
+
+    `ends` keeps the last transition that was read of some runs.
+    """
     found: list[EventRow | OwnEvent] = []
     while len(found) < limit:
         known = cursor[:2]
         groups = session.all(select, (known[0], known[1] + (cursor[2] == READ), GROUPS))
         for epoch, place, data in groups:
             index = cursor[2] if (epoch, place) == known else 0
-            events, index = _read_group(session, data, index, limit - len(found))
+            events, index = _read_group(session, data, index, limit - len(found), ends)
             found += events
             cursor = (epoch, place, index)
             if len(found) == limit:
@@ -88,13 +102,13 @@ def read(
 
 
 def _read_group(
-    session: Session, data: bytes, index: int, limit: int
+    session: Session, data: bytes, index: int, limit: int, ends: dict[int, Transition]
 ) -> tuple[list[EventRow | OwnEvent], int]:
     """Return up to so many events of a group of records, and how far it was read."""
     start, skipped = divmod(index, 1 << _BITS)
     found: list[EventRow | OwnEvent] = []
     for record in scan(data, start):
-        events = [*_events_in(session, data, record)][skipped:]
+        events = [*_events_in(session, data, record, ends)][skipped:]
         room = limit - len(found)
         found += events[:room]
         if len(events) > room:
@@ -106,22 +120,27 @@ def _read_group(
     return found, READ
 
 
-def _events_in(session: Session, data: bytes, record: Record) -> Iterator[EventRow | OwnEvent]:
+def _events_in(
+    session: Session, data: bytes, record: Record, ends: dict[int, Transition]
+) -> Iterator[EventRow | OwnEvent]:
     if record.kind == "E":
         key, kind, at, text = content_of(data, record)
         yield OwnEvent(UUID(key), kind, moment(at), text)
     if record.kind != "R":
         return
     run = RunRecord.read(data, record.start, record.end)
-    whole = stored_run(session, run.run) if run.first else None
-    # The beginning of a run says how its events are counted, and which one the first follows.
-    events = (
-        transitions(run.run, run.created, run.events.encode(), run.first)
-        if whole is None
-        else transitions_of(whole)
-    )
-    rows = event_rows(run.run, events)
-    yield from (row for row in rows if run.first <= row.sequence <= run.last)
+    before = ends.get(run.run) if run.first else None
+    if run.first and (before is None or before.sequence != run.first - 1):
+        whole = stored_run(session, run.run)
+        earlier = [] if whole is None else transitions_of(whole)
+        before = next((each for each in reversed(earlier) if each.sequence < run.first), None)
+    # That says how its events are counted, and which one the first follows.
+    count, follows = (before.run_count, before.id) if before else (0, None)
+    events = transitions(run.run, run.created, run.events.encode(), run.first, count)
+    if len(ends) >= ENDS:
+        ends.clear()
+    ends.update((run.run, event) for event in events[-1:])
+    yield from event_rows(run.run, events, follows)
 
 
 HISTORIES: Final = (
@@ -135,6 +154,6 @@ def histories(
 ) -> list[tuple[RunRow, list[EventRow]]]:
     """Return runs, with all their events, that had not ended before then, in microseconds."""
     key = session.id(0 if after is None else after.int)
-    runs = [stored(session, row) for row in session.all(HISTORIES, (key, since, limit))]
+    runs = stored(session, HISTORIES, (key, since, limit))
 
     return [(run_row(run), [*event_rows(run.id, transitions_of(run))]) for run in runs]

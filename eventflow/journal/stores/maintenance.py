@@ -25,12 +25,14 @@ from eventflow.states import ENDING, StateType
 
 __all__ = [
     "CHUNK",
+    "CLOCKS_MS",
     "EVER",
     "Deleted",
     "claim_pruning",
     "delete_owner",
     "delete_runs",
     "findings",
+    "forget_shared",
     "idle_owners",
     "is_due",
     "migrate",
@@ -41,6 +43,9 @@ MICROSECOND: Final = timedelta(microseconds=1)
 
 EVER: Final = 2**62
 """Later than any moment, in microseconds since 1970."""
+
+CLOCKS_MS: Final = 24 * 3600 * 1000
+"""How much the clocks may differ that the ids of runs, and other times, are from."""
 
 CHUNK: Final = 5000
 """How many runs are looked at in one transaction, so that others can write in between."""
@@ -105,9 +110,7 @@ def claim_pruning(session: Session, every: timedelta) -> bool:
     return session.run(text, (now, now - every // MICROSECOND, now)) == 1
 
 
-def delete_runs(
-    session: Session, hooks_of: HooksOf, after: int, before: int, limit: int
-) -> Deleted:
+def delete_runs(session: Session, after: int, before: int, limit: int) -> Deleted:
     """Look at so many runs behind an id; delete what ended before a moment and owes nothing."""
     first = session.id(after)
     ids = f"SELECT id FROM @runs WHERE id > ? ORDER BY id LIMIT {limit}"
@@ -116,16 +119,42 @@ def delete_runs(
         return Deleted(0, 0, 0, 0)
     last = rows[0][0]
     values = (first, last, before)
-    found = counts(session, hooks_of, DELETABLE, values)
+    found = counts(session, DELETABLE, values)
     if found.runs:
         session.run(f"DELETE FROM @runs AS r WHERE {DELETABLE}", values)
-        session.run(
-            "DELETE FROM @deliveries WHERE run_id > ? AND run_id <= ?"
-            " AND NOT EXISTS (SELECT 1 FROM @runs r WHERE r.id = run_id)",
-            (first, last),
-        )
+        for table in ("@deliveries", "@parts"):
+            session.run(
+                f"DELETE FROM {table} WHERE run_id > ? AND run_id <= ?"
+                " AND NOT EXISTS (SELECT 1 FROM @runs r WHERE r.id = run_id)",
+                (first, last),
+            )
 
     return Deleted(found.runs, found.events, found.deliveries.total(), session.number(last))
+
+
+# What runs share, and which owners may tell it again.
+_SHARED: Final = (
+    ("@definitions", f"AND number = @definitions.id / {1 << NUMBER_BITS}"),
+    ("@hook_sets", "AND id = @hook_sets.owner"),
+    ("@hook_lists", ""),
+)
+
+
+def forget_shared(session: Session) -> None:
+    """Delete the definitions, and the lists and sets of hooks, that no run refers to any more.
+
+    All runs that do are older than when these were closed.
+    """
+    now = session.now()
+    oldest = session.all("SELECT created FROM @runs ORDER BY id LIMIT 1")
+    before = oldest[0][0] - CLOCKS_MS * 1000 if oldest else EVER
+    for table, whose in _SHARED:
+        since = f"SELECT min(since) FROM @owners WHERE ended IS NULL {whose}"
+        session.run(
+            f"UPDATE {table} SET closed = ? WHERE closed IS NULL AND told < coalesce(({since}), ?)",
+            (now, now),
+        )
+        session.run(f"DELETE FROM {table} WHERE closed < ?", (before,))
 
 
 def idle_owners(session: Session, before: int) -> list[tuple[Any, ...]]:
@@ -174,7 +203,7 @@ CHECKS: Final = (
 """Each query with the kind of its findings, and their message, formatted with its other columns."""
 
 
-def findings(session: Session, hooks_of: HooksOf) -> list[Finding]:
+def findings(session: Session) -> list[Finding]:
     """Return everything that is wrong in the journal."""
     session.use_snapshot()
     born = int(session.all("SELECT value FROM @meta WHERE name = 'born'")[0][0])
@@ -188,7 +217,7 @@ def findings(session: Session, hooks_of: HooksOf) -> list[Finding]:
         for kind, message in (
             *_odd_events(run, events, born),
             *_odd_run(run, events),
-            *_odd_deliveries(run, events, hooks_of, settled),
+            *_odd_deliveries(run, events, session.hooks_of, settled),
         ):
             found.append(Finding(kind, id_of(run.id), message))
 
@@ -252,13 +281,13 @@ def _is_possible(row: Settled) -> bool:
 # -- statistics ----------------------------------------------------------------------------------
 
 
-def statistics(session: Session, hooks_of: HooksOf, size: int) -> Statistics:
+def statistics(session: Session, size: int) -> Statistics:
     """Count the rows of every kind."""
 
     def count(what: str) -> int:
         return int(session.all(f"SELECT count(*) FROM {what}")[0][0])
 
-    found = counts(session, hooks_of, "1 = 1", ())
+    found = counts(session, "1 = 1", ())
 
     return Statistics(
         runs=found.runs,

@@ -46,16 +46,11 @@ class MemoryJournal(SqliteJournal):
     def close(self) -> None:
         """Do nothing: the content of a journal outlives its closing."""
 
-    def before_fork(self) -> None:
-        """Wait until no thread writes."""
-        self._lock.acquire()
-
-    def after_fork(self, *, child: bool) -> None:
-        """Go on; a child begins with an empty journal."""
-        if child and self._session is not None:
+    def _leave_to_parent(self) -> None:
+        if self._session is not None:
             self._inherited.append(self._session.connection)
             self._session = None
-        super().after_fork(child=child)
+        super()._leave_to_parent()
 
     @contextmanager
     def _hook_transaction(self, settled: Settled, fence: Fence | None) -> Iterator[Any]:
@@ -66,7 +61,7 @@ class MemoryJournal(SqliteJournal):
             try:
                 with guarded(connection):
                     yield connection
-                self._acknowledge(SqliteSession(connection), settled, fence)
+                self._acknowledge(SqliteSession(connection, self._lists), settled, fence)
             finally:
                 with suppress(sqlite3.Error):
                     connection.rollback()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -15,11 +14,8 @@ from eventflow.errors import JournalError, MissingExtraError
 from eventflow.journal.contract import (
     Cursor,
     Fence,
-    Finding,
     Group,
-    Pruned,
     StaleOwnerError,
-    Statistics,
     UnstorableError,
 )
 from eventflow.journal.records import FIELDS, Settled, scan
@@ -31,7 +27,6 @@ from eventflow.journal.stores.maintenance import EVER, migrate
 from eventflow.journal.stores.schema import OLD, VERSION
 from eventflow.journal.stores.statements import Session
 from eventflow.journal.stores.writing import put_runs
-from eventflow.primitives import forks
 from eventflow.primitives.loggers import get_logger
 from eventflow.settings import CREDENTIALS, MASK, Durability
 
@@ -124,11 +119,8 @@ class PostgresJournal(SqlJournal):
     def __init__(self, url: str, durability: Durability = "process") -> None:
         super().__init__(durability)
         self.url = url
-        self._lock = threading.RLock()
         self._connection: Connection | None = None
         self._failure: JournalError | None = None  # of a process in a hurry: it tries no more
-        self._inherited: list[Any] = []
-        forks.watch(self)
 
     # -- the connection -----------------------------------------------------------------------
 
@@ -139,7 +131,7 @@ class PostgresJournal(SqlJournal):
                 connection.answer_timeout = self._answer_timeout
                 idle = f"SET SESSION idle_in_transaction_session_timeout = '{IDLE_SECONDS}s'"
                 connection.execute(idle.encode())
-                self._migrate(PostgresSession(connection))
+                self._migrate(PostgresSession(connection, self._lists))
             except BaseException:
                 connection.close()
                 raise
@@ -186,29 +178,21 @@ class PostgresJournal(SqlJournal):
         return CREDENTIALS.sub(MASK, self.url)
 
     def close(self) -> None:
-        """Close the connection; the next use opens another one."""
         with self._lock:
             connection, self._connection = self._connection, None
             if connection is not None:
                 with suppress(psycopg.Error):
                     connection.close()
 
-    def before_fork(self) -> None:
-        """Wait until no thread writes."""
-        self._lock.acquire()
-
-    def after_fork(self, *, child: bool) -> None:
-        """Go on; a child opens a connection of its own."""
-        if child and self._connection is not None:
+    def _leave_to_parent(self) -> None:
+        if self._connection is not None:
             # Not closed: that would end the session of the parent.
             self._inherited.append(self._connection)
             self._connection = None
-        self._lock.release()
 
     # -- transactions ------------------------------------------------------------------------------
 
     def transact(self, work: Callable[[Session], T]) -> T:
-        """Call `work` in a transaction of its own."""
         if self.in_transaction():
             raise JournalError("This thread is within a transaction of a hook's own; commit later.")
         try:
@@ -219,7 +203,6 @@ class PostgresJournal(SqlJournal):
             return self._use(work, sanitize=True)
 
     def read(self, work: Callable[[Session], T]) -> T:
-        """Call `work`, which only reads."""
         return self._use(work)
 
     def _use(
@@ -254,7 +237,7 @@ class PostgresJournal(SqlJournal):
         try:
             connection = self._open()
             with nullcontext() if alone else connection.transaction():
-                return work(PostgresSession(connection, sanitize=sanitize))
+                return work(PostgresSession(connection, self._lists, sanitize=sanitize))
         except _DISCONNECTED:
             raise
         except _UNSTORABLE as error:
@@ -277,8 +260,7 @@ class PostgresJournal(SqlJournal):
         return None if getattr(self._local, "without_timeout", False) else ANSWER_SECONDS
 
     @contextmanager
-    def _without_timeout(self) -> Iterator[None]:
-        """Wait without a limit in the block, for work that may take minutes in a large journal."""
+    def _unhurried(self) -> Iterator[None]:
         self._local.without_timeout = True
         try:
             yield
@@ -329,14 +311,13 @@ class PostgresJournal(SqlJournal):
             # psycopg refuses a commit or rollback by the hook within this block.
             with connection.transaction():
                 yield connection
-                self._settle(PostgresSession(connection), settled, fence)
+                self._settle(PostgresSession(connection, self._lists), settled, fence)
         finally:
             connection.close()
 
     # -- reading and maintenance -----------------------------------------------------------
 
     def cursor(self, before: datetime | None = None) -> Cursor:
-        """Return the cursor after the last event, or before the first one since a moment."""
         text = (
             "SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint - 1,"
             " (SELECT epoch FROM @feed WHERE at >= ? ORDER BY epoch, place LIMIT 1)"
@@ -347,7 +328,6 @@ class PostgresJournal(SqlJournal):
         return (last, READ, READ) if first is None else (min(last, first - 1), READ, READ)
 
     def wait(self, cursor: Cursor, timeout: float) -> bool:
-        """Wait up to `timeout` seconds for an event after the cursor; False if none came."""
         deadline = time.monotonic() + timeout
         try:
             with self._connect() as connection:
@@ -367,26 +347,10 @@ class PostgresJournal(SqlJournal):
         return True
 
     def size(self) -> int:
-        """Return how many bytes the rows take: files do not shrink when rows are deleted."""
         tables = (
-            *("@runs", "@deliveries", "@owners"),
+            *("@runs", "@parts", "@deliveries", "@owners"),
             *("@definitions", "@hook_sets", "@hook_lists"),
         )
         each = "(SELECT coalesce(sum(pg_column_size(t.*)), 0) FROM {} t)".format
         text = f"SELECT {' + '.join(map(each, tables))}"
         return int(self.read(lambda session: session.all(text))[0][0])
-
-    def prune(self, *, older_than: datetime | None = None, max_bytes: int | None = None) -> Pruned:
-        """Delete runs that ended before a moment, and then the oldest until the size fits."""
-        with self._without_timeout():
-            return super().prune(older_than=older_than, max_bytes=max_bytes)
-
-    def verify(self) -> list[Finding]:
-        """Return all faults; the list of a clean journal is empty."""
-        with self._without_timeout():
-            return super().verify()
-
-    def statistics(self) -> Statistics:
-        """Count the rows of every kind."""
-        with self._without_timeout():
-            return super().statistics()

@@ -17,14 +17,12 @@ from uuid import UUID
 import psycopg
 
 from eventflow.journal.rows import sanitized
-from eventflow.journal.stores.schema import NAME_OF_STATE
+from eventflow.journal.stores.schema import LONG, NAME_OF_STATE
+from eventflow.journal.stores.statements import Session
 from eventflow.journal.stores.writing import Dialect
 from eventflow.primitives.ids import id_of
 
 __all__ = ["DIALECT", "Connection", "NoAnswer", "PostgresSession", "rendered"]
-
-SIZES: Final = (64, 16, 4, 1)
-"""How many rows one statement writes: few different statements, none so long that it is split."""
 
 _DIALECT: Final = {
     "@": "eventflow_",
@@ -38,8 +36,16 @@ _DIALECT: Final = {
         "epoch BIGINT NOT NULL DEFAULT pg_current_xact_id()::text::bigint,"
         " place BIGINT GENERATED ALWAYS AS IDENTITY, PRIMARY KEY (epoch, place)"
     ),
+    "MOVE": (
+        "DO $do$ BEGIN CREATE OR REPLACE FUNCTION eventflow_move() RETURNS trigger"
+        " LANGUAGE plpgsql AS $$ BEGIN"
+        " INSERT INTO eventflow_parts VALUES (old.id, old.sequence, old.events); RETURN NULL;"
+        " END $$; CREATE TRIGGER eventflow_runs_moved AFTER UPDATE OF events ON eventflow_runs"
+        f" FOR EACH ROW WHEN (length(old.events) >= {LONG}) EXECUTE FUNCTION eventflow_move();"
+        " END $do$"
+    ),
 }
-_WORDS: Final = re.compile(r"[@?%]|\b(?:INT|BLOB|ROWS|SHOWN|PLACE)\b")
+_WORDS: Final = re.compile(r"[@?%]|\b(?:INT|BLOB|ROWS|SHOWN|PLACE|MOVE)\b")
 _NAMED: Final = re.compile(r"(?<!:):(\w+)")
 _BYTES: Final = "substr(:data, CAST({at} AS integer), CAST({width} AS integer))"
 
@@ -49,10 +55,9 @@ DIALECT: Final = Dialect(
     text=f"convert_from({_BYTES}, 'UTF8')",
     id=f"CAST(encode({_BYTES}, 'hex') AS UUID)",
     run=r"'\x52'",
-    nothing=r"'\x'",
     no_id=f"'{UUID(int=0)}'",
     no_acks=rf"'\x{'00' * 11}'",
-    events=r"@runs.events || '\x0a' || excluded.events",
+    joined=r"@runs.events || '\x0a' || excluded.events",
     turn=f"row_number() OVER (PARTITION BY {_BYTES.format(at='i + 24', width=16)} ORDER BY i)",
 )
 
@@ -63,79 +68,57 @@ def rendered(text: str) -> str:
     return _NAMED.sub(r"%(\1)s", _WORDS.sub(lambda match: _DIALECT[match[0]], text))
 
 
-class PostgresSession:
+class PostgresSession(Session):
     """A connection to PostgreSQL in use; `sanitize` replaces characters that it cannot store."""
 
-    for_share = " FOR SHARE"
-    for_update = " FOR UPDATE OF r SKIP LOCKED"
+    FOR_SHARE = " FOR SHARE"
+    FOR_UPDATE = " FOR UPDATE OF r SKIP LOCKED"
+    # Not `executemany`, which sends row after row without waiting for answers: a process stopped
+    # between two rows is not idle to the server, and may keep its locks for ever. Few different
+    # statements, none so long that it is split.
+    SIZES = (64, 16, 4, 1)
+    HEX = "replace(CAST({} AS TEXT), '-', '')"
+    PLACE = r"position('\x{}' in {})"
+    TEXT = "encode({}, 'escape')"
 
-    __slots__ = ("connection", "sanitize")
+    __slots__ = ("connection", "lists", "sanitize")
 
-    def __init__(self, connection: psycopg.Connection[Any], *, sanitize: bool = False) -> None:
+    def __init__(
+        self,
+        connection: psycopg.Connection[Any],
+        lists: dict[str, Any],
+        *,
+        sanitize: bool = False,
+    ) -> None:
         self.connection = connection
+        self.lists = lists
         self.sanitize = sanitize
 
-    def all(
-        self, text: str, values: Sequence[Any] | Mapping[str, Any] = ()
-    ) -> list[tuple[Any, ...]]:
-        """Return all rows of a query."""
-        return self._execute(text, values).fetchall()
-
-    def run(self, text: str, values: Sequence[Any] | Mapping[str, Any] = ()) -> int:
-        """Run a statement; return how many rows it changed."""
-        return self._execute(text, values).rowcount
-
-    def _execute(self, text: str, values: Sequence[Any] | Mapping[str, Any]) -> psycopg.Cursor[Any]:
+    def execute(self, text: str, values: Sequence[Any] | Mapping[str, Any]) -> psycopg.Cursor[Any]:
+        if self.sanitize and not isinstance(values, Mapping):
+            values = sanitized(values)
         # Encoded, as the type checker cannot see that the text is made of constants.
-        return self.connection.execute(rendered(text).encode(), self._sanitized(values))
-
-    def many(self, text: str, width: int, values: Sequence[Any]) -> None:
-        """Run a statement for rows whose values follow each other, with many of them for EACH."""
-        # Not by `executemany`, which sends row after row without waiting for answers: a process
-        # stopped between two rows is not idle to the server, and may keep its locks for ever.
-        row, start, remaining = f"({', '.join('?' * width)})", 0, len(values) // width
-        for size in SIZES:
-            while remaining >= size:
-                rows = values[start : start + size * width]
-                self._execute(text.replace("EACH", ", ".join([row] * size)), rows)
-                remaining, start = remaining - size, start + size * width
-
-    def _sanitized(
-        self, values: Sequence[Any] | Mapping[str, Any]
-    ) -> Sequence[Any] | Mapping[str, Any]:
-        return values if isinstance(values, Mapping) or not self.sanitize else sanitized(values)
+        return self.connection.execute(rendered(text).encode(), values)
 
     def id(self, number: int) -> UUID:
-        """Return an id as the database has it."""
         return id_of(number)
 
     def number(self, value: UUID) -> int:
-        """Return the number of an id that the database returned."""
         return value.int
 
-    def hex(self, expression: str) -> str:
-        """Return the expression for the hex digits of an id."""
-        return f"replace(CAST({expression} AS TEXT), '-', '')"
-
-    def place(self, text: str, expression: str) -> str:
-        """Return the expression for the first place of a text in bytes, 0 if it is not there."""
-        return rf"position('\x{text.encode().hex()}' in {expression})"
-
     def use_snapshot(self) -> None:
-        """Read from one snapshot until the transaction ends."""
         self.run("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
 
     def now(self) -> int:
-        """Return the time by the clock of the database, in microseconds since 1970."""
         # The clock of the server: those of many machines differ.
-        return int(
-            self.all("SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint")[0][0]
-        )
+        text = "SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint"
+
+        return int(self.all(text)[0][0])
 
     def glob(self, column: str, pattern: str) -> tuple[str, str]:
-        """Return a condition that a text matches a glob, and the value for it."""
         # Python's translation, without its beginning and its end.
         body = translate(pattern)[len("(?s:") : -len(")\\Z")].replace("(?>", "(?:")
+
         return f"{column} ~ ?", f"^(?:{body})$"
 
     def names(self) -> list[str]:

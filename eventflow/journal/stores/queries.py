@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime, timedelta
@@ -9,18 +10,15 @@ from fnmatch import fnmatchcase
 from itertools import islice
 from typing import Any, Final, NamedTuple
 
-from pydantic_core import from_json
-
 from eventflow.hooks.ledger import DeliveryStatus
 from eventflow.journal.contract import DeliveryQuery, RunQuery
 from eventflow.journal.history import (
-    HooksOf,
     StoredRun,
     delivery_row,
     owed_by,
     transitions_of,
 )
-from eventflow.journal.records import LETTERS, Settled, run_hex
+from eventflow.journal.records import LETTERS, Settled, run_hex, state_text
 from eventflow.journal.rows import DeliveryRow, micros
 from eventflow.journal.stores.statements import (
     FROM_RUNS,
@@ -39,7 +37,6 @@ __all__ = [
     "all_runs",
     "counts",
     "deliveries_of",
-    "hooks_by",
     "select_deliveries",
     "select_runs",
     "settled_between",
@@ -84,9 +81,7 @@ class Where:
 
 def stored_run(session: Session, run: int) -> StoredRun | None:
     """Return one run as it is stored."""
-    rows = session.all(RUN, (session.id(run),))
-
-    return stored(session, rows[0]) if rows else None
+    return next(iter(stored(session, RUN, (session.id(run),))), None)
 
 
 def select_runs(session: Session, query: RunQuery) -> list[StoredRun]:
@@ -112,7 +107,7 @@ def select_runs(session: Session, query: RunQuery) -> list[StoredRun]:
         where.add(f"({digits} LIKE ? OR {digits} LIKE ?)", f"{query.id_part}%", f"%{query.id_part}")
     text = f"SELECT {STORED} {FROM_RUNS}{where} ORDER BY r.id DESC LIMIT ?"
 
-    return [stored(session, row) for row in session.all(text, (*where.values, query.limit))]
+    return stored(session, text, (*where.values, query.limit))
 
 
 def _id_floor(since: datetime) -> int:
@@ -161,12 +156,7 @@ def _add_keeper(where: Where, keeper: str | None) -> None:
 
 def _add_states(where: Where, query: RunQuery) -> None:
     letters = [LETTERS[kind] for kind in query.state_types]
-    # The usual name of a type is not stored.
-    names = [
-        letter if name == kind.capitalize() else letter + name
-        for name in query.state_names
-        for kind, letter in LETTERS.items()
-    ]
+    names = [state_text(kind, name) for name in query.state_names for kind in LETTERS]
     matches = [
         f"{what} IN ({', '.join('?' * len(words))})"
         for what, words in (("substr(r.state, 1, 1)", letters), ("r.state", names))
@@ -182,39 +172,23 @@ def _add_states(where: Where, query: RunQuery) -> None:
 # -- deliveries ----------------------------------------------------------------------------------
 
 
-def hooks_by(session: Session, known: dict[str, Any]) -> HooksOf:
-    """Return what looks up the hooks of a list, of which `known` keeps those that were read."""
-
-    def hooks_of(key: str) -> Sequence[tuple[str, int]]:
-        if key not in known:
-            for (text,) in session.all("SELECT hooks FROM @hook_lists WHERE id = ?", (key,)):
-                known[key] = [(hook, int(importable)) for hook, importable in from_json(text)]
-        found: Sequence[tuple[str, int]] = known.get(key, ())
-
-        return found
-
-    return hooks_of
-
-
-def select_deliveries(
-    session: Session, hooks_of: HooksOf, query: DeliveryQuery
-) -> list[DeliveryRow]:
+def select_deliveries(session: Session, query: DeliveryQuery) -> list[DeliveryRow]:
     """Return the deliveries that match."""
-    found = _matching(session, hooks_of, query)
+    found = _matching(session, query)
 
     return [*islice(found, query.limit)]
 
 
-def _matching(session: Session, hooks_of: HooksOf, query: DeliveryQuery) -> Iterator[DeliveryRow]:
+def _matching(session: Session, query: DeliveryQuery) -> Iterator[DeliveryRow]:
     for run, settled in all_runs(session, _candidates(session, query), newest=query.newest):
-        rows = deliveries_of(run, hooks_of, settled)
+        rows = deliveries_of(session, run, settled)
         for row in reversed(rows) if query.newest else rows:
             if _matches(row, query):
                 yield row
 
 
 def deliveries_of(
-    run: StoredRun, hooks_of: HooksOf, settled: Iterable[Settled]
+    session: Session, run: StoredRun, settled: Iterable[Settled]
 ) -> list[DeliveryRow]:
     """Return all deliveries of a run, in order."""
     events = transitions_of(run)
@@ -222,7 +196,7 @@ def deliveries_of(
 
     return [
         delivery_row(run.id, owed, ids.get(owed.sequence))
-        for owed in owed_by(run, events, hooks_of, settled)
+        for owed in owed_by(run, events, session.hooks_of, settled)
     ]
 
 
@@ -260,18 +234,28 @@ def _candidates(session: Session, query: DeliveryQuery) -> Where:
     return where
 
 
+# How JSON may write a character otherwise, and what a glob has but `*`.
+_UNSURE: Final = re.compile(r'\[.*\]|[\x00-\x1f"\\?\[]', re.DOTALL)
+
+
 def _add_lists(where: Where, hook: str | None) -> None:
-    """Select the runs with a list of hooks, or with one that has a matching hook."""
+    """Select the runs that have a list of hooks, or one that may have a matching hook."""
     session = where.session
+    first = session.place("@", "r.events")
+    elsewhere = "r.id IN (SELECT run_id FROM @parts)"
     if hook is None:
-        where.add(f"{session.place('@', 'r.events')} > 0")
+        where.add(f"({elsewhere} OR {first} > 0)")
         return
-    matching, value = session.glob("hook", hook)
-    conditions = [f"r.id IN (SELECT run_id FROM @deliveries WHERE {matching})"]
-    for key, text in session.all("SELECT id, hooks FROM @hook_lists"):
-        if any(fnmatchcase(each, hook) for each, _ in from_json(text)):
-            conditions.append(f"{session.place(f'@{key}', 'r.events')} > 0")
-    where.add(f"({' OR '.join(conditions)})", value)
+    of_row, value = session.glob("hook", hook)
+    of_list, wider = session.glob("hooks", f'*"{_UNSURE.sub("*", hook)}"*')
+    # Of most runs one list ends the events; those with more behind it are looked at anyway.
+    listed = f"substr(r.events, {first} + 1)"
+    more = " OR ".join(f"{session.place(mark, listed)} > 0" for mark in "@\n")
+    where.add(
+        f"({elsewhere} OR r.id IN (SELECT run_id FROM @deliveries WHERE {of_row}) OR {first} > 0"
+        f" AND ({session.text(listed)} IN (SELECT id FROM @hook_lists WHERE {of_list}) OR {more}))",
+        *(value, wider),
+    )
 
 
 def _add_id_part(where: Where, part: str) -> None:
@@ -295,15 +279,15 @@ def all_runs(
     order = f"ORDER BY r.id {'DESC' if newest else ''} LIMIT {BATCH}"
     text, values = f"SELECT {STORED} {FROM_RUNS}{where} {order}", where.values
     where.add(f"r.id {'<' if newest else '>'} ?")
-    while rows := session.all(text, values):
-        first, last = sorted((rows[0][0], rows[-1][0]))
-        settled = settled_between(session, first, last)
-        for row in rows:
-            run = stored(session, row)
+    while runs := stored(session, text, values):
+        first, last = sorted((runs[0].id, runs[-1].id))
+        settled = settled_between(session, session.id(first), session.id(last))
+        for run in runs:
             yield run, settled.get(run.id, [])
-        if len(rows) < BATCH:
+        if len(runs) < BATCH:
             return
-        text, values = f"SELECT {STORED} {FROM_RUNS}{where} {order}", [*where.values, rows[-1][0]]
+        values = [*where.values, session.id(runs[-1].id)]
+        text = f"SELECT {STORED} {FROM_RUNS}{where} {order}"
 
 
 def settled_between(session: Session, first: Any, last: Any) -> dict[int, list[Settled]]:
@@ -317,7 +301,7 @@ def settled_between(session: Session, first: Any, last: Any) -> dict[int, list[S
     return found
 
 
-def status_of(session: Session, hooks_of: HooksOf, delivery: Settled) -> DeliveryStatus | None:
+def status_of(session: Session, delivery: Settled) -> DeliveryStatus | None:
     """Return the present status of a delivery; None if it is not owed."""
     run = stored_run(session, int(delivery.run, 16))
     if run is None:
@@ -329,7 +313,7 @@ def status_of(session: Session, hooks_of: HooksOf, delivery: Settled) -> Deliver
     return next(
         (
             row.status
-            for row in deliveries_of(run, hooks_of, settled)
+            for row in deliveries_of(session, run, settled)
             if (row.sequence, row.ordinal) == place
         ),
         None,
@@ -344,14 +328,14 @@ class Counts(NamedTuple):
     deliveries: Counter[str]
 
 
-def counts(session: Session, hooks_of: HooksOf, condition: str, values: Sequence[Any]) -> Counts:
+def counts(session: Session, condition: str, values: Sequence[Any]) -> Counts:
     """Count the runs `r` that meet a condition, their events, and their deliveries by status."""
     first = session.place("@", "r.events")
     second = session.place("@", f"substr(r.events, {first} + 1)")
     # Of most runs the acknowledgement says it all.
     special = (
         f"({first} > 0 AND (r.acks IS NULL OR {second} > 0)"
-        " OR r.id IN (SELECT run_id FROM @deliveries))"
+        " OR r.id IN (SELECT run_id FROM @deliveries UNION SELECT run_id FROM @parts))"
     )
     text = (
         f"SELECT {special}, substr(r.acks, 1, 3), count(*), sum(r.sequence + 1) FROM @runs r"
@@ -372,6 +356,6 @@ def counts(session: Session, hooks_of: HooksOf, condition: str, values: Sequence
         where.add(condition, *values)
         where.add(special)
         for run, settled in all_runs(session, where):
-            deliveries.update(str(row.status) for row in deliveries_of(run, hooks_of, settled))
+            deliveries.update(str(row.status) for row in deliveries_of(session, run, settled))
 
     return Counts(runs, events, +deliveries)

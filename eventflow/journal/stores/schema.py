@@ -9,30 +9,51 @@ from typing import Final
 from eventflow.journal.contract import NewerSchemaError
 from eventflow.journal.records import LETTERS
 
-__all__ = ["MIGRATIONS", "NAME_OF_STATE", "VERSION", "check_version", "statements_after", "tables"]
+__all__ = [
+    "LONG",
+    "MIGRATIONS",
+    "NAME_OF_STATE",
+    "VERSION",
+    "check_version",
+    "statements_after",
+    "tables",
+]
+
+LONG: Final = 512
+"""From how many bytes on the events of a run are moved to a row of their own by the next ones.
+
+Short ones are put together in the row of the run, which most runs need no other beside.
+"""
 
 MIGRATIONS: Final[Sequence[str]] = (
-    # `@` stands before the name of a table; UUID, BLOB, PLACE, ROWS, SHOWN and the type of whole
-    # numbers depend on the database. Times are microseconds since 1970, lists are JSON. Only
+    # `@` stands before the name of a table; UUID, BLOB, PLACE, ROWS, SHOWN, MOVE and the type of
+    # whole numbers depend on the database. Times are microseconds since 1970, lists are JSON. Only
     # indexes that are needed, and of these few rows have an entry: each one is another page to
     # write in every commit. `keeper` is NULL where it is the owner of the definition, and empty if
     # there is none. A delivery has a row only if the acknowledgement of its run does not tell its
-    # status.
+    # status. The events of a run that came before those in its row are `parts`, by their last one;
+    # MOVE has them put there when others take their place: else each one would write all anew.
+    # A record names only what was `told` `since` the present segment of its owner began; `closed`
+    # is when it was noticed that no further record will name it.
     """
     CREATE TABLE @meta (name TEXT PRIMARY KEY, value INT NOT NULL);
     CREATE TABLE @owners (
         id TEXT PRIMARY KEY, host TEXT NOT NULL, boot TEXT NOT NULL, pid INT NOT NULL,
         started INT NOT NULL, main_file TEXT, main_module TEXT, argv TEXT NOT NULL,
         cwd TEXT NOT NULL, sys_path TEXT NOT NULL, token INT NOT NULL, lease_until INT,
-        ended INT, reason TEXT, number INT NOT NULL UNIQUE
+        ended INT, reason TEXT, number INT NOT NULL UNIQUE, since INT NOT NULL
     );
     CREATE TABLE @definitions (
         id INT PRIMARY KEY, run_type TEXT NOT NULL, name TEXT NOT NULL, reference TEXT NOT NULL,
-        version TEXT, tags TEXT NOT NULL, hooks TEXT, global_hooks TEXT
+        version TEXT, tags TEXT NOT NULL, hooks TEXT, global_hooks TEXT, told INT NOT NULL,
+        closed INT
     ) ROWS;
-    CREATE TABLE @hook_lists (id TEXT PRIMARY KEY, hooks TEXT NOT NULL) ROWS;
+    CREATE TABLE @hook_lists (
+        id TEXT PRIMARY KEY, hooks TEXT NOT NULL, told INT NOT NULL, closed INT
+    ) ROWS;
     CREATE TABLE @hook_sets (
-        owner TEXT NOT NULL, id TEXT NOT NULL, hooks TEXT NOT NULL, PRIMARY KEY (owner, id)
+        owner TEXT NOT NULL, id TEXT NOT NULL, hooks TEXT NOT NULL, told INT NOT NULL, closed INT,
+        PRIMARY KEY (owner, id)
     ) ROWS;
     CREATE TABLE @runs (
         id UUID PRIMARY KEY, parent UUID, definition INT NOT NULL, keeper TEXT,
@@ -46,6 +67,11 @@ MIGRATIONS: Final[Sequence[str]] = (
     CREATE INDEX @runs_top ON @runs (id) WHERE parent IS NULL;
     CREATE INDEX @runs_top_of_definition ON @runs (definition, id) WHERE parent IS NULL;
     CREATE INDEX @runs_free ON @runs (id) WHERE keeper = '';
+    CREATE TABLE @parts (
+        run_id UUID NOT NULL, sequence INT NOT NULL, events BLOB NOT NULL,
+        PRIMARY KEY (run_id, sequence)
+    ) ROWS;
+    MOVE;
     CREATE TABLE @deliveries (
         run_id UUID NOT NULL, sequence INT NOT NULL, ordinal INT NOT NULL, hook TEXT NOT NULL,
         importable INT NOT NULL, status TEXT NOT NULL, attempts INT NOT NULL, updated INT,
@@ -68,7 +94,7 @@ VERSION: Final = len(MIGRATIONS)
 NAME_OF_STATE: Final = (
     "CASE state "
     + " ".join(f"WHEN '{letter}' THEN '{kind.capitalize()}'" for kind, letter in LETTERS.items())
-    + " ELSE substr(state, 2) END"
+    + " ELSE substr(state, CASE substr(state, 2, 1) WHEN '=' THEN 3 ELSE 2 END) END"
 )
 """What a column for people shows, who look into the database with its own tool."""
 

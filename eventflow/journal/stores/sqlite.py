@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sqlite3
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -34,7 +33,6 @@ from eventflow.journal.stores.sqlite_session import (
 )
 from eventflow.journal.stores.statements import Session
 from eventflow.journal.stores.writing import put_runs, write_others
-from eventflow.primitives import forks
 from eventflow.settings import Durability
 
 __all__ = ["SqliteJournal", "opened"]
@@ -74,6 +72,9 @@ WAL_BYTES: Final = 32 * 2**20
 
 VACUUM_PAGES: Final = 1000
 """How many pages are released to the system in one transaction."""
+
+REFERRED: Final = 30_000
+"""How many records of what runs refer to are kept for a new file: about what a segment can hold."""
 
 TRIES: Final = 5
 """How often work is tried if the file is lost or damaged each time."""
@@ -115,18 +116,14 @@ class SqliteJournal(SqlJournal):
         # How many attempts in a hurry failed since the last success.
         self._in_vain = 0
         self._last_commit: object = None
-        self._lock = threading.RLock()
         self._session: SqliteSession | None = None
         self._identity: files.Identity | None = None
         self._hook_connections: set[sqlite3.Connection] = set()
-        # Kept for ever: a child must not even close the connections of its parent.
-        self._inherited: list[sqlite3.Connection] = []
         # The owners that this process registered, each with the creation time of its journal.
         self._registered: dict[str, tuple[OwnerRow, int, int]] = {}
         # What their runs refer to, for a new file: they need not record it again.
         self._referred: dict[str, dict[tuple[str, Any], tuple[str, Any]]] = {}
         self._born = 0
-        forks.watch(self)
 
     # -- the file ---------------------------------------------------------------------------
 
@@ -135,7 +132,7 @@ class SqliteJournal(SqlJournal):
             raise JournalError("This process was forked within a transaction of a hook's own.")
         if self._session is None:
             self._create_file()
-            session = SqliteSession(self._connect())
+            session = SqliteSession(self._connect(), self._lists)
             try:
                 self._migrate(session)
             except BaseException:
@@ -191,10 +188,13 @@ class SqliteJournal(SqlJournal):
             referred = self._referred.setdefault(owner, {})
             for kind, content in group.others:
                 if kind in {"D", "L", "H"}:
+                    # The last one last: a segment tells again what its runs refer to.
+                    referred.pop((kind, content[0]), None)
                     referred[kind, content[0]] = (kind, content)
+            while len(referred) > REFERRED:
+                del referred[next(iter(referred))]
 
     def end(self, owner: str, reason: str, *, only_lapsed: bool = False) -> bool:
-        """Mark an owner as ended: it cannot write any more."""
         ended = super().end(owner, reason, only_lapsed=only_lapsed)
         if ended:
             self._registered.pop(owner, None)
@@ -203,7 +203,6 @@ class SqliteJournal(SqlJournal):
         return ended
 
     def close(self) -> None:
-        """Close the file; the next use opens it again."""
         with self._lock:
             session, self._session = self._session, None
             if session is not None:
@@ -219,22 +218,17 @@ class SqliteJournal(SqlJournal):
             pass
 
     def before_fork(self) -> None:
-        """Close the file: a child must not inherit its locks and the state of SQLite."""
-        self._lock.acquire()
+        super().before_fork()
         self.close()
 
-    def after_fork(self, *, child: bool) -> None:
-        """Go on; the next use opens the file again."""
-        if child:
-            self._registered.clear()
-            self._referred.clear()
-            self._inherited += self._hook_connections
-        self._lock.release()
+    def _leave_to_parent(self) -> None:
+        self._registered.clear()
+        self._referred.clear()
+        self._inherited += self._hook_connections
 
     # -- transactions ----------------------------------------------------------------------------
 
     def transact(self, work: Callable[[Session], T]) -> T:
-        """Call `work` in a transaction of its own."""
         if self.in_transaction():
             raise JournalError("This thread is within a transaction of a hook's own; commit later.")
 
@@ -245,7 +239,6 @@ class SqliteJournal(SqlJournal):
         return self._with_attempts(write)
 
     def read(self, work: Callable[[Session], T]) -> T:
-        """Call `work`, which only reads."""
 
         def read(session: SqliteSession) -> T:
             with transaction(session.connection, "DEFERRED"):
@@ -325,7 +318,7 @@ class SqliteJournal(SqlJournal):
         try:
             with guarded(connection):
                 yield connection
-            self._acknowledge(SqliteSession(connection), settled, fence)
+            self._acknowledge(SqliteSession(connection, self._lists), settled, fence)
         finally:
             with suppress(sqlite3.Error):
                 connection.rollback()
@@ -358,7 +351,6 @@ class SqliteJournal(SqlJournal):
     # -- reading and maintenance -----------------------------------------------------------
 
     def cursor(self, before: datetime | None = None) -> Cursor:
-        """Return the cursor after the last event, or before the first one since a moment."""
         text = f"SELECT {BORN}, max(place), min(CASE WHEN at >= ? THEN place END) FROM @feed"
         since = EVER if before is None else micros(before)
         ((born, last, first),) = self.read(lambda session: session.all(text, (since,)))
@@ -366,7 +358,6 @@ class SqliteJournal(SqlJournal):
         return (born, last or 0, READ) if first is None else (born, first, 0)
 
     def wait(self, cursor: Cursor, timeout: float) -> bool:
-        """Wait up to `timeout` seconds for an event after the cursor; False if none came."""
         deadline = time.monotonic() + timeout
         while not self.events_after(cursor, 1)[0]:
             remaining = deadline - time.monotonic()
@@ -377,7 +368,6 @@ class SqliteJournal(SqlJournal):
         return True
 
     def size(self) -> int:
-        """Return how many bytes are in use."""
         text = (
             "SELECT (page_count - freelist_count) * page_size FROM pragma_page_count(),"
             " pragma_freelist_count(), pragma_page_size()"
@@ -388,7 +378,8 @@ class SqliteJournal(SqlJournal):
 
     def _shrink(self) -> None:
         def vacuum(session: SqliteSession) -> int:
-            session.all(f"PRAGMA incremental_vacuum({VACUUM_PAGES})")
+            # As a script: of a statement without rows only the first step is executed, for a page.
+            session.connection.executescript(f"PRAGMA incremental_vacuum({VACUUM_PAGES})")
             return int(session.all("PRAGMA freelist_count")[0][0])
 
         # In steps, so that others can write in between.

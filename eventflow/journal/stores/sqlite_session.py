@@ -11,7 +11,8 @@ from functools import lru_cache
 from typing import Any, Final
 
 from eventflow.journal.rows import sanitized
-from eventflow.journal.stores.schema import NAME_OF_STATE, OLD, tables
+from eventflow.journal.stores.schema import LONG, NAME_OF_STATE, OLD, tables
+from eventflow.journal.stores.statements import Session
 from eventflow.journal.stores.writing import Dialect
 
 __all__ = [
@@ -34,14 +35,13 @@ _DIALECT: Final = {
     "ROWS": "WITHOUT ROWID",
     # Not AUTOINCREMENT, which writes a page more: the last group keeps its place from being reused.
     "PLACE": "place INTEGER PRIMARY KEY",
+    "MOVE": (
+        "CREATE TRIGGER runs_moved AFTER UPDATE OF events ON runs"
+        f" WHEN length(old.events) >= {LONG}"
+        " BEGIN INSERT INTO parts VALUES (old.id, old.sequence, old.events); END"
+    ),
 }
-_WORDS: Final = re.compile(r"@|\bUUID\b|\bROWS\b|\bPLACE\b|\bSHOWN\b")
-
-SIZES: Final = (512, 256, 128, 64, 32, 16, 8, 4, 2, 1)
-"""How many rows one statement writes. Few sizes, none of them large: to compile a statement takes
-as long as to write its rows, and it is reused only for the same number of rows.
-"""
-
+_WORDS: Final = re.compile(r"@|\b(?:UUID|ROWS|PLACE|SHOWN|MOVE)\b")
 
 BORN: Final = "(SELECT value FROM @meta WHERE name = 'born')"
 """When the file was created, in microseconds since 1970."""
@@ -52,10 +52,9 @@ DIALECT: Final = Dialect(
     text="CAST(substr(:data, {at}, {width}) AS TEXT)",
     id="substr(:data, {at}, {width})",
     run="x'52'",
-    nothing="x''",
     no_id=f"x'{'00' * 16}'",
     no_acks=f"x'{'00' * 11}'",
-    events="CAST(@runs.events || x'0a' || excluded.events AS BLOB)",
+    joined="CAST(@runs.events || x'0a' || excluded.events AS BLOB)",
     turn="1",
 )
 
@@ -65,77 +64,42 @@ def _rendered(text: str) -> str:
     return _WORDS.sub(lambda match: _DIALECT[match[0]], text)
 
 
-@lru_cache(maxsize=64)
-def _repeated(text: str, width: int, count: int) -> str:
-    row = f"({', '.join('?' * width)})"
-
-    return text.replace("EACH", ", ".join([row] * count))
-
-
-class SqliteSession:
+class SqliteSession(Session):
     """A connection to a SQLite file."""
 
-    for_share = ""
-    for_update = ""
+    # Each step releases the GIL, and gets it back only after 5 ms if another thread computes:
+    # therefore as few steps as possible. Few sizes, none of them large: to compile a statement
+    # takes as long as to write its rows, and it is reused only for the same number of rows.
+    SIZES = (512, 256, 128, 64, 32, 16, 8, 4, 2, 1)
+    FILL = 0.75
+    MOST = 30_000 if sqlite3.sqlite_version_info >= (3, 32) else 999
+    HEX = "lower(hex({}))"
+    PLACE = "instr({1}, x'{0}')"
+    TEXT = "CAST({} AS TEXT)"
 
-    __slots__ = ("connection",)
+    __slots__ = ("connection", "lists")
 
-    def __init__(self, connection: sqlite3.Connection) -> None:
+    def __init__(self, connection: sqlite3.Connection, lists: dict[str, Any]) -> None:
         self.connection = connection
+        self.lists = lists
 
-    def all(self, text: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
-        """Return all rows of a query."""
-        return self._execute(text, values).fetchall()
-
-    def run(self, text: str, values: Sequence[Any] | Mapping[str, Any] = ()) -> int:
-        """Run a statement; return how many rows it changed."""
-        return self._execute(text, values).rowcount
-
-    def _execute(self, text: str, values: Sequence[Any] | Mapping[str, Any]) -> sqlite3.Cursor:
+    def execute(self, text: str, values: Sequence[Any] | Mapping[str, Any]) -> sqlite3.Cursor:
         try:
             return self.connection.execute(_rendered(text), values)
         except UnicodeEncodeError:
             assert not isinstance(values, Mapping)  # noqa: S101 - those have no text of users
             return self.connection.execute(_rendered(text), sanitized(values))
 
-    def many(self, text: str, width: int, values: Sequence[Any]) -> None:
-        """Run a statement for rows whose values follow each other, with many of them for EACH."""
-        # Each step releases the GIL, and gets it back only after 5 ms if another thread computes:
-        # therefore as few steps as possible. The last row is repeated to fill up a step, which
-        # changes nothing: any row may be written twice.
-        limit = self.connection.getlimit(sqlite3.SQLITE_LIMIT_VARIABLE_NUMBER) // width
-        remaining, start, last = len(values) // width, 0, [*values[-width:]]
-        for size in SIZES:
-            while size <= limit and remaining * 4 >= size * 3:
-                rows = [*values[start : start + size * width], *last * (size - remaining)]
-                self._execute(_repeated(text, width, size), rows)
-                remaining, start = remaining - size, start + size * width
-
     def id(self, number: int) -> bytes:
-        """Return an id as the database has it."""
         return number.to_bytes(16)
 
     def number(self, value: bytes) -> int:
-        """Return the number of an id that the database returned."""
         return int.from_bytes(value)
 
-    def hex(self, expression: str) -> str:
-        """Return the expression for the hex digits of an id."""
-        return f"lower(hex({expression}))"
-
-    def place(self, text: str, expression: str) -> str:
-        """Return the expression for the first place of a text in bytes, 0 if it is not there."""
-        return f"instr({expression}, x'{text.encode().hex()}')"
-
-    def use_snapshot(self) -> None:
-        """Do nothing: a transaction of SQLite reads from one snapshot anyway."""
-
     def now(self) -> int:
-        """Return the time, in microseconds since 1970."""
         return time.time_ns() // 1000
 
     def glob(self, column: str, pattern: str) -> tuple[str, str]:
-        """Return the condition that a text matches a glob, and the value in it."""
         return f"{column} GLOB ?", pattern.replace("[!", "[^")
 
     def version(self) -> int:

@@ -6,9 +6,12 @@ session replaces them as its database needs.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Final, Protocol
+from typing import Any, ClassVar, Final
 from uuid import UUID
+
+from pydantic_core import from_json
 
 from eventflow.hooks.ledger import OWED
 from eventflow.journal.contract import Fence, StaleOwnerError
@@ -42,57 +45,103 @@ __all__ = [
 ]
 
 
-class Session(Protocol):
+LISTS: Final = 10_000
+"""How many lists of hooks are kept in memory."""
+
+
+class Session(ABC):
     """A connection in use: it runs statements in the dialect of its database."""
 
-    for_share: str
+    FOR_SHARE: ClassVar = ""
     """Locks the rows that were read against changes until the transaction ends."""
-    for_update: str
+    FOR_UPDATE: ClassVar = ""
     """Locks the rows `r` that were read, without those that others have locked."""
+    SIZES: ClassVar[Sequence[int]]
+    """How many rows one statement writes, largest first."""
+    FILL: ClassVar = 1.0
+    """From which part of such a size on it is filled up with the last row, written again."""
+    MOST: ClassVar = 30_000
+    """How many values a statement can have."""
+    HEX: ClassVar[str]
+    """The hex digits of an id."""
+    PLACE: ClassVar[str]
+    """The first place of bytes, in hex digits, in other bytes; 0 if they are not there."""
+    TEXT: ClassVar[str]
+    """Bytes as a text, whatever they are."""
 
-    def all(self, text: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+    lists: dict[str, Any]
+    """The hooks of each list that was read, kept by the journal: a list never changes."""
+
+    @abstractmethod
+    def execute(self, text: str, values: Sequence[Any] | Mapping[str, Any]) -> Any:
+        """Execute a statement; return its cursor."""
+
+    @abstractmethod
+    def id(self, number: int) -> Any:
+        """Return an id as the database has it."""
+
+    @abstractmethod
+    def number(self, value: Any) -> int:
+        """Return the number of an id that the database returned."""
+
+    @abstractmethod
+    def now(self) -> int:
+        """Return the time by the clock of the database, in microseconds since 1970."""
+
+    @abstractmethod
+    def glob(self, column: str, pattern: str) -> tuple[str, str]:
+        """Return a condition that a text matches a glob, and the value for it."""
+
+    def use_snapshot(self) -> None:  # noqa: B027 - not for all
+        """Read from one snapshot until the transaction ends."""
+
+    def all(
+        self, text: str, values: Sequence[Any] | Mapping[str, Any] = ()
+    ) -> list[tuple[Any, ...]]:
         """Return all rows of a query."""
-        ...
+        return list(self.execute(text, values).fetchall())
 
     def run(self, text: str, values: Sequence[Any] | Mapping[str, Any] = ()) -> int:
         """Run a statement; return how many rows it changed."""
-        ...
+        return int(self.execute(text, values).rowcount)
 
-    def many(self, text: str, width: int, values: Sequence[Any]) -> None:
-        """Run a statement for rows whose values follow each other, with many of them for EACH."""
-        ...
+    def many(self, text: str, rows: Iterable[Sequence[Any]]) -> None:
+        """Run a statement for rows, with many of them for EACH."""
+        left = [*rows]
+        for size in self.SIZES:
+            while left and len(left) >= size * self.FILL and size * len(left[0]) <= self.MOST:
+                some, left = left[:size], left[size:]
+                some += some[-1:] * (size - len(some))
+                row = f"({', '.join('?' * len(some[0]))})"
+                values = [value for each in some for value in each]
+                self.execute(text.replace("EACH", ", ".join([row] * size)), values)
 
-    def id(self, number: int) -> Any:
-        """Return an id as the database has it."""
-        ...
+    def hooks_of(self, key: str) -> Sequence[tuple[str, int]]:
+        """Return identity and importability of the hooks of a list; none if it is not known."""
+        if key not in self.lists:
+            if len(self.lists) >= LISTS:
+                self.lists.clear()
+            for (text,) in self.all("SELECT hooks FROM @hook_lists WHERE id = ?", (key,)):
+                self.lists[key] = [(hook, int(importable)) for hook, importable in from_json(text)]
+        found: Sequence[tuple[str, int]] = self.lists.get(key, ())
 
-    def number(self, value: Any) -> int:
-        """Return the number of an id that the database returned."""
-        ...
+        return found
 
     def hex(self, expression: str) -> str:
         """Return the expression for the hex digits of an id."""
-        ...
+        return self.HEX.format(expression)
 
     def place(self, text: str, expression: str) -> str:
         """Return the expression for the first place of a text in bytes, 0 if it is not there."""
-        ...
+        return self.PLACE.format(text.encode().hex(), expression)
 
-    def use_snapshot(self) -> None:
-        """Read from one snapshot until the transaction ends."""
-        ...
-
-    def now(self) -> int:
-        """Return the time by the clock of the database, in microseconds since 1970."""
-        ...
-
-    def glob(self, column: str, pattern: str) -> tuple[str, str]:
-        """Return a condition that a text matches a glob, and the value for it."""
-        ...
+    def text(self, expression: str) -> str:
+        """Return the expression for bytes as a text, whatever they are."""
+        return self.TEXT.format(expression)
 
 
 OWED_LIST: Final = "('" + "', '".join(OWED) + "')"
-NUMBER_BITS: Final = 24
+NUMBER_BITS: Final = 30
 """The id of a definition is the number of its owner, and then its own number of so many bits."""
 # The owner of the run `r`, whether a run is of the owner `?`, and whether its keeper is alive.
 _OF: Final = f"{{0}}.definition / {1 << NUMBER_BITS}"
@@ -111,6 +160,9 @@ STORED: Final = (
     " d.hooks, d.global_hooks"
 )
 """The columns of a `StoredRun`."""
+_EVENTS: Final = StoredRun._fields.index("events")
+PARTS_AT_ONCE: Final = 500
+"""Of how many runs the events that are not in their row are read by one statement."""
 FROM_RUNS: Final = "FROM @runs r LEFT JOIN @definitions d ON d.id = r.definition"
 RUN: Final = f"SELECT {STORED} {FROM_RUNS} WHERE r.id = ?"
 SETTLED: Final = (
@@ -119,11 +171,27 @@ SETTLED: Final = (
 )
 
 
-def stored(session: Session, row: Sequence[Any]) -> StoredRun:
-    """Read a run."""
-    key, parent, *rest = row
+def stored(session: Session, text: str, values: Sequence[Any]) -> list[StoredRun]:
+    """Return the runs that a query of `STORED` finds, with all their events."""
+    rows = session.all(text, values)
+    # The events of most runs are all in their row: those begin with the first one.
+    keys = [row[0] for row in rows if row[_EVENTS][:1] in {b"!", b"+"}]
+    before: dict[Any, bytes] = {}
+    for start in range(0, len(keys), PARTS_AT_ONCE):
+        some = keys[start : start + PARTS_AT_ONCE]
+        marks = ", ".join("?" * len(some))
+        found = f"SELECT run_id, events FROM @parts WHERE run_id IN ({marks}) ORDER BY 1, sequence"
+        for key, events in session.all(found, some):
+            before[key] = before.get(key, b"") + events + b"\n"
 
-    return StoredRun(session.number(key), None if parent is None else session.number(parent), *rest)
+    return [_stored(session, row, before.get(row[0])) for row in rows]
+
+
+def _stored(session: Session, row: Sequence[Any], before: bytes | None) -> StoredRun:
+    key, parent, *rest = row
+    run = StoredRun(session.number(key), None if parent is None else session.number(parent), *rest)
+
+    return run if before is None else run._replace(events=before + run.events)
 
 
 # -- owners --------------------------------------------------------------------------------------
@@ -137,7 +205,7 @@ def check(session: Session, fence: Fence | None) -> None:
     """
     if fence is None:
         return
-    text = f"SELECT 1 FROM @owners WHERE id = ? AND token = ? AND ended IS NULL{session.for_share}"
+    text = f"SELECT 1 FROM @owners WHERE id = ? AND token = ? AND ended IS NULL{session.FOR_SHARE}"
     if not session.all(text, (fence.owner, fence.token)):
         raise StaleOwnerError(fence.owner, fence.token)
 
@@ -146,7 +214,7 @@ _AGAIN: Final = ", ".join(f"{name} = excluded.{name}" for name in OwnerRow._fiel
 OWNER: Final = ", ".join(OwnerRow._fields)
 PUT_OWNER: Final = (
     f"INSERT INTO @owners VALUES ({', '.join('?' * len(OwnerRow._fields))},"
-    " (SELECT coalesce(max(number), 0) + 1 FROM @owners))"
+    " (SELECT coalesce(max(number), 0) + 1 FROM @owners), ?)"
     f" ON CONFLICT (id) DO UPDATE SET {_AGAIN}"
 )
 
@@ -160,8 +228,9 @@ def put_owner(
         token = int(session.all("SELECT value FROM @meta WHERE name = 'token'")[0][0])
     else:
         session.run("UPDATE @meta SET value = ? WHERE name = 'token' AND value < ?", (token, token))
-    lease = None if lease_seconds is None else session.now() + int(lease_seconds * 1e6)
-    session.run(PUT_OWNER, (*owner_out(owner), token, lease, None, None))
+    now = session.now()
+    lease = None if lease_seconds is None else now + int(lease_seconds * 1e6)
+    session.run(PUT_OWNER, (*owner_out(owner), token, lease, None, None, now))
 
     return token
 
@@ -191,7 +260,7 @@ def claim(session: Session, fence: Fence, limit: int, owner: str | None) -> list
     """
     check(session, fence)
     of_owner, values = ("", ()) if owner is None else (f" AND {IS_OF}", (owner,))
-    text = f"{CLAIMABLE}{of_owner} ORDER BY r.id LIMIT ?{session.for_update}"
+    text = f"{CLAIMABLE}{of_owner} ORDER BY r.id LIMIT ?{session.FOR_UPDATE}"
     # TAKE checks the keeper once more: another process may have claimed a run after the snapshot of
     # the query.
     claimed = [
@@ -200,7 +269,7 @@ def claim(session: Session, fence: Fence, limit: int, owner: str | None) -> list
         if session.run(TAKE, (fence.owner, key))
     ]
 
-    return [stored(session, row) for key in claimed for row in session.all(RUN, (key,))]
+    return [run for key in claimed for run in stored(session, RUN, (key,))]
 
 
 # -- deliveries and requests ---------------------------------------------------------------------

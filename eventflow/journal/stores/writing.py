@@ -22,6 +22,7 @@ from eventflow.journal.records import (
     Settled,
 )
 from eventflow.journal.rows import OwnerRow
+from eventflow.journal.stores.schema import LONG
 from eventflow.journal.stores.statements import NUMBER_BITS, Session, put_owner
 
 __all__ = ["Dialect", "number_of", "put_runs", "put_settled", "write_others"]
@@ -39,17 +40,16 @@ class Dialect(NamedTuple):
     text: str
     id: str
     run: str
-    nothing: str
     no_id: str
     no_acks: str
-    events: str
+    joined: str
     turn: str
 
-    def part(self, what: str, at: object, width: object) -> str:
-        """Return the expression for a part of the record that begins at `i`, counted from 1."""
+    def part(self, what: str, at: object, width: object, start: str = "i") -> str:
+        """Return the expression for a part of the record that begins there, counted from 1."""
         text: str = getattr(self, what)
 
-        return text.format(at=f"i + {at}", width=width)
+        return text.format(at=f"{start} + {at}", width=width)
 
     def field(self, name: str) -> str:
         """Return the expression for a number of fixed width."""
@@ -61,38 +61,53 @@ def put_runs(of: Dialect, where: str = "turn = 1") -> str:
     acks = of.part("raw", ACKNOWLEDGED, CONTENT - ACKNOWLEDGED)
     owner = "coalesce((SELECT number FROM @owners WHERE id = :owner), 0)"
     rest = f"l - {TEXTS} - s - n - f"
+    lengths, *_ = FIELDS["state"]
+    # Read once, as one number: an expression is evaluated wherever its name is used.
+    name, facts = (10 ** FIELDS[name][1] for name in ("name", "facts"))
+
+    def head(start: str) -> str:
+        """Return the length of a record, and those of its texts if it is one of a run."""
+        kind = of.part("raw", LENGTH, 1, start)
+        texts = of.part("number", lengths, TEXTS - lengths, start)
+        length = of.part("number", 0, LENGTH, start)
+        return f"{length}, CASE WHEN {kind} = {of.run} THEN {texts} ELSE 0 END"
 
     # In this order: after a statement that begins with WITH, sqlite3 does not tell how many rows
     # were changed.
     return f"""
 INSERT INTO @runs
-WITH RECURSIVE heads(i, l) AS (
-  SELECT CAST(1 AS INT), {of.number.format(at=1, width=LENGTH)}
-  UNION ALL SELECT i + l, {of.part("number", "l", LENGTH)} FROM heads
+WITH RECURSIVE heads(i, l, texts) AS (
+  SELECT CAST(1 AS INT), {head("1")}
+  UNION ALL SELECT i + l, {head("i + l")} FROM heads
   WHERE l > 0 AND i + l < :size
 ),
 found AS (
-  SELECT i, l, {of.field("state")} AS s, {of.field("name")} AS n, {of.field("facts")} AS f,
+  SELECT i, l, texts / {name * facts} AS s, texts / {facts} % {name} AS n, texts % {facts} AS f,
     {of.turn} AS turn
-  FROM heads WHERE l > 0 AND {of.part("raw", LENGTH, 1)} = {of.run}
+  FROM heads WHERE l > 0 AND texts > 0
 )
 SELECT {of.part("id", *FIELDS["run"])}, nullif({of.part("id", *FIELDS["parent"])}, {of.no_id}),
   {owner} * {1 << NUMBER_BITS} + {of.field("number")}, NULL, {of.field("created")},
   nullif({of.field("ended")}, 0), {of.part("text", TEXTS, "s")}, {of.field("last")},
-  nullif({acks}, {of.no_acks}), nullif({of.part("text", f"{TEXTS} + s", "n")}, ''),
-  nullif({of.part("raw", f"{TEXTS} + s + n", "f")}, {of.nothing}),
+  nullif({acks}, {of.no_acks}),
+  CASE WHEN n > 0 THEN {of.part("text", f"{TEXTS} + s", "n")} END,
+  CASE WHEN f > 0 THEN {of.part("raw", f"{TEXTS} + s + n", "f")} END,
   {of.part("raw", f"{TEXTS} + s + n + f", rest)}
 FROM found WHERE {where}
 ON CONFLICT (id) DO UPDATE SET ended = excluded.ended, state = excluded.state,
   sequence = excluded.sequence, acks = excluded.acks, name = coalesce(excluded.name, @runs.name),
-  facts = coalesce(excluded.facts, @runs.facts), events = {of.events}
+  facts = coalesce(excluded.facts, @runs.facts),
+  events = CASE WHEN length(@runs.events) < {LONG} THEN {of.joined} ELSE excluded.events END
 WHERE excluded.sequence > @runs.sequence
 """
 
 
-PUT_DEFINITION: Final = "INSERT INTO @definitions VALUES EACH ON CONFLICT DO NOTHING"
-PUT_LIST: Final = "INSERT INTO @hook_lists VALUES EACH ON CONFLICT DO NOTHING"
-PUT_SET: Final = "INSERT INTO @hook_sets VALUES EACH ON CONFLICT DO NOTHING"
+# Each segment tells again what its runs refer to, which is therefore not pruned.
+_AGAIN: Final = "DO UPDATE SET told = excluded.told, closed = NULL"
+PUT_DEFINITION: Final = f"INSERT INTO @definitions VALUES EACH ON CONFLICT (id) {_AGAIN}"
+PUT_LIST: Final = f"INSERT INTO @hook_lists VALUES EACH ON CONFLICT (id) {_AGAIN}"
+PUT_SET: Final = f"INSERT INTO @hook_sets VALUES EACH ON CONFLICT (owner, id) {_AGAIN}"
+SEGMENT: Final = "UPDATE @owners SET since = ? WHERE id = ?"
 # A delivered delivery stays delivered, and nothing older wins.
 PUT_SETTLED: Final = (
     "INSERT INTO @deliveries VALUES EACH ON CONFLICT (run_id, sequence, ordinal) DO UPDATE SET"
@@ -139,13 +154,8 @@ def write_others(session: Session, owner: str, others: Sequence[tuple[str, Any]]
     of: dict[str, list[Any]] = {kind: [] for kind in "DLHCSAEO"}
     for kind, content in others:
         of[kind].append(content)
-    definitions = [
-        (base + number, *facts, to_json(tags).decode(), *hooks)
-        for number, *facts, tags, hooks in ((*each[:5], each[5], each[6:]) for each in of["D"])
-    ]
-    session.many(PUT_DEFINITION, 8, _flat(definitions))
-    session.many(PUT_LIST, 2, _flat((key, to_json(hooks).decode()) for key, *hooks in of["L"]))
-    session.many(PUT_SET, 3, _flat((owner, *each) for each in of["H"]))
+    if of["D"] or of["L"] or of["H"] or of["O"]:
+        _write_shared(session, owner, base, of)
     # One statement may change a row only once: of all about the same thing, the last that counts.
     settled: dict[Any, Settled] = {}
     for row in map(Settled._make, of["S"]):
@@ -154,31 +164,44 @@ def write_others(session: Session, owner: str, others: Sequence[tuple[str, Any]]
             known.status != "delivered" and (row.updated or 0) >= (known.updated or 0)
         ):
             settled[row[:3]] = row
-    session.many(PUT_SETTLED, len(Settled._fields), _with_ids(session, settled.values()))
+    session.many(PUT_SETTLED, _with_ids(session, settled.values()))
     acks: dict[Any, Acknowledged] = {}
     for ack in map(Acknowledged._make, of["A"]):
         acks[ack[:2]] = max(ack, acks.get(ack[:2], ack), key=_progress)
     rows = [(ack.run, ack.sequence, _bytes_of(ack)) for ack in acks.values()]
-    session.many(ACKNOWLEDGE, 3, _with_ids(session, rows))
+    session.many(ACKNOWLEDGE, _with_ids(session, rows))
     # A run that is newer than a change names the last definition anyway.
     for before, after in of["C"]:
         session.run(CHANGE, (base + after, base + before))
+
+
+def _write_shared(session: Session, owner: str, base: int, of: dict[str, list[Any]]) -> None:
+    """Write what runs refer to; one statement may change a row only once."""
+    now = session.now()
+    if of["O"]:
+        session.run(SEGMENT, (now, owner))
+    definitions = {
+        each[0]: (base + each[0], *each[1:5], to_json(each[5]).decode(), *each[6:], now, None)
+        # The first of the same number holds.
+        for each in reversed(of["D"])
+    }
+    session.many(PUT_DEFINITION, definitions.values())
+    lists = {key: (key, to_json(hooks).decode(), now, None) for key, *hooks in of["L"]}
+    session.many(PUT_LIST, lists.values())
+    sets = {each[0]: (owner, *each, now, None) for each in of["H"]}
+    session.many(PUT_SET, sets.values())
 
 
 def put_settled(session: Session, row: Settled) -> int:
     """Write the status of one delivery; return 0 if it is delivered already."""
     text = PUT_SETTLED.replace("EACH", f"({', '.join('?' * len(row))})")
 
-    return session.run(text, _with_ids(session, [row]))
+    return session.run(text, *_with_ids(session, [row]))
 
 
-def _flat(rows: Iterable[Sequence[Any]]) -> list[Any]:
-    return [value for row in rows for value in row]
-
-
-def _with_ids(session: Session, rows: Iterable[Sequence[Any]]) -> list[Any]:
-    """Return the values of rows that begin with the id of a run, one after another."""
-    return _flat((session.id(int(run, 16)), *rest) for run, *rest in rows)
+def _with_ids(session: Session, rows: Iterable[Sequence[Any]]) -> list[Sequence[Any]]:
+    """Return rows that begin with the id of a run as the database has them."""
+    return [(session.id(int(run, 16)), *rest) for run, *rest in rows]
 
 
 def _progress(ack: Acknowledged) -> tuple[int, int]:

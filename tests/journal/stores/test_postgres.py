@@ -195,7 +195,7 @@ def test_a_claim_checks_the_keeper_twice(
         return rows
 
     # Without locks, as if the other had claimed the run before they were taken.
-    monkeypatch.setattr(PostgresSession, "for_update", "")
+    monkeypatch.setattr(PostgresSession, "FOR_UPDATE", "")
     monkeypatch.setattr(PostgresSession, "all", overtaken)
 
     assert journal.claim(slow) == []

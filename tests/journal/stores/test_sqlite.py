@@ -347,6 +347,22 @@ def test_a_reader_needs_no_write_lock(
         assert other.execute("PRAGMA auto_vacuum").fetchone() == (2,)
 
 
+def test_what_is_free_is_released_in_few_steps(journal: SqliteJournal, path: Path) -> None:
+    """Of many pages each: every step is a transaction, for which others wait."""
+    commit(journal, *(a_completed_run(facts=f'[["{"x" * 900}"]]')[1] for _ in range(3000)))
+    size = path.stat().st_size
+    steps: list[bool] = []
+    session = journal._open()
+    session.connection.set_trace_callback(lambda text: steps.append("vacuum" in text))
+
+    assert journal.prune(max_bytes=0).runs == 3000
+    session.connection.set_trace_callback(None)
+    # What is left is the feed, mostly.
+    assert path.stat().st_size < size
+    assert session.all("PRAGMA freelist_count") == [(0,)]
+    assert 1 <= sum(steps) <= 5
+
+
 def test_a_reader_of_an_older_schema_waits_for_the_lock_less_long(
     journal: SqliteJournal, path: Path, monkeypatch: pytest.MonkeyPatch, old: ARun
 ) -> None:
