@@ -34,7 +34,7 @@ def troubled(error, lost):
     if error is not None:
         raise SystemExit(f"{error} {lost}")
 journal = open_journal(url)
-writer = Writer(OwnStore(journal, name), troubled, fence=journal.register(an_owner(name)))
+writer = Writer(OwnStore(journal, name, journal.register(an_owner(name))), troubled)
 print("ready", flush=True)
 sys.stdin.readline()
 

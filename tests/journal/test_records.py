@@ -6,7 +6,7 @@ from itertools import accumulate
 from typing import Any
 
 import pytest
-from hypothesis import assume, given
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from eventflow.journal.records import (
@@ -113,6 +113,7 @@ def test_behind_a_hole_all_are_read(before: list[bytes], after: list[bytes], siz
     assert whole(b"".join([*before, hole, *after, hole])) == before + after
 
 
+@settings(deadline=None)
 @given(made, st.data())
 def test_a_damaged_record_is_left_out(records: list[bytes], data: st.DataObject) -> None:
     """Wherever a bit of it is flipped, but in what is acknowledged, all others are read."""

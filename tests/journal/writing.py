@@ -94,13 +94,14 @@ def numbers_of(segment: Segment) -> list[int]:
 class OwnStore:
     """A journal as the writer of one owner uses it."""
 
-    def __init__(self, journal: Journal, owner: str) -> None:
+    def __init__(self, journal: Journal, owner: str, fence: Fence | None = None) -> None:
         self.in_hurry = False
         self.in_transaction = journal.in_transaction
         self.close = journal.close
         self._journal = journal
         self._owner = owner
+        self._fence = fence
 
-    def commit(self, group: Group, fence: Fence | None = None) -> None:
+    def commit(self, group: Group) -> None:
         """Write a group of records."""
-        self._journal.commit(group, self._owner, fence)
+        self._journal.commit(group, self._owner, self._fence)

@@ -97,7 +97,8 @@ class Workload:
         assert {delivery.status for delivery in deliveries} == {DeliveryStatus.DELIVERED}
         assert sorted(delivery.event_id for delivery in deliveries) == sorted(calls)
         assert len(self.hook_calls) == CALLS * self._runs
-        assert journal.verify() == []
+        findings = journal.verify()
+        assert findings == [], findings
         assert [event.lost for event in self.events if event.lost] == []
         journal.close()
 
