@@ -38,7 +38,7 @@ class RunEncoder:
     records of those that have one of their own. `updated` is when one of them began, or was done.
     `parameters` is their record, once they are final, and `created` when the run was, in
     microseconds. `is_usual` says that the run was Pending, then Running, and that the ids of the
-    runs above follow from that of its parent.
+    runs above follow from that of its parent, `is_left` that a commit may record its beginning.
     """
 
     # Most runs have one record, and few hooks: class attributes, and no slots, are set up faster.
@@ -46,6 +46,7 @@ class RunEncoder:
     parameters: str | None = None
     created = 0
     is_usual = False
+    is_left = False
     next = 0
     number = 0
     segment: Any = None

@@ -98,7 +98,7 @@ class Recorder(DeliveryLedger):
                         return False
                 elif (
                     fact.entered.type is RUNNING
-                    and self._begin(run, fact, plan)
+                    and self._begin(run, fact, plan, is_left=is_left and plan.is_quiet)
                     and is_left
                     and plan.is_quiet
                 ):
@@ -124,12 +124,14 @@ class Recorder(DeliveryLedger):
 
         return (writer.unsafe or writer.durable != "appended") and writer.waits
 
-    def _begin(self, run: Run, fact: Transition, plan: Plan) -> bool:
+    def _begin(self, run: Run, fact: Transition, plan: Plan, *, is_left: bool) -> bool:
         """Record the parameters before the body can change them; the run is written later.
 
+        Unless the transition `is_left` to a commit, it is written next, by this thread only.
         Returns False if a commit has recorded the first transition meanwhile.
         """
         encoder = RunEncoder()
+        encoder.is_left = is_left
         encoder.owner = plan.owner
         recorded = record_parameters(run.parameters, plan.secrets, plan.receiver)
         encoder.parameters = recorded or "null"
@@ -229,6 +231,8 @@ class Recorder(DeliveryLedger):
             encoder, entered = run.encoder, run.entered
             if run.ended_at is not None or (encoder is not None and encoder.next):
                 return True
+            if encoder is not None and not encoder.is_left:
+                return False
             left = 0 if encoder is None else 1
             if entered is None or entered.sequence != left or run.transitions != left + 1:
                 return False
