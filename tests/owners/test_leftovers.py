@@ -44,9 +44,10 @@ def own(
 ) -> Iterator[Isolated]:
     """Use a bus with each kind of journal that has all records in files of this host.
 
-    Nothing is committed in the background.
+    Nothing is committed in the background, and this process takes in nothing by itself.
     """
     monkeypatch.setattr("eventflow.journal.wal.writer.LINGER_SECONDS", 600)
+    monkeypatch.setattr("eventflow.owners.session.SETTLE_SECONDS", 600)
     with (
         temporary_settings({EVENTFLOW_DURABILITY: request.param}),
         isolated(tmp_path / "own") as made,
