@@ -210,7 +210,7 @@ class QueuedReceiver:
                 # A copy: the fork of a process may leave the context entered for ever.
                 context = self._context.copy()
                 self._task = ListenerTask(self._run(turn), loop=loop, context=context)
-                self._task.add_done_callback(lambda _: self._end(turn))
+                self._task.add_done_callback(lambda task: self._end(task, turn))
                 if not background_portal.is_here:
                     wait_at_end(loop)
 
@@ -244,8 +244,11 @@ class QueuedReceiver:
             await self._drain(turn)
             raise
 
-    def _end(self, turn: _Turn) -> None:
+    def _end(self, task: asyncio.Task[None], turn: _Turn) -> None:
         """Begin another turn if events remain: an exit, or a cancellation, has ended this one."""
+        if not task.cancelled():
+            # An exit has left the loop by itself: asyncio need not tell of it later.
+            task.exception()
         _turns.pop(turn, None)
         if self._turn is turn and not turn.is_over and self._mailbox.leave():
             self._start()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import subprocess
 import sys
@@ -220,8 +221,8 @@ def test_a_failing_async_listener_goes_on(kind: type[BaseException]) -> None:
     assert failures[0].listener.endswith("listen")
 
 
-def test_an_exit_in_a_listener_ends_the_users_own_loop() -> None:
-    """As it does from any task."""
+def run_with_an_exit() -> None:
+    """Run an event loop until a listener exits."""
     own = EventBus()
 
     async def listen(event: Event) -> None:
@@ -234,6 +235,14 @@ def test_an_exit_in_a_listener_ends_the_users_own_loop() -> None:
 
     with pytest.raises(SystemExit):
         asyncio.run(main())
+
+
+def test_an_exit_in_a_listener_ends_the_users_own_loop(caplog: pytest.LogCaptureFixture) -> None:
+    """As it does from any task; nothing is said of it once more when the task is collected."""
+    run_with_an_exit()
+    gc.collect()
+
+    assert caplog.text == ""
 
 
 def test_a_busy_listener_yields_to_other_tasks() -> None:
