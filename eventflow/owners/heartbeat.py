@@ -66,9 +66,9 @@ class Heartbeat:
     def stop(self) -> None:
         """Stop, and return when no callback runs any more. May be repeated."""
         self._stopped.set()
-        for thread in (self._thread, self._maintenance):
-            if thread not in (None, threading.current_thread()):
-                thread.join()
+        _join(self._thread)
+        # Not before: that thread may just have started it.
+        _join(self._maintenance)
 
     def is_stopped(self, within: float) -> bool:
         """Wait so many seconds; return True as soon as this is stopped."""
@@ -122,3 +122,8 @@ def _started(target: Callable[[], object], name: str) -> threading.Thread:
     thread.start()
 
     return thread
+
+
+def _join(thread: threading.Thread | None) -> None:
+    if thread is not None and thread is not threading.current_thread():
+        thread.join()

@@ -14,6 +14,7 @@ import pytest
 from eventflow import flow, hook, runtime, task
 from eventflow.errors import JournalError
 from eventflow.journal import open_journal
+from eventflow.owners import heartbeat as heartbeat_module
 from eventflow.owners.heartbeat import Heartbeat
 from eventflow.settings import EVENTFLOW_JOURNAL_URL, temporary_settings
 from eventflow.testing import isolated
@@ -82,6 +83,35 @@ def heartbeat(calls: Calls) -> Iterator[Heartbeat]:
     )
     yield made
     made.stop()
+
+
+def test_a_stop_waits_for_maintenance_that_is_just_being_started(
+    heartbeat: Heartbeat, calls: Calls, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Otherwise it would work on the journal of a process that has ended."""
+    stopping, started, stop = threading.Event(), heartbeat_module._started, heartbeat._stopped.set
+    ended: list[str] = []
+
+    def start_late(target: Callable[[], object], name: str) -> threading.Thread:
+        if name == "eventflow-tending":
+            assert stopping.wait(30)
+        return started(target, name)
+
+    def stop_and_tell() -> None:
+        stop()
+        stopping.set()
+
+    def maintain() -> None:
+        threading.Event().wait(0.2)
+        ended.append("maintain")
+
+    monkeypatch.setattr(heartbeat_module, "_started", start_late)
+    monkeypatch.setattr(heartbeat._stopped, "set", stop_and_tell)
+    monkeypatch.setattr(heartbeat, "_maintain", maintain)
+    heartbeat.start()
+    heartbeat.stop()
+
+    assert ended == ["maintain"]
 
 
 def test_a_heartbeat_renews_and_maintains_until_it_is_stopped(
