@@ -68,7 +68,7 @@ class Recorder(DeliveryLedger):
 
     # -- transitions ------------------------------------------------------------------------
 
-    def record(  # noqa: C901, PLR0912, PLR0915 - no call that can be avoided
+    def record(  # noqa: C901 - for each transition: no call that can be avoided
         self, fact: Transition, owed: tuple[Subscription, ...], *, observed: bool
     ) -> bool:
         """Write a transition; return True if `wait` has to be called before it is published.
@@ -96,22 +96,15 @@ class Recorder(DeliveryLedger):
                         if not writer.notified:
                             writer.notify()
                         return False
-                elif (
-                    fact.entered.type is RUNNING
-                    and self._begin(run, fact, plan, is_left=is_left and plan.is_quiet)
-                    and is_left
-                    and plan.is_quiet
-                ):
-                    if not writer.notified:
-                        # A commit has just left it out.
-                        writer.notify()
-                    return False
+                elif fact.entered.type is RUNNING:
+                    is_left = is_left and plan.is_quiet
+                    if self._begin(run, fact, plan, is_left=is_left) and is_left:
+                        if not writer.notified:
+                            # A commit has just left it out.
+                            writer.notify()
+                        return False
             is_first = self._write(run, fact.sequence, fact.entered, plan, owed)
             writer = sink.writer  # perhaps that of another owner by now
-            if run.ended_at is None:
-                writer.unfinished.add(run.number)
-            elif not is_first:
-                writer.unfinished.discard(run.number)
             if not writer.notified:
                 writer.notify()
         except Exception as error:  # noqa: BLE001 - the journal never fails a run
@@ -151,7 +144,7 @@ class Recorder(DeliveryLedger):
 
         return True
 
-    def _write(  # noqa: C901 - the same
+    def _write(  # noqa: C901, PLR0915 - the same
         self,
         run: Run,
         last: int,
@@ -191,6 +184,10 @@ class Recorder(DeliveryLedger):
                 listed.tell(writer)
             if listed.more:
                 self.owe(run, last, listed.more)
+            if run.ended_at is None:
+                writer.unfinished.add(run.number)
+            elif first:
+                writer.unfinished.discard(run.number)
 
         return not first
 
@@ -238,7 +235,6 @@ class Recorder(DeliveryLedger):
                 return False
             plan = None if run.routes is None else run.routes.plans.get(run.tag_set)
             self._write(run, left, entered, plan or self._plan(run))
-            self.sink.writer.unfinished.add(run.number)
 
         return True
 
@@ -281,8 +277,6 @@ class Recorder(DeliveryLedger):
         for record in before.settled.values():
             writer.append(record)
         self._write(run, before.sequence, entered, self._plan(run), before.owed_to)
-        if run.ended_at is None:
-            writer.unfinished.add(run.number)
         # Not before the run has its new encoder: from then on no outcome is noted in the old one.
         encoder.begun, encoder.done, encoder.updated = before.begun, before.done, before.updated
         encoder.settled = before.settled

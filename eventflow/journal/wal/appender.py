@@ -222,7 +222,7 @@ class Appender:
 
     def _check(self, segment: Segment) -> None:
         """Append nothing more to a segment that nobody would find, or that was truncated."""
-        links, size = segment.seen()
+        links, size = segment.links_and_size()
         is_truncated = segment.mapped and size < len(segment.data)
         if is_truncated:
             # To touch what is not there any more would end this process.
@@ -252,7 +252,7 @@ class Appender:
             if self.spool is None or self.unsafe or self._owes or self.unfinished:
                 return False
             for segment in self._segments:
-                links, size = segment.seen()
+                links, size = segment.links_and_size()
                 if segment.open or not links or size < segment.end:
                     return False
             self.segment = None

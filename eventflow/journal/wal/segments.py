@@ -90,7 +90,7 @@ class Segment:
         """How many of these are in memory only."""
         return 0 if self.mapped or self.stored >= self.end else self.count
 
-    def seen(self) -> tuple[int, int]:
+    def links_and_size(self) -> tuple[int, int]:
         """Return how many names the file has, by which others find it, and its size.
 
         Without a file: as if nothing had happened to it.

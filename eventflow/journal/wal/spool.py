@@ -76,7 +76,7 @@ class Spool:
         """
         spare, self._spare = self._spare, None
         if spare is not None:
-            if HEAD + size <= len(spare.data) and spare.seen()[0]:
+            if HEAD + size <= len(spare.data) and spare.links_and_size()[0]:
                 return spare
             # Its number is lower than that of the next one.
             self._delete(spare)

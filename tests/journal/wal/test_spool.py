@@ -276,11 +276,11 @@ def test_a_deleted_file_still_holds_its_records(spool: Spool, spool_folder: Path
     """Nothing is lost while the process lives; it is known that others cannot find it."""
     segment = spool.take(10)
     put(segment, 0)
-    assert segment.seen()[0]
+    assert segment.links_and_size()[0]
     shutil.rmtree(spool_folder)
     put(segment, 1)
 
-    assert not segment.seen()[0]
+    assert not segment.links_and_size()[0]
     group = segment.take(everything=True)
     assert group is not None
     assert group.runs == 2
@@ -289,7 +289,7 @@ def test_a_deleted_file_still_holds_its_records(spool: Spool, spool_folder: Path
     with pytest.raises(FileNotFoundError):
         spool.take(10)
     spool_folder.mkdir()
-    assert spool.take(10).seen()[0]
+    assert spool.take(10).links_and_size()[0]
 
 
 def test_a_file_that_cannot_be_deleted_has_nothing_to_commit(
