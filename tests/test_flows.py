@@ -374,7 +374,7 @@ def test_a_forked_process_runs_flows() -> None:
         "flow_portal._lock",
         "runners.threads.default._lock",
         "locks._mutex",
-        "wiring.recorder().sink.lock",
+        "wiring.recorder().sink.turns.lock",
         "wiring.recorder().sink._store._lock",
         "wiring.recorder().sink.writer.lock",
         "wiring.recorder().sink.writer._commit_lock",

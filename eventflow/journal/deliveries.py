@@ -45,7 +45,7 @@ class DeliveryLedger:
         if encoder is None or encoder.owner == self.sink.owner or not encoder.next:
             return False
         # Perhaps the session becomes another owner just now, which goes on with the run.
-        with self.sink.lock:
+        with self.sink.turns.turn():
             encoder = run.encoder
             return encoder is not None and encoder.owner != self.sink.owner and encoder.next > 0
 
@@ -117,7 +117,7 @@ class DeliveryLedger:
     def _settle(self, attempt: Attempt, status: DeliveryStatus, why: Failure | None) -> None:
         """Write a record of the status of a delivery."""
         sink = self.sink
-        with sink.lock:
+        with sink.turns.turn():
             encoder: RunEncoder | None = attempt.run.encoder
             if self.has_given_up(attempt.run):
                 return
@@ -140,7 +140,7 @@ class DeliveryLedger:
 
     def _acknowledge(self, run: Run, encoder: RunEncoder) -> None:
         """Write a record of how far the hooks are: no more in place."""
-        with self.sink.lock:
+        with self.sink.turns.turn():
             self._release(encoder)
             if self.has_given_up(run):
                 return

@@ -111,7 +111,7 @@ def make_plan(
         sink.begin()
     definition = run.definition
     origin = definition.origin
-    with sink.lock:
+    with sink.turns.turn():
         told: tuple[HookSet, ...] = ()
         if sets is not None:
             if sets.owner != sink.owner:

@@ -137,7 +137,10 @@ class Recorder(DeliveryLedger):
                 if run.run_type == "task"
                 else above is run.id and root is (parent or above)
             )
-        with self.sink.lock:
+        turns = self.sink.turns
+        if turns.taken:
+            turns.wait()
+        with turns.lock:
             if run.encoder is not None:
                 return False
             run.encoder, run.recorder = encoder, self
@@ -153,41 +156,47 @@ class Recorder(DeliveryLedger):
         owed: tuple[Subscription, ...] = (),
     ) -> bool:
         """Write a run's transitions up to the last; return whether they are its first ones."""
-        sink = self.sink
-        with sink.lock:
-            encoder = run.encoder
-            if encoder is None or encoder.owner is not sink.owner:
-                encoder = self._own_encoder(run)
-            if encoder is None or last < encoder.next:
-                return False
-            first = encoder.next
-            if plan.owner is not sink.owner or plan.changes != self._changes:
-                plan = self._plan(run)
-            if encoder.owed:
-                self.leave(run, encoder)
-            writer = sink.writer
-            encoder.number = plan.number
-            listed = plan.lists.get(owed) or plan.list_of(owed)
-            record = encoder.encode(run, last, entered, listed)
-            present = writer.segment
-            if present is None or listed.told_in is not present.told:
-                listed.tell(writer)
+        sink, turns = self.sink, self.sink.turns
+        if turns.taken:
+            turns.wait()
+        with turns.lock:
+            turns.taken = True
             try:
-                segment, encoder.offset = writer.append(record, owed=bool(owed))
-            except BaseException:
-                # Perhaps it is not there: the next record tells of these transitions as well.
-                encoder.take_back(first)
-                raise
-            encoder.segment, run.recorder, encoder.owed_to = segment, self, owed
-            if listed.told_in is not segment.told:
-                # It is the first record of another segment.
-                listed.tell(writer)
-            if listed.more:
-                self.owe(run, last, listed.more)
-            if run.ended_at is None:
-                writer.unfinished.add(run.number)
-            elif first:
-                writer.unfinished.discard(run.number)
+                encoder = run.encoder
+                if encoder is None or encoder.owner is not sink.owner:
+                    encoder = self._own_encoder(run)
+                if encoder is None or last < encoder.next:
+                    return False
+                first = encoder.next
+                if plan.owner is not sink.owner or plan.changes != self._changes:
+                    plan = self._plan(run)
+                if encoder.owed:
+                    self.leave(run, encoder)
+                writer = sink.writer
+                encoder.number = plan.number
+                listed = plan.lists.get(owed) or plan.list_of(owed)
+                record = encoder.encode(run, last, entered, listed)
+                present = writer.segment
+                if present is None or listed.told_in is not present.told:
+                    listed.tell(writer)
+                try:
+                    segment, encoder.offset = writer.append(record, owed=bool(owed))
+                except BaseException:
+                    # Perhaps it is not there: the next record tells of these transitions as well.
+                    encoder.take_back(first)
+                    raise
+                encoder.segment, run.recorder, encoder.owed_to = segment, self, owed
+                if listed.told_in is not segment.told:
+                    # It is the first record of another segment.
+                    listed.tell(writer)
+                if listed.more:
+                    self.owe(run, last, listed.more)
+                if run.ended_at is None:
+                    writer.unfinished.add(run.number)
+                elif first:
+                    writer.unfinished.discard(run.number)
+            finally:
+                turns.taken = False
 
         return not first
 
@@ -224,7 +233,7 @@ class Recorder(DeliveryLedger):
 
         Then its own thread records it, or leaves it to the next commit.
         """
-        with self.sink.lock:
+        with self.sink.turns.turn():
             encoder, entered = run.encoder, run.entered
             if run.ended_at is not None or (encoder is not None and encoder.next):
                 return True
@@ -305,7 +314,7 @@ class Recorder(DeliveryLedger):
 
     def _record_own_events(self) -> None:
         for record in self._own_events.encoded():
-            with self.sink.lock:
+            with self.sink.turns.turn():
                 self.sink.writer.append(record)
 
     def flush(self) -> bool:
@@ -316,13 +325,13 @@ class Recorder(DeliveryLedger):
 
     def hooks_changed(self, definition: Any) -> None:
         """Record, for the runs that execute, hooks that were declared or cancelled meanwhile."""
-        with self.sink.lock:
+        with self.sink.turns.turn():
             self._changes += 1
         sets = self._sets
         if sets is None or not sets.owner or sets.owner != self.sink.owner:
             return
         try:
-            with self.sink.lock:
+            with self.sink.turns.turn():
                 if not sets.refresh(definition):
                     return
                 self._change_numbers()

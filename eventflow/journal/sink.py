@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager
 from typing import Final, Protocol
 
 from eventflow.errors import JournalError
 from eventflow.hooks.sets import Guard
 from eventflow.journal.contract import Fence, Journal
 from eventflow.journal.records import FIELDS
+from eventflow.journal.wal.turns import Turns
 from eventflow.journal.wal.writer import Writer
 from eventflow.primitives.loggers import get_logger
 
@@ -87,7 +87,7 @@ class RecordSink(Protocol):
         ...
 
     @property
-    def lock(self) -> AbstractContextManager[object]:
+    def turns(self) -> Turns:
         """What a record is made and appended under, so that its owner stays the same; reentrant."""
         ...
 

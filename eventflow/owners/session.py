@@ -5,7 +5,6 @@ from __future__ import annotations
 import atexit
 import errno
 import sys
-import threading
 import time
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -23,6 +22,7 @@ from eventflow.journal.records import pack
 from eventflow.journal.rows import OwnerRow
 from eventflow.journal.sink import Numbers, OpenRunsRecorder
 from eventflow.journal.wal.spool import Spool
+from eventflow.journal.wal.turns import Turns
 from eventflow.journal.wal.writer import Durable, Writer
 from eventflow.owners.folders import RECOVERING, LockedFolder, dead, is_of_this_host, owners_folder
 from eventflow.owners.guarding import Guarding
@@ -97,7 +97,7 @@ class OwnerSession:
         self.owner = ""
         self.begun = False
         self._swept: dict[str, float] = {}
-        self.lock = threading.RLock()
+        self.turns = Turns()
         """What a record is made and appended under, so that its owner stays the same."""
         # What is left of owners whose runs others have taken over, until that is reported.
         self._resigned: dict[str, tuple[LockedFolder | None, Guarding | None, Writer]] = {}
@@ -115,7 +115,7 @@ class OwnerSession:
 
     def begin(self) -> None:
         """Make this process an owner, unless it is one."""
-        with self.lock:
+        with self.turns.turn():
             if not self.begun:
                 self._begin()
                 self.begun = True
@@ -198,7 +198,7 @@ class OwnerSession:
 
     def _restore_folder(self) -> None:
         """Create the folder of this owner again, if it was deleted together with its parent."""
-        with self.lock:
+        with self.turns.turn():
             folder = self._folder
             if folder is None or not folder.is_held or folder.path.exists():
                 return
@@ -244,7 +244,7 @@ class OwnerSession:
 
         These go on here, but are recorded no more: see `Recorder.has_given_up`.
         """
-        with self.lock:
+        with self.turns.turn():
             if owner != self.owner:
                 return
             self._resigned[owner] = self._folder, self.guarding, self.writer

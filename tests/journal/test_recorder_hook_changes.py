@@ -91,9 +91,9 @@ class BeforeLock:
     """The lock of a session, before which something happens the first time that it is taken."""
 
     def __init__(self, session: OwnerSession, deed: Callable[[], object]) -> None:
-        self._lock: Any = session.lock
+        self._lock: Any = session.turns.lock
         self._deeds = [deed]
-        session.lock = self  # type: ignore[assignment]
+        session.turns.lock = self  # type: ignore[assignment]
 
     def __enter__(self) -> None:
         while self._deeds:

@@ -198,9 +198,9 @@ class WithLock:
 
     def __init__(self) -> None:
         session = the_session()
-        self._lock: Any = session.lock
+        self._lock: Any = session.turns.lock
         self.before: Callable[[], object] | None = None
-        session.lock = self  # type: ignore[assignment]
+        session.turns.lock = self  # type: ignore[assignment]
 
     def __enter__(self) -> None:
         before, self.before = self.before, None

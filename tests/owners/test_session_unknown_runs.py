@@ -15,6 +15,7 @@ from eventflow.hooks.declaration import Hook
 from eventflow.journal.contract import RunQuery
 from eventflow.journal.recorder import Recorder
 from eventflow.journal.records import pack
+from eventflow.journal.wal.turns import Turns
 from eventflow.owners.session import OwnerSession
 from eventflow.testing import Isolated
 from eventflow.wiring import compose
@@ -222,22 +223,6 @@ def test_a_journal_that_cannot_be_read_keeps_no_hook_from_running(
     _assert_in_full("hooked", 2)
 
 
-class _Announced:
-    """The lock of the session; says when the main thread is about to take it."""
-
-    def __init__(self, asked: threading.Event) -> None:
-        self._lock: Any = session().lock
-        self._asked = asked
-
-    def __enter__(self) -> None:
-        if threading.current_thread() is threading.main_thread():
-            self._asked.set()
-        self._lock.__enter__()
-
-    def __exit__(self, *details: object) -> None:
-        self._lock.__exit__(*details)
-
-
 @on_sqlite
 def test_a_hook_waits_until_it_is_known_whose_it_is(
     unknown: list[str], monkeypatch: pytest.MonkeyPatch
@@ -251,11 +236,16 @@ def test_a_hook_waits_until_it_is_known_whose_it_is(
         assert asked.wait(30)
         go_on(recorder, owner)
 
+    def wait_in_sight(turns: Turns) -> None:
+        asked.set()
+        wait(turns)
+
+    wait = Turns.wait
+    monkeypatch.setattr(Turns, "wait", wait_in_sight)
     monkeypatch.setattr(Recorder, "continue_from", go_on_later)
     thread = threading.Thread(target=take_over, args=[session()])
 
     def first(*_: object) -> None:
-        session().lock = _Announced(asked)  # type: ignore[assignment]
         thread.start()
         assert resigning.wait(30)
         # As if the first one had nothing to acknowledge: the next thing is to ask for the second.
