@@ -10,9 +10,9 @@ from itertools import product
 from typing import Any, Final
 
 from benchmarks import floors
-from benchmarks.catalogue import MODES, Plan, Target, paired
+from benchmarks.catalogue import MODES, Plan, Target, drained, paired
 from benchmarks.measure import Pair, again, on_loop
-from eventflow import flow, task
+from eventflow import Hook, flow, task
 
 __all__ = ["HOOKS", "ahook", "ahooks", "awork", "hook", "hooks", "hooks_in_words", "work"]
 
@@ -146,3 +146,28 @@ for _journal, _count in product(("off", "on"), HOOKS):
         target=TARGETS.get(_name),
         mode=MODES[_journal],
     )(partial(_in_a_flow, _count))
+
+
+def _with_deadline(_plan: Plan) -> Iterator[Pair]:
+    """Call a task that leaves a state in time of which a hook would be told; the floor has none."""
+    plain, timed = task(work), task(hooks=[Hook(hook, state="Running", lasting=1800)])(work)
+
+    def calls(called: Callable[[int], Any]) -> Callable[[int], None]:
+        @flow(validate_parameters=False)
+        def around(loops: int) -> None:
+            for _ in range(loops):
+                called(1)
+
+        return around
+
+    yield Pair(calls(timed), drained(calls(plain)))
+
+
+for _journal in ("off", "on"):
+    paired(
+        f"task.deadline.{_journal}",
+        f"task call in a flow, with a deadline, journal {_journal}",
+        floor="without",
+        target=Target(1.1, "an append for each run"),
+        mode=MODES[_journal],
+    )(_with_deadline)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from functools import partial
-from typing import Annotated, Any, Final, Literal, Self, TypeVar
+from typing import Annotated, Any, Final, Literal, Self
 from uuid import UUID
 
 from pydantic import (
@@ -19,9 +19,8 @@ from pydantic.json_schema import JsonSchemaMode, JsonSchemaValue, models_json_sc
 from pydantic_core import CoreSchema
 
 from eventflow.primitives.ids import new_id
-from eventflow.runs.lazy_states import BuiltState
-from eventflow.runs.run import Run, RunType, TaskRun, Transition
-from eventflow.states.records import Deferred, ErrorInfo, record
+from eventflow.runs.run import Run, RunType
+from eventflow.states.records import Deferred, ErrorInfo
 from eventflow.states.state import AnyState
 
 __all__ = [
@@ -36,15 +35,14 @@ __all__ = [
     "JournalFailed",
     "JournalRecovered",
     "ListenerFailed",
+    "RunEvent",
+    "StateLasted",
     "StateTransition",
     "TaskRunTransition",
     "catalogue",
-    "fact",
     "is_users",
     "parse",
     "schema",
-    "transition_event",
-    "transition_of",
 ]
 
 Tags = Annotated[frozenset[str], PlainSerializer(sorted, return_type=list[str], when_used="json")]
@@ -97,8 +95,8 @@ class Event(Deferred, frozen=True):
 Event.model_config["defer_build"] = False
 
 
-class StateTransition(Event, frozen=True, defer_build=True):
-    """A run entered a state. The id is the entered state's."""
+class RunEvent(Event, frozen=True, defer_build=True):
+    """Something about a run."""
 
     __slots__ = ("_run",)
 
@@ -109,6 +107,31 @@ class StateTransition(Event, frozen=True, defer_build=True):
     flow_run_id: UUID | None
     parent_run_id: UUID | None
     root_flow_run_id: UUID | None
+
+    @property
+    def run(self) -> Run | None:
+        """The live run, for listeners in this process; None in an event read from JSON."""
+        return getattr(self, "_run", None)
+
+    @property
+    def definition(self) -> Any:
+        """The flow or task of the live run; None in an event read from JSON."""
+        return None if self.run is None else self.run.definition
+
+    def __copy__(self) -> Self:
+        copied = super().__copy__()
+        return copied if self.run is None else copied._with_run(self.run)  # noqa: SLF001 - a copy
+
+    def _with_run(self, run: Run) -> Self:
+        # Not a field on purpose: the run is neither compared nor serialised.
+        object.__setattr__(self, "_run", run)
+
+        return self
+
+
+class StateTransition(RunEvent, frozen=True):
+    """A run entered a state. The id is the entered state's."""
+
     from_state: AnyState | None
     to_state: AnyState
     tags: Tags
@@ -128,32 +151,12 @@ class StateTransition(Event, frozen=True, defer_build=True):
         return {"pattern": rf"^eventflow\.{kind}-run\."}
 
     @property
-    def run(self) -> Run | None:
-        """The live run, for listeners in this process; None in an event read from JSON."""
-        return getattr(self, "_run", None)
-
-    @property
-    def definition(self) -> Any:
-        """The flow or task of the live run; None in an event read from JSON."""
-        return None if self.run is None else self.run.definition
-
-    @property
     def duration(self) -> float | None:
         """The seconds that the run spent in the state it left; None for the first."""
         if self.from_state is None:
             return None
 
         return (self.to_state.timestamp - self.from_state.timestamp).total_seconds()
-
-    def __copy__(self) -> Self:
-        copied = super().__copy__()
-        return copied if self.run is None else copied._with_run(self.run)  # noqa: SLF001 - a copy
-
-    def _with_run(self, run: Run) -> Self:
-        # Not a field on purpose: the run is neither compared nor serialised.
-        object.__setattr__(self, "_run", run)
-
-        return self
 
 
 class FlowRunTransition(StateTransition, frozen=True):
@@ -166,6 +169,37 @@ class TaskRunTransition(StateTransition, frozen=True):
     """A task run entered a state."""
 
     run_type: Literal["task"] = "task"
+
+
+class StateLasted(RunEvent, frozen=True):
+    """A state has lasted for `lasting` seconds, `since` it was entered, which `follows` tells of.
+
+    `state` is that state. Of a run that is overdue it is the present one, whichever it is: that
+    counts from the first Running to the end of the run.
+    """
+
+    state: AnyState
+    since: datetime
+    lasting: float
+    from_state: AnyState | None
+    tags: Tags
+    run_count: int
+    sequence: int
+
+    @computed_field  # type: ignore[prop-decorator]  # pydantic documents this order
+    @property
+    def type(self) -> str:
+        """The kind of event: `eventflow.state.StateLasted`."""
+        return "eventflow.state.StateLasted"
+
+    @classmethod
+    def _type_schema(cls) -> dict[str, str]:
+        return {"const": "eventflow.state.StateLasted"}
+
+    @property
+    def to_state(self) -> AnyState:
+        """The state, by the name that transitions have for it."""
+        return self.state
 
 
 class HookOutcome(Event, frozen=True, defer_build=True):
@@ -259,76 +293,12 @@ class JournalRecovered(JournalEvent, frozen=True):
     """The journal can be written again, and what was kept is in it."""
 
 
-_FIELDS: Final = set(StateTransition.model_fields)
-
-E = TypeVar("E", bound=Event)
-
-
 def is_users(event: Event) -> bool:
     """Return whether the class of an event is a user's, and not one of eventflow."""
     return event.__class__.__module__ != __name__
 
 
-def fact(kind: type[E], follows: UUID | None = None, /, **values: Any) -> E:
-    """Make an event of valid values, which are named in the order of the fields.
-
-    They are not validated: pydantic opens files to build the schema for that, which may be what
-    has just failed.
-    """
-    fields = {"id": new_id(), "occurred": datetime.now(UTC), "follows": follows, **values}
-
-    return record(kind, fields, set(kind.model_fields))
-
-
-def transition_event(fact: Transition) -> StateTransition:
-    """Make the event of a transition; only this function makes one."""
-    run, to_state, from_state = fact.run, fact.to_state, fact.from_state
-    kind = TaskRunTransition if isinstance(run, TaskRun) else FlowRunTransition
-    values = {
-        "id": to_state.id,
-        "occurred": to_state.timestamp,
-        "follows": fact.follows,
-        "run_type": run.run_type,
-        "run_id": run.id,
-        "run_name": run.name,
-        "definition_name": run.definition_name,
-        "flow_run_id": run.flow_run_id,
-        "parent_run_id": run.parent_run_id,
-        "root_flow_run_id": run.root_flow_run_id,
-        "from_state": None if from_state is None else from_state.detached(),
-        "to_state": to_state.detached(),
-        "tags": run.tag_set,
-        "run_count": fact.run_count,
-        "sequence": fact.sequence,
-    }
-    event = record(kind, values, _FIELDS)
-
-    return event._with_run(run)  # noqa: SLF001 - the one place that makes such events
-
-
-AGAIN: Final = 1 << 15
-"""The first ordinal of a transition that is published again: none is so high in the journal."""
-
-
-def transition_of(event: Event) -> Transition | None:
-    """Return the transition that an event is of; None if it is of none, or its run is not here."""
-    run = event.run if isinstance(event, StateTransition) else None
-    if run is None:
-        return None
-    assert isinstance(event, StateTransition)  # noqa: S101 - for the type checker
-    before, present = event.from_state, run.entered
-    # The present state has its data as well.
-    is_present = present is not None and present.number_in(run) == event.to_state.id.int
-    entered = present if present is not None and is_present else BuiltState(event.to_state)
-    transition = Transition(run, None if before is None else BuiltState(before), entered)
-    transition.sequence = event.sequence
-    transition.run_count = event.run_count
-    transition.next_ordinal = AGAIN
-
-    return transition
-
-
-_ABSTRACT: Final = frozenset({Event, StateTransition, HookOutcome, JournalEvent})
+_ABSTRACT: Final = frozenset({Event, RunEvent, StateTransition, HookOutcome, JournalEvent})
 
 
 def catalogue() -> dict[str, type[Event]]:

@@ -119,6 +119,7 @@ def flow(fn: Callable[..., Any] | None = None, /, **options: Unpack[FlowOptions]
         retry_delay_seconds: seconds before each retry: one number, a list, or a function that
             takes the number of retries and returns either.
         timeout_seconds: how long one attempt may take; then it ends TimedOut. 0 or None: for ever.
+        overdue_seconds: how long a run may take, retries and waits included, before it is overdue.
         validate_parameters: whether arguments are checked and coerced, by pydantic, to the
             annotations.
         task_runner: where submitted sync tasks execute; by default a shared pool of threads. A
@@ -130,6 +131,8 @@ def flow(fn: Callable[..., Any] | None = None, /, **options: Unpack[FlowOptions]
         on_failure: hooks for FAILED, timeouts included, after the last retry.
         on_cancellation: hooks for CANCELLING.
         on_crashed: hooks for CRASHED.
+        on_end: hooks for the end of a run: COMPLETED, FAILED, CANCELLED, CRASHED.
+        on_overdue: hooks for a run that has not ended `overdue_seconds` after its first Running.
 
     Raises:
         TypeError: there is no such option, its value is of a wrong type, or holds what cannot be

@@ -305,6 +305,7 @@ def task(fn: Callable[..., Any] | None = None, /, **options: Unpack[TaskOptions]
         retry_jitter_factor: lengthens each delay by up to this factor, at random.
         retry_condition_fn: takes `(task, run, state)` and returns whether to try again.
         timeout_seconds: how long one attempt may take; then it ends TimedOut. 0 or None: for ever.
+        overdue_seconds: how long a run may take, retries and waits included, before it is overdue.
         cache_key_fn: takes the run's context and its parameters and returns the key under which
             the result is cached in memory, or None. Of several runs with one key at once, one
             computes the result, and the others wait for it. Results are handed out as they are,
@@ -318,6 +319,8 @@ def task(fn: Callable[..., Any] | None = None, /, **options: Unpack[TaskOptions]
         on_failure: hooks for FAILED, timeouts included, after the last retry.
         on_cancellation: hooks for CANCELLING.
         on_crashed: hooks for CRASHED.
+        on_end: hooks for the end of a run: COMPLETED, FAILED, CANCELLED, CRASHED.
+        on_overdue: hooks for a run that has not ended `overdue_seconds` after its first Running.
 
     Raises:
         TypeError: there is no such option, its value is of a wrong type, or holds what cannot be

@@ -24,6 +24,7 @@ from eventflow.events import (
     JournalFailed,
     JournalRecovered,
     ListenerFailed,
+    StateLasted,
     StateTransition,
     TaskRunTransition,
     parse,
@@ -68,6 +69,12 @@ transition = base | {
     "run_count": st.integers(0, 2**40),
     "sequence": st.integers(0, 2**40),
 }
+lasted = {key: value for key, value in transition.items() if key != "to_state"} | {
+    "run_type": st.sampled_from(["flow", "task"]),
+    "state": states,
+    "since": moments,
+    "lasting": st.floats(0, 1e9),
+}
 outcome = base | {
     "hook": text,
     "delivery_id": ids,
@@ -83,6 +90,7 @@ outcome = base | {
 FIELDS: dict[type[Event], dict[str, Any]] = {
     FlowRunTransition: transition,
     TaskRunTransition: transition,
+    StateLasted: lasted,
     HookSucceeded: outcome,
     HookFailed: outcome | {"error": errors},
     HookDeadLettered: outcome | {"error": errors},
@@ -154,6 +162,9 @@ def _example(kind: type[Event]) -> Event:
         "root_flow_run_id": None,
         "from_state": None,
         "to_state": state,
+        "state": state,
+        "since": state.timestamp,
+        "lasting": 1.5,
         "tags": frozenset[str](),
         "run_count": 1,
         "sequence": 0,

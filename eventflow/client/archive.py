@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator
-from datetime import datetime, timedelta
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final, TypeAlias
 from uuid import UUID
 
 from eventflow.client.records import DeliveryRecord, FlowRunRecord, RunRecord, TaskRunRecord
 from eventflow.events import FlowRunTransition, TaskRunTransition
+from eventflow.hooks.sets import RecordedHook
 from eventflow.journal.contract import Cursor, DeliveryQuery, Journal, RunQuery
 from eventflow.journal.rows import DeliveryRow, EventRow, OwnEvent, RunRow, error_of, state_of
 from eventflow.states.state import AnyState
@@ -36,6 +38,8 @@ class Archive:
         self.journal = journal
         self._runs: OrderedDict[UUID, RunRow] = OrderedDict()
         self._states: OrderedDict[UUID, dict[int, AnyState]] = OrderedDict()
+        # By the id of a set of hooks, which never changes.
+        self._overdue_after: dict[str, list[float]] = {}
 
     # -- runs -------------------------------------------------------------------------------
 
@@ -43,11 +47,36 @@ class Archive:
         """Return one run."""
         row = self.journal.run(run_id)
 
-        return None if row is None else _record(row)
+        return None if row is None else self._record(row)
 
     def runs(self, query: RunQuery) -> list[RunRecord]:
         """Return the runs that the query selects, newest first."""
-        return [_record(row) for row in self.journal.runs(query)]
+        return [self._record(row) for row in self.journal.runs(query)]
+
+    def _record(self, row: RunRow) -> RunRecord:
+        return _record(row, self._overdue(row))
+
+    def _overdue(self, row: RunRow) -> datetime | None:
+        """Return since when a run has been overdue, for the first of its definition's hooks."""
+        if row.started is None or not row.hooks:
+            return None
+        due = min(
+            (row.started + timedelta(seconds=each) for each in self._limits(row.owner, row.hooks)),
+            default=None,
+        )
+
+        return None if due is None or due > (row.ended or datetime.now(UTC)) else due
+
+    def _limits(self, owner: str, key: str) -> list[float]:
+        """Return after how many seconds a set of hooks tells that a run is overdue."""
+        if key not in self._overdue_after:
+            for other, text in self.journal.hook_sets(owner).items():
+                with suppress(ValueError):
+                    hooks = RecordedHook.read(text) if "overdue_seconds" in text else []
+                    seconds = [hook.overdue_seconds for hook in hooks]
+                    self._overdue_after[other] = [each for each in seconds if each is not None]
+
+        return self._overdue_after.setdefault(key, [])
 
     def row(self, run_id: UUID) -> RunRow | None:
         """Return the row of a run; it is cached, so only what never changes of it is current."""
@@ -208,7 +237,7 @@ def _cache(cache: OrderedDict[UUID, Any], run_id: UUID, value: Any) -> None:
         cache.popitem(last=False)
 
 
-def _record(row: RunRow) -> RunRecord:
+def _record(row: RunRow, overdue: datetime | None) -> RunRecord:
     kind = TaskRunRecord if row.run_type == "task" else FlowRunRecord
 
     return kind(
@@ -229,4 +258,5 @@ def _record(row: RunRow) -> RunRecord:
         total_run_time=timedelta(seconds=row.seconds),
         run_count=row.run_count,
         state=state_of(row),
+        overdue=overdue,
     )

@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from typing import Any, Literal
 from uuid import UUID
 
-from eventflow.hooks.ledger import DeliveryStatus
+from eventflow.hooks.ledger import LASTED, DeliveryStatus
 from eventflow.runs.run import RunType
 from eventflow.states import StateType
 from eventflow.states.records import Deferred, ErrorInfo
@@ -23,7 +23,8 @@ class RunRecord(Record, frozen=True):
     """A run as of its last transition.
 
     `definition` is `module:qualname` of its flow or task; `parameters` is a JSON rendering for
-    people, no live value; `owner` is the process that executes it.
+    people, no live value; `owner` is the process that executes it. `overdue` is since when the run
+    has been overdue, or was before it ended: None if it was not, or if no hook asks for that.
     """
 
     run_type: RunType
@@ -44,6 +45,7 @@ class RunRecord(Record, frozen=True):
     total_run_time: timedelta
     run_count: int
     state: AnyState
+    overdue: datetime | None = None
 
     @property
     def state_type(self) -> StateType:
@@ -108,3 +110,8 @@ class DeliveryRecord(Record, frozen=True):
     definition_name: str | None
     state_name: str | None
     occurred: datetime | None
+
+    @property
+    def has_lasted(self) -> bool:
+        """Whether the hook was owed the state because that lasted, or as the run was overdue."""
+        return self.ordinal >= LASTED

@@ -51,6 +51,7 @@ class Definition(Hooked, Generic[P, R]):
     run_name: RunName = None
     retry: RetryPolicy = RetryPolicy()
     timeout_seconds: float | None = None
+    overdue_seconds: float | None = None
     log_prints: bool | None = None
 
     # Options of only one of the two kinds, which the engine reads of both.
@@ -98,8 +99,9 @@ class Definition(Hooked, Generic[P, R]):
     def _set(self, options: Mapping[str, Any]) -> None:
         """Set options by their names in the decorators; None sets the default."""
         refuse_unknown(self.run_type, options, self.option_names)
-        for option, value in options.items():
-            if option in KINDS or option == "hooks":
+        # In the end the hooks, which may need the others.
+        for option, value in sorted(options.items(), key=lambda pair: pair[0] in _HOOKS):
+            if option in _HOOKS:
                 self._set_hooks(option, value)
             elif option not in _RETRY:
                 attribute = _ATTRIBUTES.get(option, option)
@@ -268,6 +270,7 @@ _OPTIONS_OF: Final[Mapping[str, str]] = {
 _DERIVED: Final = frozenset(
     {"isasync", "isgenerator", "retry", "run_name", "declared_version", "file_version"}
 )
+_HOOKS: Final = frozenset({*KINDS, "hooks"})
 _RETRY_ORDER: Final = ("retries", "retry_delay_seconds", "retry_jitter_factor")
 _RETRY: Final = frozenset(_RETRY_ORDER)
 

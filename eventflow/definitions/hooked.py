@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from datetime import timedelta
 from threading import RLock
-from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias, TypeVar, cast
+from typing import TYPE_CHECKING, Any, ClassVar, Final, TypeAlias, TypeVar, cast, overload
 
 import eventflow.eventbus
 import eventflow.hooks
 from eventflow.eventbus.watchers import hooks_changed
 from eventflow.hooks.declaration import KINDS, Hook, HookFunction
+from eventflow.primitives.durations import read_seconds
 from eventflow.primitives.forks import renewed
 from eventflow.states import StateType
 
@@ -20,6 +22,8 @@ if TYPE_CHECKING:
 __all__ = ["HookList", "Hooked"]
 
 H = TypeVar("H", bound=HookFunction)
+
+OVERDUE: Final = "on_overdue"
 
 HookList: TypeAlias = "Iterable[HookFunction | Hook] | None"
 """Hooks of one kind; any iterable, which is copied."""
@@ -40,7 +44,7 @@ class _Declared:
         with _changing:
             made = tuple(
                 subscribe(hook.fn, receive(hook), hook.filter(), serial=0, hook=hook)
-                for _, hook in definition.hooks_by_kind
+                for hook in definition.hooks
             )
             # By its identity the bus knows that it must compile routes again.
             vars(definition)["declared"] = made
@@ -53,6 +57,7 @@ class Hooked:
 
     run_type: ClassVar[RunType]
     name: str
+    overdue_seconds: float | None
     origin: Any
     hooks_by_kind: tuple[tuple[str, Hook], ...] = ()
     declared: tuple[Subscription, ...] = cast("Any", _Declared())
@@ -83,12 +88,29 @@ class Hooked:
     def _hook(self, kind: str, given: HookFunction | Hook) -> Hook:
         if kind not in KINDS:
             return given if isinstance(given, Hook) else Hook(given)
-        if isinstance(given, Hook):
-            return given.on(KINDS[kind])
+        hook = given if isinstance(given, Hook) else Hook(given)
+        if kind != OVERDUE:
+            return hook.on(KINDS[kind])
 
-        return Hook(given, state=KINDS[kind])
+        return hook if hook.overdue_seconds is not None else hook.on()
+
+    def timed_hook(self, kind: str, hook: Hook) -> Hook:
+        """Return the hook as it is declared: without a time of its own, with the definition's."""
+        if kind != OVERDUE or hook.overdue_seconds is not None:
+            return hook
+        seconds: float | None = self.origin.overdue_seconds
+        if seconds is None:
+            raise TypeError(
+                f"The hook {hook.id} of the {self.run_type} {self.name!r} is for runs that are "
+                "overdue, but nothing says when: give overdue_seconds=..., or declare it by "
+                f"@{self.name}.on_overdue(after=...)."
+            )
+
+        return hook.on(overdue_seconds=seconds)
 
     def _declare(self, hooks_by_kind: tuple[tuple[str, Hook], ...]) -> None:
+        for kind, hook in hooks_by_kind:
+            self.timed_hook(kind, hook)
         with _changing:
             self.hooks_by_kind = hooks_by_kind
             vars(self).pop("declared", None)
@@ -97,6 +119,8 @@ class Hooked:
         origin = self.origin
         origin._declare((*origin.hooks_by_kind, (kind, hook)))  # noqa: SLF001 - its own kind
         hooks_changed(origin)
+        if kind == OVERDUE or hook.lasting is not None:
+            eventflow.eventbus.set_for_present_runs(origin.declared[-1], origin=origin)
 
     def _add_kind(self, kind: str, fn: H) -> H:
         self._add(kind, self._hook(kind, self._checked(kind, [fn])[0]))
@@ -106,7 +130,7 @@ class Hooked:
     @property
     def hooks(self) -> tuple[Hook, ...]:
         """The hooks declared on this definition, in the order of their declaration."""
-        return tuple(hook for _, hook in self.origin.hooks_by_kind)
+        return tuple(self.origin.timed_hook(*pair) for pair in self.origin.hooks_by_kind)
 
     def _functions(self, kind: str) -> list[HookFunction]:
         return [hook.fn for of_kind, hook in self.origin.hooks_by_kind if of_kind == kind]
@@ -136,6 +160,16 @@ class Hooked:
         """The functions that run when a run is ended from outside."""
         return self._functions("on_crashed")
 
+    @property
+    def on_end_hooks(self) -> list[HookFunction]:
+        """The functions that run when a run has ended, however."""
+        return self._functions("on_end")
+
+    @property
+    def on_overdue_hooks(self) -> list[HookFunction]:
+        """The functions that run when a run has not ended in time."""
+        return self._functions("on_overdue")
+
     def on_running(self, fn: H) -> H:
         """Run the decorated function before every attempt."""
         return self._add_kind("on_running", fn)
@@ -156,11 +190,50 @@ class Hooked:
         """Run the decorated function when a run is ended from outside."""
         return self._add_kind("on_crashed", fn)
 
-    def on(self, *states: str | StateType) -> Callable[[H], H]:
+    def on_end(self, fn: H) -> H:
+        """Run the decorated function when a run has ended, in whichever terminal state."""
+        return self._add_kind("on_end", fn)
+
+    @overload
+    def on_overdue(self, fn: H) -> H: ...
+
+    @overload
+    def on_overdue(self, *, after: float | timedelta) -> Callable[[H], H]: ...
+
+    def on_overdue(
+        self, fn: HookFunction | None = None, *, after: float | timedelta | None = None
+    ) -> Any:
+        """Run the decorated function when a run has not ended so long after its first Running.
+
+        Args:
+            fn: the function, for runs that are overdue after the definition's `overdue_seconds`.
+            after: after how many seconds instead.
+
+        Raises:
+            TypeError: nothing says after how long, or it is no number of seconds.
+            ValueError: it is not longer than 0 seconds.
+        """
+        if after is None:
+            return self._add_kind(OVERDUE, cast("HookFunction", fn))
+        seconds = read_seconds("after", after)
+
+        def declare(fn: H) -> H:
+            hook = self._hook(OVERDUE, self._checked(OVERDUE, [fn])[0])
+            self._add(OVERDUE, hook.on(overdue_seconds=seconds))
+            return fn
+
+        return declare if fn is None else declare(fn)
+
+    def on(
+        self, *states: str | StateType, lasting: float | timedelta | None = None
+    ) -> Callable[[H], H]:
         """Run the decorated function when a run enters any of these states.
+
+        With `lasting`, in seconds or as a timedelta, once it has been in that state for so long.
 
         Raises:
             TypeError: no state was given, or something that is no state's name or type.
+            ValueError: `lasting` is not longer than 0 seconds.
         """
         if not states or any(not isinstance(state, str) for state in states):
             raise TypeError(
@@ -171,7 +244,7 @@ class Hooked:
         def declare(fn: H) -> H:
             checked = self._checked("on", [fn])[0]
             assert not isinstance(checked, Hook)  # noqa: S101 - for the type checker
-            self._add("on", Hook(checked, state=states))
+            self._add("on", Hook(checked, state=states, lasting=lasting))
             return fn
 
         return declare

@@ -12,6 +12,7 @@ from eventflow.definitions.hooked import HookList
 from eventflow.errors import InvalidNameError
 from eventflow.hooks.declaration import Hook
 from eventflow.primitives.callables import check_takes, is_async
+from eventflow.primitives.durations import read_seconds
 from eventflow.primitives.records import printable
 from eventflow.retries import Delays, read_timeout
 from eventflow.values.masking import described
@@ -37,6 +38,7 @@ class Options(TypedDict, total=False):
     retries: int | None
     retry_delay_seconds: Delays
     timeout_seconds: float | None
+    overdue_seconds: float | timedelta | None
     log_prints: bool | None
     hooks: Iterable[Hook] | None
     on_running: HookList
@@ -44,6 +46,8 @@ class Options(TypedDict, total=False):
     on_failure: HookList
     on_cancellation: HookList
     on_crashed: HookList
+    on_end: HookList
+    on_overdue: HookList
 
 
 def shows_options(known: Collection[str]) -> Callable[[F], F]:
@@ -151,6 +155,10 @@ def _read_timeout(kind: str, option: str, value: Any) -> float | None:  # noqa: 
     return read_timeout(value)
 
 
+def _read_overdue(kind: str, option: str, value: Any) -> float:  # noqa: ARG001 - as the others
+    return read_seconds(option, value)
+
+
 def _read_expiration(kind: str, option: str, value: Any) -> timedelta:
     if not isinstance(value, timedelta):
         raise _refused(kind, option, value, "a timedelta, or None for ever")
@@ -190,6 +198,7 @@ _READERS: Final[Mapping[str, Callable[[str, str, Any], Any]]] = {
     "task_run_name": _read_run_name,
     "tags": _read_tags,
     "timeout_seconds": _read_timeout,
+    "overdue_seconds": _read_overdue,
     "validate_parameters": _read_flag,
     "refresh_cache": _read_flag,
     "log_prints": _read_flag,

@@ -115,7 +115,10 @@ class Invocation:
         current = current_tags.get()
         labels = definition.tags | current if current else definition.tags
 
-        return kind(definition, definition.name, parameters, labels, parent)
+        run = kind(definition, definition.name, parameters, labels, parent)
+        run.bus = self.bus
+
+        return run
 
     def _make_context(self, parent: ActiveRun | None) -> ActiveRun:
         run, definition = self.run, self.definition

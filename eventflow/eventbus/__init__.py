@@ -8,6 +8,7 @@ from eventflow.primitives.loading import lazily
 
 if TYPE_CHECKING:
     from eventflow.eventbus.bus import EventBus, bus, current_bus, use_bus
+    from eventflow.eventbus.deadlines import set_for_present_runs
     from eventflow.eventbus.filters import Filter
     from eventflow.eventbus.routing import Explanation
     from eventflow.eventbus.subscriptions import Subscription
@@ -21,6 +22,7 @@ __all__ = [
     "Subscription",
     "bus",
     "current_bus",
+    "set_for_present_runs",
     "use_bus",
 ]
 
@@ -29,6 +31,7 @@ if not TYPE_CHECKING:
         __name__,
         {
             "eventflow.eventbus.bus": ("EventBus", "bus", "current_bus", "use_bus"),
+            "eventflow.eventbus.deadlines": ("set_for_present_runs",),
             "eventflow.eventbus.filters": ("Filter",),
             "eventflow.eventbus.routing": ("Explanation",),
             "eventflow.eventbus.subscriptions": ("Subscription",),

@@ -12,16 +12,17 @@ from typing import Any, Final, TypeVar, Unpack, overload
 
 from anyio import to_thread
 
+from eventflow.eventbus.deadlines import set_deadlines, set_for_present_runs
 from eventflow.eventbus.filters import Filter
 from eventflow.eventbus.mailbox import Overflow, check_policy
-from eventflow.eventbus.publication import Publication, following, log_failure
+from eventflow.eventbus.publication import Publication, following, log_failure, transition_of
 from eventflow.eventbus.receivers import receiver_for
 from eventflow.eventbus.routing import NO_ROUTE, Explanation, Route, Router
 from eventflow.eventbus.selections import Selection
 from eventflow.eventbus.subscriptions import Listener, Receiver, Subscription, TransitionRecorder
 from eventflow.eventbus.waiting import EventStream, stream, wait_for
 from eventflow.eventbus.watchers import composers
-from eventflow.events import Event, ListenerFailed, is_users, transition_of
+from eventflow.events import Event, ListenerFailed, is_users
 from eventflow.runs.run import Transition
 
 __all__ = ["EventBus", "bus", "bus_of_runs", "current_bus", "use_bus"]
@@ -136,6 +137,8 @@ class EventBus:
             on_cancel=self._router.remove,
         )
         self._router.add(subscription)
+        if chosen.lasting is not None:
+            set_for_present_runs(subscription, bus=self)
 
         return subscription
 
@@ -160,7 +163,7 @@ class EventBus:
         if route is NO_ROUTE:
             return event
         subject = self._again(event) if route.hooks else event
-        publication = Publication(subject, self._listener_failed, event)
+        publication = Publication(subject, self.listener_failed, event)
         publication.call_listeners(route.listeners)
         if route.hooks:
             publication.run_hooks(route.hooks_for(subject))
@@ -183,7 +186,7 @@ class EventBus:
         if route is NO_ROUTE:
             return event
         subject = self._again(event) if route.hooks else event
-        publication = Publication(subject, self._listener_failed, event)
+        publication = Publication(subject, self.listener_failed, event)
         incomplete = publication.start(route.listeners)
         hooks = route.hooks_for(subject)
         if incomplete or hooks:
@@ -220,9 +223,13 @@ class EventBus:
             fact.bus = self
         if recorder is not None and recorder.record(fact, owed, observed=bool(route.listeners)):
             recorder.wait()
-        if route is NO_ROUTE:
-            return
-        publication = Publication(fact, self._listener_failed)
+        if route.timed is not None:
+            set_deadlines(fact, route.timed)
+        if route.listeners or owed:
+            self._deliver(fact, route, owed)
+
+    def _deliver(self, fact: Transition, route: Route, owed: tuple[Subscription, ...]) -> None:
+        publication = Publication(fact, self.listener_failed)
         if route.listeners:
             publication.call_listeners(route.listeners)
         if owed:
@@ -259,16 +266,19 @@ class EventBus:
     def _begin(
         self, fact: Transition, route: Route, owed: tuple[Subscription, ...]
     ) -> Awaitable[None] | None:
-        if route is NO_ROUTE:
+        if route.timed is not None:
+            set_deadlines(fact, route.timed)
+        if not route.listeners and not owed:
             return None
-        publication = Publication(fact, self._listener_failed)
+        publication = Publication(fact, self.listener_failed)
         if (route.listeners and publication.start(route.listeners)) or owed:
             return publication.complete(owed)
         publication.raise_deferred()
 
         return None
 
-    def _listener_failed(self, listener: object, event: Event, error: BaseException) -> None:
+    def listener_failed(self, listener: object, event: Event, error: BaseException) -> None:
+        """Log and publish what a listener raised."""
         failure = log_failure(listener, event, error, wanted=self.listens_for(ListenerFailed))
         if failure is not None:
             self.publish(failure)

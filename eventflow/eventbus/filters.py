@@ -16,7 +16,7 @@ from eventflow.eventbus.selections import (
     read_run_id,
     read_tags,
 )
-from eventflow.events import Event, StateTransition
+from eventflow.events import Event, StateLasted, StateTransition
 from eventflow.runs.lazy_states import LazyState
 from eventflow.states import StateType
 from eventflow.states.state import AnyState
@@ -32,6 +32,10 @@ class Filter:
     checks: tuple[Check, ...] = ()
     topics: tuple[str, ...] = ()
     watches: Literal["run", "tag"] | None = None
+    lasting: float | None = None
+    """How many seconds a selected state has to last; then the event is a `StateLasted`."""
+    until_end: bool = False
+    """Whether that counts from the first Running to the end of the run, whatever its states."""
 
     @property
     def per_run_checks(self) -> tuple[Check, ...]:
@@ -43,9 +47,15 @@ class Filter:
 
         The conditions on single runs are not checked.
         """
-        return issubclass(kind, self.event_type) and all(
+        wanted = StateTransition if self.lasting is not None else self.event_type
+
+        return issubclass(kind, wanted) and all(
             check.admits(subject) for check in self.checks if not check.per_run
         )
+
+    def admits_fact(self, subject: object) -> bool:
+        """Return whether a transition is selected, or what has its attributes."""
+        return all(check.admits(subject) for check in self.checks)
 
     def admits(self, event: Event) -> bool:
         """Return whether the event is selected."""
@@ -53,7 +63,15 @@ class Filter:
 
     def refusal(self, event: Event) -> str | None:
         """Return why the event is not selected; None if it is."""
-        if not isinstance(event, self.event_type):
+        is_of_kind = isinstance(event, self.event_type)
+        if self.lasting is not None:
+            if isinstance(event, StateLasted):
+                if event.lasting != self.lasting:
+                    return f"lasting is {event.lasting:g}, not {self.lasting:g}"
+            else:
+                # It is selected now, and told of later.
+                is_of_kind = isinstance(event, StateTransition)
+        if not is_of_kind:
             return f"event_type is {type(event).__name__}, not {self.event_type.__name__}"
         for check in self.checks:
             if not check.admits(event):
@@ -71,27 +89,41 @@ class Filter:
         """
         conditions = read_conditions(selection)
         kind: Any = selection.get("event_type")
+        if conditions.lasting is not None:
+            kind = kind or StateLasted
         kind = kind or (StateTransition if conditions.checks else Event)
         if not (isinstance(kind, type) and issubclass(kind, Event)):
             raise TypeError(f"event_type must be a subclass of Event, but is {kind!r}.")
+        if conditions.lasting is not None and kind is not StateLasted:
+            raise TypeError(
+                "A state that lasts is told of by a StateLasted: with lasting, event_type must be "
+                f"that or left out, but is {kind.__name__}."
+            )
         _check_fields(kind, conditions.checks)
 
         return cls._of(kind, conditions)
 
     @classmethod
     def of_transitions(cls, conditions: Conditions) -> Filter:
-        """Compile conditions on transitions that were read before."""
-        return cls._of(StateTransition, conditions)
+        """Compile conditions on transitions that were read before, or on states that last."""
+        return cls._of(StateTransition if conditions.lasting is None else StateLasted, conditions)
 
     @classmethod
     def _of(cls, kind: type[Event], conditions: Conditions) -> Filter:
-        topics = _topics(kind, conditions.selection, conditions.states)
+        indexed = kind if conditions.lasting is None else StateTransition
+        topics = _topics(indexed, conditions.selection, conditions.states)
         watches = _WATCHES.get(topics[0].partition(":")[0])
 
-        return cls(event_type=kind, checks=conditions.checks, topics=topics, watches=watches)
+        return cls(
+            *(kind, conditions.checks, topics, watches),
+            lasting=conditions.lasting,
+            until_end=conditions.until_end,
+        )
 
     def __str__(self) -> str:
         conditions = [f"{check.what}={check.wanted}" for check in self.checks]
+        if self.lasting is not None:
+            conditions.append(f"lasting={self.lasting:g}")
 
         return ", ".join([self.event_type.__name__, *conditions])
 
@@ -101,7 +133,8 @@ def _check_fields(kind: type[Event], checks: Iterable[Check]) -> None:
     if issubclass(kind, StateTransition) or issubclass(StateTransition, kind):
         return
     for check in checks:
-        if ATTRIBUTES.get(check.what, check.what) not in kind.model_fields:
+        attribute = ATTRIBUTES.get(check.what, check.what)
+        if attribute not in kind.model_fields and not hasattr(kind, attribute):
             raise TypeError(f"{kind.__name__} events cannot be selected by {check.what}.")
 
 

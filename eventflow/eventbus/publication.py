@@ -1,20 +1,41 @@
-"""The publication of one event: delivers it to its subscriptions, in order and each on its own."""
+"""The publication of one event: made of a fact, and delivered to its subscriptions, in order."""
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Awaitable, Callable, Iterator, Sequence
-from typing import Final, TypeAlias, TypeVar, cast
+from datetime import UTC, datetime
+from typing import Any, Final, TypeAlias, TypeVar, cast
+from uuid import UUID
 
 from eventflow.eventbus.subscriptions import Subscription
-from eventflow.events import Event, ListenerFailed, fact, transition_event
+from eventflow.events import (
+    Event,
+    FlowRunTransition,
+    ListenerFailed,
+    StateLasted,
+    StateTransition,
+    TaskRunTransition,
+)
 from eventflow.primitives.callables import qualified_name
+from eventflow.primitives.ids import new_id
 from eventflow.primitives.loggers import get_logger
 from eventflow.primitives.records import is_a
-from eventflow.runs.run import Transition
-from eventflow.states.records import ErrorInfo
+from eventflow.runs.lazy_states import BuiltState
+from eventflow.runs.run import TaskRun, Transition
+from eventflow.states.records import ErrorInfo, record
+from eventflow.states.state import AnyState
 
-__all__ = ["FailureHandler", "Publication", "following", "log_failure"]
+__all__ = [
+    "FailureHandler",
+    "Publication",
+    "fact",
+    "following",
+    "lasted_event",
+    "log_failure",
+    "transition_event",
+    "transition_of",
+]
 
 _logger: Final = get_logger("bus")
 
@@ -78,14 +99,15 @@ class Publication:
     def _offer(self, subscription: Subscription) -> None:
         if subscription.accepts(self._subject):
             event = self._built_event() if self._event is None else self._event
-            self._deliver(subscription, event)
+            self.deliver(subscription, event)
 
     def run_hooks(self, hooks: Sequence[Subscription]) -> None:
         """Run hooks that have accepted the subject, from sync code, one after the other."""
         for subscription in hooks:
-            self._deliver(subscription, self._subject)
+            self.deliver(subscription, self._subject)
 
-    def _deliver(self, subscription: Subscription, subject: Event | Transition) -> None:
+    def deliver(self, subscription: Subscription, subject: Event | Transition) -> None:
+        """Deliver to a subscription that has accepted the subject."""
         try:
             if self._awaitables is None:
                 subscription.receiver.receive(subject)
@@ -128,7 +150,7 @@ class Publication:
         awaitables = self._awaitables = self._awaitables or []
         await self._await_all(awaitables)
         for subscription in hooks:
-            self._deliver(subscription, self._subject)
+            self.deliver(subscription, self._subject)
             await self._await_all(awaitables)
         self.raise_deferred()
 
@@ -181,3 +203,92 @@ def log_failure(
         event_type=event.type,
         error=ErrorInfo.of(error),
     )
+
+
+# -- making events -------------------------------------------------------------------------------
+
+_FIELDS: Final = set(StateTransition.model_fields)
+
+
+def fact(kind: type[E], follows: UUID | None = None, /, **values: Any) -> E:
+    """Make an event of valid values, which are named in the order of the fields.
+
+    They are not validated: pydantic opens files to build the schema for that, which may be what
+    has just failed.
+    """
+    fields = {"id": new_id(), "occurred": datetime.now(UTC), "follows": follows, **values}
+
+    return record(kind, fields, set(kind.model_fields))
+
+
+def transition_event(fact: Transition) -> StateTransition:
+    """Make the event of a transition; only this function makes one."""
+    run, to_state, from_state = fact.run, fact.to_state, fact.from_state
+    kind = TaskRunTransition if isinstance(run, TaskRun) else FlowRunTransition
+    values = {
+        "id": to_state.id,
+        "occurred": to_state.timestamp,
+        "follows": fact.follows,
+        "run_type": run.run_type,
+        "run_id": run.id,
+        "run_name": run.name,
+        "definition_name": run.definition_name,
+        "flow_run_id": run.flow_run_id,
+        "parent_run_id": run.parent_run_id,
+        "root_flow_run_id": run.root_flow_run_id,
+        "from_state": None if from_state is None else from_state.detached(),
+        "to_state": to_state.detached(),
+        "tags": run.tag_set,
+        "run_count": fact.run_count,
+        "sequence": fact.sequence,
+    }
+    event = record(kind, values, _FIELDS)
+
+    return event._with_run(run)  # noqa: SLF001 - the one place that makes such events
+
+
+def lasted_event(entered: Transition, seconds: float, state: AnyState) -> StateLasted:
+    """Make the event that a state has lasted; it is another one now if the run is overdue."""
+    run, previous = entered.run, entered.from_state
+    event = fact(
+        StateLasted,
+        entered.to_state.id,
+        run_type=run.run_type,
+        run_id=run.id,
+        run_name=run.name,
+        definition_name=run.definition_name,
+        flow_run_id=run.flow_run_id,
+        parent_run_id=run.parent_run_id,
+        root_flow_run_id=run.root_flow_run_id,
+        state=state.detached(),
+        since=entered.to_state.timestamp,
+        lasting=seconds,
+        from_state=None if previous is None else previous.detached(),
+        tags=run.tag_set,
+        run_count=entered.run_count,
+        sequence=entered.sequence,
+    )
+
+    return event._with_run(run)  # noqa: SLF001 - one of the two places that make such events
+
+
+AGAIN: Final = 1 << 15
+"""The first ordinal of a transition that is published again: none is so high in the journal."""
+
+
+def transition_of(event: Event) -> Transition | None:
+    """Return the transition that an event is of; None if it is of none, or its run is not here."""
+    run = event.run if isinstance(event, StateTransition) else None
+    if run is None:
+        return None
+    assert isinstance(event, StateTransition)  # noqa: S101 - for the type checker
+    before, present = event.from_state, run.entered
+    # The present state has its data as well.
+    is_present = present is not None and present.number_in(run) == event.to_state.id.int
+    entered = present if present is not None and is_present else BuiltState(event.to_state)
+    transition = Transition(run, None if before is None else BuiltState(before), entered)
+    transition.sequence = event.sequence
+    transition.run_count = event.run_count
+    transition.next_ordinal = AGAIN
+
+    return transition

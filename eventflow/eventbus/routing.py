@@ -10,6 +10,7 @@ from weakref import WeakKeyDictionary, WeakSet
 
 import blinker
 
+from eventflow.eventbus.deadlines import Timed
 from eventflow.eventbus.filters import class_topics, run_topic, tag_topic, transition_topics
 from eventflow.eventbus.subscriptions import Subscription
 from eventflow.eventbus.watchers import hooks_changed
@@ -32,6 +33,8 @@ class Route(NamedTuple):
     """Whether each event has to be checked against the conditions of the filters as well."""
     certain: bool = True
     """Whether all hooks accept every event of this kind."""
+    timed: Timed | None = None
+    """Those that are told once the state has lasted long enough."""
 
     def hooks_for(self, subject: Event | Transition) -> tuple[Subscription, ...]:
         """Return the hooks that accept an event or a transition; each is then owed it."""
@@ -72,15 +75,17 @@ def _in_order(subscriptions: Iterable[Subscription]) -> list[Subscription]:
 def _route(subscriptions: Iterable[Subscription], *, conditional: bool = False) -> Route:
     listeners: list[Subscription] = []
     hooks: list[Subscription] = []
+    timed: list[Subscription] = []
     for subscription in _in_order(subscriptions):
-        (listeners if subscription.hook is None else hooks).append(subscription)
+        at_once = listeners if subscription.hook is None else hooks
+        (at_once if subscription.filter.lasting is None else timed).append(subscription)
 
-    if not listeners and not hooks:
+    if not listeners and not hooks and not timed:
         return NO_ROUTE
 
     certain = not any(hook.once or hook.per_run_checks for hook in hooks)
 
-    return Route(tuple(listeners), tuple(hooks), conditional, certain)
+    return Route(tuple(listeners), tuple(hooks), conditional, certain, Timed.of(tuple(timed)))
 
 
 class Explanation(NamedTuple):
@@ -178,6 +183,8 @@ class Router:
         for subscription in _in_order([*_declared(event), *self.subscriptions()]):
             refusal = subscription.filter.refusal(event)
             reason = f"matches {subscription.filter}" if refusal is None else refusal
+            if refusal is None and subscription.filter.lasting is not None:
+                reason = f"{reason}; told once that has lasted"
             explanations.append(Explanation(subscription, refusal is None, reason))
 
         return explanations
@@ -246,7 +253,11 @@ class Router:
             candidate for candidate in self._at(topics) if candidate.filter.admits_kind(kind, fact)
         ]
 
-        return _route([*route.hooks, *route.listeners, *more]) if more else route
+        if not more:
+            return route
+        timed = () if route.timed is None else route.timed.subscriptions
+
+        return _route([*route.hooks, *route.listeners, *timed, *more])
 
     def of_event(self, event: Event) -> Route:
         """Return the route of an event.

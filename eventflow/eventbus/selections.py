@@ -7,10 +7,12 @@ import sys
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from datetime import timedelta
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias, TypedDict
 from uuid import UUID
 
+from eventflow.primitives.durations import read_seconds
 from eventflow.states import KNOWN_NAMES, StateType
 
 if TYPE_CHECKING:
@@ -43,6 +45,7 @@ class Selection(TypedDict, total=False):
     definition: Any
     run_id: UUID | str | None
     event_type: type[Event] | None
+    lasting: float | timedelta | None
 
 
 _KEYWORDS: Final = ", ".join(Selection.__annotations__)
@@ -63,11 +66,24 @@ class Check:
 
 
 class Conditions(NamedTuple):
-    """What a selection asks of events, besides their class."""
+    """What a selection asks of events, besides their class.
+
+    With `lasting`, a state has to last so many seconds. If that counts `until_end`, it begins with
+    the first Running and counts until the run ends, whatever its states.
+    """
 
     selection: Selection
     states: tuple[str, ...]
     checks: tuple[Check, ...]
+    lasting: float | None = None
+    until_end: bool = False
+
+    def overdue(self, seconds: float) -> Conditions:
+        """Return the same conditions on runs that have not ended so long after they began."""
+        running = (StateType.RUNNING,)
+        checks = (*self.checks, *_state_checks("state", "to_state", running))
+
+        return self._replace(states=running, checks=checks, lasting=seconds, until_end=True)
 
 
 def read_conditions(selection: Selection) -> Conditions:
@@ -78,7 +94,8 @@ def read_conditions(selection: Selection) -> Conditions:
 
     Raises:
         TypeError: a keyword has a value of the wrong kind.
-        ValueError: run_type is neither "flow" nor "task", or run_id is no UUID.
+        ValueError: run_type is neither "flow" nor "task", run_id is no UUID, or lasting is not
+            longer than 0 seconds.
     """
     unknown = ", ".join(sorted(selection.keys() - Selection.__annotations__.keys()))
     if unknown:
@@ -95,7 +112,10 @@ def read_conditions(selection: Selection) -> Conditions:
         *_run_id_checks(selection.get("run_id")),
     )
 
-    return Conditions(selection, states, checks)
+    lasting = selection.get("lasting")
+    seconds = None if lasting is None else read_seconds("lasting", lasting)
+
+    return Conditions(selection, states, checks, seconds)
 
 
 def _run_type_checks(run_type: RunType | None) -> Iterator[Check]:

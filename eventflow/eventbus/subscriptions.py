@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import threading
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from types import TracebackType
 from typing import Any, Protocol, Self, TypeAlias
 
@@ -65,6 +65,15 @@ class TransitionRecorder(Protocol):
 
     def wait(self) -> None:
         """Return when what was recorded is as durable as it is to be; may block."""
+        ...
+
+    def owe_lasted(
+        self, fact: Transition, owed: Sequence[Subscription]
+    ) -> list[tuple[Subscription, int]]:
+        """Record which hooks are owed a state because it has lasted.
+
+        Returns those that this process has to deliver, with their ordinals.
+        """
         ...
 
     def record_event(self, event: Event) -> None:
@@ -170,6 +179,10 @@ class Subscription:
             return False
 
         return not self.once or self._claim()
+
+    def selects(self, subject: object) -> bool:
+        """Return whether it is active and selects this run, among those of its definition."""
+        return self.active and self._admits(subject)
 
     def _admits(self, subject: object) -> bool:
         return all(check.admits(subject) for check in self.per_run_checks)

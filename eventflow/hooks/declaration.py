@@ -1,14 +1,16 @@
-"""The declaration of a hook: what to call, on which transitions, and how often to retry."""
+"""The declaration of a hook: what to call, in which states, and how often to retry."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import eventflow.eventbus
 from eventflow.eventbus.selections import Conditions, States, read_conditions
 from eventflow.primitives.callables import check_takes, is_async, qualified_name
+from eventflow.primitives.durations import read_seconds
 from eventflow.retries import Delays, RetryPolicy, read_timeout
 from eventflow.states import StateType
 
@@ -21,14 +23,19 @@ __all__ = ["KINDS", "Hook", "HookFunction"]
 HookFunction: TypeAlias = Callable[[Any, Any, Any], object]
 """What takes `(definition, run, state)`, sync or async."""
 
-KINDS: Final = {
+KINDS: Final[dict[str, StateType | tuple[StateType, ...] | None]] = {
     "on_running": StateType.RUNNING,
     "on_completion": StateType.COMPLETED,
     "on_failure": StateType.FAILED,
     "on_cancellation": StateType.CANCELLING,
     "on_crashed": StateType.CRASHED,
+    "on_end": (
+        *(StateType.COMPLETED, StateType.FAILED, StateType.CANCELLED),
+        StateType.CRASHED,
+    ),
+    "on_overdue": None,
 }
-"""The state type for which each of the named kinds of hook runs."""
+"""The state types for which each of the named kinds of hook runs; None stands for every state."""
 
 
 @dataclass(frozen=True, slots=True, init=False, weakref_slot=True)
@@ -36,9 +43,11 @@ class Hook:
     """A declared subscription with a stable identity: `id`, else the function's `module:qualname`.
 
     `state` (a name, a type, or several), `run_type`, `name` (a pattern over the definition's
-    name) and `tags` select the transitions; without a state, every one. `timeout_seconds` bounds
-    one attempt, unless it is 0 or None; `retries` and `retry_delay_seconds` say how often a failing
-    hook is tried again, and after how many seconds.
+    name) and `tags` select the transitions; without a state, every one. With `lasting`, in seconds
+    or as a timedelta, the hook runs once the state has lasted so long; a run that leaves it before
+    owes nothing. With `overdue_seconds` it runs if the run has not ended so long after its first
+    Running. `timeout_seconds` bounds one attempt, unless it is 0 or None; `retries` and
+    `retry_delay_seconds` say how often a failing hook is tried again, and after how many seconds.
 
     Raises:
         TypeError: the function is not callable, or not with three positional arguments, or an
@@ -51,6 +60,8 @@ class Hook:
     run_type: RunType | None = None
     name: str | None = None
     tags: Iterable[str] | None = None
+    lasting: float | None = None
+    overdue_seconds: float | None = None
     id: str = ""
     timeout_seconds: float | None = None
     retries: int = 0
@@ -67,6 +78,8 @@ class Hook:
         run_type: RunType | None = None,
         name: str | None = None,
         tags: Iterable[str] | None = None,
+        lasting: float | timedelta | None = None,
+        overdue_seconds: float | timedelta | None = None,
         id: str | None = None,
         timeout_seconds: float | None = None,
         retries: int = 0,
@@ -80,21 +93,37 @@ class Hook:
         if isinstance(state, Iterable) and not isinstance(state, str):
             states = tuple(state)
         labels = None if tags is None else frozenset({tags} if isinstance(tags, str) else tags)
+        conditions = read_conditions(
+            {
+                "run_type": run_type,
+                "state": states,
+                "name": name,
+                "tags": labels,
+                "lasting": lasting,
+            }
+        )
+        if overdue_seconds is not None:
+            if states is not None or lasting is not None:
+                raise TypeError(
+                    "overdue_seconds counts from a run's first Running to its end, whatever its "
+                    f"state: give no state and no lasting, but got {states!r} and {lasting!r}."
+                )
+            conditions = conditions.overdue(read_seconds("overdue_seconds", overdue_seconds))
         values = {
             "fn": fn,
             "state": states,
             "run_type": run_type,
             "name": name,
             "tags": labels,
+            "lasting": None if conditions.until_end else conditions.lasting,
+            "overdue_seconds": conditions.lasting if conditions.until_end else None,
             "id": id or qualified_name(fn),
             "timeout_seconds": read_timeout(timeout_seconds),
             "retries": retries,
             "retry_delay_seconds": retry_delay_seconds,
             "is_async": is_async(fn),
             "policy": RetryPolicy.of(retries, retry_delay_seconds, None),
-            "_conditions": read_conditions(
-                {"run_type": run_type, "state": states, "name": name, "tags": labels}
-            ),
+            "_conditions": conditions,
         }
         for attribute, value in values.items():
             object.__setattr__(self, attribute, value)
@@ -110,23 +139,15 @@ class Hook:
         """Return the compiled filter of the hook."""
         return eventflow.eventbus.Filter.of_transitions(self._conditions)
 
-    def on(self, state: StateType) -> Hook:
-        """Return a copy of the hook for another state."""
-        return Hook(
-            self.fn,
-            state=state,
-            run_type=self.run_type,
-            name=self.name,
-            tags=self.tags,
-            id=self.id,
-            timeout_seconds=self.timeout_seconds,
-            retries=self.retries,
-            retry_delay_seconds=self.retry_delay_seconds,
-        )
+    def on(self, state: States = None, overdue_seconds: float | None = None) -> Hook:
+        """Return a copy of the hook for other states, or for a run that is overdue."""
+        others = {"state": state, "lasting": None, "overdue_seconds": overdue_seconds}
+
+        return Hook(self.fn, **{**self.options(), **others})
 
 
 _OPTIONS: Final = (
-    *("state", "run_type", "name", "tags", "id"),
+    *("state", "run_type", "name", "tags", "lasting", "overdue_seconds", "id"),
     *("timeout_seconds", "retries", "retry_delay_seconds"),
 )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from datetime import timedelta
 from typing import TYPE_CHECKING, TypeVar
 
 import eventflow.eventbus
@@ -25,6 +26,8 @@ def hook(
     state: States = None,
     name: str | None = None,
     tags: Iterable[str] | None = None,
+    lasting: float | timedelta | None = None,
+    overdue_seconds: float | timedelta | None = None,
     id: str | None = None,
     timeout_seconds: float | None = None,
     retries: int = 0,
@@ -34,8 +37,8 @@ def hook(
 
     The function is left as it is; the bus in force calls it with `(definition, run, state)`.
 
-    `run_type`, `state`, `name` (a pattern) and `tags` select the runs and their transitions; the
-    other options are those of `Hook`.
+    `run_type`, `state`, `name` (a pattern) and `tags` select the runs and their transitions; with
+    `lasting` it is called once the state has lasted so long. The other options are those of `Hook`.
 
     Raises:
         TypeError: what is decorated is not callable, or not with three positional arguments, or
@@ -50,6 +53,8 @@ def hook(
             run_type=run_type,
             name=name,
             tags=tags,
+            lasting=lasting,
+            overdue_seconds=overdue_seconds,
             id=id,
             timeout_seconds=timeout_seconds,
             retries=retries,

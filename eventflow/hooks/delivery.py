@@ -15,7 +15,8 @@ from uuid import UUID
 from eventflow.context import ActiveRun, current_hook
 from eventflow.errors import HookTimeout, HookUnavailable, JournalError, TerminationSignal
 from eventflow.eventbus.bus import EventBus
-from eventflow.events import HookDeadLettered, HookFailed, HookOutcome, HookSucceeded, fact
+from eventflow.eventbus.publication import fact
+from eventflow.events import HookDeadLettered, HookFailed, HookOutcome, HookSucceeded
 from eventflow.hooks.declaration import Hook
 from eventflow.hooks.ledger import DEAD, DELIVERED, FAILED, RUNNING, DeliveryStatus, Failure, Ledger
 from eventflow.interrupts.masks import Interrupted

@@ -9,7 +9,7 @@ from typing import Any, Final, NamedTuple, Protocol
 from eventflow.hooks.declaration import Hook
 from eventflow.runs.run import Run
 
-__all__ = ["OWED", "Attempt", "DeliveryStatus", "Failure", "Ledger"]
+__all__ = ["LASTED", "OWED", "Attempt", "DeliveryStatus", "Failure", "Ledger"]
 
 
 class DeliveryStatus(StrEnum):
@@ -33,6 +33,10 @@ DEAD: Final = DeliveryStatus.DEAD
 
 OWED: Final = (DeliveryStatus.PENDING, DeliveryStatus.RUNNING, DeliveryStatus.FAILED)
 """The statuses of a delivery with an attempt to begin or to end."""
+
+
+LASTED: Final = 1 << 14
+"""The first ordinal of hooks that are owed a state because it has lasted, beyond all others."""
 
 
 class Attempt(Protocol):

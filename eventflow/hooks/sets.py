@@ -45,6 +45,14 @@ class Guard(Protocol):
         """Take back what was handed over under a key."""
         ...
 
+    def claim(self, delivery: str) -> bool:
+        """Claim a delivery that is due because a state has lasted; False if it has it itself."""
+        ...
+
+    def release(self, delivery: str) -> None:
+        """Give up the claim of such a delivery, as its outcome is recorded."""
+        ...
+
 
 class RecordedHook(NamedTuple):
     """A hook as a set describes it.
@@ -62,6 +70,8 @@ class RecordedHook(NamedTuple):
     run_type: Any = None
     name: str | None = None
     tags: Sequence[str] | None = None
+    lasting: float | None = None
+    overdue_seconds: float | None = None
     timeout_seconds: float | None = None
     retries: int = 0
     delays: Sequence[float] = ()
@@ -85,6 +95,8 @@ class RecordedHook(NamedTuple):
             run_type=hook.run_type,
             name=hook.name,
             tags=None if hook.tags is None else sorted(hook.tags),
+            lasting=hook.lasting,
+            overdue_seconds=hook.overdue_seconds,
             timeout_seconds=hook.timeout_seconds,
             retries=hook.policy.retries,
             delays=hook.policy.delays,
@@ -128,6 +140,8 @@ class RecordedHook(NamedTuple):
                 run_type=self.run_type,
                 name=self.name,
                 tags=self.tags,
+                lasting=self.lasting,
+                overdue_seconds=self.overdue_seconds,
                 id=self.id,
                 timeout_seconds=self.timeout_seconds,
                 retries=self.retries,

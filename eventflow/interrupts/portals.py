@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import atexit
 import threading
+import time
+from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine
 from concurrent.futures import Future
 from contextvars import copy_context
@@ -11,8 +14,10 @@ from typing import Any, Final, TypeAlias, TypeVar
 
 from eventflow.errors import EventLoopError
 from eventflow.primitives.forks import in_children
+from eventflow.primitives.loggers import get_logger
 
 __all__ = [
+    "OrderedCalls",
     "Outcome",
     "Portal",
     "background_portal",
@@ -177,6 +182,79 @@ timer_portal: Final = Portal("eventflow-watchdog")
 
 in_children(background_portal.reset)
 in_children(timer_portal.reset)
+
+
+SHUTDOWN_SECONDS: Final = 5.0
+"""How long, at most, the end of the process waits for what `OrderedCalls` calls."""
+
+POLL_SECONDS: Final = 0.01
+"""How often that is looked at."""
+
+
+class OrderedCalls:
+    """Calls functions in a few daemon threads, those with the same key one after the other.
+
+    The threads end when nothing is left to call.
+    """
+
+    def __init__(self, name: str, most: int) -> None:
+        self._name = name
+        self._most = most
+        in_children(self.reset)
+        self.reset()
+
+    def reset(self) -> None:
+        """Start afresh in a forked child, where there are no threads."""
+        self._lock = threading.RLock()
+        # By key: the functions that wait, while one of the same key is being called.
+        self._waiting: dict[int, deque[Callable[[], None]]] = {}
+        self._ready: deque[int] = deque()
+        self._threads = 0
+        self._registered = False
+
+    def put(self, key: int, job: Callable[[], None]) -> None:
+        """Have a function called after those of the same key."""
+        with self._lock:
+            if key in self._waiting:
+                self._waiting[key].append(job)
+                return
+            self._waiting[key] = deque([job])
+            self._ready.append(key)
+            if not self._registered:
+                # Now, and not at the import: it is called before what was registered before.
+                self._registered = True
+                atexit.register(self.finish)
+            if self._threads >= self._most:
+                return
+            self._threads += 1
+        threading.Thread(target=self._work, name=self._name, daemon=True).start()
+
+    def _work(self) -> None:
+        while True:
+            with self._lock:
+                if not self._ready:
+                    self._threads -= 1
+                    return
+                key = self._ready.popleft()
+                job = self._waiting[key][0]
+            try:
+                job()
+            except BaseException as error:  # noqa: BLE001 - there is nobody to raise it to
+                get_logger("hooks").error("A call raised what nobody handles", exc_info=error)
+            with self._lock:
+                waiting = self._waiting[key]
+                waiting.popleft()
+                if waiting:
+                    self._ready.append(key)
+                else:
+                    del self._waiting[key]
+
+    def finish(self) -> None:
+        """Wait at the end of the process for what is called, a few seconds at most."""
+        end = time.monotonic() + SHUTDOWN_SECONDS
+        while self._threads and time.monotonic() < end:
+            time.sleep(POLL_SECONDS)
+
 
 RETRY_SECONDS: Final = 0.001
 """How long a thread has to get to a safe point before it is looked at again."""

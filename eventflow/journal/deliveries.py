@@ -6,11 +6,13 @@ from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from time import time_ns
 from typing import Any
+from uuid import UUID
 
 from eventflow.errors import JournalError
 from eventflow.hooks.ledger import (
     DEAD,
     DELIVERED,
+    LASTED,
     OWED,
     PENDING,
     RUNNING,
@@ -23,6 +25,7 @@ from eventflow.journal.encoder import RunEncoder, cut
 from eventflow.journal.records import COUNTED, Acknowledged, Settled, pack, run_hex
 from eventflow.journal.rows import DeliveryRow, micros
 from eventflow.journal.sink import RecordSink, log_failure
+from eventflow.primitives.ids import delivery_id
 from eventflow.primitives.records import printable
 from eventflow.runs.run import Run
 
@@ -57,7 +60,7 @@ class DeliveryLedger:
         encoder = run.encoder = RunEncoder()
         encoder.owner = self.sink.owner
         encoder.next, encoder.sequence, encoder.adopted = sequence + 1, sequence, True
-        owed = [row for row in deliveries if row.sequence == sequence]
+        owed = [row for row in deliveries if row.sequence == sequence and row.ordinal < LASTED]
         encoder.hooks = [(row.hook, int(row.importable)) for row in owed[:COUNTED]]
         encoder.owed = len(encoder.hooks)
         undone = [row.ordinal for row in owed if row.status in OWED]
@@ -136,6 +139,8 @@ class DeliveryLedger:
                         encoder.done = ordinal + 1
                     encoder.begun = max(encoder.begun, ordinal + 1)
                     self._acknowledge(attempt.run, encoder)
+        if attempt.ordinal >= LASTED and (status is DELIVERED or status is DEAD) and sink.guarding:
+            sink.guarding.release(_delivery(attempt).hex)
         sink.writer.notify()
 
     def _acknowledge(self, run: Run, encoder: RunEncoder) -> None:
@@ -168,13 +173,15 @@ class DeliveryLedger:
 
         return self.sink.journal.transaction(_settled(attempt, DELIVERED, time_ns() // 1000), fence)
 
-    def owe(self, run: Run, sequence: int, hooks: Sequence[tuple[str, int]]) -> None:
+    def owe(
+        self, run: Run, sequence: int, hooks: Sequence[tuple[str, int]], first: int = COUNTED
+    ) -> None:
         """Note what a transition is owed to hooks that its record does not count.
 
         When those that it counts are done, the run would not be found any more.
         """
         key, now = run_hex(run.number), time_ns() // 1000
-        for ordinal, hook in enumerate(hooks, COUNTED):
+        for ordinal, hook in enumerate(hooks, first):
             pending = Settled(key, sequence, ordinal, *hook, PENDING._value_, 0, now)
             self.sink.writer.append(pack("S", pending))
 
@@ -217,3 +224,7 @@ def _updated(encoder: RunEncoder | None, now: int) -> int:
     encoder.updated = max(encoder.updated, now)
 
     return encoder.updated
+
+
+def _delivery(attempt: Attempt) -> UUID:
+    return delivery_id(attempt.run.number, attempt.sequence, attempt.ordinal)

@@ -9,6 +9,7 @@ from typing import Final
 
 from eventflow.eventbus.bus import EventBus
 from eventflow.eventbus.subscriptions import Subscription
+from eventflow.hooks.ledger import LASTED
 from eventflow.hooks.references import reference_of
 from eventflow.hooks.sets import HookSet, HookSets, hook_columns
 from eventflow.journal.records import COUNTED, pack, usual_run
@@ -18,7 +19,7 @@ from eventflow.primitives.records import printable
 from eventflow.runs.run import Run
 from eventflow.states import StateType
 
-__all__ = ["HookList", "Plan", "make_plan"]
+__all__ = ["HookList", "Plan", "make_plan", "ordinals_of"]
 
 _CRASHED: Final = frozenset({StateType.CRASHED, "Crashed"})
 """The type and the name of the state that another process enters for the runs of a dead one."""
@@ -69,18 +70,26 @@ class Plan:
     listener was added or removed. `changes` counts these changes of hooks up to then, for a thread
     that has taken it before the last one. `number` is that of the definition. `has_crash_hooks`
     says whether a hook may be owed the crash of such a run; `is_quiet` whether nothing is lost if
-    it is not recorded before it ends. `lists` holds what depends on whom a transition is owed to.
+    it is not recorded before it ends, nor owed a state that lasts (`is_timed`). `lists` holds what
+    depends on whom a transition is owed to.
     """
 
     def __init__(
-        self, owner: str, changes: int, number: int, run: Run, *, has_crash_hooks: bool
+        self,
+        owner: str,
+        changes: int,
+        number: int,
+        run: Run,
+        *,
+        has_crash_hooks: bool,
+        is_timed: bool,
     ) -> None:
         self.owner = owner
         self.changes = changes
         self.number = number
         self.run_type = run.run_type
         self.has_crash_hooks = has_crash_hooks
-        self.is_quiet = run.run_type == "task" and not has_crash_hooks
+        self.is_quiet = run.run_type == "task" and not has_crash_hooks and not is_timed
         parameters = getattr(run.definition, "parameters", None)
         self.secrets: frozenset[str] = getattr(parameters, "secret_names", frozenset())
         self.receiver = getattr(parameters, "receiver", None)
@@ -130,7 +139,15 @@ def make_plan(
         number = sink.numbers.of(facts)
         selected = [*origin.declared, *filter(_has_hook, bus.subscriptions)]
         has_crash_hooks = any(map(_may_select_crashed, selected))
-        plan = Plan(sink.owner, changes, number, run, has_crash_hooks=has_crash_hooks)
+        is_timed = any(each.filter.lasting is not None for each in selected)
+        plan = Plan(
+            sink.owner,
+            changes,
+            number,
+            run,
+            has_crash_hooks=has_crash_hooks,
+            is_timed=is_timed,
+        )
         plan.records.append((number, pack("D", [number, *facts])))
         plan.records += [(each.id, pack("H", [*each])) for each in told if each.id]
         if run.routes is not None:
@@ -141,12 +158,30 @@ def make_plan(
     return plan
 
 
+def ordinals_of(run: Run, bus: EventBus, owed: Sequence[Subscription]) -> list[int]:
+    """Return the ordinals of hooks that are owed a state because it has lasted.
+
+    They count those hooks of a run that are owed such states, in the order of its sets of hooks.
+    """
+    selected = [*run.definition.origin.declared, *filter(_has_hook, bus.subscriptions)]
+    timed = [each.hook for each in selected if each.filter.lasting is not None]
+    # A hook that was cancelled meanwhile has none of these places.
+    places = {hook: place for place, hook in reversed([*enumerate(timed)])}
+
+    return [
+        LASTED + places.get(each.hook, len(timed) + further) for further, each in enumerate(owed)
+    ]
+
+
 def _has_hook(subscription: Subscription) -> bool:
     return subscription.hook is not None
 
 
 def _may_select_crashed(subscription: Subscription) -> bool:
     """Return whether a hook may be owed the crash of a run; True if in doubt."""
+    if subscription.filter.lasting is not None:
+        # Nothing lasts after the end of a run.
+        return False
     states = subscription.hook.state
     if states is None:
         return True

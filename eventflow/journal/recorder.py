@@ -7,6 +7,7 @@ have not ended by then are recorded before each commit.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Final
 
 from eventflow.context import current_hook, reloading
@@ -15,15 +16,16 @@ from eventflow.eventbus.bus import EventBus
 from eventflow.eventbus.subscriptions import Subscription
 from eventflow.eventbus.watchers import watch_hooks
 from eventflow.events import Event
-from eventflow.hooks.sets import HookSets
+from eventflow.hooks.sets import HookSets, hook_columns
 from eventflow.interrupts.scopes import active_runs, inherited_runs
 from eventflow.journal.contract import Journal
 from eventflow.journal.deliveries import DeliveryLedger
 from eventflow.journal.encoder import RunEncoder
-from eventflow.journal.plans import Plan, make_plan
+from eventflow.journal.plans import Plan, make_plan, ordinals_of
 from eventflow.journal.records import pack
 from eventflow.journal.sink import RecordSink, log_failure
 from eventflow.journal.wal.own_events import OwnEvents
+from eventflow.primitives.ids import delivery_id
 from eventflow.runs.lazy_states import LazyState
 from eventflow.runs.run import Run, Transition
 from eventflow.states.kinds import RUNNING
@@ -246,6 +248,31 @@ class Recorder(DeliveryLedger):
             self._write(run, left, entered, plan or self._plan(run))
 
         return True
+
+    def owe_lasted(
+        self, fact: Transition, owed: Sequence[Subscription]
+    ) -> list[tuple[Subscription, int]]:
+        """Record which hooks are owed a state because it has lasted, and the run if need be."""
+        run = fact.run
+        hooks = [*zip(owed, ordinals_of(run, self._bus, owed), strict=True)]
+        try:
+            with self.sink.turns.turn():
+                if self.has_given_up(run):
+                    return []
+                self._record_open(run)
+                hooks = [each for each in hooks if self._claim(run, fact.sequence, each[1])]
+                for hook, ordinal in hooks:
+                    self.owe(run, fact.sequence, [hook_columns(hook.hook)], ordinal)
+            self.sink.writer.notify()
+        except Exception as error:  # noqa: BLE001 - the journal never fails a run
+            log_failure("A state that has lasted", error)
+
+        return hooks
+
+    def _claim(self, run: Run, sequence: int, ordinal: int) -> bool:
+        guard = self.sink.guarding
+
+        return guard is None or guard.claim(delivery_id(run.number, sequence, ordinal).hex)
 
     def _plan(self, run: Run) -> Plan:
         return make_plan(run, self.sink, self._bus, self._sets, self._changes)

@@ -1,23 +1,45 @@
 """The process that outlives its owner: it sleeps until the owner ends, then recovers it if need be.
 
 It is run as a script, by path, in an interpreter without site-packages; what it imports before its
-owner ends stays in memory all the time. Its standard input is a pipe into which nothing is ever
-written, and which reaches its end when the owner ends. A file without a name, the *note*, says
-whether that was a clean end, and holds the hooks that were handed over. After an unclean end the
-guardian executes the command that it was given, with `--blobs` and the descriptor of the note
-appended if there are hooks in it.
+owner ends stays in memory all the time. Its standard input reaches its end when the owner ends. A
+file without a name, the *note*, says whether that was a clean end, and holds the hooks that were
+handed over. After an unclean end the guardian executes the command that it was given, with
+`--blobs` and the descriptor of the note appended if there are hooks in it.
+
+The note also has a time, by `time.monotonic`, that the living owner sets. If it has not set another
+one by then, it does not deliver what is due because a state has lasted: it is stopped, or its
+interpreter is stuck. Then the guardian runs the command with `--lasting` and that descriptor, which
+notes a second time: when there will be something due that the owner has to deliver. What comes
+through the standard input only says that the first time is an earlier one now.
 """
 
 from __future__ import annotations
 
 import os
+import select
 import signal
 import sys
+import time
 
-__all__ = ["CLEAN_END", "HEADER", "IGNORED_SIGNALS", "execute", "has_ended_cleanly", "main"]
+__all__ = [
+    "CLEAN_END",
+    "DUE",
+    "HEADER",
+    "IGNORED_SIGNALS",
+    "execute",
+    "has_ended_cleanly",
+    "main",
+    "wait_for_end",
+]
 
-HEADER = 20
+DUE = 20
+"""Where the times are in the note: two numbers of eight bytes, microseconds; 0 stands for never."""
+
+HEADER = 36
 """How long the note is before anything is handed over."""
+
+RETRY_SECONDS = 60
+"""After how long it is tried again if the command has not noted when."""
 
 CLEAN_END = b"bye\n"
 """The first bytes of the note after a clean end."""
@@ -62,15 +84,47 @@ def _detach() -> None:
         pass  # too many processes: stay a child
 
 
+def _time(note: int, place: int) -> int:
+    return int.from_bytes(os.pread(note, 8, place), "big")
+
+
+def wait_for_end(note: int, command: list[str]) -> None:
+    """Return when the owner has ended; until then deliver what it does not."""
+    handled = 0
+    while True:
+        due = _time(note, DUE)
+        time_due = due if due != handled else _time(note, DUE + 8)
+        timeout = max(0.0, time_due / 1e6 - time.monotonic()) if time_due else None
+        if select.select([0], [], [], timeout)[0]:
+            if not os.read(0, 64):
+                return
+        elif due == _time(note, DUE):
+            handled = due
+            _deliver(command, note)
+
+
+def _deliver(command: list[str], note: int) -> None:
+    """Run the command for what is due, and wait for its end."""
+    retry = int((time.monotonic() + RETRY_SECONDS) * 1e6)
+    os.pwrite(note, retry.to_bytes(8, "big"), DUE + 8)
+    try:
+        child = os.fork()
+    except OSError:
+        return  # too many processes: tried again later
+    if child == 0:
+        execute([*command, "--lasting", str(note)], note)
+        os._exit(1)
+    os.waitpid(child, 0)
+
+
 def main(note: int, command: list[str]) -> None:
     """Guard the process that has the other end of standard input."""
     for number in IGNORED_SIGNALS:
         signal.signal(number, signal.SIG_IGN)
     _detach()
-    while os.read(0, 64):
-        pass
+    wait_for_end(note, command)
     if not has_ended_cleanly(note):
-        execute(command, note)
+        execute([*command, "--died", str(time.time())], note)
 
 
 if __name__ == "__main__":

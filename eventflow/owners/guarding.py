@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import threading
+from math import isfinite
+from pathlib import Path
 
+from eventflow.eventbus.deadlines import timer
 from eventflow.hooks.declaration import Hook
 from eventflow.hooks.handover import pack
+from eventflow.owners import claims
 from eventflow.owners.lifeline import Lifeline
 from eventflow.owners.note import ENTRY_BYTES
 from eventflow.primitives.loggers import get_logger
-from eventflow.settings import EVENTFLOW_GUARDIAN
+from eventflow.settings import EVENTFLOW_GUARDIAN, EVENTFLOW_GUARDIAN_GRACE_SECONDS
 
 __all__ = ["Guarding"]
 
@@ -17,13 +21,15 @@ __all__ = ["Guarding"]
 class Guarding:
     """The guardian of this process, started by its first run with hooks."""
 
-    def __init__(self, lifeline: Lifeline) -> None:
+    def __init__(self, lifeline: Lifeline, folder: Path) -> None:
         self._lifeline = lifeline
+        self._folder = folder
         self._enabled = EVENTFLOW_GUARDIAN.value()
         # Reentrant: a signal handler, or the pickling of a hook's objects, may run flows.
         self._lock = threading.RLock()
         self._logged: set[str] = set()
         self._wanted = False
+        timer.watchers.add(self)
 
     def replace_if_killed(self) -> None:
         """Replace the guardian if it was killed."""
@@ -70,6 +76,20 @@ class Guarding:
                     reason,
                     problem,
                 )
+
+    def timer_planned(self, due: float, *, earlier: bool) -> None:
+        """Have the guardian look a grace later whether this process delivers what is due."""
+        if self._wanted:
+            grace = EVENTFLOW_GUARDIAN_GRACE_SECONDS.value()
+            self._lifeline.set_due(due + grace if isfinite(due) else None, earlier=earlier)
+
+    def claim(self, delivery: str) -> bool:
+        """Claim a delivery that is due because a state has lasted; False if the guardian has it."""
+        return claims.claim(self._folder, delivery)
+
+    def release(self, delivery: str) -> None:
+        """Give up the claim of such a delivery, as its outcome is recorded."""
+        claims.release(self._folder, delivery)
 
     def let_go(self, key: str) -> None:
         """Take back what was handed over under a key."""

@@ -1,13 +1,14 @@
-"""The owner's side of its guardian: the process, and the pipe that ends with the owner.
+"""The owner's side of its guardian: the process, and the connection that ends with the owner.
 
-Nothing is ever written into the pipe, so that nothing here can block, or raise a signal when the
-guardian is gone. What the guardian must know is in its note.
+What the guardian must know is in its note. Sending only says that it is to look there: it neither
+blocks nor raises a signal when the guardian is gone.
 """
 
 from __future__ import annotations
 
 import os
 import select
+import socket
 import subprocess
 import sys
 import threading
@@ -165,7 +166,8 @@ class Lifeline:
         self.disconnect()
         if self.note is None:
             self.note = Note()
-        read, write = map(above_standard, os.pipe())
+        pair = socket.socketpair()
+        read, write = (above_standard(each.detach()) for each in pair)
         try:
             _start_guardian(read, self.note.descriptor, self._command, self._url)
         except BaseException:
@@ -184,6 +186,19 @@ class Lifeline:
                 self.note.remove(self._let_go.popleft())
 
             return self.note.write(key, data)
+
+    def set_due(self, seconds: float | None, *, earlier: bool) -> None:
+        """Have the guardian look at a time, by `time.monotonic`, whether this process delivers.
+
+        If that is `earlier` than it was told before, it is told at once.
+        """
+        with self._lock:
+            if self.note is None:
+                return
+            self.note.set_due(seconds)
+            if earlier and self._pipe >= 0:
+                with suppress(OSError), socket.socket(fileno=os.dup(self._pipe)) as connection:
+                    connection.send(b"!", socket.MSG_DONTWAIT | getattr(socket, "MSG_NOSIGNAL", 0))
 
     def let_go(self, key: str) -> None:
         """Have the room of a packed hook used again; called wherever garbage is collected."""

@@ -4,9 +4,10 @@ It is a file without a name, in memory where the system supports that, which own
 have open. The system frees it when both processes and the recovery have ended.
 
 It begins with four bytes, `bye` and a newline after a clean end, and with the places where the
-entries begin and end (eight bytes each, big-endian). Each entry has the lengths of key and data
-(four bytes each), the key in UTF-8, and a packed hook. The two places are written at once and last:
-whenever the owner is killed, there are whole entries between them.
+entries begin and end. Two times follow, after which the guardian looks whether the owner delivers
+what is due; see there. (Each of these has eight bytes, big-endian.) An entry has the lengths of key
+and data (four bytes each), the key in UTF-8, and a packed hook. The two places are written at once
+and last: whenever the owner is killed, there are whole entries between them.
 """
 
 from __future__ import annotations
@@ -15,7 +16,15 @@ import os
 from contextlib import suppress
 from typing import Final
 
-__all__ = ["CLEAN_END", "ENTRY_BYTES", "HEADER", "Note", "above_standard", "read_handed_over"]
+__all__ = [
+    "CLEAN_END",
+    "ENTRY_BYTES",
+    "HEADER",
+    "Note",
+    "above_standard",
+    "read_handed_over",
+    "set_next_due",
+]
 
 ENTRY_BYTES: Final = 2**20
 """How large one hook may be."""
@@ -26,7 +35,8 @@ TOTAL_BYTES: Final = 16 * 2**20
 CLEAN_END: Final = b"bye\n"
 PLACE_BYTES: Final = 8
 LENGTH_BYTES: Final = 4
-FIRST_ENTRY: Final = len(CLEAN_END) + 2 * PLACE_BYTES
+DUE: Final = len(CLEAN_END) + 2 * PLACE_BYTES
+FIRST_ENTRY: Final = DUE + 2 * PLACE_BYTES
 FIRST_FREE: Final = 3
 """The lower descriptors are the standard streams: output to those must not end up elsewhere."""
 
@@ -35,7 +45,7 @@ def _places(start: int, end: int) -> bytes:
     return start.to_bytes(PLACE_BYTES) + end.to_bytes(PLACE_BYTES)
 
 
-HEADER: Final = bytes(len(CLEAN_END)) + _places(FIRST_ENTRY, FIRST_ENTRY)
+HEADER: Final = bytes(len(CLEAN_END)) + _places(FIRST_ENTRY, FIRST_ENTRY) + _places(0, 0)
 
 
 class Note:
@@ -98,6 +108,14 @@ class Note:
         os.pwrite(self.descriptor, _places(start, end), len(CLEAN_END))
         self._start, self._end = start, end
 
+    def set_due(self, seconds: float | None) -> None:
+        """Note when the guardian is to look whether this process delivers; None for never.
+
+        By `time.monotonic`, which all processes of this host have in common.
+        """
+        with suppress(OSError):
+            os.pwrite(self.descriptor, _time(seconds), DUE)
+
     def end_cleanly(self) -> None:
         """Record that the owner ended cleanly."""
         with suppress(OSError):
@@ -128,6 +146,15 @@ def read_handed_over(note: int) -> dict[str, bytes]:
         handed_over[content[key:data].decode("utf-8", "surrogatepass")] = content[data:at]
 
     return handed_over
+
+
+def set_next_due(note: int, seconds: float | None) -> None:
+    """Note when the guardian is to look again, if the owner has not gone on by then."""
+    os.pwrite(note, _time(seconds), DUE + PLACE_BYTES)
+
+
+def _time(seconds: float | None) -> bytes:
+    return (0 if seconds is None else max(1, int(seconds * 1e6))).to_bytes(PLACE_BYTES)
 
 
 def _read(note: int, start: int, end: int) -> bytes:

@@ -13,7 +13,8 @@ from weakref import WeakSet
 
 from eventflow.errors import JournalError
 from eventflow.eventbus.bus import EventBus
-from eventflow.events import ErrorInfo, Event, JournalFailed, JournalRecovered, fact
+from eventflow.eventbus.publication import fact
+from eventflow.events import ErrorInfo, Event, JournalFailed, JournalRecovered
 from eventflow.hooks.importability import note_call
 from eventflow.interrupts.scopes import active_runs, inherited_runs
 from eventflow.journal import open_journal
@@ -147,7 +148,7 @@ class OwnerSession:
         store = OwnerStore(self.journal, row, self.lease_seconds, self.resign)
         guarding = spool = None
         if folder is not None:
-            guarding = Guarding(Lifeline(folder.path, self.url))
+            guarding = Guarding(Lifeline(folder.path, self.url), folder.path)
             spool = Spool(folder.path)
         writer = Writer(
             store,

@@ -1,8 +1,27 @@
-"""Durations in words, for logs and for the command line."""
+"""Durations: read from options, and in words for logs and for the command line."""
 
 from __future__ import annotations
 
-__all__ = ["in_words"]
+import math
+from datetime import timedelta
+
+__all__ = ["in_words", "read_seconds"]
+
+
+def read_seconds(option: str, value: object) -> float:
+    """Read an option that is a number of seconds or a timedelta, longer than 0.
+
+    Raises:
+        TypeError: it is neither.
+        ValueError: it is 0, negative or not finite.
+    """
+    seconds = value.total_seconds() if isinstance(value, timedelta) else value
+    if isinstance(seconds, bool) or not isinstance(seconds, int | float):
+        raise TypeError(f"{option} must be a number of seconds, or a timedelta, but got {value!r}.")
+    if not 0 < seconds < math.inf:
+        raise ValueError(f"{option} must be longer than 0 seconds, but got {value!r}.")
+
+    return float(seconds)
 
 
 def in_words(seconds: float) -> str:

@@ -17,6 +17,7 @@ import threading
 import time
 from collections.abc import Sequence
 from contextlib import suppress
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Final
@@ -29,6 +30,7 @@ from eventflow.owners.lifeline import Lifeline
 from eventflow.owners.note import read_handed_over
 from eventflow.owners.session import OwnerSession
 from eventflow.primitives.loggers import get_logger
+from eventflow.recovery.overdue import deliver_due
 from eventflow.recovery.owner import Report, recover_folder, recover_id
 from eventflow.recovery.parking import serve, threads_of_hooks
 from eventflow.recovery.supervisor import recover
@@ -55,7 +57,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _options(arguments)
     if options.journal is not None:
         os.environ[EVENTFLOW_JOURNAL_URL.name] = options.journal
-    for descriptor in (options.report, options.blobs):
+    for descriptor in (options.report, options.blobs, options.lasting):
         if descriptor is not None:
             # No process that a hook starts has it.
             os.set_inheritable(descriptor, False)  # noqa: FBT003 - takes no keyword
@@ -69,6 +71,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _recover(options: argparse.Namespace) -> int:
     url = EVENTFLOW_JOURNAL_URL.value()
+    if options.lasting is not None:
+        Delivery.limit_seconds = EVENTFLOW_RECOVERY_HOOK_SECONDS.value()
+        OwnerSession.sweeps = False
+        handed_over = {} if options.blobs is None else read_handed_over(options.blobs)
+        deliver_due(Path(options.owner), handed_over, options.lasting)
+        return 0
     if options.owner is None and options.owner_id is None:
         reports = recover(url, wait=False)
     else:
@@ -99,7 +107,10 @@ def _recover_one(options: argparse.Namespace) -> Report | None:
         if options.owner_id is not None:
             return recover_id(options.owner_id, handed_over, tell)
 
-        return recover_folder(Path(options.owner), handed_over, tell, waits=not options.alone)
+        died = None if options.died is None else datetime.fromtimestamp(options.died, UTC)
+        waits = not options.alone
+
+        return recover_folder(Path(options.owner), handed_over, tell, died=died, waits=waits)
     except (EventflowError, OSError) as error:
         return Report(options.owner_id or Path(options.owner).name, problem=str(error))
 
@@ -122,6 +133,12 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     which.add_argument("--owner-id", help="an owner that only the journal knows")
     parser.add_argument("--journal", help="the URL of the journal, by default that of the settings")
     parser.add_argument("--alone", action="store_true", help="leave all other owners as they are")
+    parser.add_argument(
+        "--lasting",
+        type=int,
+        help="deliver only what is due because a state lasts, and note here when more is",
+    )
+    parser.add_argument("--died", type=float, help="when the owner ended, in seconds since 1970")
     parser.add_argument("--blobs", type=int, help="a descriptor to read hooks by value from")
     parser.add_argument(
         "--generation", type=int, default=0, help="how many recoveries have started one another"

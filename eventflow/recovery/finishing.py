@@ -14,20 +14,22 @@ from uuid import UUID
 from eventflow.context import ActiveRun, current_run
 from eventflow.definitions.definition import Definition
 from eventflow.eventbus.bus import current_bus
+from eventflow.eventbus.publication import transition_event
 from eventflow.eventbus.subscriptions import Subscription
-from eventflow.events import transition_event
 from eventflow.hooks.declaration import Hook
-from eventflow.hooks.ledger import DEAD, DELIVERED, OWED, Failure
+from eventflow.hooks.ledger import DEAD, DELIVERED, LASTED, OWED, Failure
 from eventflow.hooks.receiver import HookReceiver, redeliver
 from eventflow.hooks.references import set_reference
 from eventflow.hooks.sets import RecordedHook
-from eventflow.journal.contract import DeliveryQuery, Fence
+from eventflow.journal.contract import DeliveryQuery, Fence, RunQuery
 from eventflow.journal.recorder import Recorder
 from eventflow.journal.rows import DeliveryRow, EventRow, RunRow, state_of, with_unavailable_data
 from eventflow.primitives.loggers import get_logger
 from eventflow.recovery.delivering import Fetching, Progress, RecoveredDelivery
+from eventflow.recovery.lasting import due_deliveries, next_due, timed
 from eventflow.recovery.lookup import Lookup, stand_in
 from eventflow.reporting import report_end
+from eventflow.runs.lazy_states import BuiltState
 from eventflow.runs.run import FlowRun, Run, TaskRun, Transition
 from eventflow.states import StateType
 from eventflow.states.constructors import Crashed
@@ -84,7 +86,8 @@ class _LostDelivery(NamedTuple):
 class Finisher:
     """Finishes runs in the name of the recorder's owner, which must be their keeper.
 
-    `message` is that of their Crashed state. `progress` is told of what is done.
+    `message` is that of their Crashed state. `progress` is told of what is done. What was due
+    before `died` because a state lasted is delivered.
     """
 
     def __init__(
@@ -93,8 +96,10 @@ class Finisher:
         lookup: Lookup,
         message: str,
         progress: Progress,
+        died: datetime,
     ) -> None:
         self._progress = progress
+        self._died = died
         self._recorder = recorder
         self._journal = recorder.journal
         self._lookup = lookup
@@ -141,22 +146,45 @@ class Finisher:
             run_id=str(row.id),
         )
 
+    def deliver_due(self, owner: str, claim: Callable[[DeliveryRow], bool]) -> None:
+        """Deliver what is due because a state lasts, of the runs of a living owner.
+
+        As far as `claim` says that nobody else does.
+        """
+        for row in self._journal.runs(RunQuery(keeper=owner, unfinished=True, limit=NO_LIMIT)):
+            at = next_due(row, self._lookup.hooks(row))
+            if at is None or at > self._died:
+                continue
+            case = self._case(row)
+            for owed in case.owed:
+                if owed.ordinal >= LASTED and claim(owed):
+                    self._deliver(case, owed)
+
+    def next_due(self, owner: str) -> datetime | None:
+        """Return when something will be due next because a state lasts; None if nothing will."""
+        rows = self._journal.runs(RunQuery(keeper=owner, unfinished=True, limit=NO_LIMIT))
+        moments = (next_due(row, self._lookup.hooks(row), self._died) for row in rows)
+
+        return min((each for each in moments if each is not None), default=None)
+
     # -- restoring a run ------------------------------------------------------------------------
 
     def _case(self, row: RunRow) -> _Case:
         query = DeliveryQuery(run_id=row.id, limit=NO_LIMIT)
         deliveries = self._journal.deliveries(query)
-        events = {event.id: event for event in self._journal.events(row.id)}
+        in_order = self._journal.events(row.id)
+        events = {event.id: event for event in in_order}
         parent = None if row.parent_run_id is None else self._journal.run(row.parent_run_id)
         parent_flow_run_id = None if parent is None else parent.flow_run_id
         hooks = self._lookup.hooks(row)
+        due = due_deliveries(row, hooks, in_order, deliveries, self._died)
         fetching = Fetching(self._lookup, self._recorder, row, self._progress)
         definition = _with_hooks(row, hooks, fetching)
         state = state_of(events.get(row.state_id) or row)
         run = _restored(row, definition, parent_flow_run_id, state)
         self._recorder.adopt(run, row.sequence, deliveries)
         context = self._context(row, run)
-        facts = (context, parent_flow_run_id, events, deliveries)
+        facts = (context, parent_flow_run_id, events, [*deliveries, *due])
 
         return _Case(row, definition, hooks, fetching, *facts)
 
@@ -193,6 +221,9 @@ class Finisher:
         fact = self._fact(case, event)
         fact.journal = ledger
         hook = self._hook(case, fact, owed)
+        if hook.filter().until_end:
+            # It is given the state that the run is in.
+            fact.entered = BuiltState(state_of(case.events.get(case.row.state_id) or case.row))
         wait_until_due(hook, owed)
         with _in_context(case, fact.run), _errors_logged(owed.hook):
             redeliver(
@@ -218,8 +249,10 @@ class Finisher:
     def _hook(self, case: _Case, fact: Transition, owed: DeliveryRow) -> Hook:
         """Return the hook that is owed: that at its place among those that select the event."""
         event = transition_event(fact)
-        selecting = [hook for hook in case.hooks if hook.filter().admits(event)]
-        at_place = selecting[owed.ordinal : owed.ordinal + 1]
+        first = LASTED if owed.ordinal >= LASTED else 0
+        others = [hook for hook in case.hooks if hook.filter().lasting is None]
+        selecting = timed(case.hooks) if first else [h for h in others if h.filter().admits(event)]
+        at_place = selecting[owed.ordinal - first : owed.ordinal - first + 1]
         if at_place and at_place[0].id == owed.hook:
             return at_place[0]
 

@@ -35,7 +35,7 @@ from eventflow.recovery.lookup import Lookup
 from eventflow.settings import EVENTFLOW_JOURNAL_URL
 from eventflow.wiring import recorder as wired_recorder
 
-__all__ = ["UNFINISHED", "Report", "recover_folder", "recover_id"]
+__all__ = ["UNFINISHED", "Report", "recorder_of_recovery", "recover_folder", "recover_id"]
 
 NO_LIMIT: Final = 100_000
 """How many runs or deliveries a query returns at most."""
@@ -98,21 +98,24 @@ def recover_folder(
     handed_over: Mapping[str, bytes],
     tell: Callable[[Report], None],
     *,
+    died: datetime | None = None,
     waits: bool = False,
 ) -> Report | None:
     """Recover an owner of this host by its folder; return None if another process does.
 
     `handed_over` holds the packed hooks that it handed to its guardian, by their key.
     `tell` is given a report whenever something was done that the next recovery need not do again.
-    With `waits` it waits for a journal that cannot be written.
+    With `waits` it waits for a journal that cannot be written. `died` is when the owner ended, if
+    that is known; what would have become due later is owed to nobody.
     """
+    died = died or datetime.now(UTC)
     owner = DeadOwner.read(path)
     folder = owner.lock()
     if folder is None:
         return None
     # Locked until the recovery is over.
     with folder:
-        return _recover_locked(owner, folder, handed_over, tell, waits=waits)
+        return _recover_locked(owner, folder, handed_over, tell, died=died, waits=waits)
 
 
 def _recover_locked(
@@ -121,9 +124,10 @@ def _recover_locked(
     handed_over: Mapping[str, bytes],
     tell: Callable[[Report], None],
     *,
+    died: datetime,
     waits: bool,
 ) -> Report:
-    recorder = _recorder()
+    recorder = recorder_of_recovery()
 
     def end_owners() -> OwnerRow:
         owner = end_owner(recorder.journal, dead_owner, folder, VANISHED) or _unknown(folder.id)
@@ -136,7 +140,7 @@ def _recover_locked(
         return owner
 
     owner = _when_it_answers(end_owners, folder) if waits else end_owners()
-    report = _finish_runs(recorder, owner, VANISHED, handed_over, tell)
+    report = _finish_runs(recorder, owner, VANISHED, handed_over, tell, died)
     if report.problem is None and not folder.remove():
         return report._replace(problem=f"its folder {folder.path} cannot be deleted")
 
@@ -164,17 +168,18 @@ def recover_id(
     owner_id: str, handed_over: Mapping[str, bytes], tell: Callable[[Report], None]
 ) -> Report:
     """Recover an owner that has no folder here: of another host, or redriven after its end."""
-    recorder = _recorder()
+    recorder = recorder_of_recovery()
     owner = row_of(recorder.journal, owner_id) or _unknown(owner_id)
     if owner.ended is None:
         recorder.journal.end(owner_id, SILENT, only_lapsed=True)
 
     reason = SILENT if owner.lease_until else VANISHED
+    died = owner.lease_until or datetime.now(UTC)
 
-    return _finish_runs(recorder, owner, reason, handed_over, tell)
+    return _finish_runs(recorder, owner, reason, handed_over, tell, died)
 
 
-def _recorder() -> Recorder:
+def recorder_of_recovery() -> Recorder:
     """Return the recorder of this process, which has begun as an owner."""
     bus_of_runs()
     recorder = wired_recorder()
@@ -193,12 +198,13 @@ def _unknown(owner_id: str) -> OwnerRow:
     return OwnerRow(owner_id, "unknown", "", 0, now, None, None, (), "", sys_path)
 
 
-def _finish_runs(
+def _finish_runs(  # noqa: PLR0917 - one call for each kind of owner
     recorder: Recorder,
     owner: OwnerRow,
     reason: str,
     handed_over: Mapping[str, bytes],
     tell: Callable[[Report], None],
+    died: datetime,
 ) -> Report:
     """Finish all runs of an owner that no living owner keeps."""
     fence = recorder.sink.fence()
@@ -215,7 +221,7 @@ def _finish_runs(
     progress = Progress(tell_so_far)
     note = LoadingNote(_note_path(owner.id), progress.tell)
     lookup = Lookup(recorder.journal.hook_sets(owner.id), Reloader(owner, note), handed_over)
-    finisher = Finisher(recorder, lookup, message, progress)
+    finisher = Finisher(recorder, lookup, message, progress, died)
     finisher.finish(fence, owner.id)
     deadline = time.monotonic() + KEEPER_SECONDS
     while _kept_by_others(recorder, owner.id) and time.monotonic() < deadline:

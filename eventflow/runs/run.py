@@ -127,9 +127,11 @@ class Run:
         "_running_since",
         "_seconds",
         "_usual_name",
+        "bus",
         "cache_key",
         "cancel_scope",
         "created_at",
+        "deadlines",
         "definition",
         "definition_name",
         "encoder",
@@ -174,6 +176,8 @@ class Run:
         self.routes: Any = None  # the routes of its transitions, once the bus has compiled them
         self.encoder: Any = None  # encodes its transitions for the journal
         self.recorder: Any = None  # records them
+        self.bus: Any = None  # where they are published
+        self.deadlines: Any = None  # what is told if it is in a state for too long
         self.may_wait = False  # whether it may be Pending for long, as it was submitted
         self.cache_key: str | None = None
         self.transitions: int = 0
@@ -231,6 +235,8 @@ class Run:
         state.sequence = self.transitions
         self.transitions += 1
         self.entered = state
+        if self.deadlines is not None:
+            self.deadlines = self.deadlines.left(present, ended=self.ended_at is not None)
 
         return transition
 

@@ -23,7 +23,8 @@ from pathlib import Path
 from typing import Any, Generic, Literal, TypeVar
 
 from eventflow.errors import ConfigurationError, HomeError, SettingError
-from eventflow.primitives.private_files import foreign_owner, make_folder, refusal
+from eventflow.primitives.private_files import make_folder
+from eventflow.settings.config_file import Document, read_document
 from eventflow.settings.parsing import (
     at_least,
     choice,
@@ -41,6 +42,7 @@ __all__ = [
     "EVENTFLOW_CANCEL_SECONDS",
     "EVENTFLOW_DURABILITY",
     "EVENTFLOW_GUARDIAN",
+    "EVENTFLOW_GUARDIAN_GRACE_SECONDS",
     "EVENTFLOW_HOME",
     "EVENTFLOW_JOURNAL_URL",
     "EVENTFLOW_LEASE_SECONDS",
@@ -135,7 +137,7 @@ class Setting(Generic[T]):
 
     def _raw_in_file(self) -> tuple[object, str]:
         path = _config_path(EVENTFLOW_HOME.value())
-        config = _config(path)
+        config = _config(read_document(path))
         return (config[self.name], path) if self.name in config else (None, FROM_DEFAULT)
 
     def _parsed(self, raw: object, source: str) -> T:
@@ -233,34 +235,10 @@ def _config_path(folder: Path) -> str:
     return str(folder / CONFIG_FILE)
 
 
-def _config(path: str) -> Mapping[str, object]:
-    try:
-        stat = os.stat(path)  # noqa: PTH116 - on the way of every value(), and Path is slow
-    except (FileNotFoundError, NotADirectoryError):
-        return {}
-    except OSError as error:
-        raise ConfigurationError(_unreadable(path, error)) from error
-
-    user = foreign_owner(path)
-    if user is not None:
-        warnings.warn(refusal(path, user), UserWarning, stacklevel=2)
-        return {}
-
-    return _read_config(path, (stat.st_mtime_ns, stat.st_size, stat.st_ino))
-
-
 @lru_cache(maxsize=4)
-def _read_config(path: str, stamp: tuple[int, ...]) -> Mapping[str, object]:  # noqa: ARG001 - the stamp is the cache's key
-    import tomllib  # noqa: PLC0415 - slow to import, and most processes have no config file
-
-    try:
-        with open(path, "rb") as file:  # noqa: PTH123 - the path is a string, see `_config`
-            document = tomllib.load(file)
-    except (OSError, ValueError) as error:
-        raise ConfigurationError(_unreadable(path, error)) from error
-
-    config: dict[str, object] = {}
-    for key, raw in document.items():
+def _config(document: Document) -> Mapping[str, object]:
+    path, config = document.path, dict[str, object]()
+    for key, raw in document.content.items():
         name = _full_name(key)
         if name in config:
             raise ConfigurationError(f"The config file {path!r} sets {name} twice; keep one.")
@@ -270,10 +248,6 @@ def _read_config(path: str, stamp: tuple[int, ...]) -> Mapping[str, object]:  # 
             _warn_of_key(path, key, name)
 
     return config
-
-
-def _unreadable(path: str, error: Exception) -> str:
-    return f"The config file {path!r} cannot be read: {error}. Correct it or remove it."
 
 
 def _warn_of_key(path: str, key: str, name: str) -> None:
@@ -313,6 +287,16 @@ EVENTFLOW_GUARDIAN: Setting[bool] = Setting(
     allowed="a boolean: true or false, yes or no, on or off, 1 or 0",
     parse=flag,
     default=lambda: True,
+)
+EVENTFLOW_GUARDIAN_GRACE_SECONDS: Setting[float] = Setting(
+    name="EVENTFLOW_GUARDIAN_GRACE_SECONDS",
+    meaning=(
+        "After how long the guardian delivers what is due because a state has lasted, if its "
+        "process is alive but does not."
+    ),
+    allowed="a number of seconds, more than 0",
+    parse=positive,
+    default=lambda: 5.0,
 )
 EVENTFLOW_LEASE_SECONDS: Setting[float] = Setting(
     name="EVENTFLOW_LEASE_SECONDS",

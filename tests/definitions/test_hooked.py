@@ -99,7 +99,7 @@ def test_every_kind_by_decorator(decorate: Any) -> None:
     seen: list[tuple[str, str]] = []
     outcomes: list[Any] = [1, ValueError(), Cancelling(), SystemExit()]
 
-    @decorate
+    @decorate(overdue_seconds=900)
     def work() -> Any:
         outcome = outcomes.pop(0)
         if isinstance(outcome, BaseException):
@@ -119,10 +119,10 @@ def test_every_kind_by_decorator(decorate: Any) -> None:
         with pytest.raises(error):
             work()
     assert seen == [
-        *[("on_running", "Running"), ("on_completion", "Completed")],
-        *[("on_running", "Running"), ("on_failure", "Failed")],
-        *[("on_running", "Running"), ("on_cancellation", "Cancelling")],
-        *[("on_running", "Running"), ("on_crashed", "Crashed")],
+        *[("on_running", "Running"), ("on_completion", "Completed"), ("on_end", "Completed")],
+        *[("on_running", "Running"), ("on_failure", "Failed"), ("on_end", "Failed")],
+        *[("on_running", "Running"), ("on_cancellation", "Cancelling"), ("on_end", "Cancelled")],
+        *[("on_running", "Running"), ("on_crashed", "Crashed"), ("on_end", "Crashed")],
     ]
 
 

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from eventflow import Event, bus, hook, task
-from eventflow.events import JournalRecovered, fact
+from eventflow.eventbus.publication import fact
+from eventflow.events import JournalRecovered
 from eventflow.testing import Isolated
 
 
@@ -43,6 +44,11 @@ class NotingRecorder:
         """Note the call, and its thread."""
         self.notes.append("wait")
         self.waited_in = threading.current_thread()
+
+    def owe_lasted(self, fact: Any, owed: Any) -> list[tuple[Any, int]]:
+        """Note the call."""
+        self.notes.append("lasted")
+        return [(each, 0) for each in owed]
 
     waited_in: threading.Thread | None = None
 

@@ -73,6 +73,9 @@ def test_identity_and_kind_of_each_callable(fn: Any, identity: str, is_async: bo
         ({"run_type": "job"}, ValueError, "run_type must be 'flow' or 'task'"),
         ({"state": 3}, TypeError, "state must be a state's name or a StateType, but got 3"),
         ({"name": 3}, TypeError, "name must be a string"),
+        ({"lasting": 0}, ValueError, "lasting must be longer than 0 seconds, but got 0"),
+        ({"overdue_seconds": "1"}, TypeError, "overdue_seconds must be a number of seconds"),
+        ({"overdue_seconds": 1, "state": "Failed"}, TypeError, "give no state and no lasting"),
     ],
 )
 def test_wrong_options_are_refused(options: Any, error: type[Exception], said: str) -> None:
@@ -120,7 +123,10 @@ def test_a_hook_without_a_state_is_for_every_transition(eventflow_isolated: Any)
     work()
 
     assert names == ["Pending", "Running", "Completed"]
-    assert list(KINDS.values()) == ["RUNNING", "COMPLETED", "FAILED", "CANCELLING", "CRASHED"]
+    assert list(KINDS.values()) == [
+        *("RUNNING", "COMPLETED", "FAILED", "CANCELLING", "CRASHED"),
+        *(("COMPLETED", "FAILED", "CANCELLED", "CRASHED"), None),
+    ]
 
 
 # -- signatures --------------------------------------------------------------------------------
@@ -188,7 +194,7 @@ def ways(definition: Any) -> dict[str, Callable[[Any], object]]:
     decorator: Any = flow if definition.run_type == "flow" else task
 
     def declare(kind: str, fn: Any) -> None:
-        decorator(**{kind: [fn]})(lambda: None)
+        decorator(**{kind: [fn]}, overdue_seconds=9)(lambda: None)
 
     options: dict[str, Callable[[Any], object]] = {
         kind: partial(declare, kind) for kind in [*KINDS, "hooks"]
@@ -213,7 +219,7 @@ def ways(definition: Any) -> dict[str, Callable[[Any], object]]:
 def test_what_cannot_take_three_arguments_is_refused(decorator: Any, kind: str) -> None:
     """Wherever it is declared, and nothing is declared then."""
     fn, message = REFUSED[kind]
-    definition = decorator(lambda: None)
+    definition = decorator(overdue_seconds=9)(lambda: None)
     for way in ways(definition).values():
         with pytest.raises(TypeError, match=message) as raised:
             way(fn)
@@ -228,7 +234,7 @@ def test_what_cannot_take_three_arguments_is_refused(decorator: Any, kind: str) 
 @pytest.mark.parametrize("kind", ACCEPTED)
 def test_what_may_take_three_arguments_is_a_hook(kind: str) -> None:
     """Also where nobody can tell."""
-    definition = flow(lambda: None)
+    definition = flow(overdue_seconds=9)(lambda: None)
     for way in ways(definition).values():
         way(ACCEPTED[kind])
 

@@ -44,6 +44,14 @@ class Guarded:
         """Take it back."""
         del self.handed_over[key]
 
+    def claim(self, delivery: str) -> bool:
+        """Claim nothing."""
+        raise AssertionError(delivery)
+
+    def release(self, delivery: str) -> None:
+        """Release nothing."""
+        raise AssertionError(delivery)
+
 
 @pytest.fixture
 def guarded() -> Guarded:
@@ -76,6 +84,8 @@ def hooks_in(hooks: HookSet) -> list[str]:
         (Hook(page, state=StateType.FAILED), ["FAILED"], []),
         (Hook(page, state=iter(["Late", StateType.PAUSED, "Odd"])), ["PAUSED"], ["Late", "Odd"]),
         (Hook(page, run_type="task", name="ex*", tags={"b", "ä"}), [], []),
+        (Hook(page, state="Failed", lasting=1.5), [], ["Failed"]),
+        (Hook(page, overdue_seconds=60), [], []),
         (Hook(page, retries=2, retry_delay_seconds=[1, 2.5], timeout_seconds=3), [], []),
         (Hook(page, retries=3, retry_delay_seconds=lambda count: [count] * 2), [], []),
     ],
@@ -99,7 +109,7 @@ def test_a_hook_is_the_same_in_another_process(
 def test_every_option_of_a_hook_is_recorded() -> None:
     """A new one has to be added to `RecordedHook` as well: a recovery has nothing else."""
     assert set(signature(Hook).parameters) == {
-        *("fn", "id", "state", "run_type", "name", "tags"),
+        *("fn", "id", "state", "run_type", "name", "tags", "lasting", "overdue_seconds"),
         *("timeout_seconds", "retries", "retry_delay_seconds"),
     }
 

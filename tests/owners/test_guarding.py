@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -60,7 +61,7 @@ def line() -> Line:
 def guarding(line: Line) -> Guarding:
     """Return a guarding that the settings allow."""
     with temporary_settings({EVENTFLOW_GUARDIAN: True}):
-        return Guarding(line)
+        return Guarding(line, Path())
 
 
 def test_a_guardian_is_started_when_it_is_asked_for(line: Line, guarding: Guarding) -> None:
@@ -109,7 +110,7 @@ def test_a_guardian_that_cannot_be_replaced_is_tried_again(
 def test_a_setting_turns_the_guardian_off(line: Line) -> None:
     """None is started, and nothing is handed over."""
     with temporary_settings({EVENTFLOW_GUARDIAN: False}):
-        guarding = Guarding(line)
+        guarding = Guarding(line, Path())
     guarding.guard()
     guarding.hand_over("1", Hook(importable), "is a lambda")
     assert (line.starts, line.handed_over) == (0, {})

@@ -7,6 +7,7 @@ import os
 import select
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -96,7 +97,9 @@ def test_after_the_end_of_its_owner_the_guardian_executes_its_command(
     line.disconnect()
 
     report = reports.next()
-    assert report["arguments"][:3] == ["--owner", "x", "--blobs"]
+    assert report["arguments"][:3] == ["--owner", "x", "--died"]
+    assert abs(time.time() - float(report["arguments"][3])) < 60
+    assert report["arguments"][4] == "--blobs"
     assert report["url"] == URL
     assert report["size"] == len(HEADER) + 4 + 4 + len("etl:flow") + 5
 
@@ -205,7 +208,8 @@ def test_a_dead_owner_is_recovered_by_a_process_of_its_own(
     described.write_text(json.dumps(json.loads(described.read_text()) | {"program": stub}))
 
     assert start_recovery(folder.path, URL) is None
-    assert reports.next()["arguments"] == ["--owner", str(folder.path), "--journal", URL]
+    arguments = reports.next()["arguments"]
+    assert arguments[:5] == ["--owner", str(folder.path), "--journal", URL, "--died"]
 
     def failing(*_: Any, **__: Any) -> None:
         raise OSError("too many processes")

@@ -54,6 +54,7 @@ def test_each_setting_has_its_default(folder: Path) -> None:
         "EVENTFLOW_JOURNAL_URL": f"sqlite:///{folder}/journal.db",
         "EVENTFLOW_DURABILITY": "process",
         "EVENTFLOW_GUARDIAN": True,
+        "EVENTFLOW_GUARDIAN_GRACE_SECONDS": 5.0,
         "EVENTFLOW_LEASE_SECONDS": 15.0,
         "EVENTFLOW_CANCEL_SECONDS": 30.0,
         "EVENTFLOW_RECOVERY_HOOK_SECONDS": 600.0,

@@ -16,6 +16,7 @@ from eventflow.definitions.definition import Definition
 from eventflow.eventbus.bus import current_bus
 from eventflow.hooks.declaration import Hook
 from eventflow.hooks.importability import import_problem
+from eventflow.primitives.durations import in_words
 from eventflow.values.annotations import parameter_problem
 from eventflow.values.recording import ONLY_CLASS
 
@@ -108,11 +109,13 @@ def _lost_parameters(definition: Definition[Any, Any]) -> dict[str, str]:
 
 
 def _states(hook: Hook) -> str:
-    if hook.state is None:
-        return "every state"
-    states = [hook.state] if isinstance(hook.state, str) else hook.state
+    if hook.overdue_seconds is not None:
+        return f"overdue after {in_words(hook.overdue_seconds)}"
+    states: Any = hook.state
+    names = [states] if isinstance(states, str) else states or ["every state"]
+    lasting = "" if hook.lasting is None else f", lasting {in_words(hook.lasting)}"
 
-    return ", ".join(map(str, states))
+    return ", ".join(map(str, names)) + lasting
 
 
 def _document(checked: _Checked) -> dict[str, Any]:

@@ -12,7 +12,14 @@ from typing import Any, Final
 import click
 from rich.text import Text
 
-from eventflow.cli.display.styles import counts_line, first_line, run_label, state_text, status_text
+from eventflow.cli.display.styles import (
+    counts_line,
+    first_line,
+    run_label,
+    state_of_delivery,
+    state_text,
+    status_text,
+)
 from eventflow.cli.display.tables import as_json, print_facts, print_json, print_line, show_table
 from eventflow.cli.display.times import SINCE, ago, at, clock
 from eventflow.cli.lookup import find_run, optional_archive, required_archive, short_id
@@ -121,7 +128,7 @@ def _show_runs(records: Sequence[RunRecord]) -> None:
         [
             [
                 Text(short_id(record.id), "bright_black"),
-                state_text(record.state),
+                _state(record),
                 run_label(record.definition_name, record.name),
                 record.run_type,
                 ago(record.created, now),
@@ -130,6 +137,16 @@ def _show_runs(records: Sequence[RunRecord]) -> None:
             for record in records
         ],
     )
+
+
+def _state(run: RunRecord) -> Text:
+    """Return the state of a run, and whether it is overdue."""
+    if run.overdue is None:
+        return state_text(run.state)
+
+    mark = ", was overdue" if run.is_finished else ", overdue"
+
+    return Text.assemble(state_text(run.state), (mark, "red"))
 
 
 def _seconds(run: RunRecord, now: datetime) -> float:
@@ -174,7 +191,7 @@ def _show_facts(run: RunRecord, transitions: Sequence[RunTransition]) -> None:
     now = datetime.now(UTC)
     took = in_words(_seconds(run, now))
     head = Text.assemble(
-        *(state_text(run.state), "  ", run_label(run.definition_name, run.name)),
+        *(_state(run), "  ", run_label(run.definition_name, run.name)),
         (f"  {f'in {took}' if run.is_finished else f'for {took}'}", "bright_black"),
     )
     print_line(head)
@@ -186,6 +203,7 @@ def _show_facts(run: RunRecord, transitions: Sequence[RunTransition]) -> None:
             "parameters": _parameters(run.parameters),
             "began": at(run.created, now),
             "ended": at(run.end_time, now),
+            "overdue": None if run.overdue is None else f"since {at(run.overdue, now)}",
             "attempts": str(run.run_count) if run.run_count > 1 else None,
             "in body": in_words(run.total_run_time.total_seconds()) if run.run_count else None,
             "parent": str(run.parent_run_id or ""),
@@ -243,7 +261,7 @@ def _show_children(children: Sequence[RunRecord]) -> None:
         [
             [
                 Text(short_id(child.id), "bright_black"),
-                state_text(child.state),
+                _state(child),
                 run_label(child.definition_name, child.name),
                 in_words(_seconds(child, now)),
             ]
@@ -262,7 +280,7 @@ def _show_deliveries(deliveries: Sequence[DeliveryRecord]) -> None:
             [
                 Text(short_id(delivery.id), "bright_black"),
                 status_text(delivery.status),
-                delivery.state_name or "?",
+                state_of_delivery(delivery),
                 delivery.hook,
                 str(delivery.attempts),
                 first_line(str(delivery.error or "")),

@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.text import Text
 
 from eventflow.cli.display.tally import Failure
+from eventflow.client.records import DeliveryRecord
 from eventflow.primitives import ids
 from eventflow.primitives.escapes import CONTROLS, escaped_line
 from eventflow.states import StateType
@@ -21,6 +22,7 @@ __all__ = [
     "first_line",
     "mark_of",
     "run_label",
+    "state_of_delivery",
     "state_text",
     "status_text",
     "style_of",
@@ -55,6 +57,13 @@ _MARKS: Final = {
     StateType.CRASHED: ("✗", "x"),
     StateType.CANCELLED: ("■", "-"),
 }
+
+
+def state_of_delivery(delivery: DeliveryRecord) -> str:
+    """Return the state that a hook is owed, and whether it is because of how long that lasted."""
+    state = delivery.state_name or "?"
+
+    return f"{state}, lasting" if delivery.has_lasted else state
 
 
 def escaped_text(text: Text) -> Text:

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, NamedTuple
 
+from eventflow.hooks.ledger import LASTED
 from eventflow.journal.contract import Finding, Statistics
 from eventflow.journal.history import HooksOf, StoredRun, Transition, transitions_of
 from eventflow.journal.records import COUNTED, Settled, state_words
@@ -255,6 +256,7 @@ def _odd_deliveries(
 ) -> Iterator[tuple[str, str]]:
     owed, begun, done = (run.acks or bytes(3))[:3]
     counts = {event.sequence: len(hooks_of(event.owed_to)) for event in events if event.owed_to}
+    entered = {event.sequence for event in events}
     for event in events:
         if event.owed_to and not counts[event.sequence]:
             yield "unknown list", f"owes the hooks of {event.owed_to}, which is not known"
@@ -262,7 +264,9 @@ def _odd_deliveries(
     if not done <= begun <= owed or (owed != min(known, COUNTED) and 0 not in counts.values()):
         yield "odd delivery", f"owes {owed} of {known} hooks, of which {begun} began, {done} ended"
     for row in settled:
-        if row.ordinal >= counts.get(row.sequence, 0):
+        # What has lasted may be any state that was entered.
+        has_lasted = row.ordinal >= LASTED and row.sequence in entered
+        if not has_lasted and row.ordinal >= counts.get(row.sequence, 0):
             yield "orphan delivery", f"owes {row.hook} a transition {row.sequence} of no such list"
         if not _is_possible(row):
             yield "odd delivery", f"owes {row.hook} as {row.status} after {row.attempts} attempts"

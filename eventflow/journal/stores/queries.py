@@ -244,7 +244,7 @@ def _add_lists(where: Where, hook: str | None) -> None:
     first = session.place("@", "r.events")
     elsewhere = "r.id IN (SELECT run_id FROM @parts)"
     if hook is None:
-        where.add(f"({elsewhere} OR {first} > 0)")
+        where.add(f"({elsewhere} OR r.id IN (SELECT run_id FROM @deliveries) OR {first} > 0)")
         return
     of_row, value = session.glob("hook", hook)
     of_list, wider = session.glob("hooks", f'*"{_UNSURE.sub("*", hook)}"*')

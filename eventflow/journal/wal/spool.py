@@ -241,6 +241,21 @@ def read_segments(folder: Path) -> Iterator[Group]:
         raise failed
 
 
+def peek_segments(folder: Path) -> Iterator[Group]:
+    """Yield what a living owner has in its folder that may not be committed yet, oldest first.
+
+    It is left there: the owner commits it as well.
+
+    Raises:
+        OSError: the folder or a file cannot be read.
+    """
+    for _, path in sorted(_files(folder)):
+        with suppress(FileNotFoundError):
+            group = Group.read(_uncommitted(path))
+            if group.data:
+                yield group
+
+
 def has_records(folder: Path) -> bool:
     """Return whether a folder has records that are not committed, or a file that cannot be read.
 

@@ -1,0 +1,136 @@
+"""Hooks of states that last: delivered by the owner, else by its guardian, or by a recovery."""
+
+from __future__ import annotations
+
+import os
+import signal
+
+import pytest
+
+from tests.guarantee.sandbox import Program, Sandbox, wait_until
+
+# The timer of a process that is to be late is stopped by `late`.
+WORK = """
+def slow(definition, run, state):
+    record(definition.name, state.name, runtime.hook.attempt, run.parameters["end"])
+
+def late():
+    from eventflow.eventbus.deadlines import timer
+    timer.run = lambda: None
+
+@task(hooks=[Hook(slow, state="Running", lasting={lasting})])
+def step(end):
+    exec(end)
+
+@flow(on_overdue=[slow], overdue_seconds={lasting})
+def etl(end):
+    step(end)
+
+if __name__ == "__main__":
+    {before}
+    etl({end!r})
+"""
+IMPORT = "from eventflow import Hook\nfrom eventflow.testing import flush\n"
+BOTH = [["etl", "Running", 1], ["step", "Running", 1]]
+
+
+def told(sandbox: Sandbox) -> list[list[object]]:
+    """Return what hooks have recorded, without the parameters, in the order of names."""
+    return sorted(record[:3] for record in sandbox.records() if record[0] in {"etl", "step"})
+
+
+def start(
+    sandbox: Sandbox, end: str, lasting: float = 0.5, before: str = "", **env: str
+) -> Program:
+    source = WORK.format(end=end, lasting=lasting, before=before or "pass")
+
+    return sandbox.python(IMPORT + source, **env)
+
+
+def test_the_owner_delivers(sandbox: Sandbox) -> None:
+    """While the body goes on, once."""
+    program = start(sandbox, "time.sleep(1.5)")
+
+    assert program.end() == 0
+    assert told(sandbox) == BOTH
+    assert {record.pid for record in sandbox.records()} == {program.pid}
+    sandbox.assert_clean()
+
+
+@pytest.mark.parametrize(
+    ("body", "wakes"),
+    [
+        ("record('ready'); flush(); time.sleep(0.3); os.kill(os.getpid(), signal.SIGSTOP)", True),
+        ("import ctypes; ctypes.PyDLL(None).usleep(8_000_000)", False),
+    ],
+    ids=["stopped", "holds the interpreter's lock"],
+)
+def test_the_guardian_delivers_for_an_owner_that_is_stuck(
+    sandbox: Sandbox, body: str, wakes: bool
+) -> None:
+    """A grace after it was due; when the owner goes on, it does not do it again."""
+    program = start(sandbox, body, EVENTFLOW_GUARDIAN_GRACE_SECONDS="0.2")
+    wait_until(lambda: told(sandbox) == BOTH, lambda: (sandbox.records(), program))
+    pids = {record.pid for record in sandbox.records() if record[0] != "ready"}
+    assert program.pid not in pids
+    if wakes:
+        program.send(signal.SIGCONT)
+    assert program.end() == 0
+
+    assert told(sandbox) == BOTH
+    # They had the parameters of the run.
+    assert {record[3] for record in sandbox.records() if record[0] != "ready"} == {body}
+    sandbox.assert_clean()
+
+
+@pytest.mark.parametrize("was_due", [True, False])
+def test_what_was_due_before_a_death_is_delivered(sandbox: Sandbox, was_due: bool) -> None:
+    """Then the runs are Crashed; what would have become due later is owed to nobody."""
+    lasting = 0.2 if was_due else 2.0
+    program = start(sandbox, "time.sleep(0.6); die()", lasting, before="late()")
+    program.end()
+
+    assert told(sandbox) == (BOTH if was_due else [])
+    assert sandbox.entered("Crashed") == ["step", "etl"]
+    sandbox.assert_clean()
+
+
+def test_a_death_while_the_hook_runs(sandbox: Sandbox) -> None:
+    """It is begun again by another process: at least once."""
+    source = """
+    from eventflow import Hook
+
+    def slow(definition, run, state):
+        record(definition.name, state.name, runtime.hook.attempt)
+        if runtime.hook.attempt == 1:
+            die()
+
+    @flow(on_overdue=[slow], overdue_seconds=0.2)
+    def etl():
+        time.sleep(60)
+
+    if __name__ == "__main__":
+        etl()
+    """
+    sandbox.python(source).end()
+
+    assert told(sandbox) == [["etl", "Running", 1], ["etl", "Running", 2]]
+    assert sandbox.entered("Crashed") == ["etl"]
+    sandbox.assert_clean()
+
+
+def test_an_exit_in_time_and_a_guardian_that_has_died(sandbox: Sandbox) -> None:
+    """A new guardian is told of the time as well; and nothing is left behind."""
+    program = start(sandbox, "hold()", lasting=3.0, EVENTFLOW_GUARDIAN_GRACE_SECONDS="0.2")
+    sandbox.wait_for_record("ready")
+    first = sandbox.guardian()
+    os.kill(first, signal.SIGKILL)
+    wait_until(lambda: sandbox.guardians() not in ([], [first]), sandbox.processes)
+    program.send(signal.SIGSTOP)
+    wait_until(lambda: told(sandbox) == BOTH, sandbox.records)
+    program.send(signal.SIGCONT)
+    program.send(signal.SIGTERM)
+
+    assert program.end() == 143
+    assert told(sandbox) == BOTH
+    sandbox.assert_clean()
