@@ -18,7 +18,7 @@ from uuid import UUID
 
 from eventflow.errors import JournalError
 from eventflow.hooks.ledger import DeliveryStatus
-from eventflow.journal.records import Record, Settled, content_of, scan
+from eventflow.journal.records import BEGUN, Record, Settled, content_of, scan
 from eventflow.journal.rows import DeliveryRow, EventRow, OwnerRow, OwnEvent, RunRow
 from eventflow.primitives.loggers import get_logger
 from eventflow.runs.run import RunType
@@ -65,9 +65,9 @@ class Group(NamedTuple):
         """Return all whole records in some bytes, also behind torn ones and holes."""
         records = [*scan(data)]
         whole = b"".join(data[start:end] for _, start, end in records)
-        others = [each for each in records if each.kind != "R"]
+        others = [each for each in records if each.kind not in {"R", BEGUN}]
 
-        return cls(whole, len(records) - len(others), decoded(data, others))
+        return cls(whole, sum(each.kind == "R" for each in records), decoded(data, others))
 
 
 def decoded(data: Any, records: Iterable[Record]) -> list[tuple[str, Any]]:

@@ -11,6 +11,7 @@ from pydantic_core import to_json
 from eventflow.journal.plans import HookList
 from eventflow.journal.records import LETTERS, pack_run, pack_usual_run, run_hex, state_text
 from eventflow.journal.rows import micros
+from eventflow.journal.wal.beginnings import pack_begun
 from eventflow.primitives.records import printable
 from eventflow.runs.lazy_states import LazyState
 from eventflow.runs.run import Run
@@ -39,6 +40,7 @@ class RunEncoder:
     `parameters` is their record, once they are final, and `created` when the run was, in
     microseconds. `is_usual` says that the run was Pending, then Running, and that the ids of the
     runs above follow from that of its parent, `is_left` that a commit may record its beginning.
+    `note` is where that is noted until then, if it is: its segment, its start and its end.
     """
 
     # Most runs have one record, and few hooks: class attributes, and no slots, are set up faster.
@@ -47,6 +49,7 @@ class RunEncoder:
     created = 0
     is_usual = False
     is_left = False
+    note: tuple[Any, int, int] | None = None
     next = 0
     number = 0
     segment: Any = None
@@ -67,6 +70,28 @@ class RunEncoder:
         secrets: frozenset[str] = getattr(parameters, "secret_names", frozenset())
         receiver = getattr(parameters, "receiver", None)
         self.parameters = record_parameters(run.parameters, secrets, receiver) or "null"
+
+    def begin(self, run: Run, started: LazyState, number: int) -> bytes | None:
+        """Make the note that a run of a definition has begun; None if that takes a record."""
+        text, parent = self.parameters, run.parent_run_id
+        if not self.created or text is None:
+            return None
+        self.number = number
+        name, facts = b"", b"[%b]" % text.encode()
+        if run.given_name is not None or not self.is_usual:
+            name = cut(run.name).encode()
+            if above := _above(run):
+                facts = b"[%b,%b]" % (text.encode(), above)
+
+        return pack_begun(
+            run.number,
+            0 if parent is None else parent.int,
+            number,
+            self.created,
+            started.at // 1000,
+            name + facts,
+            len(name),
+        )
 
     def encode(self, run: Run, last: int, entered: LazyState, listed: HookList) -> bytes:
         """Make the record of all transitions up to `last`, which entered a state.

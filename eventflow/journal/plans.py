@@ -70,8 +70,9 @@ class Plan:
     listener was added or removed. `changes` counts these changes of hooks up to then, for a thread
     that has taken it before the last one. `number` is that of the definition. `has_crash_hooks`
     says whether a hook may be owed the crash of such a run; `is_quiet` whether nothing is lost if
-    it is not recorded before it ends, nor owed a state that lasts (`is_timed`). `lists` holds what
-    depends on whom a transition is owed to.
+    it is not recorded before it ends, and `is_timed` whether a hook may be owed a state that
+    lasts. `lists` holds what depends on whom a transition is owed to, `unowed` of those owed to
+    nobody.
     """
 
     def __init__(
@@ -89,12 +90,14 @@ class Plan:
         self.number = number
         self.run_type = run.run_type
         self.has_crash_hooks = has_crash_hooks
-        self.is_quiet = run.run_type == "task" and not has_crash_hooks and not is_timed
+        self.is_quiet = run.run_type == "task" and not has_crash_hooks
+        self.is_timed = is_timed
         parameters = getattr(run.definition, "parameters", None)
         self.secrets: frozenset[str] = getattr(parameters, "secret_names", frozenset())
         self.receiver = getattr(parameters, "receiver", None)
         self.records: list[tuple[object, bytes]] = []
         self.lists: dict[tuple[Subscription, ...], HookList] = {}
+        self.unowed = self.list_of(())
 
     def list_of(self, owed: tuple[Subscription, ...]) -> HookList:
         """Return what depends on the hooks that a transition is owed to."""

@@ -98,13 +98,13 @@ class Recorder(DeliveryLedger):
                         if not writer.notified:
                             writer.notify()
                         return False
-                elif fact.entered.type is RUNNING:
-                    is_left = is_left and plan.is_quiet
-                    if self._begin(run, fact, plan, is_left=is_left) and is_left:
-                        if not writer.notified:
-                            # A commit has just left it out.
-                            writer.notify()
-                        return False
+                elif fact.entered.type is RUNNING and self._begin(
+                    run, fact, plan, is_left=is_left and plan.is_quiet
+                ):
+                    if not writer.notified:
+                        # A commit has just left it out.
+                        writer.notify()
+                    return False
             is_first = self._write(run, fact.sequence, fact.entered, plan, owed)
             writer = sink.writer  # perhaps that of another owner by now
             if not writer.notified:
@@ -123,7 +123,7 @@ class Recorder(DeliveryLedger):
         """Record the parameters before the body can change them; the run is written later.
 
         Unless the transition `is_left` to a commit, it is written next, by this thread only.
-        Returns False if a commit has recorded the first transition meanwhile.
+        Returns whether it is left.
         """
         encoder = RunEncoder()
         encoder.is_left = is_left
@@ -146,8 +146,19 @@ class Recorder(DeliveryLedger):
             if run.encoder is not None:
                 return False
             run.encoder, run.recorder = encoder, self
+            if not (is_left and plan.is_timed):
+                return is_left
+            turns.taken = True
+            try:
+                # Others may have to tell that it lasts, before anything else is done here.
+                note = encoder.begin(run, fact.entered, plan.number)
+                is_present = plan.owner is self.sink.owner and plan.changes == self._changes
+                if note is not None and is_present:
+                    encoder.note = self.sink.writer.note(note, plan.unowed.told_in)
+            finally:
+                turns.taken = False
 
-        return True
+        return encoder.note is not None
 
     def _write(  # noqa: C901, PLR0915 - the same
         self,
@@ -182,7 +193,9 @@ class Recorder(DeliveryLedger):
                 if present is None or listed.told_in is not present.told:
                     listed.tell(writer)
                 try:
-                    segment, encoder.offset = writer.append(record, owed=bool(owed))
+                    segment, encoder.offset = writer.append(
+                        record, owed=bool(owed), over=encoder.note
+                    )
                 except BaseException:
                     # Perhaps it is not there: the next record tells of these transitions as well.
                     encoder.take_back(first)
@@ -295,6 +308,9 @@ class Recorder(DeliveryLedger):
             encoder = run.encoder
             if run.recorder is not self or encoder is None or encoder.owner != owner:
                 continue
+            if encoder.note and not encoder.next and not self._is_unknown(run):
+                # Its guardian has recorded what is noted.
+                encoder.next = ENDED
             if encoder.next and not encoder.adopted and run.number not in inherited_runs:
                 try:
                     if self._is_unknown(run):
@@ -373,14 +389,14 @@ class Recorder(DeliveryLedger):
         runs: list[Any] = list(active_runs.values())
         for run in runs:
             encoder = run.encoder
-            if run.recorder is not self or encoder is None or not encoder.next:
+            if run.recorder is not self or encoder is None or not (encoder.next or encoder.note):
                 continue
             if encoder.owner is not self.sink.owner:
                 # Its numbers are others: it is a parent's, or was taken over.
                 continue
             plan = self._plan(run)
             if encoder.number != plan.number:
-                plan.list_of(()).tell(writer)
+                plan.unowed.tell(writer)
                 changed.add((encoder.number, plan.number))
                 encoder.number = plan.number
         for before, after in sorted(changed):

@@ -27,6 +27,7 @@ first the fields of fixed width, see `_WIDTHS`, then four texts. Every other con
 | S | the status of one delivery, if no acknowledgement in place tells it: see `Settled` |
 | A | an acknowledgement that came too late to be written in place: see `Acknowledged` |
 | E | an event of the user's own: its id, its type, when it occurred, its JSON |
+| B | no JSON, but bytes: that a run has begun, see `eventflow.journal.wal.beginnings` |
 | O | the owner: its description |
 
 The events of a run are a text of lines:
@@ -60,8 +61,10 @@ from eventflow.states import StateType
 
 __all__ = [
     "ACKNOWLEDGED",
+    "BEGUN",
     "CONTENT",
     "COUNTED",
+    "EIGHT",
     "FIELDS",
     "LETTERS",
     "TEXTS",
@@ -71,6 +74,7 @@ __all__ = [
     "Settled",
     "content_of",
     "pack",
+    "pack_head",
     "pack_run",
     "pack_usual_run",
     "run_hex",
@@ -88,6 +92,9 @@ ACKNOWLEDGED: Final = 13
 
 COUNTED: Final = 255
 """How many of the hooks that are owed a transition are counted there: what a byte can hold."""
+
+BEGUN: Final = "B"
+"""The kind of a note that a run has begun."""
 
 CONTENT: Final = 24
 """Where the content begins."""
@@ -233,10 +240,10 @@ class _Digits(dict[int, bytes]):
 
 
 _SMALL: Final = 10_000
-_NINE, _EIGHT, _SEVEN, _SIX, _THREE = map(_Digits, (9, 8, 7, 6, 3))
+_NINE, EIGHT, _SEVEN, _SIX, _THREE = map(_Digits, (9, 8, 7, 6, 3))
 _TIME: Final = 10 ** (_WIDTHS["created"] - 1)
 """From this moment on, in 2001, a time has all its digits."""
-_pack_head: Final = Struct(">8scIBBBQ").pack
+pack_head: Final = Struct(">8scIBBBQ").pack
 
 
 def pack_run(  # noqa: PLR0917 - for each run: by keyword they would cost more
@@ -265,15 +272,15 @@ def pack_run(  # noqa: PLR0917 - for each run: by keyword they would cost more
         b"%d" % ended if ended >= _TIME else b"%016d" % ended,
         _THREE[len(state)],
         _SIX[len(name)],
-        _EIGHT[len(facts)],
+        EIGHT[len(facts)],
         state,
         name,
         facts,
         events,
     )
-    length, crc = _EIGHT[len(content) + CONTENT], crc32(content, _KIND_R)
+    length, crc = EIGHT[len(content) + CONTENT], crc32(content, _KIND_R)
 
-    return _pack_head(length, b"R", crc, owed, owed and 1, 0, owed and at) + content
+    return pack_head(length, b"R", crc, owed, owed and 1, 0, owed and at) + content
 
 
 _USUAL: Final = b"%%b%%b%09d%%d00000000000002%%d001000000%%bC%%bP0R%%dC%%d%b"
@@ -304,14 +311,14 @@ def pack_usual_run(  # noqa: PLR0917 - the same
         parent.to_bytes(16),
         created,
         ended,
-        _EIGHT[len(facts)],
+        EIGHT[len(facts)],
         facts,
         started - created,
         ended - created,
     )
-    length, crc = _EIGHT[len(content) + CONTENT], crc32(content, _KIND_R)
+    length, crc = EIGHT[len(content) + CONTENT], crc32(content, _KIND_R)
 
-    return _pack_head(length, b"R", crc, owed, owed and 1, 0, owed and ended) + content
+    return pack_head(length, b"R", crc, owed, owed and 1, 0, owed and ended) + content
 
 
 def pack(kind: str, content: Any) -> bytes:
@@ -319,7 +326,7 @@ def pack(kind: str, content: Any) -> bytes:
     letter, text = kind.encode(), to_json(content)
     crc = crc32(text, crc32(letter))
 
-    return _pack_head(_EIGHT[len(text) + CONTENT], letter, crc, 0, 0, 0, 0) + text
+    return pack_head(EIGHT[len(text) + CONTENT], letter, crc, 0, 0, 0, 0) + text
 
 
 def content_of(data: bytes, record: Record) -> Any:

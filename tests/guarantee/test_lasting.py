@@ -95,6 +95,26 @@ def test_what_was_due_before_a_death_is_delivered(sandbox: Sandbox, was_due: boo
     sandbox.assert_clean()
 
 
+@pytest.mark.parametrize("was_due", [True, False])
+def test_a_death_of_which_nothing_is_known_but_that_the_run_began(
+    sandbox: Sandbox, was_due: bool
+) -> None:
+    """Its body keeps the interpreter's lock from its first moment on, and ends the process."""
+    program = start(
+        sandbox,
+        "libc and (libc.usleep(400_000), libc.kill(os.getpid(), signal.SIGKILL))",
+        lasting=0.2 if was_due else 5.0,
+        # The first run of a task is recorded in any case.
+        before="global libc; libc = None; step('pass'); flush(); "
+        "import ctypes; libc = ctypes.PyDLL(None); sys.setswitchinterval(1000)",
+    )
+    program.end()
+
+    assert told(sandbox) == (BOTH if was_due else [])
+    assert sandbox.entered("Crashed") == ["step", "etl"]
+    sandbox.assert_clean()
+
+
 def test_a_death_while_the_hook_runs(sandbox: Sandbox) -> None:
     """It is begun again by another process: at least once."""
     source = """

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from typing import Any
 
-from eventflow.journal.records import RunRecord, content_of, scan
+from eventflow.journal.records import BEGUN, Record, RunRecord, content_of, scan
 from eventflow.journal.wal.segments import HEAD
 from eventflow.journal.wal.writer import Writer
 from tests.journal.reading import the_recorder
@@ -47,13 +47,16 @@ def appended() -> list[tuple[str, Any]]:
         return []
     data = bytes(segment.data[: segment.end])
 
-    return [
-        (each.kind, RunRecord.read(data, each.start, each.end))
-        if each.kind == "R"
-        else (each.kind, content_of(data, each))
-        for each in scan(data, HEAD)
-        if each.kind != "O"
-    ]
+    return [(each.kind, _content(data, each)) for each in scan(data, HEAD) if each.kind != "O"]
+
+
+def _content(data: bytes, record: Record) -> Any:
+    if record.kind == "R":
+        return RunRecord.read(data, record.start, record.end)
+    if record.kind == BEGUN:
+        return data[record.start : record.end]
+
+    return content_of(data, record)
 
 
 def kinds() -> str:

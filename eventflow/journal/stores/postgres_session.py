@@ -58,6 +58,7 @@ DIALECT: Final = Dialect(
     no_id=f"'{UUID(int=0)}'",
     no_acks=rf"'\x{'00' * 11}'",
     joined=r"@runs.events || '\x0a' || excluded.events",
+    whole=r"substr(excluded.events, 1, 1) NOT IN ('\x21', '\x2b')",
     turn=f"row_number() OVER (PARTITION BY {_BYTES.format(at='i + 24', width=16)} ORDER BY i)",
 )
 

@@ -55,6 +55,7 @@ DIALECT: Final = Dialect(
     no_id=f"x'{'00' * 16}'",
     no_acks=f"x'{'00' * 11}'",
     joined="CAST(@runs.events || x'0a' || excluded.events AS BLOB)",
+    whole="substr(excluded.events, 1, 1) NOT IN (x'21', x'2b')",
     turn="1",
 )
 

@@ -32,7 +32,7 @@ class Dialect(NamedTuple):
     """How a database reads a part of the parameter `data`, and what it writes for some bytes.
 
     `turn` is 1 for the first record of a run in the group, 2 for its second, where a statement can
-    change a row only once.
+    change a row only once. `whole` says that the events in a record begin with the first one.
     """
 
     raw: str
@@ -43,6 +43,7 @@ class Dialect(NamedTuple):
     no_id: str
     no_acks: str
     joined: str
+    whole: str
     turn: str
 
     def part(self, what: str, at: object, width: object, start: str = "i") -> str:
@@ -97,7 +98,8 @@ FROM found WHERE {where}
 ON CONFLICT (id) DO UPDATE SET ended = excluded.ended, state = excluded.state,
   sequence = excluded.sequence, acks = excluded.acks, name = coalesce(excluded.name, @runs.name),
   facts = coalesce(excluded.facts, @runs.facts),
-  events = CASE WHEN length(@runs.events) < {LONG} THEN {of.joined} ELSE excluded.events END
+  events = CASE WHEN length(@runs.events) < {LONG} AND NOT {of.whole} THEN {of.joined}
+    ELSE excluded.events END
 WHERE excluded.sequence > @runs.sequence
 """
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 from struct import Struct
 from time import monotonic
-from typing import Final
+from typing import Final, TypeAlias
 
 from eventflow.journal.wal.segments import HEAD, Segment, nowhere
 from eventflow.journal.wal.spool import SEGMENT_BYTES, Spool
@@ -23,6 +23,9 @@ CAPACITY: Final = 64 * 2**20
 _RUN: Final = ord("R")
 _HOOKS: Final = b"SA"
 """The kinds of records that tell of hooks what is not told in the record of the run itself."""
+Note: TypeAlias = tuple[Segment, int, int]
+"""Where the beginning of a run was noted: the segment, the start and the end of the record."""
+
 _store_time: Final = Struct(">Q").pack_into
 
 
@@ -69,17 +72,22 @@ class Appender:
         """How many records are in memory only, and would be lost with this process."""
         return sum(segment.kept for segment in self._segments.copy())
 
-    def append(self, record: bytes, *, owed: bool = False) -> tuple[Segment, int]:
+    def append(  # noqa: C901 - for each run: no call that can be avoided
+        self, record: bytes, *, owed: bool = False, over: Note | None = None
+    ) -> tuple[Segment, int]:
         """Add a record, to be committed after `notify` or `wait`; return its segment and offset.
 
         One that is `owed` to hooks waits for `acknowledge` up to a second before it is committed.
-        Commits nothing, so that it may be called under a lock.
+        It is written `over` the note of its run, if nothing was appended since then. Commits
+        nothing, so that it may be called under a lock.
         """
         with (lock := self.lock):
             # First of all: what interrupts this call then takes a segment of its own.
             busy, self._busy = self._busy, True
             try:
                 segment, size = self.segment, len(record)
+                if over is not None and not busy:
+                    self._uncover(over, size)
                 if (
                     segment is None
                     or segment.end + size > len(segment.data)
@@ -110,6 +118,44 @@ class Appender:
                 self._busy = busy
 
         return segment, start
+
+    def note(self, record: bytes, told: object) -> Note | None:
+        """Add the note that a run has begun, which need not be committed; return where it is.
+
+        None if it cannot be put into a mapped file at once, beside the records that are `told`.
+        """
+        with (lock := self.lock):
+            segment = self.segment
+            if (
+                segment is None
+                or segment.told is not told
+                or segment.end + len(record) > len(segment.data)
+                or not segment.mapped
+                or self._busy
+                or lock is not self.lock
+            ):
+                return None
+            self._busy = True
+            try:
+                start = segment.end
+                segment.end = end = start + len(record)
+                segment.data[start:end] = record
+            finally:
+                self._busy = False
+
+        return segment, start, end
+
+    def _uncover(self, note: Note, size: int) -> None:
+        """Have a record of this size, which is larger, take the place of a note."""
+        segment, start, end = note
+        if (
+            segment is self.segment
+            and segment.end == end
+            # No commit has it.
+            and segment.taken <= start
+            and end < start + size <= len(segment.data)
+        ):
+            segment.end = start
 
     def acknowledge(self, segment: Segment, offset: int, begun: int, done: int, at: int) -> bool:
         """Note in the record of a run how many of its hooks have begun, and how many are done.

@@ -18,6 +18,7 @@ from typing import Final
 
 from eventflow.journal.contract import Group, UnstorableError
 from eventflow.journal.records import content_of, scan
+from eventflow.journal.wal.beginnings import left
 from eventflow.journal.wal.segments import COMMITTED, HEAD, MAGIC, Segment
 from eventflow.primitives.loggers import get_logger
 from eventflow.primitives.private_files import open_file
@@ -230,7 +231,7 @@ def read_segments(folder: Path) -> Iterator[Group]:
     failed: OSError | None = None
     for _, path in sorted(_files(folder)):
         try:
-            group = Group.read(_uncommitted(path))
+            group = left(_uncommitted(path))
         except OSError as error:
             failed = failed or error
             continue
@@ -251,7 +252,7 @@ def peek_segments(folder: Path) -> Iterator[Group]:
     """
     for _, path in sorted(_files(folder)):
         with suppress(FileNotFoundError):
-            group = Group.read(_uncommitted(path))
+            group = left(_uncommitted(path))
             if group.data:
                 yield group
 
