@@ -168,6 +168,6 @@ for _journal in ("off", "on"):
         f"task.deadline.{_journal}",
         f"task call in a flow, with a deadline, journal {_journal}",
         floor="without",
-        target=Target(1.1, "an append for each run"),
+        target=Target(1.1, "a note for each run"),
         mode=MODES[_journal],
     )(_with_deadline)

@@ -45,7 +45,7 @@ THREADS: Final = 8
 """How many deadlines at once are told of: a hook that hangs holds up no more than one thread."""
 
 UNSORTED: Final = 1_000
-"""After how many new deadlines those are dropped that are not needed any more."""
+"""From how many new deadlines on those are dropped that are not needed any more."""
 
 
 class PublishingBus(Protocol):
@@ -101,22 +101,16 @@ class Deadline:
     began. `further` is an earlier deadline of the run, which counts until its end.
     """
 
-    __slots__ = ("context", "due", "fact", "further", "since", "spans", "timer")
+    __slots__ = ("context", "due", "fact", "further", "since", "spans")
 
     def __init__(
-        self,
-        fact: Transition,
-        spans: tuple[Span, ...],
-        using: Timer,
-        since: float,
-        further: Deadline | None = None,
+        self, fact: Transition, spans: tuple[Span, ...], since: float, further: Deadline | None
     ) -> None:
         self.further = further
         self.fact: Transition | None = fact
         self.spans = spans
-        self.timer = using
         self.since = since
-        self.due = since + spans[0].seconds
+        self.due = since + spans[0][0]
         self.context: Context | None = copy_context()
 
     def left(self, state: LazyState | None, *, ended: bool) -> Deadline | None:
@@ -124,7 +118,7 @@ class Deadline:
         further = self.further
         if further is not None:
             further = self.further = further.left(state, ended=ended)
-        now = self.timer.clock()
+        now = timer.clock()
         if now >= self.due:
             # The timer is late: it lasted so long.
             self.tell(now, state)
@@ -132,6 +126,7 @@ class Deadline:
             return self
         # It may wait in the timer still, and must hold nothing there.
         self.fact = self.context = None
+        timer.drop(self)
 
         return further
 
@@ -228,13 +223,27 @@ class Timer:
 
     def add(self, deadline: Deadline) -> None:
         """Have a deadline told of, unless it is dropped before."""
-        new = self._new
-        new.append(deadline)
+        self._new.append(deadline)
         # In this order: the timer plans first, and then looks for new ones.
         if deadline.due < self._planned:
             self._plan(deadline.due)
-        elif not len(new) % UNSORTED:
-            self._plan(self.clock())
+
+    def drop(self, deadline: Deadline) -> None:
+        """Take note that a deadline is not needed any more.
+
+        Where runs follow each other it is the last one, and nothing is left for the timer's thread.
+        """
+        new = self._new
+        try:
+            is_last = new[-1] is deadline
+            last = new.pop() if is_last else deadline
+        except IndexError:
+            return
+        if last is not deadline:
+            # Another thread has added one meanwhile.
+            self.add(last)
+        elif not is_last and len(new) >= UNSORTED and self._planned > (now := self.clock()):
+            self._plan(now)
 
     @property
     def waiting(self) -> int:
@@ -273,8 +282,13 @@ class Timer:
             watcher.timer_planned(due, earlier=earlier)
 
     def _sort_new(self) -> None:
-        while self._new:
-            deadline = self._new.popleft()
+        new = self._new
+        while new:
+            try:
+                deadline = new.popleft()
+            except IndexError:
+                # A run has left its state meanwhile.
+                break
             if deadline.fact is not None:
                 self._push(deadline)
         if len(self._heap) > 2 * self._kept + UNSORTED:
@@ -298,7 +312,7 @@ def set_deadlines(fact: Transition, timed: Timed) -> None:
         timely = (each for span in spans for each in span.subscriptions)
         spans = spans_of(each for each in timely if each.selects(fact))
     if spans and run.ended_at is None:
-        run.deadlines = deadline = Deadline(fact, spans, timer, timer.clock(), run.deadlines)
+        run.deadlines = deadline = Deadline(fact, spans, timer.clock(), run.deadlines)
         timer.add(deadline)
 
 
@@ -342,8 +356,8 @@ def set_for_present_runs(
         if not chosen.admits_fact(fact):
             continue
         elapsed = max(0.0, time.time() - entered.at / 1e9)
-        deadline = Deadline(fact, spans_of([subscription]), timer, timer.clock() - elapsed)
-        deadline.further, run.deadlines = run.deadlines, deadline
+        since = timer.clock() - elapsed
+        run.deadlines = deadline = Deadline(fact, spans_of([subscription]), since, run.deadlines)
         timer.add(deadline)
         # The run may have gone on meanwhile, and have missed this one.
         if _has_left(run, entered, chosen):
