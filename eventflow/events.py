@@ -174,13 +174,14 @@ class TaskRunTransition(StateTransition, frozen=True):
 class StateLasted(RunEvent, frozen=True):
     """A state has lasted for `lasting` seconds, `since` it was entered, which `follows` tells of.
 
-    `state` is that state. Of a run that is overdue it is the present one, whichever it is: that
+    `state` is that state. If the run `is_overdue`, it is the present one, whichever it is: that
     counts from the first Running to the end of the run.
     """
 
     state: AnyState
     since: datetime
     lasting: float
+    is_overdue: bool
     from_state: AnyState | None
     tags: Tags
     run_count: int

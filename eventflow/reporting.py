@@ -1,7 +1,7 @@
 """One line in the log for the start and the end of a flow run, and for each run that failed.
 
 A flow run that another run calls, and a task run, are reported only if they failed for good: a
-program calls thousands of them.
+program calls thousands of them. Any run is reported that is overdue.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from contextlib import suppress
 from typing import Any, Final
 
 from eventflow.eventbus.bus import EventBus
+from eventflow.eventbus.watchers import report_overdue_with
 from eventflow.logs import RUNS, run_context
 from eventflow.primitives.durations import in_words
 from eventflow.primitives.escapes import one_line
@@ -22,7 +23,7 @@ from eventflow.runs.lazy_states import LazyState
 from eventflow.runs.run import FlowRun, Run
 from eventflow.states.kinds import COMPLETED, StateType
 
-__all__ = ["report_end", "report_start"]
+__all__ = ["report_end", "report_overdue", "report_start"]
 
 _logger: Final = logging.getLogger(f"eventflow.{RUNS}")
 
@@ -54,6 +55,15 @@ def report_end(run: Run, bus: EventBus) -> None:
     if state.error is not None:
         facts |= {f"error_{name}": value for name, value in vars(state.error).items()}
     _log(level, run, _end_in_words(run, state, facts.get("duration")), facts)
+
+
+def report_overdue(run: Run, seconds: float) -> None:
+    """Log that a run has not ended in time: `Overdue: it has not ended within 30 min 00 s.`."""
+    text = f"Overdue: it has not ended within {in_words(seconds)}."
+    _log(logging.WARNING, run, text, {"overdue_seconds": seconds})
+
+
+report_overdue_with(report_overdue)
 
 
 def _is_wanted(level: int, bus: EventBus) -> bool:

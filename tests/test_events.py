@@ -74,6 +74,7 @@ lasted = {key: value for key, value in transition.items() if key != "to_state"} 
     "state": states,
     "since": moments,
     "lasting": st.floats(0, 1e9),
+    "is_overdue": st.booleans(),
 }
 outcome = base | {
     "hook": text,
@@ -165,6 +166,7 @@ def _example(kind: type[Event]) -> Event:
         "state": state,
         "since": state.timestamp,
         "lasting": 1.5,
+        "is_overdue": True,
         "tags": frozenset[str](),
         "run_count": 1,
         "sequence": 0,

@@ -11,6 +11,7 @@ from uuid import UUID
 
 from eventflow.client.records import DeliveryRecord, FlowRunRecord, RunRecord, TaskRunRecord
 from eventflow.events import FlowRunTransition, TaskRunTransition
+from eventflow.hooks.ledger import LASTED
 from eventflow.hooks.sets import RecordedHook
 from eventflow.journal.contract import Cursor, DeliveryQuery, Journal, RunQuery
 from eventflow.journal.rows import DeliveryRow, EventRow, OwnEvent, RunRow, error_of, state_of
@@ -39,7 +40,7 @@ class Archive:
         self._runs: OrderedDict[UUID, RunRow] = OrderedDict()
         self._states: OrderedDict[UUID, dict[int, AnyState]] = OrderedDict()
         # By the id of a set of hooks, which never changes.
-        self._overdue_after: dict[str, list[float]] = {}
+        self._timed: dict[str, list[RecordedHook]] = {}
 
     # -- runs -------------------------------------------------------------------------------
 
@@ -57,26 +58,42 @@ class Archive:
         return _record(row, self._overdue(row))
 
     def _overdue(self, row: RunRow) -> datetime | None:
-        """Return since when a run has been overdue, for the first of its definition's hooks."""
-        if row.started is None or not row.hooks:
+        """Return since when a run has been overdue, for the first hook that it is subject to."""
+        if row.started is None:
             return None
-        due = min(
-            (row.started + timedelta(seconds=each) for each in self._limits(row.owner, row.hooks)),
-            default=None,
-        )
+        hooks = (hook for hook in self._timed_hooks(row) if hook.selects(row))
+        limits = (hook.overdue_seconds for hook in hooks)
+        limit = min((each for each in limits if each is not None), default=None)
+        due = None if limit is None else row.started + timedelta(seconds=limit)
 
         return None if due is None or due > (row.ended or datetime.now(UTC)) else due
 
-    def _limits(self, owner: str, key: str) -> list[float]:
-        """Return after how many seconds a set of hooks tells that a run is overdue."""
-        if key not in self._overdue_after:
+    def _timed_hooks(self, row: RunRow) -> list[RecordedHook]:
+        """Return the hooks of a run that are told of a state that lasts, or that it is overdue."""
+        keys = (row.hooks, row.global_hooks)
+
+        return [hook for key in keys for hook in self._timed_in(row.owner, key)]
+
+    def _timed_in(self, owner: str, key: str | None) -> list[RecordedHook]:
+        if not key:
+            return []
+        if key not in self._timed:
             for other, text in self.journal.hook_sets(owner).items():
                 with suppress(ValueError):
-                    hooks = RecordedHook.read(text) if "overdue_seconds" in text else []
-                    seconds = [hook.overdue_seconds for hook in hooks]
-                    self._overdue_after[other] = [each for each in seconds if each is not None]
+                    timed = "lasting" in text or "overdue_seconds" in text
+                    hooks = RecordedHook.read(text) if timed else []
+                    self._timed[other] = [hook for hook in hooks if hook.is_timed]
 
-        return self._overdue_after.setdefault(key, [])
+        return self._timed.setdefault(key, [])
+
+    def _timed_hook(self, row: DeliveryRow, run: RunRow | None) -> RecordedHook | None:
+        """Return the hook of a delivery that is owed because of how long a state has lasted."""
+        if row.ordinal < LASTED or run is None:
+            return None
+        hooks = self._timed_hooks(run)
+        at_place = hooks[row.ordinal - LASTED : row.ordinal - LASTED + 1]
+
+        return next((hook for hook in [*at_place, *hooks] if hook.id == row.hook), None)
 
     def row(self, run_id: UUID) -> RunRow | None:
         """Return the row of a run; it is cached, so only what never changes of it is current."""
@@ -178,6 +195,7 @@ class Archive:
     def _delivery(self, row: DeliveryRow) -> DeliveryRecord:
         run = self.row(row.run_id)
         state = self._state(row)
+        timed = self._timed_hook(row, run)
 
         return DeliveryRecord(
             id=row.id,
@@ -196,6 +214,8 @@ class Archive:
             definition_name=run and run.definition,
             state_name=state and state.name,
             occurred=state and state.timestamp,
+            lasting=timed and timed.lasting,
+            overdue_seconds=timed and timed.overdue_seconds,
         )
 
     def _state(self, row: DeliveryRow) -> AnyState | None:

@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from typing import Any, Literal
 from uuid import UUID
 
-from eventflow.hooks.ledger import LASTED, DeliveryStatus
+from eventflow.hooks.ledger import DeliveryStatus
 from eventflow.runs.run import RunType
 from eventflow.states import StateType
 from eventflow.states.records import Deferred, ErrorInfo
@@ -90,8 +90,10 @@ class DeliveryRecord(Record, frozen=True):
 
     `hook` is its identity and `ordinal` its position among the hooks of the event; `importable`
     says whether another process can import it; `attempts` counts those that have begun; `due` is
-    the earliest time of the next one; `error` is that of the last one. Fields of the run are None
-    where the journal no longer has the run.
+    the earliest time of the next one; `error` is that of the last one. `lasting` is after
+    how many seconds in the state the hook was owed it, `overdue_seconds` after how many the run was
+    overdue; both are None for a hook that is owed the transition. Fields of the run are None where
+    the journal no longer has the run.
     """
 
     id: UUID
@@ -110,8 +112,5 @@ class DeliveryRecord(Record, frozen=True):
     definition_name: str | None
     state_name: str | None
     occurred: datetime | None
-
-    @property
-    def has_lasted(self) -> bool:
-        """Whether the hook was owed the state because that lasted, or as the run was overdue."""
-        return self.ordinal >= LASTED
+    lasting: float | None = None
+    overdue_seconds: float | None = None

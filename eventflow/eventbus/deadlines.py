@@ -22,6 +22,7 @@ from weakref import WeakSet
 from eventflow.eventbus.filters import Filter
 from eventflow.eventbus.publication import FailureHandler, Publication, lasted_event
 from eventflow.eventbus.subscriptions import Subscription
+from eventflow.eventbus.watchers import overdue_reporters
 from eventflow.events import Event, StateLasted
 from eventflow.interrupts.portals import OrderedCalls, timer_portal
 from eventflow.interrupts.scopes import active_runs
@@ -35,6 +36,7 @@ __all__ = [
     "Timed",
     "Timer",
     "TimerWatcher",
+    "report_overdue",
     "set_deadlines",
     "set_for_present_runs",
     "timer",
@@ -180,11 +182,13 @@ def _deliver(
     told: Transition,
     span: Span,
     listeners: Sequence[Subscription],
-    hooks: Iterable[tuple[Subscription, int]],
+    hooks: Sequence[tuple[Subscription, int]],
 ) -> None:
     bus: PublishingBus = told.bus
+    if span.until_end and hooks:
+        report_overdue(fact.run, span.seconds)
     if listeners or bus.listens_for(StateLasted):
-        event = lasted_event(fact, span.seconds, told.to_state)
+        event = lasted_event(fact, span.seconds, told.to_state, is_overdue=span.until_end)
         publication = Publication(event, bus.listener_failed, event)
         for listener in listeners:
             publication.deliver(listener, event)
@@ -194,6 +198,12 @@ def _deliver(
     for hook, told.next_ordinal in hooks:
         publication.deliver(hook, told)
     publication.raise_deferred()
+
+
+def report_overdue(run: Run, seconds: float) -> None:
+    """Report once, for however many hooks, that a run has not ended in time."""
+    for report in overdue_reporters:
+        report(run, seconds)
 
 
 # A deadline is told of by the timer, or by the thread of the run that leaves the state. Reentrant:

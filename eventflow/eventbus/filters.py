@@ -63,21 +63,32 @@ class Filter:
 
     def refusal(self, event: Event) -> str | None:
         """Return why the event is not selected; None if it is."""
-        is_of_kind = isinstance(event, self.event_type)
-        if self.lasting is not None:
-            if isinstance(event, StateLasted):
-                if event.lasting != self.lasting:
-                    return f"lasting is {event.lasting:g}, not {self.lasting:g}"
-            else:
-                # It is selected now, and told of later.
-                is_of_kind = isinstance(event, StateTransition)
-        if not is_of_kind:
+        # A transition is selected when it happens, and told of later.
+        kind = StateTransition if self.is_told_later(event) else self.event_type
+        if not isinstance(event, kind):
             return f"event_type is {type(event).__name__}, not {self.event_type.__name__}"
-        for check in self.checks:
-            if not check.admits(event):
-                return check.refusal(event)
+        if isinstance(event, StateLasted):
+            if event.is_overdue != self.until_end:
+                return f"is_overdue is {event.is_overdue}, not {self.until_end}"
+            if event.lasting != self.lasting:
+                return f"lasting is {event.lasting:g}, not {self.lasting:g}"
+            if self.until_end:
+                # It is another state by now.
+                return self._first_refusal(event, but="state")
+        if self.until_end and isinstance(event, StateTransition) and event.run_count > 1:
+            return f"run_count is {event.run_count}, and overdue counts from the first Running"
 
-        return None
+        return self._first_refusal(event)
+
+    def is_told_later(self, event: Event) -> bool:
+        """Return whether the event, if it is selected, only begins the time that has to pass."""
+        return self.lasting is not None and not isinstance(event, StateLasted)
+
+    def _first_refusal(self, event: Event, but: str = "") -> str | None:
+        refusing = (each for each in self.checks if each.what != but and not each.admits(event))
+        check = next(refusing, None)
+
+        return None if check is None else check.refusal(event)
 
     @classmethod
     def of(cls, selection: Selection) -> Filter:
@@ -123,7 +134,8 @@ class Filter:
     def __str__(self) -> str:
         conditions = [f"{check.what}={check.wanted}" for check in self.checks]
         if self.lasting is not None:
-            conditions.append(f"lasting={self.lasting:g}")
+            what = "overdue_seconds" if self.until_end else "lasting"
+            conditions.append(f"{what}={self.lasting:g}")
 
         return ", ".join([self.event_type.__name__, *conditions])
 

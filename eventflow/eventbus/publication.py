@@ -247,7 +247,9 @@ def transition_event(fact: Transition) -> StateTransition:
     return event._with_run(run)  # noqa: SLF001 - the one place that makes such events
 
 
-def lasted_event(entered: Transition, seconds: float, state: AnyState) -> StateLasted:
+def lasted_event(
+    entered: Transition, seconds: float, state: AnyState, *, is_overdue: bool
+) -> StateLasted:
     """Make the event that a state has lasted; it is another one now if the run is overdue."""
     run, previous = entered.run, entered.from_state
     event = fact(
@@ -263,6 +265,7 @@ def lasted_event(entered: Transition, seconds: float, state: AnyState) -> StateL
         state=state.detached(),
         since=entered.to_state.timestamp,
         lasting=seconds,
+        is_overdue=is_overdue,
         from_state=None if previous is None else previous.detached(),
         tags=run.tag_set,
         run_count=entered.run_count,

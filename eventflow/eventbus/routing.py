@@ -14,7 +14,13 @@ from eventflow.eventbus.deadlines import Timed
 from eventflow.eventbus.filters import class_topics, run_topic, tag_topic, transition_topics
 from eventflow.eventbus.subscriptions import Subscription
 from eventflow.eventbus.watchers import hooks_changed
-from eventflow.events import Event, FlowRunTransition, StateTransition, TaskRunTransition
+from eventflow.events import (
+    Event,
+    FlowRunTransition,
+    RunEvent,
+    StateTransition,
+    TaskRunTransition,
+)
 from eventflow.primitives.forks import in_children
 from eventflow.runs.run import Transition
 
@@ -183,7 +189,7 @@ class Router:
         for subscription in _in_order([*_declared(event), *self.subscriptions()]):
             refusal = subscription.filter.refusal(event)
             reason = f"matches {subscription.filter}" if refusal is None else refusal
-            if refusal is None and subscription.filter.lasting is not None:
+            if refusal is None and subscription.filter.is_told_later(event):
                 reason = f"{reason}; told once that has lasted"
             explanations.append(Explanation(subscription, refusal is None, reason))
 
@@ -308,7 +314,7 @@ class Router:
 
 def _declared(event: Event) -> tuple[Subscription, ...]:
     """Return the hooks that are declared on the definition of an event's run, if it is known."""
-    run = event.run if isinstance(event, StateTransition) else None
+    run = event.run if isinstance(event, RunEvent) else None
     declared: tuple[Subscription, ...] = () if run is None else run.definition.origin.declared
 
     return declared

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias, TypedDict
 from uuid import UUID
 
 from eventflow.primitives.durations import read_seconds
-from eventflow.states import KNOWN_NAMES, StateType
+from eventflow.states import KNOWN_NAMES, TERMINAL, StateType
 
 if TYPE_CHECKING:
     from eventflow.events import Event
@@ -47,6 +47,9 @@ class Selection(TypedDict, total=False):
     event_type: type[Event] | None
     lasting: float | timedelta | None
 
+
+_FINAL: Final = TERMINAL | {"Completed", "Failed", "TimedOut", "Cancelled", "Crashed"}
+"""The types and the usual names of the states in which runs end."""
 
 _KEYWORDS: Final = ", ".join(Selection.__annotations__)
 
@@ -95,7 +98,7 @@ def read_conditions(selection: Selection) -> Conditions:
     Raises:
         TypeError: a keyword has a value of the wrong kind.
         ValueError: run_type is neither "flow" nor "task", run_id is no UUID, or lasting is not
-            longer than 0 seconds.
+            longer than 0 seconds, or for a final state.
     """
     unknown = ", ".join(sorted(selection.keys() - Selection.__annotations__.keys()))
     if unknown:
@@ -114,8 +117,20 @@ def read_conditions(selection: Selection) -> Conditions:
 
     lasting = selection.get("lasting")
     seconds = None if lasting is None else read_seconds("lasting", lasting)
+    if seconds is not None:
+        _refuse_final(states)
 
     return Conditions(selection, states, checks, seconds)
+
+
+def _refuse_final(states: Iterable[str]) -> None:
+    """Refuse to wait for how long a final state lasts: a run never leaves it."""
+    final = next((state for state in states if state in _FINAL), None)
+    if final is not None:
+        raise ValueError(
+            f"{str(final)!r} is a final state: nothing lasts after the end of a run. Leave lasting "
+            "out to be told of that end, or give another state."
+        )
 
 
 def _run_type_checks(run_type: RunType | None) -> Iterator[Check]:

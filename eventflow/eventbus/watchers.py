@@ -1,4 +1,4 @@
-"""Who is told that a bus is to be composed, and that hooks were declared: before it is loaded."""
+"""Who is told of what happens to buses, hooks and runs, without being known here."""
 
 from __future__ import annotations
 
@@ -6,7 +6,15 @@ from collections.abc import Callable
 from typing import Any, Final, Protocol
 from weakref import WeakSet
 
-__all__ = ["HookWatcher", "compose_with", "composers", "hooks_changed", "watch_hooks"]
+__all__ = [
+    "HookWatcher",
+    "compose_with",
+    "composers",
+    "hooks_changed",
+    "overdue_reporters",
+    "report_overdue_with",
+    "watch_hooks",
+]
 
 composers: Final[list[Callable[[Any], None]]] = []
 
@@ -39,3 +47,11 @@ def hooks_changed(definition: Any = None) -> None:
     """Tell that hooks were declared on a definition, or, without one, on or off some bus."""
     for watcher in list(_watchers):
         watcher.hooks_changed(definition)
+
+
+overdue_reporters: Final[list[Callable[[Any, float], object]]] = []
+
+
+def report_overdue_with(report: Callable[[Any, float], object]) -> None:
+    """Call a function with each run that has not ended in time, and after how many seconds."""
+    overdue_reporters.append(report)

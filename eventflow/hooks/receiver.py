@@ -19,8 +19,6 @@ from eventflow.hooks.declaration import Hook
 from eventflow.hooks.delivery import Delivery, is_given_up
 from eventflow.interrupts.masks import ENGINE, HOOK, this_thread
 from eventflow.interrupts.portals import Outcome, background_portal, in_thread, unwrap
-from eventflow.logs import run_logger
-from eventflow.primitives.durations import in_words
 from eventflow.runs.run import Transition
 
 __all__ = ["HookReceiver", "redeliver"]
@@ -71,9 +69,6 @@ class HookReceiver:
         # The row of the first has recorded its beginning.
         delivery.is_begun = fact.next_ordinal == 0
         fact.next_ordinal += 1
-        if self.hook.overdue_seconds is not None:
-            limit = in_words(self.hook.overdue_seconds)
-            run_logger(fact.run).warning(f"Overdue: it has not ended within {limit}.")
 
         return delivery
 

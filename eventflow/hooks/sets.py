@@ -11,6 +11,7 @@ import itertools
 import json
 import warnings
 from collections.abc import Iterable, Sequence
+from fnmatch import fnmatchcase
 from hashlib import blake2b
 from typing import Any, Final, NamedTuple, Protocol
 from weakref import WeakKeyDictionary, ref
@@ -51,6 +52,25 @@ class Guard(Protocol):
 
     def release(self, delivery: str) -> None:
         """Give up the claim of such a delivery, as its outcome is recorded."""
+        ...
+
+
+class RunFacts(Protocol):
+    """What hooks select a run by: `definition` is the name of its flow or task."""
+
+    @property
+    def run_type(self) -> str:
+        """Which kind of run it is."""
+        ...
+
+    @property
+    def definition(self) -> str:
+        """The name of its flow or task."""
+        ...
+
+    @property
+    def tags(self) -> Sequence[str]:
+        """Its tags."""
         ...
 
 
@@ -113,6 +133,19 @@ class RecordedHook(NamedTuple):
             return [cls(**facts) for facts in json.loads(text)["hooks"]]
         except (TypeError, KeyError) as error:
             raise ValueError(f"{text[:200]!r} is no set of hooks: {error!r}") from error
+
+    @property
+    def is_timed(self) -> bool:
+        """Whether it is told of a state that lasts, or of a run that is overdue."""
+        return self.lasting is not None or self.overdue_seconds is not None
+
+    def selects(self, run: RunFacts) -> bool:
+        """Return whether it selects a run, in some of its states."""
+        return (
+            self.run_type in {None, run.run_type}
+            and fnmatchcase(run.definition, self.name or "*")
+            and set(self.tags or ()) <= set(run.tags)
+        )
 
     def text(self) -> str:
         """Return the description as JSON, without what is as usual."""

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from datetime import timedelta
+from typing import Final
 
 __all__ = ["in_words", "read_seconds"]
+
+MOST: Final = 100 * 366 * 86_400
+"""A hundred years: no date so much later is out of range."""
 
 
 def read_seconds(option: str, value: object) -> float:
@@ -13,13 +16,15 @@ def read_seconds(option: str, value: object) -> float:
 
     Raises:
         TypeError: it is neither.
-        ValueError: it is 0, negative or not finite.
+        ValueError: it is 0 or negative, or longer than a hundred years.
     """
     seconds = value.total_seconds() if isinstance(value, timedelta) else value
     if isinstance(seconds, bool) or not isinstance(seconds, int | float):
         raise TypeError(f"{option} must be a number of seconds, or a timedelta, but got {value!r}.")
-    if not 0 < seconds < math.inf:
-        raise ValueError(f"{option} must be longer than 0 seconds, but got {value!r}.")
+    if not 0 < seconds <= MOST:
+        raise ValueError(
+            f"{option} must be longer than 0 seconds, and at most 100 years, but got {value!r}."
+        )
 
     return float(seconds)
 

@@ -14,6 +14,7 @@ from uuid import UUID
 from eventflow.context import ActiveRun, current_run
 from eventflow.definitions.definition import Definition
 from eventflow.eventbus.bus import current_bus
+from eventflow.eventbus.deadlines import report_overdue
 from eventflow.eventbus.publication import transition_event
 from eventflow.eventbus.subscriptions import Subscription
 from eventflow.hooks.declaration import Hook
@@ -104,6 +105,8 @@ class Finisher:
         self._journal = recorder.journal
         self._lookup = lookup
         self._message = message
+        # The runs of which it was said after how many seconds.
+        self._overdue: set[tuple[UUID, float]] = set()
 
     def finish(self, fence: Fence, owner: str) -> None:
         """Claim and finish all runs of an owner that no living owner keeps.
@@ -221,7 +224,8 @@ class Finisher:
         fact = self._fact(case, event)
         fact.journal = ledger
         hook = self._hook(case, fact, owed)
-        if hook.filter().until_end:
+        if hook.overdue_seconds is not None:
+            self._report_overdue(fact.run, hook.overdue_seconds)
             # It is given the state that the run is in.
             fact.entered = BuiltState(state_of(case.events.get(case.row.state_id) or case.row))
         wait_until_due(hook, owed)
@@ -230,6 +234,11 @@ class Finisher:
                 *(hook, fact, owed.ordinal, owed.attempts, _max_attempts(hook)),
                 kind=partial(RecoveredDelivery, case.fetching),
             )
+
+    def _report_overdue(self, run: Run, seconds: float) -> None:
+        if (run.id, seconds) not in self._overdue:
+            self._overdue.add((run.id, seconds))
+            report_overdue(run, seconds)
 
     def _fact(self, case: _Case, event: EventRow) -> Transition:
         """Restore an earlier transition, with the run as it was then."""

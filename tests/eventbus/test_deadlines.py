@@ -406,7 +406,11 @@ def test_a_hook_that_hangs_holds_up_no_other(clock: Clock, heard: Heard) -> None
         ({"lasting": True}, TypeError, "lasting must be a number of seconds"),
         ({"lasting": 0}, ValueError, "lasting must be longer than 0 seconds, but got 0"),
         ({"lasting": timedelta(seconds=-1)}, ValueError, "longer than 0 seconds"),
-        ({"lasting": float("inf")}, ValueError, "longer than 0 seconds"),
+        ({"lasting": float("inf")}, ValueError, "at most 100 years, but got inf"),
+        ({"lasting": float("nan")}, ValueError, "longer than 0 seconds, and .* but got nan"),
+        ({"lasting": timedelta.max}, ValueError, "at most 100 years"),
+        ({"lasting": 1, "state": "Completed"}, ValueError, "'Completed' is a final state"),
+        ({"lasting": 1, "state": [StateType.CRASHED]}, ValueError, "'CRASHED' is a final state"),
         ({"lasting": 1, "event_type": Event}, TypeError, "event_type must be that or left out"),
     ],
 )

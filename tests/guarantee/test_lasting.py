@@ -141,7 +141,7 @@ def test_a_death_while_the_hook_runs(sandbox: Sandbox) -> None:
 
 def test_an_exit_in_time_and_a_guardian_that_has_died(sandbox: Sandbox) -> None:
     """A new guardian is told of the time as well; and nothing is left behind."""
-    # Of a process that goes on any thread may take the signal: that does not end a sleep of another.
+    # Any thread of a process that goes on may take a signal: another one sleeps on meanwhile.
     end = "record('ready')\nwhile True: time.sleep(0.05)"
     program = start(sandbox, end, lasting=3.0, EVENTFLOW_GUARDIAN_GRACE_SECONDS="0.2")
     sandbox.wait_for_record("ready")

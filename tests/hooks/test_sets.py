@@ -84,7 +84,7 @@ def hooks_in(hooks: HookSet) -> list[str]:
         (Hook(page, state=StateType.FAILED), ["FAILED"], []),
         (Hook(page, state=iter(["Late", StateType.PAUSED, "Odd"])), ["PAUSED"], ["Late", "Odd"]),
         (Hook(page, run_type="task", name="ex*", tags={"b", "ä"}), [], []),
-        (Hook(page, state="Failed", lasting=1.5), [], ["Failed"]),
+        (Hook(page, state="Pending", lasting=1.5), [], ["Pending"]),
         (Hook(page, overdue_seconds=60), [], []),
         (Hook(page, retries=2, retry_delay_seconds=[1, 2.5], timeout_seconds=3), [], []),
         (Hook(page, retries=3, retry_delay_seconds=lambda count: [count] * 2), [], []),

@@ -130,7 +130,7 @@ def show_delivery(*, delivery: str, as_json: bool) -> None:
         {
             "id": str(record.id),
             "run": f"{record.definition_name or '?'}/{record.run_name or '?'}  {record.run_id}",
-            "on": record.state_name,
+            "on": state_of_delivery(record),
             "occurred": at(record.occurred, now),
             "attempts": str(record.attempts),
             "updated": at(record.updated, now),

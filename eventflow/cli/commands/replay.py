@@ -79,7 +79,7 @@ def replay(
         )
         history = History(archive)
         for event in events:
-            if requested.admits(event) and any(selection.admits(event) for selection in declared):
+            if requested.admits(event) and any(_selects(each, event, archive) for each in declared):
                 replayed.add(event, history)
     replayed.show_summary()
     ctx.exit(1 if replayed.counts["failed"] else 0)
@@ -107,6 +107,23 @@ def _hook_of(target: str) -> tuple[Hook, list[Filter]]:
         return declared[0][0], [selection for _, selection in declared]
 
     return Hook(value), [Hook(value).filter()]
+
+
+def _selects(selection: Filter, event: RunTransition, archive: Archive) -> bool:
+    """Return whether a hook selects a past event, and, if it asks for that, the state lasted."""
+    if not selection.admits(event):
+        return False
+    if selection.lasting is None:
+        return True
+    until = None
+    if selection.until_end:
+        record = archive.run(event.run_id)
+        until = None if record is None else record.end_time
+    else:
+        later = (each for each in archive.events(event.run_id) if each.sequence > event.sequence)
+        until = next((each.occurred for each in later), None)
+
+    return ((until or datetime.now(UTC)) - event.occurred).total_seconds() >= selection.lasting
 
 
 def _of_run(archive: Archive, run: str, *, within: bool) -> Iterable[RunTransition]:

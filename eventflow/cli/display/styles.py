@@ -11,6 +11,7 @@ from rich.text import Text
 from eventflow.cli.display.tally import Failure
 from eventflow.client.records import DeliveryRecord
 from eventflow.primitives import ids
+from eventflow.primitives.durations import in_words
 from eventflow.primitives.escapes import CONTROLS, escaped_line
 from eventflow.states import StateType
 from eventflow.states.state import AnyState
@@ -60,10 +61,12 @@ _MARKS: Final = {
 
 
 def state_of_delivery(delivery: DeliveryRecord) -> str:
-    """Return the state that a hook is owed, and whether it is because of how long that lasted."""
+    """Return what a hook is owed: a state, one that has lasted for so long, or an overdue run."""
     state = delivery.state_name or "?"
+    if delivery.overdue_seconds is not None:
+        return f"overdue after {in_words(delivery.overdue_seconds)}"
 
-    return f"{state}, lasting" if delivery.has_lasted else state
+    return state if delivery.lasting is None else f"{state} for {in_words(delivery.lasting)}"
 
 
 def escaped_text(text: Text) -> Text:
