@@ -67,7 +67,7 @@ class Filter:
         kind = StateTransition if self.is_told_later(event) else self.event_type
         if not isinstance(event, kind):
             return f"event_type is {type(event).__name__}, not {self.event_type.__name__}"
-        if isinstance(event, StateLasted):
+        if self.lasting is not None and isinstance(event, StateLasted):
             if event.is_overdue != self.until_end:
                 return f"is_overdue is {event.is_overdue}, not {self.until_end}"
             if event.lasting != self.lasting:

@@ -167,13 +167,17 @@ def ordinals_of(run: Run, bus: EventBus, owed: Sequence[Subscription]) -> list[i
     They count those hooks of a run that are owed such states, in the order of its sets of hooks.
     """
     selected = [*run.definition.origin.declared, *filter(_has_hook, bus.subscriptions)]
-    timed = [each.hook for each in selected if each.filter.lasting is not None]
-    # A hook that was cancelled meanwhile has none of these places.
-    places = {hook: place for place, hook in reversed([*enumerate(timed)])}
+    timed = [each for each in selected if each.filter.lasting is not None]
+    places: list[int] = []
+    for each in owed:
+        itself = (place for place, other in enumerate(timed) if other is each)
+        # If hooks were declared meanwhile, it is another subscription by now.
+        equal = (place for place, other in enumerate(timed) if other.hook == each.hook)
+        free = (place for place in (*itself, *equal) if place not in places)
+        # One that was cancelled meanwhile has none of these places.
+        places.append(next(free, len(timed) + len(places)))
 
-    return [
-        LASTED + places.get(each.hook, len(timed) + further) for further, each in enumerate(owed)
-    ]
+    return [LASTED + place for place in places]
 
 
 def _has_hook(subscription: Subscription) -> bool:

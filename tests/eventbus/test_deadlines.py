@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable, Iterator
 from datetime import timedelta
 from typing import Any
 
@@ -16,89 +15,9 @@ from eventflow.eventbus.deadlines import THREADS, timer
 from eventflow.events import Event, HookFailed, ListenerFailed, StateLasted
 from eventflow.states import AnyState
 from eventflow.testing import capture_events
+from tests.eventbus.clocks import Clock, Heard, a_task, call, every_kind
 
 pytestmark = pytest.mark.usefixtures("eventflow_isolated")
-
-
-class Clock:
-    """A clock that stands still until it is moved; then what is due by then is told of."""
-
-    def __init__(self) -> None:
-        self.now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
-
-    def advance(self, seconds: float) -> None:
-        """Move the clock, and return when everything that is due was told of."""
-        self.now += seconds
-        timer.run()
-        deadlines.workers.finish()
-
-
-@pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> Iterator[Clock]:
-    made = Clock()
-    monkeypatch.setattr(timer, "clock", made)
-    timer.reset()
-    yield made
-    deadlines.workers.finish()
-    timer.reset()
-
-
-class Heard:
-    """What hooks and listeners were given."""
-
-    def __init__(self) -> None:
-        self.all: list[Any] = []
-
-    def hook(self, definition: Any, run: Any, state: AnyState) -> None:
-        """Note the arguments of a hook."""
-        self.all.append((definition.name, run.state_name, state.name))
-
-    def listen(self, event: StateLasted) -> None:
-        """Note an event."""
-        self.all.append(event)
-
-
-@pytest.fixture
-def heard() -> Heard:
-    return Heard()
-
-
-def a_flow(body: Callable[[], object], **options: Any) -> Any:
-    return flow(name="it", **options)(body)
-
-
-def a_task(body: Callable[[], object], **options: Any) -> Any:
-    return task(name="it", **options)(body)
-
-
-def an_async_flow(body: Callable[[], object], **options: Any) -> Any:
-    async def work() -> None:
-        body()
-
-    made = flow(name="it", **options)(work)
-    made.on_completion(lambda *_: None)
-
-    return made
-
-
-def an_async_task(body: Callable[[], object], **options: Any) -> Any:
-    async def work() -> None:
-        body()
-
-    return task(name="it", **options)(work)
-
-
-def call(definition: Any) -> None:
-    if definition.isasync:
-        asyncio.run(definition())
-    else:
-        definition()
-
-
-every_kind = pytest.mark.parametrize("make", [a_flow, a_task, an_async_flow, an_async_task])
 
 
 @every_kind
@@ -397,42 +316,3 @@ def test_a_hook_that_hangs_holds_up_no_other(clock: Clock, heard: Heard) -> None
         assert hanging.acquire(timeout=30)
     work(False)
     release.set()
-
-
-@pytest.mark.parametrize(
-    ("wrong", "error", "said"),
-    [
-        ({"lasting": "1"}, TypeError, "lasting must be a number of seconds, or a timedelta"),
-        ({"lasting": True}, TypeError, "lasting must be a number of seconds"),
-        ({"lasting": 0}, ValueError, "lasting must be longer than 0 seconds, but got 0"),
-        ({"lasting": timedelta(seconds=-1)}, ValueError, "longer than 0 seconds"),
-        ({"lasting": float("inf")}, ValueError, "at most 100 years, but got inf"),
-        ({"lasting": float("nan")}, ValueError, "longer than 0 seconds, and .* but got nan"),
-        ({"lasting": timedelta.max}, ValueError, "at most 100 years"),
-        ({"lasting": 1, "state": "Completed"}, ValueError, "'Completed' is a final state"),
-        ({"lasting": 1, "state": [StateType.CRASHED]}, ValueError, "'CRASHED' is a final state"),
-        ({"lasting": 1, "event_type": Event}, TypeError, "event_type must be that or left out"),
-    ],
-)
-def test_a_wrong_time_is_refused(wrong: Any, error: type[Exception], said: str) -> None:
-    """With the value, and what is allowed."""
-    with pytest.raises(error, match=said):
-        bus.subscribe(lambda event: None, **({"state": "Running"} | wrong))
-
-
-def test_a_subscription_is_explained(clock: Clock, heard: Heard) -> None:
-    """Of the entering it is said that it is told later; of what has lasted, whether it was."""
-    listener = bus.subscribe(heard.listen, state="Running", lasting=5)
-    other = bus.subscribe(heard.listen, state="Running", lasting=500)
-    with capture_events() as events:
-        a_task(lambda: clock.advance(5))()
-    entered = next(each for each in events if each.type.endswith("Running"))
-    lasted = next(each for each in events if isinstance(each, StateLasted))
-
-    of_entering = {each.subscription: each for each in bus.explain(entered)}
-    of_lasting = {each.subscription: each for each in bus.explain(lasted)}
-    assert of_entering[listener].matched
-    assert of_entering[listener].reason.endswith("lasting=5; told once that has lasted")
-    assert of_lasting[listener].matched
-    assert not of_lasting[other].matched
-    assert of_lasting[other].reason == "lasting is 5, not 500"
