@@ -83,6 +83,33 @@ def test_the_guardian_delivers_for_an_owner_that_is_stuck(
     sandbox.assert_clean()
 
 
+def test_a_process_stopped_in_a_transaction_of_sqlite(sandbox: Sandbox) -> None:
+    """Nobody can write the journal then: the hooks are delivered, once, when it goes on."""
+    path = sandbox.url.removeprefix("sqlite:///")
+    stop = f"""
+import sqlite3
+flush()
+connection = sqlite3.connect({path!r}, isolation_level=None)
+connection.execute("BEGIN IMMEDIATE")
+record("ready")
+os.kill(os.getpid(), signal.SIGSTOP)
+connection.rollback()
+time.sleep(1)
+"""
+    program = start(sandbox, stop, 1.0, EVENTFLOW_GUARDIAN_GRACE_SECONDS="0.2")
+    sandbox.wait_for_record("ready")
+    wait_until(
+        lambda: any("--lasting" in command for command in sandbox.processes().values()),
+        sandbox.processes,
+    )
+    assert told(sandbox) == []
+    program.send(signal.SIGCONT)
+
+    assert program.end() == 0
+    assert told(sandbox) == BOTH
+    sandbox.assert_clean()
+
+
 @pytest.mark.parametrize("was_due", [True, False])
 def test_what_was_due_before_a_death_is_delivered(sandbox: Sandbox, was_due: bool) -> None:
     """Then the runs are Crashed; what would have become due later is owed to nobody."""
