@@ -17,13 +17,14 @@ from eventflow.journal.rows import DeliveryRow
 from eventflow.journal.wal.spool import commit_in_parts, peek_segments
 from eventflow.owners.claims import claim, is_guardians
 from eventflow.owners.folders import DeadOwner
+from eventflow.owners.leftovers import row_of
 from eventflow.owners.locks import lock
 from eventflow.owners.note import set_next_due
 from eventflow.recovery.delivering import Finished, Progress
 from eventflow.recovery.finishing import Finisher
 from eventflow.recovery.loading import LoadingNote, Reloader, adopt_environment
 from eventflow.recovery.lookup import Lookup
-from eventflow.recovery.owner import recorder_of_recovery
+from eventflow.recovery.owner import SILENT, recorder_of_recovery
 from eventflow.settings import EVENTFLOW_GUARDIAN_GRACE_SECONDS
 
 __all__ = ["deliver_due"]
@@ -83,5 +84,10 @@ def _claimed(journal: Journal, folder: Path, owed: DeliveryRow) -> bool:
     # The owner gives its claim up once it has recorded the outcome.
     _commit_copies(journal, folder)
     rows = journal.deliveries(DeliveryQuery(id=owed.id))
+    if not is_guardians(folder, owed.id.hex) or any(row.status not in OWED for row in rows):
+        return False
 
-    return is_guardians(folder, owed.id.hex) and all(row.status in OWED for row in rows)
+    # Another host may have taken its runs over.
+    owner = row_of(journal, folder.name)
+
+    return owner is None or owner.reason != SILENT

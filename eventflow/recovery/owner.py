@@ -35,7 +35,7 @@ from eventflow.recovery.lookup import Lookup
 from eventflow.settings import EVENTFLOW_JOURNAL_URL
 from eventflow.wiring import recorder as wired_recorder
 
-__all__ = ["UNFINISHED", "Report", "recorder_of_recovery", "recover_folder", "recover_id"]
+__all__ = ["SILENT", "UNFINISHED", "Report", "recorder_of_recovery", "recover_folder", "recover_id"]
 
 NO_LIMIT: Final = 100_000
 """How many runs or deliveries a query returns at most."""
