@@ -12,7 +12,14 @@ from contextvars import ContextVar
 
 import pytest
 
-from eventflow.interrupts.portals import Portal, background_portal, in_thread, running_loop, unwrap
+from eventflow.interrupts.portals import (
+    OrderedCalls,
+    Portal,
+    background_portal,
+    in_thread,
+    running_loop,
+    unwrap,
+)
 
 variable: ContextVar[str] = ContextVar("variable", default="default")
 
@@ -151,3 +158,99 @@ sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
     done = subprocess.run([sys.executable, "-c", program], timeout=60, check=False)
 
     assert done.returncode == 3
+
+
+# -- ordered calls ------------------------------------------------------------------------------
+
+
+def test_calls_of_one_key_come_one_after_the_other() -> None:
+    """Those of other keys go on meanwhile; what one raises is logged, and stops none."""
+    calls, held, done = OrderedCalls("ordered", 2), threading.Event(), threading.Event()
+    seen: list[str] = []
+
+    def wait() -> None:
+        assert held.wait(30)
+        seen.append("first")
+
+    def fail() -> None:
+        seen.append("fails")
+        raise SystemExit(3)
+
+    def end() -> None:
+        seen.append("last")
+        done.set()
+
+    calls.put(1, wait)
+    calls.put(1, fail)
+    calls.put(1, end)
+    calls.put(2, held.set)
+    assert done.wait(30)
+    calls.finish()
+
+    assert seen == ["first", "fails", "last"]
+
+
+def test_no_more_threads_than_allowed_and_none_without_work() -> None:
+    """However many keys there are; and they start again when there is work."""
+    calls, lock, most = OrderedCalls("few", 3), threading.Lock(), 0
+    present = 0
+    barrier = threading.Barrier(3)
+
+    def work() -> None:
+        nonlocal most, present
+        with lock:
+            present += 1
+            most = max(most, present)
+        barrier.wait(30)
+        with lock:
+            present -= 1
+
+    for _ in range(2):
+        for key in range(9):
+            calls.put(key, work)
+        calls.finish()
+        assert present == 0
+    assert most == 3
+
+
+def test_the_end_of_a_process_waits_for_calls_a_few_seconds() -> None:
+    """A call that hangs does not keep the process; one that is short is made."""
+    code = """
+import threading, time
+from eventflow.interrupts import portals
+portals.SHUTDOWN_SECONDS = 0.2
+calls = portals.OrderedCalls("calls", 2)
+calls.put(1, threading.Event().wait)
+calls.put(2, lambda: (time.sleep(0.01), print("made", flush=True)))
+"""
+    assert _output(code) == "made\n"
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs forks")
+def test_a_forked_child_starts_afresh() -> None:
+    """What waits is called in the parent, and only there."""
+    code = """
+import os, sys, threading
+from eventflow.interrupts.portals import OrderedCalls
+calls, go = OrderedCalls("calls", 1), threading.Event()
+calls.put(1, go.wait)
+calls.put(2, lambda: print("parent", flush=True))
+child = os.fork()
+if child == 0:
+    calls.put(3, lambda: print("child", flush=True))
+    calls.finish()
+    os._exit(0)
+os.waitpid(child, 0)
+go.set()
+calls.finish()
+"""
+    assert _output(code) == "child\nparent\n"
+
+
+def _output(code: str) -> str:
+    """Return what a program prints that ends well; forks with threads are warned about."""
+    command = [sys.executable, "-W", "ignore::DeprecationWarning", "-c", code]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+    assert ended.stderr == ""
+
+    return ended.stdout

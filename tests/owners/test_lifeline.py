@@ -217,3 +217,47 @@ def test_a_dead_owner_is_recovered_by_a_process_of_its_own(
     monkeypatch.setattr(subprocess, "Popen", failing)
     problem = start_recovery(folder.path, URL)
     assert problem == "the recovery cannot be started: too many processes"
+
+
+@posix
+def test_a_time_that_is_over_has_the_command_executed(line: Lifeline, reports: Reports) -> None:
+    """Once, with the note; one that is later is heard of then, an earlier one at once."""
+    line.set_due(1.0, earlier=True)  # there is no guardian yet
+    assert line.start() is None
+    line.set_due(time.monotonic() + 3_600, earlier=True)
+    line.set_due(time.monotonic() + 0.01, earlier=True)
+    first = reports.next()["arguments"]
+    assert first[:3] == ["--owner", "x", "--lasting"]
+    assert line.note is not None
+    line.set_due(time.monotonic(), earlier=True)
+    assert reports.next()["arguments"] == first
+    assert line.is_alive
+
+
+@posix
+def test_a_time_for_a_guardian_that_was_killed(line: Lifeline, reports: Reports) -> None:
+    """Telling it raises no signal; the next one finds the time in the note."""
+    assert line.start() is None
+    line.set_due(time.monotonic() + 3_600, earlier=True)
+    pid = int(_guardian_of(line))
+    os.kill(pid, 9)
+    deadline = time.monotonic() + 30
+    while line.is_alive:
+        assert time.monotonic() < deadline
+    line.set_due(time.monotonic(), earlier=True)
+    assert line.start() is None
+    assert reports.next()["arguments"][2] == "--lasting"
+
+
+def _guardian_of(line: Lifeline) -> str:
+    """Wait until the guardian is a process of its own, and return its id."""
+    assert line.note is not None
+    inode, deadline = os.fstat(line.note.descriptor).st_ino, time.monotonic() + 30
+    while time.monotonic() < deadline:
+        for process in Path("/proc").glob("[0-9]*"):
+            with suppress(OSError):
+                has_note = any(fd.stat().st_ino == inode for fd in (process / "fd").iterdir())
+                parent = (process / "stat").read_text().rpartition(")")[2].split()[1]
+                if has_note and parent == "1" and int(process.name) != os.getpid():
+                    return process.name
+    raise AssertionError("there is no guardian")

@@ -9,7 +9,7 @@ import pytest
 
 from eventflow.owners import guardian
 from eventflow.owners import note as module
-from eventflow.owners.note import ENTRY_BYTES, TOTAL_BYTES, Note, read_handed_over
+from eventflow.owners.note import ENTRY_BYTES, TOTAL_BYTES, Note, read_handed_over, set_next_due
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="there is no guardian elsewhere")
 
@@ -130,3 +130,32 @@ def test_a_note_needs_no_memory_file(monkeypatch: pytest.MonkeyPatch) -> None:
     assert read_handed_over(note.descriptor) == {"a": b"1"}
     assert os.fstat(note.descriptor).st_nlink == 0
     note.close()
+
+
+def test_times_are_noted_for_the_guardian(note: Note) -> None:
+    """That of the owner and that of its helper, beside what is handed over."""
+    assert note.write("key", b"data") is None
+    places = (guardian.DUE, guardian.DUE + 8)
+
+    def times() -> list[int]:
+        return [int.from_bytes(os.pread(note.descriptor, 8, place)) for place in places]
+
+    assert times() == [0, 0]
+    note.set_due(12.5)
+    assert times() == [12_500_000, 0]
+    set_next_due(note.descriptor, 0.0000001)
+    # Not 0, which stands for never.
+    assert times() == [12_500_000, 1]
+    note.set_due(None)
+    set_next_due(note.descriptor, None)
+    assert times() == [0, 0]
+    note.set_due(10.0**9)
+    assert read_handed_over(note.descriptor) == {"key": b"data"}
+    assert not guardian.has_ended_cleanly(note.descriptor)
+
+
+def test_a_time_that_cannot_be_noted_fails_nothing() -> None:
+    """Nobody has to be told: the owner delivers itself."""
+    closed = Note()
+    os.close(closed.descriptor)
+    closed.set_due(1.0)

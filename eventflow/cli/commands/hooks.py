@@ -113,7 +113,7 @@ def _states(hook: Hook) -> str:
         return f"overdue after {in_words(hook.overdue_seconds)}"
     states: Any = hook.state
     names = [states] if isinstance(states, str) else states or ["every state"]
-    lasting = "" if hook.lasting is None else f", for {in_words(hook.lasting)}"
+    lasting = "" if hook.lasting is None else f" for {in_words(hook.lasting)}"
 
     return ", ".join(map(str, names)) + lasting
 
