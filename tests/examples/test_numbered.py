@@ -87,6 +87,18 @@ def test_what_must_happen_once_happens_once(sandbox: Sandbox) -> None:
     assert result.stdout.splitlines() == ["2 attempts, 1 booking"]
 
 
+def test_a_run_that_takes_too_long_is_told_of(sandbox: Sandbox) -> None:
+    """While it goes on: the task first, as its limit is shorter, and the end once."""
+    result = sandbox.run("11_still_running.py")
+
+    assert result.status == 0, result.stderr
+    assert result.stdout.splitlines() == [
+        "extract is still Running",
+        "nightly is still Running",
+        "nightly is Completed",
+    ]
+
+
 def test_every_example_is_tested() -> None:
     """Each file of examples/ is named by a test of this folder."""
     tests = "".join(path.read_text() for path in Path(__file__).parent.glob("test_*.py"))
@@ -98,6 +110,6 @@ def test_the_numbered_examples_are_short() -> None:
     """Each has fewer than 40 lines, and begins by saying what it shows."""
     texts = {path.name: path.read_text() for path in EXAMPLES.glob("[0-9]*.py")}
 
-    assert len(texts) == 10
+    assert len(texts) == 11
     assert [name for name, text in texts.items() if text.count("\n") >= 40] == []
     assert all(text.startswith('"""') for text in texts.values())

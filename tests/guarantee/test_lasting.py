@@ -183,3 +183,33 @@ def test_an_exit_in_time_and_a_guardian_that_has_died(sandbox: Sandbox) -> None:
     assert program.end() == 143
     assert told(sandbox) == BOTH
     sandbox.assert_clean()
+
+
+@pytest.mark.parametrize("with_guardian", [True, False])
+def test_the_hook_for_every_end_is_called_for_a_death(
+    sandbox: Sandbox, with_guardian: bool
+) -> None:
+    """By the guardian, or by a recovery, once for each run."""
+    source = """
+    @task(on_end=[record_state])
+    def step():
+        hold()
+
+    @flow(on_end=[record_state])
+    def etl():
+        step()
+
+    if __name__ == "__main__":
+        etl()
+    """
+    program = sandbox.python(source)
+    sandbox.wait_for_record("ready")
+    if with_guardian:
+        program.send(signal.SIGKILL)
+        program.end()
+    else:
+        sandbox.kill_with_guardian(program)
+        assert [report["crashed"] for report in sandbox.recover()] == [2]
+
+    assert told(sandbox) == [["etl", "Crashed", 1], ["step", "Crashed", 1]]
+    sandbox.assert_clean()
