@@ -73,7 +73,7 @@ def test_identity_and_kind_of_each_callable(fn: Any, identity: str, is_async: bo
         ({"run_type": "job"}, ValueError, "run_type must be 'flow' or 'task'"),
         ({"state": 3}, TypeError, "state must be a state's name or a StateType, but got 3"),
         ({"name": 3}, TypeError, "name must be a string"),
-        ({"lasting": 0}, ValueError, "lasting must be longer than 0 seconds, but got 0"),
+        ({"lasting": 0}, ValueError, "longer than 0 seconds, and at most 100 years, but got 0"),
         ({"overdue_seconds": "1"}, TypeError, "overdue_seconds must be a number of seconds"),
         ({"overdue_seconds": 1, "state": "Failed"}, TypeError, "give no state and no lasting"),
     ],
