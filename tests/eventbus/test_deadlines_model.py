@@ -9,13 +9,13 @@ from typing import Any
 from unittest import mock
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from eventflow import EventBus, StateType, task
 from eventflow.eventbus import deadlines
-from eventflow.eventbus.deadlines import UNSORTED, Timer, timer
+from eventflow.eventbus.deadlines import timer
 from eventflow.eventbus.subscriptions import Subscription
 from eventflow.events import StateLasted
 from eventflow.runs.run import TaskRun
@@ -173,60 +173,3 @@ def test_a_timer_and_a_run_that_race(clock: Clock, heard: Heard) -> None:
     deadlines.workers.finish()
 
     assert len(heard.all) == 1_000
-
-
-@settings(max_examples=50, deadline=None)
-@given(st.lists(st.tuples(st.floats(0.1, 10), st.floats(0.1, 10)), min_size=1, max_size=20))
-def test_any_mixture_of_times(spans: list[tuple[float, float]]) -> None:
-    """Each that lasts is told of exactly once, when it is due; each that is left, never."""
-    own = Timer(Clock())
-    now = own.clock
-    assert isinstance(now, Clock)
-    told: list[int] = []
-    made = []
-    for number, (lasting, _) in enumerate(spans):
-        deadline = _Noted(number, now.now + lasting, told)
-        made.append(deadline)
-        own.add(deadline)  # type: ignore[arg-type]
-    for left, number in sorted((left, number) for number, (_, left) in enumerate(spans)):
-        now.now = 1000.0 + left
-        own.run()
-        made[number].left()
-    now.now += 1000
-    own.run()
-
-    assert sorted(told) == [
-        number for number, (lasting, left) in enumerate(spans) if 1000.0 + lasting <= 1000.0 + left
-    ]
-
-
-class _Noted:
-    """A deadline that notes in a list that it was told of."""
-
-    def __init__(self, number: int, due: float, told: list[int]) -> None:
-        self.number, self.due, self.told = number, due, told
-        self.fact: object = self
-
-    def tell(self, now: float) -> None:
-        assert now >= self.due
-        if self.fact is not None:
-            self.told.append(self.number)
-        self.fact = None
-
-    def left(self) -> None:
-        self.fact = None
-
-
-def test_states_that_are_left_are_not_kept() -> None:
-    """However many runs there are, and though their time is over much later."""
-    own = Timer(Clock())
-    for number in range(3 * UNSORTED):
-        deadline = _Noted(number, 5000.0, [])
-        own.add(deadline)  # type: ignore[arg-type]
-        deadline.left()
-        if number % UNSORTED == 0:
-            own.run()
-
-    own.run()
-    # Of each time that it was sorted, the last one that still counted then.
-    assert own.waiting <= 3
