@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import sqlite3
 import tempfile
@@ -13,7 +14,7 @@ from contextvars import copy_context
 from functools import partial
 from pathlib import Path
 from threading import Event, Thread
-from typing import Final
+from typing import Any, Final
 
 from benchmarks.calls import hook, hooks, hooks_in_words, work
 from benchmarks.catalogue import (
@@ -29,8 +30,10 @@ from benchmarks.catalogue import (
 )
 from benchmarks.measure import Pair, Reading, Side, again, on_loop
 from benchmarks.submitted import AT_ONCE, all_at_once
-from eventflow import EventBus, flow, task, use_bus
+from eventflow import EventBus, flow, get_run_logger, task, use_bus
 from eventflow.testing import isolated
+
+LIBRARY: Final = logging.getLogger("benchmarks.library")
 
 THREADS: Final = 4
 IN_THREADS: Final = 4_000
@@ -101,6 +104,40 @@ for _count, _target in (
         target=_target,
         mode=ON,
     )(partial(_task, _count))
+
+
+def _logging(logger: Callable[[], Any]) -> Side:
+    """Return a flow that logs with such a logger; no handler writes the lines anywhere."""
+
+    @flow(validate_parameters=False)
+    def around(loops: int) -> None:
+        log = logger()
+        for number in range(loops):
+            log.warning("row %d of %s", number, "customers")
+
+    return around
+
+
+def _log(logger: Callable[[], Any], _plan: Plan) -> Iterator[Pair]:
+    handled, LIBRARY.handlers = LIBRARY.handlers, [logging.NullHandler()]
+    root, logging.root.handlers = logging.root.handlers, [logging.NullHandler()]
+    try:
+        with _without(_logging(logger)) as bare:
+            yield Pair(_logging(logger), bare)
+    finally:
+        LIBRARY.handlers, logging.root.handlers = handled, root
+
+
+for _name, _about, _logger in (
+    ("library", "a line of a library's logger", lambda: LIBRARY),
+    ("run", "a line of a run's logger", get_run_logger),
+):
+    paired(
+        f"journal.log.{_name}",
+        f"{_about} in a flow, journal on",
+        floor="journal off",
+        mode=ON,
+    )(partial(_log, _logger))
 
 
 @paired(

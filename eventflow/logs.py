@@ -10,7 +10,7 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Callable, MutableMapping
+from collections.abc import Callable, Iterator, Mapping, MutableMapping
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -25,6 +25,8 @@ from eventflow.runs.run import FlowRun, Run, TaskRun
 from eventflow.settings import EVENTFLOW_LOG_FORMAT, EVENTFLOW_LOG_LEVEL, FROM_DEFAULT
 
 __all__ = [
+    "TOLD",
+    "bound_in",
     "configure",
     "flow_run_logger",
     "for_people",
@@ -182,8 +184,8 @@ RUNS: Final = "runs"
 TRACE: Final = "trace"
 """The logger of `eventflow.tracing`."""
 
-_TOLD: Final = frozenset({f"eventflow.{RUNS}", f"eventflow.{TRACE}"})
-"""The loggers whose messages tell people all that is in their context."""
+TOLD: Final = frozenset({f"eventflow.{RUNS}", f"eventflow.{TRACE}"})
+"""The loggers that tell of events: their messages hold all that is in their context."""
 
 _NOT_SHOWN: Final = frozenset(
     {
@@ -209,12 +211,10 @@ def _line(event: MutableMapping[str, Any], *, colours: bool) -> str:
         parts.append(styled(f"{escaped_line(run):<{_RUN_COLUMN}}", _CYAN))
     message = str(event["event"])
     parts.append(_indented(message))
-    context = {} if event["logger"] in _TOLD else event
+    context = {} if event["logger"] in TOLD else event
     parts += [
-        styled(f"{escaped_line(key)}=", _DIM)
-        + escaped_line(value if isinstance(value, str) else repr(value))
-        for key, value in context.items()
-        if key not in _NOT_SHOWN and not (key == "hook" and str(value) in message)
+        styled(f"{escaped_line(key)}=", _DIM) + escaped_line(value)
+        for key, value in bound_in(context, message)
     ]
     blocks = [
         f"  {_indented(event[key])}"
@@ -224,6 +224,13 @@ def _line(event: MutableMapping[str, Any], *, colours: bool) -> str:
     ]
 
     return "\n".join([" ".join(parts), *blocks])
+
+
+def bound_in(context: Mapping[str, Any], message: str) -> Iterator[tuple[str, str]]:
+    """Yield what the user has bound to a logger, as texts, with its names."""
+    for key, value in context.items():
+        if key not in _NOT_SHOWN and not (key == "hook" and str(value) in message):
+            yield key, value if isinstance(value, str) else repr(value)
 
 
 def _indented(text: str) -> str:

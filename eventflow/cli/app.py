@@ -13,6 +13,7 @@ from eventflow.cli.commands.blocks import block
 from eventflow.cli.commands.cancel import cancel
 from eventflow.cli.commands.deliveries import deliveries
 from eventflow.cli.commands.hooks import hooks
+from eventflow.cli.commands.logs import logs
 from eventflow.cli.commands.maintenance import prune, verify
 from eventflow.cli.commands.port import port
 from eventflow.cli.commands.recover import recover
@@ -20,6 +21,7 @@ from eventflow.cli.commands.replay import replay
 from eventflow.cli.commands.run import run
 from eventflow.cli.commands.runs import events, runs
 from eventflow.cli.commands.tail import tail
+from eventflow.cli.serving import serve
 from eventflow.errors import ConfigurationError, EventflowError
 from eventflow.primitives.escapes import escaped
 
@@ -68,7 +70,7 @@ def app() -> None:
             stream.reconfigure(errors="backslashreplace")
 
 
-for command in (run, runs, events, tail, cancel, deliveries, replay, hooks, block):
+for command in (run, runs, events, logs, tail, serve, cancel, deliveries, replay, hooks, block):
     app.add_command(command)
 for command in (recover, prune, verify, port):
     app.add_command(command)

@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 from eventflow.client.client import BlockDocument, Client, get_client
-from eventflow.client.records import DeliveryRecord, FlowRunRecord, RunRecord, TaskRunRecord
+from eventflow.client.records import (
+    DeliveryRecord,
+    FlowRunRecord,
+    LogRecord,
+    RunRecord,
+    TaskRunRecord,
+)
 
 __all__ = [
     "BlockDocument",
     "Client",
     "DeliveryRecord",
     "FlowRunRecord",
+    "LogRecord",
     "RunRecord",
     "TaskRunRecord",
     "get_client",

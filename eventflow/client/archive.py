@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, TypeAlias
@@ -14,11 +14,12 @@ from eventflow.events import FlowRunTransition, TaskRunTransition
 from eventflow.hooks.ledger import LASTED
 from eventflow.hooks.sets import RecordedHook
 from eventflow.journal.contract import Cursor, DeliveryQuery, Journal, RunQuery
+from eventflow.journal.history import event_rows, run_row, transitions_of
 from eventflow.journal.rows import DeliveryRow, EventRow, OwnEvent, RunRow, error_of, state_of
 from eventflow.states.state import AnyState
 from eventflow.values.restoring import readable_parameters
 
-__all__ = ["Archive", "History", "RunTransition"]
+__all__ = ["EARLIEST", "Archive", "History", "RunTransition"]
 
 RunTransition = FlowRunTransition | TaskRunTransition
 
@@ -27,6 +28,8 @@ History: TypeAlias = tuple[RunRow, list[RunTransition]]
 
 BATCH: Final = 500
 """How many runs are read at a time with their transitions."""
+
+EARLIEST: Final = datetime.min.replace(tzinfo=UTC)
 
 CACHED: Final = 4_096
 """How many runs are cached, each with the states that were read last."""
@@ -114,16 +117,6 @@ class Archive:
 
         return current is not None
 
-    def below(self, run_id: UUID) -> Iterator[UUID]:
-        """Yield the id of a run, and then those of its descendants."""
-        pending = [run_id]
-        while pending:
-            parent = pending.pop()
-            yield parent
-            pending += [
-                row.id for row in self.journal.runs(RunQuery(parent_run_id=parent, limit=2**31))
-            ]
-
     # -- events -----------------------------------------------------------------------------
 
     def events(self, run_id: UUID) -> list[RunTransition]:
@@ -139,23 +132,38 @@ class Archive:
 
         return [event for event in events if event is not None], after
 
+    def tree(self, run_id: UUID) -> list[History]:
+        """Return a run and all that it called, directly or not, with all their transitions.
+
+        In the order of their ids; none if the journal does not have the run.
+        """
+        return [
+            self._history(run_row(run), [*event_rows(run.id, transitions_of(run))])
+            for run in self.journal.tree(run_id)
+        ]
+
     def histories(self, since: datetime, after: UUID | None) -> list[History]:
         """Return some of the runs behind another one, with their transitions since a moment.
 
         In the order of their ids; none if there are no more.
         """
-        found = []
-        for run, rows in self.journal.histories(since, after, BATCH):
-            states = {row.sequence: state_of(row) for row in rows}
-            _cache(self._runs, run.id, run)
-            events = [
-                _transition(run, row, states.get(row.sequence - 1), states[row.sequence])
-                for row in rows
-                if row.occurred >= since
-            ]
-            found.append((run, events))
+        return [
+            self._history(run, rows, since)
+            for run, rows in self.journal.histories(since, after, BATCH)
+        ]
 
-        return found
+    def _history(
+        self, run: RunRow, rows: Sequence[EventRow], since: datetime = EARLIEST
+    ) -> History:
+        states = {row.sequence: state_of(row) for row in rows}
+        _cache(self._runs, run.id, run)
+        events = [
+            _transition(run, row, states.get(row.sequence - 1), states[row.sequence])
+            for row in rows
+            if row.occurred >= since
+        ]
+
+        return run, events
 
     def restored(self, rows: Iterable[EventRow]) -> list[RunTransition]:
         """Restore the published events from rows; those of an unknown run are omitted."""

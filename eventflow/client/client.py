@@ -1,8 +1,9 @@
-"""`Client`: queries of blocks, runs, events and deliveries, and requests for cancellation."""
+"""`Client`: queries of blocks, runs, events, logs and deliveries; requests for cancellation."""
 
 from __future__ import annotations
 
 import os
+from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -16,7 +17,14 @@ from anyio import to_thread
 from eventflow.blockstore import StoredBlock, open_store
 from eventflow.client.archive import Archive, RunTransition
 from eventflow.client.journals import opened_journal
-from eventflow.client.records import DeliveryRecord, FlowRunRecord, RunRecord, TaskRunRecord
+from eventflow.client.records import (
+    DeliveryRecord,
+    FlowRunRecord,
+    LogRecord,
+    RunRecord,
+    TaskRunRecord,
+)
+from eventflow.client.run_logs import RunLogs, level_of
 from eventflow.client.timeline import past_of
 from eventflow.eventbus.selections import States
 from eventflow.hooks.ledger import DeliveryStatus
@@ -47,7 +55,7 @@ class BlockDocument:
 
 
 class Client:
-    """Reads blocks, runs, events and deliveries, and requests cancellations.
+    """Reads blocks, runs, events, logs and deliveries, and requests cancellations.
 
     Made by `get_client`. Lines of this process that are not in the journal yet are flushed before
     it is read. Where there is no journal yet there are no runs; reading makes none.
@@ -211,6 +219,29 @@ class Client:
             limit=limit,
         )
         return await _read(lambda archive: archive.deliveries(query), [])
+
+    async def read_logs(
+        self,
+        run_id: UUID | str,
+        *,
+        own: bool = False,
+        level: int | str = 0,
+        limit: int | None = None,
+    ) -> list[LogRecord]:
+        """Return the lines that were logged in a run and in all that it called, in order of time.
+
+        With `own` only those of the run itself; `level` is the lowest, as `logging` has it; at most
+        `limit` of them, the latest. Of a run that logs much the first and the last lines are kept.
+
+        Raises:
+            ValueError: the id is no UUID, or there is no such level.
+        """
+        key, lowest = UUID(str(run_id)), level_of(level)
+
+        def read(archive: Archive) -> list[LogRecord]:
+            return [*deque(RunLogs(archive, key, own=own, level=lowest).lines(), limit)]
+
+        return await _read(read, [])
 
     # -- writing ----------------------------------------------------------------------------
 

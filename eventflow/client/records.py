@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import logging
 from datetime import datetime, timedelta
 from typing import Any, Literal
 from uuid import UUID
 
 from eventflow.hooks.ledger import DeliveryStatus
+from eventflow.primitives.durations import in_words
 from eventflow.runs.run import RunType
 from eventflow.states import StateType
 from eventflow.states.records import Deferred, ErrorInfo
 from eventflow.states.state import AnyState
 
-__all__ = ["DeliveryRecord", "FlowRunRecord", "RunRecord", "TaskRunRecord"]
+__all__ = ["DeliveryRecord", "FlowRunRecord", "LogRecord", "RunRecord", "TaskRunRecord"]
 
 
 class Record(Deferred, frozen=True, ser_json_timedelta="float"):
@@ -85,6 +87,28 @@ class TaskRunRecord(RunRecord, frozen=True):
         return self.definition_name
 
 
+class LogRecord(Record, frozen=True):
+    """A line that was logged in a run: number `sequence` of its lines, counted from 1.
+
+    `level` is that of `logging`, `logger` the name of the logger; `traceback` is None if the line
+    has none. `left_out` is how many lines of the run before it, behind the last one, are not kept.
+    """
+
+    run_id: UUID
+    sequence: int
+    timestamp: datetime
+    level: int
+    logger: str
+    message: str
+    traceback: str | None
+    left_out: int
+
+    @property
+    def level_name(self) -> str:
+        """The name of the level, such as `WARNING`."""
+        return logging.getLevelName(self.level)
+
+
 class DeliveryRecord(Record, frozen=True):
     """One hook owed one event, with the status of the delivery.
 
@@ -114,3 +138,12 @@ class DeliveryRecord(Record, frozen=True):
     occurred: datetime | None
     lasting: float | None = None
     overdue_seconds: float | None = None
+
+    @property
+    def occasion(self) -> str:
+        """What the hook is owed: a state, one that has lasted for so long, or an overdue run."""
+        state = self.state_name or "?"
+        if self.overdue_seconds is not None:
+            return f"overdue after {in_words(self.overdue_seconds)}"
+
+        return state if self.lasting is None else f"{state} for {in_words(self.lasting)}"

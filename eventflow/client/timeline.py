@@ -13,7 +13,7 @@ from itertools import chain
 from typing import Final, TypeAlias
 from uuid import UUID
 
-from eventflow.client.archive import Archive, History, RunTransition
+from eventflow.client.archive import EARLIEST, Archive, History, RunTransition
 from eventflow.journal.contract import START, Cursor
 from eventflow.journal.rows import EventRow, OwnEvent
 
@@ -31,8 +31,6 @@ RECENT: Final = timedelta(minutes=10)
 SHOWN: Final = 10_000
 """How many events are remembered, so that none is shown twice."""
 
-EARLIEST: Final = datetime.min.replace(tzinfo=UTC)
-
 
 def past_of(
     archive: Archive, since: datetime | None = None, until: datetime | None = None
@@ -45,7 +43,7 @@ def past_of(
 
 def past_within(archive: Archive, run_id: UUID) -> Iterator[RunTransition]:
     """Yield the transitions of a run and of all that it called, in the order of time."""
-    return _in_order([_within(archive, run_id)])
+    return _in_order([archive.tree(run_id)])
 
 
 def _batches(
@@ -55,16 +53,6 @@ def _batches(
     while batch and (until is None or batch[0][0].created <= until):
         yield batch
         batch = archive.histories(since, batch[-1][0].id)
-
-
-def _within(archive: Archive, run_id: UUID) -> list[History]:
-    found = []
-    for key in sorted(archive.below(run_id)):
-        events, run = archive.events(key), archive.row(key)
-        if run is not None:
-            found.append((run, events))
-
-    return found
 
 
 def _in_order(batches: Iterable[list[History]]) -> Iterator[RunTransition]:
@@ -145,7 +133,7 @@ class Timeline:
 
     def _past(self, since: datetime) -> Iterator[Happening]:
         if self._run_id is not None:
-            return _in_order(self._noted([_within(self._archive, self._run_id)]))
+            return _in_order(self._noted([self._archive.tree(self._run_id)]))
         runs: Iterator[Happening] = _in_order(self._noted(_batches(self._archive, since)))
 
         return merge(runs, self._own_events(), key=lambda event: event.occurred)

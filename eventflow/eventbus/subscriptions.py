@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import threading
 from collections.abc import Awaitable, Callable, Sequence
+from logging import LogRecord
 from types import TracebackType
 from typing import Any, Protocol, Self, TypeAlias
 
@@ -12,7 +13,7 @@ from eventflow.eventbus.filters import Filter
 from eventflow.events import Event
 from eventflow.primitives.callables import qualified_name
 from eventflow.primitives.forks import renewed
-from eventflow.runs.run import Transition
+from eventflow.runs.run import Run, Transition
 
 __all__ = [
     "Listener",
@@ -78,6 +79,10 @@ class TransitionRecorder(Protocol):
 
     def record_event(self, event: Event) -> None:
         """Have an event of the user's own recorded some time later; never blocks."""
+        ...
+
+    def record_log(self, run: Run | None, number: int, record: LogRecord) -> None:
+        """Record a line that was logged in the run of that number, if that is here; never waits."""
         ...
 
 

@@ -19,7 +19,19 @@ from uuid import UUID
 from eventflow.errors import JournalError
 from eventflow.hooks.ledger import DeliveryStatus
 from eventflow.journal.records import BEGUN, Record, Settled, content_of, scan
-from eventflow.journal.rows import DeliveryRow, EventRow, OwnerRow, OwnEvent, RunRow
+from eventflow.journal.rows import (
+    DeliveryRow,
+    EventRow,
+    FailingHook,
+    Finding,
+    LogRow,
+    OwnerRow,
+    OwnEvent,
+    Pruned,
+    RunRow,
+    Statistics,
+    StoredRun,
+)
 from eventflow.primitives.loggers import get_logger
 from eventflow.runs.run import RunType
 from eventflow.states import StateType
@@ -29,14 +41,11 @@ __all__ = [
     "Cursor",
     "DeliveryQuery",
     "Fence",
-    "Finding",
     "Group",
     "Journal",
     "NewerSchemaError",
-    "Pruned",
     "RunQuery",
     "StaleOwnerError",
-    "Statistics",
     "UnstorableError",
     "decoded",
 ]
@@ -47,6 +56,9 @@ of a group of records, and how far it was read."""
 
 START: Final[Cursor] = (0, 0, 0)
 """Before the first event that is kept."""
+
+LINE: Final = "G"
+"""The kind of record that holds a line that was logged."""
 
 
 class Group(NamedTuple):
@@ -68,6 +80,15 @@ class Group(NamedTuple):
         others = [each for each in records if each.kind not in {"R", BEGUN}]
 
         return cls(whole, sum(each.kind == "R" for each in records), decoded(data, others))
+
+    def without_lines(self) -> bytes:
+        """Return the records without the lines that were logged."""
+        if all(kind != LINE for kind, _ in self.others):
+            return self.data
+
+        return b"".join(
+            self.data[start:end] for kind, start, end in scan(self.data) if kind != LINE
+        )
 
 
 def decoded(data: Any, records: Iterable[Record]) -> list[tuple[str, Any]]:
@@ -122,7 +143,9 @@ class RunQuery:
     """Which runs to read: newest first, at most `limit`. `definition` is a glob over the name.
 
     A run matches if any of `state_types` or `state_names` does. `id_part` is hex digits without
-    dashes, with which the id begins or ends; `top` leaves out runs that another run called.
+    dashes, with which the id begins or ends; `top` leaves out runs that another run called. `text`
+    is part of its name, or its definition's, in any case, or of what its states say. `since` and
+    `until` are when it was made, both included; `before` is a run: only older ones are read.
     """
 
     run_type: RunType | None = None
@@ -136,7 +159,11 @@ class RunQuery:
     parent_run_id: UUID | None = None
     flow_run_id: UUID | None = None
     keeper: str | None = None
+    tags: Sequence[str] = ()
+    text: str | None = None
     since: datetime | None = None
+    until: datetime | None = None
+    before: UUID | None = None
     limit: int = 100
 
 
@@ -156,42 +183,6 @@ class DeliveryQuery:
     statuses: Sequence[DeliveryStatus] = ()
     keeper: str | None = None
     limit: int = 1000
-
-
-@dataclass(frozen=True, slots=True)
-class Pruned:
-    """What `prune` deleted."""
-
-    runs: int
-    events: int
-    deliveries: int
-    owners: int
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """A fault that `verify` found: its kind, the run, and a message."""
-
-    kind: str
-    run_id: UUID
-    message: str
-
-
-@dataclass(frozen=True, slots=True)
-class Statistics:
-    """How much a journal holds.
-
-    `size` is in bytes, without what `events_after` reads, and the space that is free for reuse.
-    """
-
-    runs: int
-    unfinished: int
-    events: int
-    deliveries: dict[str, int]
-    owners: int
-    alive: int
-    size: int
-    schema: int
 
 
 class Journal(Protocol):
@@ -247,6 +238,10 @@ class Journal(Protocol):
         """Return the runs that match, newest first."""
         ...
 
+    def tally(self, query: RunQuery) -> dict[StateType, int]:
+        """Count all runs that match, whatever states are asked for, by the types of these."""
+        ...
+
     def events(self, run_id: UUID) -> list[EventRow]:
         """Return the events of a run, in order."""
         ...
@@ -276,12 +271,34 @@ class Journal(Protocol):
         """
         ...
 
+    def tree(self, run_id: UUID) -> list[StoredRun]:
+        """Return a run and all that it called, directly or not, in the order of their ids.
+
+        As they are stored, with all their events: to make rows of thousands takes long.
+        """
+        ...
+
     def wait(self, cursor: Cursor, timeout: float) -> bool:
         """Wait up to `timeout` seconds for an event after the cursor; False if none came."""
         ...
 
     def deliveries(self, query: DeliveryQuery) -> list[DeliveryRow]:
         """Return the deliveries that match, ordered by run, by event and by hook."""
+        ...
+
+    def failing(self) -> list[FailingHook]:
+        """Return the hooks with deliveries that have failed or are dead, those with most first."""
+        ...
+
+    def logged(self, run_id: UUID) -> dict[UUID, int]:
+        """Return how many lines were logged in a run, and in each that it has called.
+
+        Of a run that has logged nothing, none. They count what is not kept as well.
+        """
+        ...
+
+    def lines(self, run_id: UUID, after: int = 0, limit: int = 1000) -> list[LogRow]:
+        """Return the lines of a run that are kept, those behind a sequence, at most `limit`."""
         ...
 
     def hook_sets(self, owner: str) -> dict[str, str]:

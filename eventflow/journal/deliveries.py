@@ -173,6 +173,12 @@ class DeliveryLedger:
 
         return self.sink.journal.transaction(_settled(attempt, DELIVERED, time_ns() // 1000), fence)
 
+    def claim(self, run: Run, sequence: int, ordinal: int) -> bool:
+        """Claim the delivery of a state that has lasted; return False if the guardian has it."""
+        guard = self.sink.guarding
+
+        return guard is None or guard.claim(delivery_id(run.number, sequence, ordinal).hex)
+
     def owe(
         self, run: Run, sequence: int, hooks: Sequence[tuple[str, int]], first: int = COUNTED
     ) -> None:

@@ -16,13 +16,12 @@ from pydantic_core import from_json, to_json
 
 from eventflow.hooks.ledger import DeliveryStatus
 from eventflow.journal.records import LETTERS, Settled, run_hex, state_words
-from eventflow.journal.rows import DeliveryRow, EventRow, RunRow, maybe_moment, moment
+from eventflow.journal.rows import DeliveryRow, EventRow, RunRow, StoredRun, maybe_moment, moment
 from eventflow.primitives.ids import delivery_id, event_number, id_of
 from eventflow.states import StateType
 
 __all__ = [
     "HooksOf",
-    "StoredRun",
     "Transition",
     "delivery_row",
     "event_rows",
@@ -40,34 +39,6 @@ _USUAL: Final = "[{}]"
 _UNKNOWN: Final = "unknown"
 _RUNNING: Final = LETTERS[StateType.RUNNING]
 _NOBODY_OWED: Final = bytes(11)
-
-
-class StoredRun(NamedTuple):
-    """A run as it is stored, with its definition: of that, everything is None if it is not known.
-
-    Ids are numbers, times microseconds since 1970. `acks` tells how many hooks are owed the last
-    transition, how many of them have begun, how many are done, and when that changed last.
-    """
-
-    id: int
-    parent: int | None
-    keeper: str | None
-    created: int
-    ended: int | None
-    state: str
-    sequence: int
-    acks: bytes | None
-    name: str | None
-    facts: bytes | None
-    events: bytes
-    owner: str | None
-    run_type: str | None
-    definition: str | None
-    reference: str | None
-    version: str | None
-    tags: str | None
-    hooks: str | None
-    global_hooks: str | None
 
 
 class Transition(NamedTuple):

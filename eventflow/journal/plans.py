@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from base64 import urlsafe_b64encode
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from hashlib import blake2b
 from typing import Final
 
@@ -19,7 +19,7 @@ from eventflow.primitives.records import printable
 from eventflow.runs.run import Run
 from eventflow.states import StateType
 
-__all__ = ["HookList", "Plan", "make_plan", "ordinals_of"]
+__all__ = ["HookList", "Plan", "change_numbers", "make_plan", "ordinals_of"]
 
 _CRASHED: Final = frozenset({StateType.CRASHED, "Crashed"})
 """The type and the name of the state that another process enters for the runs of a dead one."""
@@ -178,6 +178,25 @@ def ordinals_of(run: Run, bus: EventBus, owed: Sequence[Subscription]) -> list[i
         places.append(next(free, len(timed) + len(places)))
 
     return [LASTED + place for place in places]
+
+
+def change_numbers(runs: Iterable[Run], sink: RecordSink, plan_of: Callable[[Run], Plan]) -> None:
+    """Record which definitions stand for those that executing runs were recorded with."""
+    changed: set[tuple[int, int]] = set()
+    for run in runs:
+        encoder = run.encoder
+        if encoder is None or not (encoder.next or encoder.note):
+            continue
+        if encoder.owner is not sink.owner:
+            # Its numbers are others: it is a parent's, or was taken over.
+            continue
+        plan = plan_of(run)
+        if encoder.number != plan.number:
+            plan.unowed.tell(sink.writer)
+            changed.add((encoder.number, plan.number))
+            encoder.number = plan.number
+    for before, after in sorted(changed):
+        sink.writer.append(pack("C", [before, after]))
 
 
 def _has_hook(subscription: Subscription) -> bool:

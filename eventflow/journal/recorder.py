@@ -8,6 +8,7 @@ have not ended by then are recorded before each commit.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from logging import LogRecord
 from typing import Any, Final
 
 from eventflow.context import current_hook, reloading
@@ -21,11 +22,10 @@ from eventflow.interrupts.scopes import active_runs, inherited_runs
 from eventflow.journal.contract import Journal
 from eventflow.journal.deliveries import DeliveryLedger
 from eventflow.journal.encoder import RunEncoder
-from eventflow.journal.plans import Plan, make_plan, ordinals_of
-from eventflow.journal.records import pack
+from eventflow.journal.plans import Plan, change_numbers, make_plan, ordinals_of
 from eventflow.journal.sink import RecordSink, log_failure
+from eventflow.journal.wal.log_lines import LogLines
 from eventflow.journal.wal.own_events import OwnEvents
-from eventflow.primitives.ids import delivery_id
 from eventflow.runs.lazy_states import LazyState
 from eventflow.runs.run import Run, Transition
 from eventflow.states.kinds import RUNNING
@@ -51,6 +51,7 @@ class Recorder(DeliveryLedger):
         self._seen: set[int] = set()
         self._changes = 0
         self._own_events = OwnEvents()
+        self._log_lines = LogLines()
         sink.register(self)
         watch_hooks(self)
 
@@ -273,7 +274,7 @@ class Recorder(DeliveryLedger):
                 if self.has_given_up(run):
                     return []
                 self._record_open(run)
-                hooks = [each for each in hooks if self._claim(run, fact.sequence, each[1])]
+                hooks = [each for each in hooks if self.claim(run, fact.sequence, each[1])]
                 for hook, ordinal in hooks:
                     self.owe(run, fact.sequence, [hook_columns(hook.hook)], ordinal)
             self.sink.writer.notify()
@@ -281,11 +282,6 @@ class Recorder(DeliveryLedger):
             log_failure("A state that has lasted", error)
 
         return hooks
-
-    def _claim(self, run: Run, sequence: int, ordinal: int) -> bool:
-        guard = self.sink.guarding
-
-        return guard is None or guard.claim(delivery_id(run.number, sequence, ordinal).hex)
 
     def _plan(self, run: Run) -> Plan:
         return make_plan(run, self.sink, self._bus, self._sets, self._changes)
@@ -360,6 +356,25 @@ class Recorder(DeliveryLedger):
             with self.sink.turns.turn():
                 self.sink.writer.append(record)
 
+    def record_log(self, run: Run | None, number: int, record: LogRecord) -> None:
+        """Write a line that was logged in a run, once it is recorded; so does a forked child."""
+        sink, lines = self.sink, self._log_lines
+        if not lines.keeps(record):
+            return
+        texts = lines.texts_of(run, record)
+        if number in inherited_runs:
+            sink.begin()
+        elif not (sink.begun and (run is None or self._is_recordable(run))):
+            return
+        lines.append(sink.turns.turn(), lambda: sink.writer, number, texts)
+
+    def _is_recordable(self, run: Run) -> bool:
+        """Have a run recorded; return False if it executes here, and could not be."""
+        if run.recorder is self:
+            self._record_open(run)
+
+        return run.recorder is not None or run.entered is None or run.number not in active_runs
+
     def flush(self) -> bool:
         """Commit all that was recorded; return False if that failed."""
         return self.sink.flush()
@@ -377,27 +392,9 @@ class Recorder(DeliveryLedger):
             with self.sink.turns.turn():
                 if not sets.refresh(definition):
                     return
-                self._change_numbers()
+                runs: list[Any] = list(active_runs.values())
+                mine = [run for run in runs if run.recorder is self]
+                change_numbers(mine, self.sink, self._plan)
             self.sink.writer.notify()
         except Exception as error:  # noqa: BLE001 - the journal never fails a run
             log_failure("A change of hooks", error)
-
-    def _change_numbers(self) -> None:
-        """Record which definitions stand for those that the executing runs were recorded with."""
-        writer = self.sink.writer
-        changed: set[tuple[int, int]] = set()
-        runs: list[Any] = list(active_runs.values())
-        for run in runs:
-            encoder = run.encoder
-            if run.recorder is not self or encoder is None or not (encoder.next or encoder.note):
-                continue
-            if encoder.owner is not self.sink.owner:
-                # Its numbers are others: it is a parent's, or was taken over.
-                continue
-            plan = self._plan(run)
-            if encoder.number != plan.number:
-                plan.unowed.tell(writer)
-                changed.add((encoder.number, plan.number))
-                encoder.number = plan.number
-        for before, after in sorted(changed):
-            writer.append(pack("C", [before, after]))

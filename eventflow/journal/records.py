@@ -28,6 +28,7 @@ first the fields of fixed width, see `_WIDTHS`, then four texts. Every other con
 | A | an acknowledgement that came too late to be written in place: see `Acknowledged` |
 | E | an event of the user's own: its id, its type, when it occurred, its JSON |
 | B | no JSON, but bytes: that a run has begun, see `eventflow.journal.wal.beginnings` |
+| G | a line that was logged in a run: see `rows.LogLine` |
 | O | the owner: its description |
 
 The events of a run are a text of lines:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, NamedTuple
 from uuid import UUID
@@ -20,9 +21,16 @@ from eventflow.values.unavailable import Unavailable
 __all__ = [
     "DeliveryRow",
     "EventRow",
+    "FailingHook",
+    "Finding",
+    "LogLine",
+    "LogRow",
     "OwnEvent",
     "OwnerRow",
+    "Pruned",
     "RunRow",
+    "Statistics",
+    "StoredRun",
     "error_of",
     "maybe_moment",
     "micros",
@@ -33,6 +41,34 @@ __all__ = [
     "state_of",
     "with_unavailable_data",
 ]
+
+
+class StoredRun(NamedTuple):
+    """A run as it is stored, with its definition: of that, everything is None if it is not known.
+
+    Ids are numbers, times microseconds since 1970. `acks` tells how many hooks are owed the last
+    transition, how many of them have begun, how many are done, and when that changed last.
+    """
+
+    id: int
+    parent: int | None
+    keeper: str | None
+    created: int
+    ended: int | None
+    state: str
+    sequence: int
+    acks: bytes | None
+    name: str | None
+    facts: bytes | None
+    events: bytes
+    owner: str | None
+    run_type: str | None
+    definition: str | None
+    reference: str | None
+    version: str | None
+    tags: str | None
+    hooks: str | None
+    global_hooks: str | None
 
 
 class RunRow(NamedTuple):
@@ -118,6 +154,86 @@ class OwnEvent(NamedTuple):
     type: str
     occurred: datetime
     content: str
+
+
+class FailingHook(NamedTuple):
+    """How many deliveries of a hook have failed, or are dead, and since when until when."""
+
+    hook: str
+    status: DeliveryStatus
+    deliveries: int
+    first: datetime
+    last: datetime
+
+
+class LogLine(NamedTuple):
+    """A line that was logged in a run.
+
+    `number` grows from line to line of its owner, so that none is stored twice; `skipped` counts
+    the lines of the run before it that were not recorded. `level` is that of `logging`, `at` in
+    microseconds since 1970; `error` is the traceback.
+    """
+
+    run: str
+    number: int
+    skipped: int
+    at: int
+    level: int
+    logger: str
+    message: str
+    error: str | None = None
+
+
+class LogRow(NamedTuple):
+    """A line that was logged in a run: number `sequence`, counted from 1 and without gaps.
+
+    Where numbers are missing, lines are not kept. `level` is that of `logging`; `error` is the
+    traceback.
+    """
+
+    run_id: UUID
+    sequence: int
+    at: datetime
+    level: int
+    logger: str
+    message: str
+    error: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Pruned:
+    """What `prune` deleted."""
+
+    runs: int
+    events: int
+    deliveries: int
+    owners: int
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """A fault that `verify` found: its kind, the run, and a message."""
+
+    kind: str
+    run_id: UUID
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Statistics:
+    """How much a journal holds.
+
+    `size` is in bytes, without what `events_after` reads, and the space that is free for reuse.
+    """
+
+    runs: int
+    unfinished: int
+    events: int
+    deliveries: dict[str, int]
+    owners: int
+    alive: int
+    size: int
+    schema: int
 
 
 class OwnerRow(NamedTuple):

@@ -14,9 +14,11 @@ __all__ = ["CONTROLS", "escaped", "escaped_json", "escaped_line", "one_line"]
 
 _NAMED: Final = {"\t": "\\t", "\n": "\\n", "\r": "\\r"}
 
-# C0, DEL and C1; separators of lines; marks that change the direction; halves of pairs.
+# C0, DEL and C1; separators of lines; marks that change the direction; halves of pairs; what
+# no document in XML may hold.
 _ALL: Final = (
-    "\\x00-\\x1f\\x7f-\\x9f\\u061c\\u200e\\u200f\\u2028-\\u202e\\u2066-\\u2069\\ud800-\\udfff"
+    "\\x00-\\x1f\\x7f-\\x9f\\u061c\\u200e\\u200f\\u2028-\\u202e\\u2066-\\u2069"
+    "\\ud800-\\udfff\\ufffe\\uffff"
 )
 CONTROLS: Final = re.compile(f"[{_ALL}]")
 """Matches each character that is shown escaped in a line."""

@@ -10,10 +10,10 @@ from typing import Any, Final
 
 import structlog
 
-from eventflow.primitives.records import is_a, is_describable, traceback_text
+from eventflow.primitives.records import error_text, is_a, is_describable, traceback_text
 from eventflow.primitives.tracebacks import own_traceback, trimmed
 
-__all__ = ["CONTEXT", "Logger", "OwnLevel", "get_logger", "is_wanted"]
+__all__ = ["CONTEXT", "Logger", "OwnLevel", "get_logger", "is_wanted", "unformatted"]
 
 Logger = structlog.stdlib.BoundLogger
 """The type of eventflow's loggers."""
@@ -34,6 +34,31 @@ def _keep_enabled(
     logger.disabled = False
 
     return event
+
+
+_fill_in: Final = structlog.stdlib.PositionalArgumentsFormatter()
+
+
+def _format_arguments(
+    logger: Any, method: str, event: MutableMapping[str, Any]
+) -> MutableMapping[str, Any]:
+    """Fill in the arguments of a message; those that do not fit are told of, and fail no run."""
+    try:
+        filled: MutableMapping[str, Any] = _fill_in(logger, method, event)
+    except Exception as error:  # noqa: BLE001 - an argument may do anything
+        event.pop("positional_args", None)
+        event["event"] = unformatted(event["event"], error)
+        return event
+    else:
+        return filled
+
+
+def unformatted(message: object, error: Exception) -> str:
+    """Return a message whose arguments could not be filled in."""
+    text = message if isinstance(message, str) else f"<a {type(message).__qualname__}>"
+    reason = f"{type(error).__name__}: {error_text(error)}"
+
+    return f"{text} (its arguments could not be filled in: {reason})"
 
 
 def _to_logging(_logger: object, _method: str, event: MutableMapping[str, Any]) -> dict[str, Any]:
@@ -114,7 +139,7 @@ def get_logger(name: str) -> Logger:
         processors=[
             _keep_enabled,
             structlog.stdlib.filter_by_level,
-            structlog.stdlib.PositionalArgumentsFormatter(),
+            _format_arguments,
             _to_logging,
         ],
         wrapper_class=Logger,

@@ -11,10 +11,8 @@ not set. In the file a key is spelled like the setting, in any case, with or wit
 
 from __future__ import annotations
 
-import difflib
 import os
 import re
-import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -22,17 +20,21 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, Generic, Literal, TypeVar
 
-from eventflow.errors import ConfigurationError, HomeError, SettingError
+from eventflow.errors import HomeError, SettingError
 from eventflow.primitives.private_files import make_folder
-from eventflow.settings.config_file import Document, read_document
+from eventflow.settings import config_file
+from eventflow.settings.config_file import full_name, hint_for
 from eventflow.settings.parsing import (
     at_least,
     choice,
     fernet_key,
     flag,
     folder,
+    host,
     journal_url,
+    port,
     positive,
+    token,
     web_url,
     whole,
 )
@@ -45,6 +47,8 @@ __all__ = [
     "EVENTFLOW_GUARDIAN_GRACE_SECONDS",
     "EVENTFLOW_HOME",
     "EVENTFLOW_JOURNAL_URL",
+    "EVENTFLOW_KEPT_LOG_BYTES",
+    "EVENTFLOW_KEPT_LOG_LEVEL",
     "EVENTFLOW_LEASE_SECONDS",
     "EVENTFLOW_LOG_FORMAT",
     "EVENTFLOW_LOG_LEVEL",
@@ -54,6 +58,9 @@ __all__ = [
     "EVENTFLOW_RETENTION_BYTES",
     "EVENTFLOW_RETENTION_DAYS",
     "EVENTFLOW_SECRET_KEY",
+    "EVENTFLOW_UI_HOST",
+    "EVENTFLOW_UI_PORT",
+    "EVENTFLOW_UI_TOKEN",
     "SETTINGS",
     "Durability",
     "LogFormat",
@@ -70,7 +77,6 @@ LogLevel = Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"]
 
 T = TypeVar("T")
 
-PREFIX = "EVENTFLOW_"
 MASK = "********"
 CONFIG_FILE = "config.toml"
 FROM_OVERRIDE = "temporary_settings"
@@ -137,7 +143,7 @@ class Setting(Generic[T]):
 
     def _raw_in_file(self) -> tuple[object, str]:
         path = _config_path(EVENTFLOW_HOME.value())
-        config = _config(read_document(path))
+        config = _config(config_file.read_document(path))
         return (config[self.name], path) if self.name in config else (None, FROM_DEFAULT)
 
     def _parsed(self, raw: object, source: str) -> T:
@@ -207,11 +213,13 @@ _layers: list[Mapping[str, object]] = []
 
 
 def _checked(key: Setting[Any] | str, raw: object) -> tuple[str, object]:
-    name = key.name if isinstance(key, Setting) else _full_name(key)
+    name = key.name if isinstance(key, Setting) else full_name(key)
     setting = SETTINGS.get(name)
     if setting is None:
         raise SettingError(
-            "The name of a setting", str(key), f"one of {', '.join(SETTINGS)}{_hint(name)}"
+            "The name of a setting",
+            str(key),
+            f"one of {', '.join(SETTINGS)}{hint_for(name, SETTINGS)}",
         )
 
     if raw is not None:
@@ -220,43 +228,15 @@ def _checked(key: Setting[Any] | str, raw: object) -> tuple[str, object]:
     return name, raw
 
 
-def _full_name(key: str) -> str:
-    name = key.strip().upper()
-    return name if name.startswith(PREFIX) else PREFIX + name
-
-
-def _hint(name: str) -> str:
-    near = difflib.get_close_matches(name, SETTINGS, n=1)
-    return f"; did you mean {near[0]!r}?" if near else ""
-
-
 @lru_cache(maxsize=4)
 def _config_path(folder: Path) -> str:
     return str(folder / CONFIG_FILE)
 
 
 @lru_cache(maxsize=4)
-def _config(document: Document) -> Mapping[str, object]:
-    path, config = document.path, dict[str, object]()
-    for key, raw in document.content.items():
-        name = _full_name(key)
-        if name in config:
-            raise ConfigurationError(f"The config file {path!r} sets {name} twice; keep one.")
-        if name in SETTINGS and SETTINGS[name].in_file:
-            config[name] = raw
-        else:
-            _warn_of_key(path, key, name)
-
-    return config
-
-
-def _warn_of_key(path: str, key: str, name: str) -> None:
-    if name in SETTINGS:
-        why = f"{name} says where this file is; set it in the environment"
-    else:
-        why = f"there is no such setting{_hint(name)}"
-
-    warnings.warn(f"{path}: the key {key!r} is ignored: {why}", UserWarning, stacklevel=2)
+def _config(document: config_file.Document) -> Mapping[str, object]:
+    elsewhere = {name for name, setting in SETTINGS.items() if not setting.in_file}
+    return config_file.values_in(document, SETTINGS, elsewhere)
 
 
 EVENTFLOW_HOME: Setting[Path] = Setting(
@@ -290,10 +270,7 @@ EVENTFLOW_GUARDIAN: Setting[bool] = Setting(
 )
 EVENTFLOW_GUARDIAN_GRACE_SECONDS: Setting[float] = Setting(
     name="EVENTFLOW_GUARDIAN_GRACE_SECONDS",
-    meaning=(
-        "After how long the guardian delivers what is due because a state has lasted, if its "
-        "process is alive but does not."
-    ),
+    meaning="After how long the guardian delivers what its own process, being stuck, does not.",
     allowed="a number of seconds, more than 0",
     parse=positive,
     default=lambda: 5.0,
@@ -361,6 +338,20 @@ EVENTFLOW_LOG_LEVEL: Setting[LogLevel] = Setting(
     parse=choice("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"),
     default=lambda: "INFO",
 )
+EVENTFLOW_KEPT_LOG_LEVEL: Setting[LogLevel | Literal["OFF"]] = Setting(
+    name="EVENTFLOW_KEPT_LOG_LEVEL",
+    meaning="The lowest level of what is logged in a run that the journal keeps; OFF keeps none.",
+    allowed="'DEBUG', 'INFO', 'WARNING', 'ERROR', 'CRITICAL' or 'OFF'",
+    parse=choice("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL", "OFF"),
+    default=EVENTFLOW_LOG_LEVEL.value,
+)
+EVENTFLOW_KEPT_LOG_BYTES: Setting[int] = Setting(
+    name="EVENTFLOW_KEPT_LOG_BYTES",
+    meaning="How much the lines of all runs may take before those of the oldest are deleted.",
+    allowed="a whole number of bytes, more than 0",
+    parse=whole,
+    default=lambda: 256 * 2**20,
+)
 EVENTFLOW_LOG_FORMAT: Setting[LogFormat] = Setting(
     name="EVENTFLOW_LOG_FORMAT",
     meaning="How logs look: lines for people, or one JSON object a line.",
@@ -373,6 +364,28 @@ EVENTFLOW_SECRET_KEY: Setting[str | None] = Setting(
     meaning="The key that encrypts the secrets of blocks; without it, a key file in the home.",
     allowed="a Fernet key: 32 bytes in url-safe base64, 44 characters",
     parse=fernet_key,
+    default=lambda: None,
+    secret=True,
+)
+EVENTFLOW_UI_HOST: Setting[str] = Setting(
+    name="EVENTFLOW_UI_HOST",
+    meaning="The address on which `eventflow serve` listens.",
+    allowed="a host name or an IP address",
+    parse=host,
+    default=lambda: "127.0.0.1",
+)
+EVENTFLOW_UI_PORT: Setting[int] = Setting(
+    name="EVENTFLOW_UI_PORT",
+    meaning="The port on which `eventflow serve` listens; 0 takes a free one.",
+    allowed="a whole number from 0 to 65535",
+    parse=port,
+    default=lambda: 4200,
+)
+EVENTFLOW_UI_TOKEN: Setting[str | None] = Setting(
+    name="EVENTFLOW_UI_TOKEN",
+    meaning="The token that `eventflow serve` asks for; without it, a new one at each start.",
+    allowed="at least 8 letters, digits, or characters among - . _ ~",
+    parse=token,
     default=lambda: None,
     secret=True,
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
@@ -17,8 +18,11 @@ __all__ = [
     "fernet_key",
     "flag",
     "folder",
+    "host",
     "journal_url",
+    "port",
     "positive",
+    "token",
     "web_url",
     "whole",
 ]
@@ -125,6 +129,31 @@ def web_url(text: str) -> str:
 def fernet_key(text: str) -> str | None:
     """Read a Fernet key: 32 bytes in base64."""
     if len(base64.b64decode(text, altchars=b"-_", validate=True)) != 32:  # noqa: PLR2004 - by Fernet's definition
+        raise ValueError
+
+    return text
+
+
+def host(text: str) -> str:
+    """Read the name or the address of a host."""
+    if re.fullmatch(r"[0-9A-Za-z.-]+|\[?[0-9A-Fa-f:.]+\]?", text) is None:
+        raise ValueError
+
+    return text.strip("[]")
+
+
+def port(text: str) -> int:
+    """Read the number of a port, or 0 for any free one."""
+    number = int(text)
+    if not 0 <= number < 2**16:
+        raise ValueError
+
+    return number
+
+
+def token(text: str) -> str | None:
+    """Read a token that needs no escapes in a URL."""
+    if re.fullmatch(r"[0-9A-Za-z._~-]{8,}", text) is None:
         raise ValueError
 
     return text

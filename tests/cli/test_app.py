@@ -67,8 +67,8 @@ def test_help_names_every_command_and_loads_no_database(tmp_path: Path) -> None:
     commands = lines[lines.index("Commands:") + 1 :]
     names = [line.split()[0] for line in commands]
     assert names == [
-        *("run", "runs", "events", "tail", "cancel", "deliveries", "replay", "hooks", "block"),
-        *("recover", "prune", "verify", "port"),
+        *("run", "runs", "events", "logs", "tail", "serve", "cancel", "deliveries", "replay"),
+        *("hooks", "block", "recover", "prune", "verify", "port"),
     ]
     assert not any(line.endswith("...") for line in commands)
     assert not (tmp_path / "home").exists()

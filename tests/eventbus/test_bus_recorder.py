@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from logging import LogRecord
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ import pytest
 from eventflow import Event, bus, hook, task
 from eventflow.eventbus.publication import fact
 from eventflow.events import JournalRecovered
+from eventflow.runs.run import Run
 from eventflow.testing import Isolated
 
 
@@ -39,6 +41,9 @@ class NotingRecorder:
     def record_event(self, event: Event) -> None:
         """Note an event of the user's own."""
         self.notes.append(event)
+
+    def record_log(self, run: Run | None, number: int, record: LogRecord) -> None:
+        """Do nothing."""
 
     def wait(self) -> None:
         """Note the call, and its thread."""

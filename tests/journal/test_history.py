@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 from pydantic_core import to_json
 
 from eventflow.hooks.ledger import DeliveryStatus
-from eventflow.journal.history import StoredRun, event_rows, owed_by, run_row, transitions_of
+from eventflow.journal.history import event_rows, owed_by, run_row, transitions_of
 from eventflow.journal.records import LETTERS, Settled, run_hex, state_text
+from eventflow.journal.rows import StoredRun
 from eventflow.primitives.ids import event_number, id_of
 from eventflow.states import StateType
 from tests.journal.strategies import text

@@ -14,6 +14,7 @@ def test_what_is_escaped_in_a_line() -> None:
     """Sequences for terminals, ends of lines, and marks that reverse the direction of writing."""
     assert escaped_line("a\x1b]0;owned\x07\x9bm\n\r\tb") == r"a\x1b]0;owned\x07\x9bm\n\r\tb"
     assert escaped_line("gpj\u202eexe\u2028\u2069") == r"gpj\u202eexe\u2028\u2069"
+    assert escaped_line("no XML\ufffe\uffff") == r"no XML\ufffe\uffff"
     assert escaped_line("Grüße, 世界 🎉") == "Grüße, 世界 🎉"
 
 

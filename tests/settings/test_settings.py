@@ -22,6 +22,9 @@ from eventflow.settings import (
     EVENTFLOW_LOG_FORMAT,
     EVENTFLOW_LOG_LEVEL,
     EVENTFLOW_SECRET_KEY,
+    EVENTFLOW_UI_HOST,
+    EVENTFLOW_UI_PORT,
+    EVENTFLOW_UI_TOKEN,
     SETTINGS,
     Setting,
     home,
@@ -64,8 +67,13 @@ def test_each_setting_has_its_default(folder: Path) -> None:
         "EVENTFLOW_MASK_SECRETS": True,
         "EVENTFLOW_API_URL": "http://127.0.0.1:4200",
         "EVENTFLOW_LOG_LEVEL": "INFO",
+        "EVENTFLOW_KEPT_LOG_LEVEL": "INFO",
+        "EVENTFLOW_KEPT_LOG_BYTES": 256 * 2**20,
         "EVENTFLOW_LOG_FORMAT": "console",
         "EVENTFLOW_SECRET_KEY": None,
+        "EVENTFLOW_UI_HOST": "127.0.0.1",
+        "EVENTFLOW_UI_PORT": 4200,
+        "EVENTFLOW_UI_TOKEN": None,
     }
 
 
@@ -197,6 +205,9 @@ def test_a_home_that_is_a_file_holds_no_config_file(
         (EVENTFLOW_JOURNAL_URL, "PostgreSQL://u:p@db/x", "postgresql://u:p@db/x"),
         (EVENTFLOW_JOURNAL_URL, "sqlite:////var/lib/j.db", "sqlite:////var/lib/j.db"),
         (EVENTFLOW_SECRET_KEY, KEY, KEY),
+        (EVENTFLOW_UI_HOST, "[::1]", "::1"),
+        (EVENTFLOW_UI_PORT, "0", 0),
+        (EVENTFLOW_UI_TOKEN, "abc-DEF_1.~", "abc-DEF_1.~"),
         (EVENTFLOW_HOME, Path("/srv/flows"), Path("/srv/flows")),
         (EVENTFLOW_HOME, "/srv/x/../flows", Path("/srv/flows")),
     ],
@@ -225,6 +236,9 @@ def test_a_good_value_is_accepted(setting: Setting[object], text: object, value:
         (EVENTFLOW_JOURNAL_URL, "sqlite:///"),
         (EVENTFLOW_JOURNAL_URL, "mysql://x"),
         (EVENTFLOW_JOURNAL_URL, "memory://x"),
+        (EVENTFLOW_UI_HOST, "a host"),
+        (EVENTFLOW_UI_PORT, "65536"),
+        (EVENTFLOW_UI_PORT, "-1"),
     ],
 )
 def test_a_bad_value_is_an_error_that_names_it(setting: Setting[object], text: object) -> None:

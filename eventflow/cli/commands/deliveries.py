@@ -10,7 +10,7 @@ from uuid import UUID
 import click
 from rich.text import Text
 
-from eventflow.cli.display.styles import first_line, run_label, state_of_delivery, status_text
+from eventflow.cli.display.styles import first_line, run_label, status_text
 from eventflow.cli.display.tables import (
     as_json,
     print_block,
@@ -94,7 +94,7 @@ def _show(records: Sequence[DeliveryRecord]) -> None:
                 Text(short_id(record.id), "bright_black"),
                 status_text(record.status),
                 record.hook,
-                state_of_delivery(record),
+                record.occasion,
                 run_label(record.definition_name, record.run_name),
                 str(record.attempts),
                 _age(record, now),
@@ -130,7 +130,7 @@ def show_delivery(*, delivery: str, as_json: bool) -> None:
         {
             "id": str(record.id),
             "run": f"{record.definition_name or '?'}/{record.run_name or '?'}  {record.run_id}",
-            "on": state_of_delivery(record),
+            "on": record.occasion,
             "occurred": at(record.occurred, now),
             "attempts": str(record.attempts),
             "updated": at(record.updated, now),

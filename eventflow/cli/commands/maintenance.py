@@ -14,7 +14,8 @@ from eventflow.cli.display.tables import as_json, print_json, print_line, show_t
 from eventflow.cli.display.times import BYTES, DURATION, bytes_in_words
 from eventflow.cli.lookup import dead_owners, optional_archive, short_id
 from eventflow.client.archive import Archive
-from eventflow.journal.contract import Finding, Pruned, RunQuery, Statistics
+from eventflow.journal.contract import RunQuery
+from eventflow.journal.rows import Finding, Pruned, Statistics
 from eventflow.settings import EVENTFLOW_RETENTION_BYTES, EVENTFLOW_RETENTION_DAYS
 
 __all__ = ["prune", "verify"]

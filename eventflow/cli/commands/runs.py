@@ -5,9 +5,9 @@ from __future__ import annotations
 import difflib
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import click
 from rich.text import Text
@@ -16,12 +16,12 @@ from eventflow.cli.display.styles import (
     counts_line,
     first_line,
     run_label,
-    state_of_delivery,
     state_text,
     status_text,
 )
 from eventflow.cli.display.tables import as_json, print_facts, print_json, print_line, show_table
 from eventflow.cli.display.times import SINCE, ago, at, clock
+from eventflow.cli.files import write_run
 from eventflow.cli.lookup import find_run, optional_archive, required_archive, short_id
 from eventflow.client.archive import RunTransition
 from eventflow.client.client import selected_states
@@ -32,6 +32,8 @@ from eventflow.states import KNOWN_NAMES, StateType
 from eventflow.states.state import AnyState
 
 __all__ = ["STATES", "events", "rows_of_events", "runs"]
+
+F = TypeVar("F", bound=Callable[..., Any])
 
 LIMIT: Final = 25
 CHILDREN: Final = 15
@@ -153,16 +155,30 @@ def _seconds(run: RunRecord, now: datetime) -> float:
     return max(((run.end_time or now) - run.created).total_seconds(), 0.0)
 
 
+def _file(name: str, text: str) -> Callable[[F], F]:
+    """Make an option that names a file to write."""
+    kind = click.Path(dir_okay=False, allow_dash=True)
+
+    return click.option(f"--{name}", metavar="FILE", type=kind, help=f"{text}; - prints it.")
+
+
 @runs.command("show")
 @click.argument("run", metavar="RUN")
+@_file("html", "Write all of it as one page to a file")
+@_file("svg", "Write its timeline as a picture")
+@_file("perfetto", "Write it as a trace for https://ui.perfetto.dev")
 @as_json
-def show_run(*, run: str, as_json: bool) -> None:
+def show_run(*, run: str, as_json: bool, **files: str | None) -> None:
     """Show a run: its parameters, its transitions, what it called, and its hooks.
 
     RUN is an id, the beginning or the end of one, or a run's name.
     """
     with required_archive() as archive:
         record = find_run(archive, run)
+        wanted = {name: file for name, file in files.items() if file is not None}
+        if wanted:
+            write_run(archive, record, wanted)
+            return
         transitions = archive.events(record.id)
         children = archive.runs(RunQuery(parent_run_id=record.id, limit=NO_LIMIT))[::-1]
         deliveries = archive.deliveries(DeliveryQuery(run_id=record.id, limit=NO_LIMIT))
@@ -280,7 +296,7 @@ def _show_deliveries(deliveries: Sequence[DeliveryRecord]) -> None:
             [
                 Text(short_id(delivery.id), "bright_black"),
                 status_text(delivery.status),
-                state_of_delivery(delivery),
+                delivery.occasion,
                 delivery.hook,
                 str(delivery.attempts),
                 first_line(str(delivery.error or "")),

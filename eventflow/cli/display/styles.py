@@ -9,9 +9,7 @@ from rich.console import Console
 from rich.text import Text
 
 from eventflow.cli.display.tally import Failure
-from eventflow.client.records import DeliveryRecord
 from eventflow.primitives import ids
-from eventflow.primitives.durations import in_words
 from eventflow.primitives.escapes import CONTROLS, escaped_line
 from eventflow.states import StateType
 from eventflow.states.state import AnyState
@@ -23,7 +21,6 @@ __all__ = [
     "first_line",
     "mark_of",
     "run_label",
-    "state_of_delivery",
     "state_text",
     "status_text",
     "style_of",
@@ -58,15 +55,6 @@ _MARKS: Final = {
     StateType.CRASHED: ("✗", "x"),
     StateType.CANCELLED: ("■", "-"),
 }
-
-
-def state_of_delivery(delivery: DeliveryRecord) -> str:
-    """Return what a hook is owed: a state, one that has lasted for so long, or an overdue run."""
-    state = delivery.state_name or "?"
-    if delivery.overdue_seconds is not None:
-        return f"overdue after {in_words(delivery.overdue_seconds)}"
-
-    return state if delivery.lasting is None else f"{state} for {in_words(delivery.lasting)}"
 
 
 def escaped_text(text: Text) -> Text:

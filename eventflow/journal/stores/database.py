@@ -17,38 +17,53 @@ from eventflow.journal.contract import (
     Cursor,
     DeliveryQuery,
     Fence,
-    Finding,
     Group,
     Journal,
-    Pruned,
     RunQuery,
     StaleOwnerError,
-    Statistics,
 )
 from eventflow.journal.history import Transition, event_rows, run_row, transitions_of
 from eventflow.journal.records import Settled
 from eventflow.journal.rows import (
     DeliveryRow,
     EventRow,
+    FailingHook,
+    Finding,
+    LogRow,
     OwnerRow,
     OwnEvent,
+    Pruned,
     RunRow,
+    Statistics,
+    StoredRun,
     micros,
     owner_in,
 )
 from eventflow.journal.stores import feed, maintenance, statements
 from eventflow.journal.stores.maintenance import CHUNK, CLOCKS_MS, EVER, Deleted
-from eventflow.journal.stores.queries import (
+from eventflow.journal.stores.queries.deliveries import (
+    failing_hooks,
     select_deliveries,
-    select_runs,
     status_of,
+)
+from eventflow.journal.stores.queries.lines import logged_in, select_lines
+from eventflow.journal.stores.queries.runs import (
+    select_runs,
+    select_tree,
     stored_run,
+    tally_runs,
 )
 from eventflow.journal.stores.statements import ASKED, OWNER, Session, check
-from eventflow.journal.stores.writing import number_of, put_settled, write_others
+from eventflow.journal.stores.writing import (
+    number_of,
+    put_settled,
+    trim_lines,
+    write_others,
+)
 from eventflow.primitives import forks
 from eventflow.primitives.ids import delivery_id, id_of
-from eventflow.settings import Durability
+from eventflow.settings import EVENTFLOW_KEPT_LOG_BYTES, Durability
+from eventflow.states import StateType
 
 __all__ = ["SqlJournal"]
 
@@ -71,6 +86,7 @@ class SqlJournal(Journal, ABC):
 
     def __init__(self, durability: Durability) -> None:
         self.durability = durability
+        self._log_bytes = EVENTFLOW_KEPT_LOG_BYTES.value()
         self.in_hurry = False
         self._lock = RLock()
         self._local = local()
@@ -128,6 +144,10 @@ class SqlJournal(Journal, ABC):
         """Write a group within a transaction."""
         if fence is None:
             number_of(session, owner)
+        has_events = any(kind == "E" for kind, _ in group.others)
+        if group.runs or has_events:
+            # Lines are read from their table, and leave the room in the feed to what happens.
+            group = group._replace(data=group.without_lines())
         changed = self._put_runs(session, group, owner) if group.runs else 0
         if changed < group.runs:
             # Known already; or there are bytes between the records, where the statement stops.
@@ -135,12 +155,13 @@ class SqlJournal(Journal, ABC):
             if whole.data != group.data:
                 changed += self._put_runs(session, whole, owner)
         write_others(session, owner, group.others)
-        if not changed and all(kind != "E" for kind, _ in group.others):
+        if not (changed or has_events):
             check(session, fence)
         elif not feed.put(session, group.data, owner, fence):
             raise StaleOwnerError(owner, 0 if fence is None else fence.token)
         if self._must_trim():
             feed.trim(session)
+            trim_lines(session, self._log_bytes)
             self._fed, self._trim_due = 0, time.monotonic() + TRIM_SECONDS
 
     def _must_trim(self) -> bool:
@@ -193,6 +214,9 @@ class SqlJournal(Journal, ABC):
     def runs(self, query: RunQuery) -> list[RunRow]:
         return [*map(run_row, self.read(lambda session: select_runs(session, query)))]
 
+    def tally(self, query: RunQuery) -> dict[StateType, int]:
+        return self.read(lambda session: tally_runs(session, query))
+
     def events(self, run_id: UUID) -> list[EventRow]:
         run = self.read(lambda session: stored_run(session, run_id.int))
 
@@ -209,8 +233,20 @@ class SqlJournal(Journal, ABC):
     ) -> list[tuple[RunRow, list[EventRow]]]:
         return self.read(lambda session: feed.histories(session, micros(since), after, limit))
 
+    def tree(self, run_id: UUID) -> list[StoredRun]:
+        return self.read(lambda session: select_tree(session, run_id.int))
+
     def deliveries(self, query: DeliveryQuery) -> list[DeliveryRow]:
         return self.read(lambda session: select_deliveries(session, query))
+
+    def failing(self) -> list[FailingHook]:
+        return self.read(failing_hooks)
+
+    def logged(self, run_id: UUID) -> dict[UUID, int]:
+        return self.read(lambda session: logged_in(session, run_id))
+
+    def lines(self, run_id: UUID, after: int = 0, limit: int = 1000) -> list[LogRow]:
+        return self.read(lambda session: select_lines(session, run_id, after, limit))
 
     def hook_sets(self, owner: str) -> dict[str, str]:
         text = "SELECT id, hooks FROM @hook_sets WHERE owner = ?"

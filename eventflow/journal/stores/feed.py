@@ -19,7 +19,7 @@ from eventflow.journal.history import (
 )
 from eventflow.journal.records import Record, RunRecord, content_of, scan
 from eventflow.journal.rows import EventRow, OwnEvent, RunRow, moment
-from eventflow.journal.stores.queries import stored_run
+from eventflow.journal.stores.queries.runs import stored_run
 from eventflow.journal.stores.statements import FROM_RUNS, STORED, Session, stored
 
 __all__ = ["READ", "histories", "keeps", "put", "read", "trim"]

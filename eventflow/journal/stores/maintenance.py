@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, NamedTuple
 
 from eventflow.hooks.ledger import LASTED
-from eventflow.journal.contract import Finding, Statistics
-from eventflow.journal.history import HooksOf, StoredRun, Transition, transitions_of
+from eventflow.journal.history import HooksOf, Transition, transitions_of
 from eventflow.journal.records import COUNTED, Settled, state_words
-from eventflow.journal.stores.queries import Where, all_runs, counts
+from eventflow.journal.rows import Finding, Statistics, StoredRun
+from eventflow.journal.stores.queries.deliveries import all_runs, deliveries_of
+from eventflow.journal.stores.queries.runs import Where
 from eventflow.journal.stores.schema import VERSION, check_version, statements_after
 from eventflow.journal.stores.statements import (
     FROM_RUNS,
@@ -123,7 +125,7 @@ def delete_runs(session: Session, after: int, before: int, limit: int) -> Delete
     found = counts(session, DELETABLE, values)
     if found.runs:
         session.run(f"DELETE FROM @runs AS r WHERE {DELETABLE}", values)
-        for table in ("@deliveries", "@parts"):
+        for table in ("@deliveries", "@parts", "@logs", "@logged"):
             session.run(
                 f"DELETE FROM {table} WHERE run_id > ? AND run_id <= ?"
                 " AND NOT EXISTS (SELECT 1 FROM @runs r WHERE r.id = run_id)",
@@ -196,10 +198,20 @@ UNATTENDED: Final = (
 ORPHANS: Final = (
     "SELECT run_id, hook, sequence FROM @deliveries WHERE run_id NOT IN (SELECT id FROM @runs)"
 )
+ORPHAN_LINES: Final = (
+    "SELECT run_id, count FROM @logged WHERE run_id NOT IN (SELECT id FROM @runs)"
+    " UNION SELECT run_id, 0 FROM @logs WHERE run_id NOT IN (SELECT run_id FROM @logged)"
+)
+ODD_LINES: Final = (
+    "SELECT l.run_id, max(l.sequence), min(k.count) FROM @logs l JOIN @logged k"
+    " ON k.run_id = l.run_id GROUP BY l.run_id HAVING max(l.sequence) > min(k.count)"
+)
 CHECKS: Final = (
     (ABANDONED, "abandoned", "{!r} has no end, and its keeper {!r} has ended"),
     (UNATTENDED, "unattended", "{!r} owes hooks, and its keeper {!r} has ended"),
     (ORPHANS, "orphan delivery", "is not known, but owes {} its transition {}"),
+    (ORPHAN_LINES, "orphan lines", "is not known, but has logged {} lines"),
+    (ODD_LINES, "odd lines", "has a line {} of the {} that it has logged"),
 )
 """Each query with the kind of its findings, and their message, formatted with its other columns."""
 
@@ -283,6 +295,47 @@ def _is_possible(row: Settled) -> bool:
 
 
 # -- statistics ----------------------------------------------------------------------------------
+
+
+class Counts(NamedTuple):
+    """How many runs there are, and how many events and deliveries they have."""
+
+    runs: int
+    events: int
+    deliveries: Counter[str]
+
+
+def counts(session: Session, condition: str, values: Sequence[Any]) -> Counts:
+    """Count the runs `r` that meet a condition, their events, and their deliveries by status."""
+    first = session.place("@", "r.events")
+    second = session.place("@", f"substr(r.events, {first} + 1)")
+    # Of most runs the acknowledgement says it all.
+    special = (
+        f"({first} > 0 AND (r.acks IS NULL OR {second} > 0)"
+        " OR r.id IN (SELECT run_id FROM @deliveries UNION SELECT run_id FROM @parts))"
+    )
+    text = (
+        f"SELECT {special}, substr(r.acks, 1, 3), count(*), sum(r.sequence + 1) FROM @runs r"
+        f" WHERE {condition} GROUP BY 1, 2"
+    )
+    runs = events = 0
+    deliveries: Counter[str] = Counter()
+    special_runs = False
+    for is_special, acks, count, transitions in session.all(text, values):
+        runs, events = runs + int(count), events + int(transitions)
+        special_runs |= bool(is_special)
+        owed, begun, done = (0, 0, 0) if is_special or acks is None else acks
+        deliveries["delivered"] += done * count
+        deliveries["running"] += (begun - done) * count
+        deliveries["pending"] += (owed - begun) * count
+    if special_runs:
+        where = Where(session)
+        where.add(condition, *values)
+        where.add(special)
+        for run, settled in all_runs(session, where):
+            deliveries.update(str(row.status) for row in deliveries_of(session, run, settled))
+
+    return Counts(runs, events, +deliveries)
 
 
 def statistics(session: Session, size: int) -> Statistics:

@@ -349,7 +349,7 @@ class PostgresJournal(SqlJournal):
     def size(self) -> int:
         tables = (
             *("@runs", "@parts", "@deliveries", "@owners"),
-            *("@definitions", "@hook_sets", "@hook_lists"),
+            *("@definitions", "@hook_sets", "@hook_lists", "@logs", "@logged"),
         )
         each = "(SELECT coalesce(sum(pg_column_size(t.*)), 0) FROM {} t)".format
         text = f"SELECT {' + '.join(map(each, tables))}"

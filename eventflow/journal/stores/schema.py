@@ -34,14 +34,17 @@ MIGRATIONS: Final[Sequence[str]] = (
     # status. The events of a run that came before those in its row are `parts`, by their last one;
     # MOVE has them put there when others take their place: else each one would write all anew.
     # A record names only what was `told` `since` the present segment of its owner began; `closed`
-    # is when it was noticed that no further record will name it.
+    # is when it was noticed that no further record will name it. `logs` has the lines of runs that
+    # are kept, `logged` how many each run has had, and how large those are that are kept; the
+    # `logged` of an owner is the number of its last line.
     """
     CREATE TABLE @meta (name TEXT PRIMARY KEY, value INT NOT NULL);
     CREATE TABLE @owners (
         id TEXT PRIMARY KEY, host TEXT NOT NULL, boot TEXT NOT NULL, pid INT NOT NULL,
         started INT NOT NULL, main_file TEXT, main_module TEXT, argv TEXT NOT NULL,
         cwd TEXT NOT NULL, sys_path TEXT NOT NULL, token INT NOT NULL, lease_until INT,
-        ended INT, reason TEXT, number INT NOT NULL UNIQUE, since INT NOT NULL
+        ended INT, reason TEXT, number INT NOT NULL UNIQUE, since INT NOT NULL,
+        logged INT NOT NULL
     );
     CREATE TABLE @definitions (
         id INT PRIMARY KEY, run_type TEXT NOT NULL, name TEXT NOT NULL, reference TEXT NOT NULL,
@@ -78,6 +81,11 @@ MIGRATIONS: Final[Sequence[str]] = (
         due INT, error TEXT, PRIMARY KEY (run_id, sequence, ordinal)
     ) ROWS;
     CREATE INDEX @deliveries_left ON @deliveries (status, run_id) WHERE status <> 'delivered';
+    CREATE TABLE @logs (
+        run_id UUID NOT NULL, sequence INT NOT NULL, at INT NOT NULL, level INT NOT NULL,
+        logger TEXT NOT NULL, message TEXT NOT NULL, error TEXT, PRIMARY KEY (run_id, sequence)
+    ) ROWS;
+    CREATE TABLE @logged (run_id UUID PRIMARY KEY, count INT NOT NULL, size INT NOT NULL) ROWS;
     CREATE TABLE @feed (PLACE, at INT NOT NULL, owner INT NOT NULL, data BLOB NOT NULL);
     CREATE TABLE @requests (run_id UUID PRIMARY KEY, asked INT NOT NULL) ROWS;
     """,

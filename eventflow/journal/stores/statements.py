@@ -15,8 +15,7 @@ from pydantic_core import from_json
 
 from eventflow.hooks.ledger import OWED
 from eventflow.journal.contract import Fence, StaleOwnerError
-from eventflow.journal.history import StoredRun
-from eventflow.journal.rows import OwnerRow, owner_out
+from eventflow.journal.rows import OwnerRow, StoredRun, owner_out
 from eventflow.primitives.ids import delivery_id
 
 __all__ = [
@@ -56,6 +55,8 @@ class Session(ABC):
     """Locks the rows that were read against changes until the transaction ends."""
     FOR_UPDATE: ClassVar = ""
     """Locks the rows `r` that were read, without those that others have locked."""
+    FOR_CHANGE: ClassVar = ""
+    """Locks the rows that were read for changes by this transaction, once others have ended."""
     SIZES: ClassVar[Sequence[int]]
     """How many rows one statement writes, largest first."""
     FILL: ClassVar = 1.0
@@ -214,7 +215,7 @@ _AGAIN: Final = ", ".join(f"{name} = excluded.{name}" for name in OwnerRow._fiel
 OWNER: Final = ", ".join(OwnerRow._fields)
 PUT_OWNER: Final = (
     f"INSERT INTO @owners VALUES ({', '.join('?' * len(OwnerRow._fields))},"
-    " (SELECT coalesce(max(number), 0) + 1 FROM @owners), ?)"
+    " (SELECT coalesce(max(number), 0) + 1 FROM @owners), ?, 0)"
     f" ON CONFLICT (id) DO UPDATE SET {_AGAIN}"
 )
 

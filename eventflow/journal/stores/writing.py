@@ -21,11 +21,11 @@ from eventflow.journal.records import (
     Acknowledged,
     Settled,
 )
-from eventflow.journal.rows import OwnerRow
+from eventflow.journal.rows import LogLine, OwnerRow
 from eventflow.journal.stores.schema import LONG
 from eventflow.journal.stores.statements import NUMBER_BITS, Session, put_owner
 
-__all__ = ["Dialect", "number_of", "put_runs", "put_settled", "write_others"]
+__all__ = ["Dialect", "number_of", "put_runs", "put_settled", "trim_lines", "write_others"]
 
 
 class Dialect(NamedTuple):
@@ -153,7 +153,7 @@ def write_others(session: Session, owner: str, others: Sequence[tuple[str, Any]]
     if not others:
         return
     base = number_of(session, owner) << NUMBER_BITS
-    of: dict[str, list[Any]] = {kind: [] for kind in "DLHCSAEO"}
+    of: dict[str, list[Any]] = {kind: [] for kind in "DLHCSAEGO"}
     for kind, content in others:
         of[kind].append(content)
     if of["D"] or of["L"] or of["H"] or of["O"]:
@@ -175,6 +175,7 @@ def write_others(session: Session, owner: str, others: Sequence[tuple[str, Any]]
     # A run that is newer than a change names the last definition anyway.
     for before, after in of["C"]:
         session.run(CHANGE, (base + after, base + before))
+    _write_lines(session, owner, [*map(LogLine._make, of["G"])])
 
 
 def _write_shared(session: Session, owner: str, base: int, of: dict[str, list[Any]]) -> None:
@@ -192,6 +193,107 @@ def _write_shared(session: Session, owner: str, base: int, of: dict[str, list[An
     session.many(PUT_LIST, lists.values())
     sets = {each[0]: (owner, *each, now, None) for each in of["H"]}
     session.many(PUT_SET, sets.values())
+
+
+# -- lines that were logged -----------------------------------------------------------------------
+
+FIRST_LINES: Final = 200
+"""How many of the first lines of a run are kept."""
+
+LAST_LINES: Final = 2_000
+"""How many of its last lines are kept; those in between are deleted."""
+
+BESIDE: Final = 40
+"""How many bytes a line takes beside its texts, roughly."""
+
+RUNS_AT_ONCE: Final = 500
+"""Of how many runs it is read at a time how much they have logged."""
+
+PUT_LINE: Final = "INSERT INTO @logs VALUES EACH ON CONFLICT (run_id, sequence) DO NOTHING"
+KNOW_LOGGED: Final = "INSERT INTO @logged VALUES EACH ON CONFLICT (run_id) DO NOTHING"
+PUT_LOGGED: Final = (
+    "INSERT INTO @logged VALUES EACH ON CONFLICT (run_id) DO UPDATE SET"
+    " count = excluded.count, size = excluded.size"
+)
+_TEXTS: Final = f"{BESIDE} + length(logger) + length(message) + coalesce(length(error), 0)"
+MIDDLE: Final = "FROM @logs WHERE run_id = ? AND sequence > ? AND sequence <= ?"
+
+
+def _write_lines(session: Session, owner: str, lines: Sequence[LogLine]) -> None:
+    """Add lines to those of their runs, but for those that were written before."""
+    if not lines:
+        return
+    # An owner has its lines committed in their order.
+    text = f"SELECT logged FROM @owners WHERE id = ?{session.FOR_CHANGE}"
+    before = int(session.all(text, (owner,))[0][0])
+    # An append that was interrupted may have been repeated.
+    new = {line.number: line for line in lines if line.number > before}
+    if not new:
+        return
+    session.run("UPDATE @owners SET logged = ? WHERE id = ?", (max(new), owner))
+    added: dict[int, list[LogLine]] = {}
+    for line in new.values():
+        added.setdefault(int(line.run, 16), []).append(line)
+    # Always in this order, so that no two processes wait for each other.
+    keys = {session.id(run): added[run] for run in sorted(added)}
+    logged = _logged(session, [*keys])
+    session.many(PUT_LINE, [row for key, some in keys.items() for row in _kept(key, some, logged)])
+    session.many(PUT_LOGGED, [_without_middle(session, key, *logged[key]) for key in keys])
+
+
+def _logged(session: Session, keys: Sequence[Any]) -> dict[Any, tuple[int, int]]:
+    """Return how many lines each of these runs has had, and how large those are that are kept."""
+    session.many(KNOW_LOGGED, [(key, 0, 0) for key in keys])
+    found: dict[Any, tuple[int, int]] = {}
+    for start in range(0, len(keys), RUNS_AT_ONCE):
+        some = keys[start : start + RUNS_AT_ONCE]
+        marks = ", ".join("?" * len(some))
+        text = f"SELECT run_id, count, size FROM @logged WHERE run_id IN ({marks}) ORDER BY run_id"
+        for key, count, size in session.all(f"{text}{session.FOR_CHANGE}", some):
+            found[key] = int(count), int(size)
+
+    return found
+
+
+def _kept(
+    key: Any, lines: Sequence[LogLine], logged: dict[Any, tuple[int, int]]
+) -> list[tuple[Any, ...]]:
+    """Return those of a run's next lines that are to be kept, as rows; all are counted."""
+    count, size = logged[key]
+    sequences = [count := count + line.skipped + 1 for line in lines]
+    rows = [
+        (key, sequence, line.at, line.level, line.logger, line.message, line.error)
+        for sequence, line in zip(sequences, lines, strict=True)
+        if sequence <= FIRST_LINES or sequence > count - LAST_LINES
+    ]
+    size += sum(BESIDE + sum(len(text or "") for text in row[-3:]) for row in rows)
+    logged[key] = count, size
+
+    return rows
+
+
+def _without_middle(session: Session, key: Any, count: int, size: int) -> tuple[Any, int, int]:
+    """Delete the lines between a run's first and its last ones; return its row of `logged`."""
+    middle = (key, FIRST_LINES, count - LAST_LINES)
+    if count - LAST_LINES > FIRST_LINES:
+        size -= int(session.all(f"SELECT coalesce(sum({_TEXTS}), 0) {MIDDLE}", middle)[0][0])
+        session.run(f"DELETE {MIDDLE}", middle)
+
+    return key, count, size
+
+
+def trim_lines(session: Session, limit: int) -> int:
+    """Delete all lines of the oldest runs, until the rest is no larger; return of how many runs."""
+    found = session.all(
+        "SELECT run_id FROM (SELECT run_id, sum(size) OVER (ORDER BY run_id DESC) AS total"
+        " FROM @logged WHERE size > 0) f WHERE total > ? ORDER BY run_id",
+        (limit,),
+    )
+    for key in found:
+        session.run("UPDATE @logged SET size = 0 WHERE run_id = ?", key)
+        session.run("DELETE FROM @logs WHERE run_id = ?", key)
+
+    return len(found)
 
 
 def put_settled(session: Session, row: Settled) -> int:

@@ -7,6 +7,7 @@ the taking of another segment. Without a file, records wait in memory until ther
 from __future__ import annotations
 
 import threading
+from itertools import count
 from struct import Struct
 from time import monotonic
 from typing import Final, TypeAlias
@@ -19,6 +20,9 @@ __all__ = ["CAPACITY", "Appender"]
 
 CAPACITY: Final = 64 * 2**20
 """How many bytes of records are kept in memory only; beyond that, the newest ones are lost."""
+
+BEHIND: Final = 8
+"""From how many segments on that wait for the journal no further lines of logs are recorded."""
 
 _RUN: Final = ord("R")
 _HOOKS: Final = b"SA"
@@ -61,11 +65,18 @@ class Appender:
         self.unfinished: set[int] = set()
         """For the recorder: the runs that were recorded, and that have not ended."""
         self._owes = False
+        self.line_numbers = count(1)
+        """The numbers of the lines that were logged."""
 
     @property
     def lost(self) -> int:
         """How many records are lost: there was no room for them, or the journal refused them."""
         return self._status.lost
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether so much waits for the journal that the room is left to what has to be in it."""
+        return len(self._segments) > BEHIND
 
     @property
     def kept(self) -> int:

@@ -47,7 +47,7 @@ def find_by_index(plans: list[str], *indexes: str) -> bool:
     [
         (RunQuery(top=True), "runs_top"),
         (RunQuery(top=True, since=datetime.now(UTC)), "runs_top"),
-        (RunQuery(top=True, definition="etl"), "runs_top"),
+        (RunQuery(top=True, definition="etl"), "runs_top_of_definition"),
         (RunQuery(keeper=""), "runs_free"),
         (RunQuery(unfinished=True, keeper="someone"), "runs_unfinished"),
         (RunQuery(state_types=[StateType.FAILED]), "runs_not_completed"),

@@ -1,0 +1,1 @@
+"""What readers ask for: runs, and their deliveries."""

@@ -1,0 +1,144 @@
+"""The page of a run, of flows that were run here: error, story, hooks with reasons, logs, tree."""
+
+from __future__ import annotations
+
+import re
+from urllib.parse import urlsplit
+from uuid import UUID
+
+import pytest
+from starlette.testclient import TestClient
+
+from eventflow import TaskRun, flow, get_run_logger, hook, runtime, task
+from eventflow.client.archive import Archive
+from eventflow.dashboard.views import run as view
+from eventflow.dashboard.views.filters import Address
+from eventflow.testing import flush
+from tests.cli.sample_journal import CRASHED, Sample, record_run
+
+HOSTILE = "</pre><script>alert(1)</script>{{7*7}}\u202e"
+
+
+def told(*_: object) -> None: ...
+
+
+def fails(*_: object) -> None:
+    raise RuntimeError(HOSTILE)
+
+
+@task(on_completion=[told])
+def step(value: str) -> str:
+    get_run_logger().warning(value)
+    return value
+
+
+@flow(flow_run_name="run {value}", on_failure=[fails], on_completion=[told])
+def etl(value: str, password: str = "hunter2") -> None:
+    step(value)
+    raise ValueError(value)
+
+
+@pytest.fixture
+def page(browser: TestClient, eventflow_isolated: object) -> str:
+    """Run the flow with a hostile value, and open its page."""
+    hook(run_type="task", state="Crashed", name="other*")(told)
+    state = etl(HOSTILE, return_state=True)
+    flush()
+    run_id = state.state_details.flow_run_id
+    assert isinstance(run_id, UUID)
+    return browser.get(f"/flow-runs/flow-run/{run_id}").text
+
+
+def panel(page: str, name: str) -> str:
+    """Return a section of the page."""
+    found = re.search(rf'<section class="panel" id="{name}".*?</section>', page, re.DOTALL)
+    assert found is not None
+
+    return found[0]
+
+
+def test_it_begins_with_what_failed(page: str) -> None:
+    head = page.partition('class="tabs"')[0]
+    assert "<strong>ValueError</strong>" in head
+    assert f"{__file__}:" in head
+    assert "in etl" in head
+
+
+def test_hostile_text_stays_text(page: str) -> None:
+    assert "<script>alert" not in page
+    assert "&lt;script&gt;alert(1)&lt;/script&gt;" in page
+    assert "49" not in panel(page, "parameters")
+
+
+def test_secrets_are_masked(page: str) -> None:
+    assert "hunter2" not in page
+
+
+def test_its_hooks_have_their_outcome_and_their_error(page: str) -> None:
+    hooks = panel(page, "hooks")
+    assert "fails</b>" in hooks
+    assert "RuntimeError" in hooks
+    assert "eventflow deliveries redrive" in hooks
+
+
+def test_why_a_hook_was_not_called(page: str) -> None:
+    why = panel(page, "why")
+    assert "state is Failed (FAILED), not COMPLETED" in why
+    assert "run_type is &#39;flow&#39;, not &#39;task&#39;" in why
+    assert "for all runs" in why
+
+
+def test_its_lines_are_shown_with_those_of_what_it_called(page: str) -> None:
+    assert "WARNING" in panel(page, "logs")
+    assert "eventflow logs" in panel(page, "logs")
+
+
+def test_what_it_called_is_shown(page: str) -> None:
+    assert "step" in panel(page, "tree")
+    assert 'class="tl"' in page
+
+
+def test_it_can_be_run_again(page: str) -> None:
+    assert f"eventflow run {__name__}:etl" in page or ":etl --value" in page
+
+
+def test_the_link_in_a_message_leads_to_it(browser: TestClient) -> None:
+    """The one that the hook of a flow, or of a task, has from `runtime`."""
+    links: list[str | None] = []
+
+    def note(_: object, run: object, __: object) -> None:
+        links.append(
+            runtime.task_run.ui_url if isinstance(run, TaskRun) else runtime.flow_run.ui_url
+        )
+
+    linked = flow(name="linked", on_completion=[note])(
+        task(name="below", on_completion=[note])(lambda: 1)
+    )
+    linked()
+    flush()
+    assert len(links) == 2
+    for link, name in zip(links, ("below", "linked"), strict=True):
+        assert link is not None
+        answer = browser.get(urlsplit(link).path)
+        assert (answer.status_code, name in answer.text) == (200, True)
+
+
+def test_a_crash_says_who_was_found_dead(browser: TestClient, sample: Sample) -> None:
+    crashed = record_run(sample.journal, CRASHED, run_type="flow", definition="etl")
+    text = browser.get(f"/flow-runs/flow-run/{crashed}").text
+    assert "after its last transition" in text
+    assert "found dead" in text.casefold()
+
+
+def test_a_page_is_shown_before_a_large_timeline_is_drawn(
+    browser: TestClient, sample: Sample, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its stream has the timeline."""
+    monkeypatch.setattr(view, "DRAWN_AT_ONCE", 2)
+    path = f"/flow-runs/flow-run/{sample.failed}"
+    text = browser.get(path).text
+    assert "The timeline of 2 runs is being drawn" in text
+    assert 'class="tl"' not in text
+    address = Address(path)
+    page = view.run_page(Archive(sample.journal), address, "flow", sample.failed, may_wait=True)
+    assert 'class="tl"' in page.values["timeline"]
