@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from eventflow.hooks.decorator import hook
     from eventflow.interrupts.cancellation import cancel
     from eventflow.logs import flow_run_logger, get_run_logger, task_run_logger
+    from eventflow.notifications.notifier import notify
     from eventflow.runs.futures import as_completed, wait
     from eventflow.runs.marks import allow_failure, opaque, quote, unmapped
     from eventflow.runs.run import FlowRun, TaskRun
@@ -50,6 +51,7 @@ __all__ = [
     "get_client",
     "get_run_logger",
     "hook",
+    "notify",
     "opaque",
     "quote",
     "runtime",
@@ -78,6 +80,7 @@ if not TYPE_CHECKING:
             "eventflow.hooks.decorator": ("hook",),
             "eventflow.interrupts.cancellation": ("cancel",),
             "eventflow.logs": ("flow_run_logger", "get_run_logger", "task_run_logger"),
+            "eventflow.notifications.notifier": ("notify",),
             "eventflow.runs.futures": ("as_completed", "wait"),
             "eventflow.runs.marks": ("allow_failure", "opaque", "quote", "unmapped"),
             "eventflow.runs.run": ("FlowRun", "TaskRun"),

@@ -57,6 +57,11 @@ class HookContext(Protocol):
         """The number of the attempt, counted from 1."""
         ...
 
+    @property
+    def hook(self) -> Any:
+        """The hook."""
+        ...
+
     def transaction(self) -> AbstractContextManager[Any]:
         """Return the journal's own transaction, committed with the acknowledgement of the hook."""
         ...

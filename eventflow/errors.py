@@ -356,10 +356,9 @@ class BlockNotFoundError(BlockError, ValueError):
     def __init__(self, slug: str, name: str, existing: Sequence[str]) -> None:
         near = difflib.get_close_matches(name, existing, n=1)
         meant = f" Did you mean {near[0]!r}?" if near else ""
-        known = ", ".join(map(repr, existing)) or "none"
         super().__init__(
             f"There is no block {name!r} of type {slug!r}.{meant} "
-            f"Saved blocks of that type: {known}."
+            f"Saved blocks of that type: {', '.join(map(repr, existing)) or 'none'}."
         )
 
 
@@ -387,6 +386,7 @@ class NotificationError(BlockError):
 
     def __init__(self, service: str, reason: str) -> None:
         super().__init__(f"The notification through {service} was not accepted: {reason}.")
+        self.reason = reason
 
 
 class StoreError(EventflowError):

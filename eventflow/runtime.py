@@ -12,7 +12,12 @@ from eventflow.errors import MissingContextError
 from eventflow.runs.run import FlowRun, Run, TaskRun
 from eventflow.settings import EVENTFLOW_API_URL
 
-__all__ = ["flow_run", "hook", "task_run"]
+__all__ = ["flow_run", "hook", "run_url", "task_run"]
+
+
+def run_url(run: Run) -> str:
+    """Return the address of a run's page."""
+    return f"{EVENTFLOW_API_URL.value()}/{run.run_type}-runs/{run.run_type}-run/{run.id}"
 
 
 def _text(id: UUID | None) -> str | None:
@@ -97,7 +102,7 @@ class _FlowRunFacts(_RunFacts):
     def ui_url(self) -> str | None:
         """The address of the run's page."""
         run = self._run()
-        return None if run is None else f"{EVENTFLOW_API_URL.value()}/flow-runs/flow-run/{run.id}"
+        return None if run is None else run_url(run)
 
 
 class _TaskRunFacts(_RunFacts):
@@ -123,7 +128,7 @@ class _TaskRunFacts(_RunFacts):
     def ui_url(self) -> str | None:
         """The address of the run's page."""
         run = self._run()
-        return None if run is None else f"{EVENTFLOW_API_URL.value()}/task-runs/task-run/{run.id}"
+        return None if run is None else run_url(run)
 
 
 class _HookFacts:

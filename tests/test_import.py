@@ -46,6 +46,7 @@ OF_RUNS = {
     "eventflow.interrupts",
     "eventflow.journal",
     "eventflow.logs",
+    "eventflow.notifications",
     "eventflow.owners",
     "eventflow.recovery",
     "eventflow.runs",

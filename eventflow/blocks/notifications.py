@@ -12,26 +12,32 @@ from collections.abc import Generator, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Annotated, Any, Self
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, TypeAlias
+from urllib.parse import unquote
 
 from anyio import get_cancelled_exc_class, to_thread
 from pydantic import BaseModel, Field, SecretStr, field_validator
 
 from eventflow.blocks.core import Block
 from eventflow.errors import EventflowError, MissingExtraError, NotificationError
+from eventflow.primitives.escapes import one_line
 from eventflow.primitives.loggers import get_logger
 from eventflow.settings import MASK
 
 if TYPE_CHECKING:
+    import apprise
     import httpx
 
-__all__ = ["NotificationBlock", "Notify", "Sending", "SlackWebhook"]
+__all__ = ["Format", "Kind", "NotificationBlock", "Notify", "Sending", "SlackWebhook"]
 
 # How much longer the outer wait is than the timeout, so that the inner error comes first.
 GRACE_SECONDS = 0.5
 BODY_READ = 20_000
 BODY_SHOWN = 200
 LOGGERS_OF_URLS = ("apprise", "httpx", "urllib3.connectionpool")
+
+Kind: TypeAlias = Literal["info", "success", "warning", "failure"]
+Format: TypeAlias = Literal["text", "html", "markdown"]
 
 log = get_logger("blocks")
 
@@ -123,7 +129,13 @@ class NotificationBlock(Block):
                 future.set_result(None)
 
         # Not a daemon: a program that ends right away still has to send it.
-        threading.Thread(target=run, name=f"notify-{self.get_block_type_slug()}").start()
+        thread = threading.Thread(target=run, name=f"notify-{self.get_block_type_slug()}")
+        try:
+            thread.start()
+
+        except RuntimeError:  # the interpreter shuts down, and starts no thread any more
+            run()
+
         return Sending(type(self).__name__, future, self.timeout_seconds)
 
 
@@ -184,23 +196,33 @@ class SlackWebhook(NotificationBlock):
 
     def _redacted(self, text: str) -> str:
         # Error pages often quote the path, which is the secret of a webhook.
-        _, _, address = self.url.get_secret_value().partition("://")
-        for secret in (address, *re.split(r"[/?&=@:]", address)):
+        return _without(self.url.get_secret_value(), text)
+
+
+def _without(url: str, text: str) -> str:
+    """Mask a URL, and all its parts but the scheme, in a text."""
+    _, _, address = url.partition("://")
+    for part in (address, *re.split(r"[/?&=@:]", address)):
+        for secret in {part, unquote(part)}:
             if len(secret) > 3:  # noqa: PLR2004 - shorter parts are words, not secrets
                 text = text.replace(secret, MASK)
 
-        return text
+    return text
 
 
 class Notify(NotificationBlock):
     """Notifies through any of the services that apprise knows, each given as an apprise URL.
 
     `timeout_seconds` bounds how long `notify` waits for all of them together; a notification that
-    is still being sent by then may arrive later.
+    is still being sent by then may arrive later. Services show `kind` by a colour or a sign. With
+    a `format`, apprise converts the body from it to what each service takes: `text` is escaped
+    where that is markup. Without, the body is passed on as it is.
     """
 
     timeout_seconds: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 30.0
     urls: Annotated[list[SecretStr], Field(min_length=1)]
+    kind: Kind = "info"
+    format: Format | None = None
 
     def __init__(self, urls: Sequence[SecretStr | str], **fields: Any) -> None:
         BaseModel.__init__(self, urls=urls, **fields)
@@ -216,31 +238,54 @@ class Notify(NotificationBlock):
         refusals = [
             f"{place} ({_scheme(url)}) {refusal}"
             for place, url in enumerate(self.urls, start=1)
-            if (refusal := _notify_by_apprise(url.get_secret_value(), body, subject))
+            if (refusal := self._refusal(url.get_secret_value(), body, subject))
         ]
         if refusals:
             count = f"{len(refusals)} of {len(self.urls)} URLs"
             raise NotificationError(type(self).__name__, f"{count}: {'; '.join(refusals)}")
 
+    def _refusal(self, url: str, body: str, subject: str | None) -> str | None:
+        """Return why a service did not accept the notification, or None if it did."""
+        try:
+            # Optional, and slow to import.
+            from apprise import Apprise, OverflowMode  # noqa: PLC0415
 
-def _notify_by_apprise(url: str, body: str, subject: str | None) -> str | None:
-    """Return why the notification failed, or None when it did not."""
+        except ImportError:
+            raise MissingExtraError("Notify", "apprise", "notifications") from None
+
+        service = Apprise(asset=_asset())
+        said = _sending.get()
+        del said[:]
+        try:
+            if not service.add(url):
+                return "is not a URL that apprise understands"
+
+            if "overflow=" not in url:
+                for plugin in service:
+                    # What is too long is cut; else the service would refuse all of it.
+                    plugin.overflow_mode = OverflowMode.TRUNCATE
+
+            if service.notify(
+                body, title=subject or "", notify_type=self.kind, body_format=self.format
+            ):
+                return None
+
+        except Exception as error:  # noqa: BLE001 - plugins raise anything, with URLs in the message
+            return f"failed with {type(error).__name__}"
+
+        why = one_line(_without(url, " ".join(said)), BODY_SHOWN).rstrip(".")
+        return f"did not accept it: {why}" if why else "did not accept it"
+
+
+def _asset() -> apprise.AppriseAsset:
+    """Have apprise start no thread: this one is its own, and bounds what it does."""
+    from apprise import AppriseAsset  # noqa: PLC0415 - optional, and slow to import
+
     try:
-        from apprise import Apprise, AppriseAsset  # noqa: PLC0415 - optional, and slow to import
+        return AppriseAsset(async_mode=False, service_timeout=0)
 
-    except ImportError:
-        raise MissingExtraError("Notify", "apprise", "notifications") from None
-
-    # Not async: there is one service, and this thread is already its own.
-    service = Apprise(asset=AppriseAsset(async_mode=False))
-    try:
-        if not service.add(url):
-            return "is not a URL that apprise understands"
-
-        return None if service.notify(body=body, title=subject or "") else "did not accept it"
-
-    except Exception as error:  # noqa: BLE001 - plugins raise anything, with URLs in the message
-        return f"failed with {type(error).__name__}"
+    except AttributeError:  # before apprise 2.3
+        return AppriseAsset(async_mode=False)
 
 
 def _scheme(url: SecretStr) -> str:
@@ -311,7 +356,8 @@ def _loop_is_running() -> bool:
     return True
 
 
-_sending: ContextVar[bool] = ContextVar("sending", default=False)
+# What a third party has said while it sends, in this thread's context.
+_sending: ContextVar[list[str]] = ContextVar("sending")
 
 
 class _Discretion(logging.Filter):
@@ -320,8 +366,12 @@ class _Discretion(logging.Filter):
     It checks a context variable and not the thread: apprise copies it into threads of its own.
     """
 
-    def filter(self, record: logging.LogRecord) -> bool:  # noqa: ARG002 - the base's signature
-        return not _sending.get()
+    def filter(self, record: logging.LogRecord) -> bool:
+        said = _sending.get(None)
+        if said is not None and record.levelno >= logging.WARNING:
+            said.append(record.getMessage())
+
+        return said is None
 
 
 _discretion = _Discretion()
@@ -333,7 +383,7 @@ def _quiet() -> Iterator[None]:
     for name in LOGGERS_OF_URLS:
         logging.getLogger(name).addFilter(_discretion)
 
-    token = _sending.set(True)
+    token = _sending.set([])
     try:
         yield
 

@@ -23,7 +23,7 @@ from eventflow.settings import EVENTFLOW_SECRET_KEY, MASK, home
 if TYPE_CHECKING:
     from cryptography.fernet import Fernet
 
-__all__ = ["Sealed", "seal", "unseal"]
+__all__ = ["Sealed", "decrypt", "encrypt", "seal", "unseal"]
 
 Place = tuple[str | int, ...]
 
@@ -63,7 +63,7 @@ def seal(block: BaseModel) -> Sealed:
         # A custom serializer may have written the secret into the JSON dump.
         _put_back(data, place, MASK)
 
-    return Sealed(data=data, secrets=_encrypt(json.dumps(secrets).encode()) if secrets else None)
+    return Sealed(data=data, secrets=encrypt(json.dumps(secrets).encode()) if secrets else None)
 
 
 def unseal(sealed: Sealed, what: str) -> dict[str, Any]:
@@ -75,7 +75,7 @@ def unseal(sealed: Sealed, what: str) -> dict[str, Any]:
     """
     data: dict[str, Any] = json.loads(json.dumps(sealed.data))
     if sealed.secrets is not None:
-        for place, secret in json.loads(_decrypt(sealed.secrets, what)):
+        for place, secret in json.loads(decrypt(sealed.secrets, what)):
             _put_back(data, place, secret)
 
     return data
@@ -125,12 +125,25 @@ class _Key:
     source: str
 
 
-def _encrypt(plain: bytes) -> bytes:
+def encrypt(plain: bytes) -> bytes:
+    """Encrypt bytes with the key in force, which is made if there is none.
+
+    Raises:
+        BlockError: the key in force is no key.
+        MissingExtraError: cryptography is not installed.
+        HomeError: the key file cannot be made.
+    """
     _require_cryptography()
     return _fernet(_key(create=True)).encrypt(plain)
 
 
-def _decrypt(cipher: bytes, what: str) -> bytes:
+def decrypt(cipher: bytes, what: str) -> bytes:
+    """Return what was encrypted; `what` names it in errors.
+
+    Raises:
+        BlockError: it cannot be decrypted with the key in force.
+        MissingExtraError: cryptography is not installed.
+    """
     _require_cryptography()
     from cryptography.fernet import InvalidToken  # noqa: PLC0415 - optional, and slow to import
 

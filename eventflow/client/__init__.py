@@ -5,6 +5,7 @@ from __future__ import annotations
 from eventflow.client.client import BlockDocument, Client, get_client
 from eventflow.client.records import (
     DeliveryRecord,
+    FailingHook,
     FlowRunRecord,
     LogRecord,
     RunRecord,
@@ -15,6 +16,7 @@ __all__ = [
     "BlockDocument",
     "Client",
     "DeliveryRecord",
+    "FailingHook",
     "FlowRunRecord",
     "LogRecord",
     "RunRecord",

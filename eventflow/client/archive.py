@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+import glob
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from itertools import takewhile
 from typing import Any, Final, TypeAlias
 from uuid import UUID
 
-from eventflow.client.records import DeliveryRecord, FlowRunRecord, RunRecord, TaskRunRecord
+from eventflow.client.records import (
+    DeliveryRecord,
+    FailingHook,
+    FlowRunRecord,
+    RunRecord,
+    TaskRunRecord,
+)
 from eventflow.events import FlowRunTransition, TaskRunTransition
-from eventflow.hooks.ledger import LASTED
+from eventflow.hooks.ledger import DEAD, DELIVERED, LASTED
 from eventflow.hooks.sets import RecordedHook
 from eventflow.journal.contract import Cursor, DeliveryQuery, Journal, RunQuery
 from eventflow.journal.history import event_rows, run_row, transitions_of
@@ -33,6 +42,9 @@ EARLIEST: Final = datetime.min.replace(tzinfo=UTC)
 
 CACHED: Final = 4_096
 """How many runs are cached, each with the states that were read last."""
+
+DEAD_READ: Final = 1_000
+"""How many dead deliveries are looked at to find the hooks that fail."""
 
 
 class Archive:
@@ -199,6 +211,30 @@ class Archive:
     def deliveries(self, query: DeliveryQuery) -> list[DeliveryRecord]:
         """Return the deliveries that the query selects, with their runs and states."""
         return [self._delivery(row) for row in self.journal.deliveries(query)]
+
+    def failing_hooks(self) -> list[FailingHook]:
+        """Return the hooks whose last deliveries are all dead, those that failed last first."""
+        dead = self.journal.deliveries(DeliveryQuery(statuses=[DEAD], newest=True, limit=DEAD_READ))
+        hooks = dict.fromkeys(row.hook for row in dead)
+
+        return [failing for hook in hooks if (failing := self._failing(hook)) is not None]
+
+    def _failing(self, hook: str) -> FailingHook | None:
+        query = DeliveryQuery(
+            hook=glob.escape(hook), statuses=[DELIVERED, DEAD], newest=True, limit=1
+        )
+        # Mostly the last one says it: then no others are read.
+        if any(row.status is DELIVERED for row in self.journal.deliveries(query)):
+            return None
+        rows = self.journal.deliveries(replace(query, limit=DEAD_READ))
+        dead = [*takewhile(lambda row: row.status is DEAD, rows)]
+        if not dead:
+            return None
+        first = self._delivery(dead[-1])
+
+        return FailingHook(
+            hook=hook, dead=len(dead), since=first.occurred, last=self._delivery(dead[0])
+        )
 
     def _delivery(self, row: DeliveryRow) -> DeliveryRecord:
         run = self.row(row.run_id)

@@ -19,6 +19,7 @@ from eventflow.client.archive import Archive, RunTransition
 from eventflow.client.journals import opened_journal
 from eventflow.client.records import (
     DeliveryRecord,
+    FailingHook,
     FlowRunRecord,
     LogRecord,
     RunRecord,
@@ -242,6 +243,11 @@ class Client:
             return [*deque(RunLogs(archive, key, own=own, level=lowest).lines(), limit)]
 
         return await _read(read, [])
+
+    async def read_failing_hooks(self) -> list[FailingHook]:
+        """Return the hooks that fail: whose last deliveries are all dead; the last one first."""
+        nothing: list[FailingHook] = []
+        return await _read(lambda archive: archive.failing_hooks(), nothing)
 
     # -- writing ----------------------------------------------------------------------------
 

@@ -14,7 +14,14 @@ from eventflow.states import StateType
 from eventflow.states.records import Deferred, ErrorInfo
 from eventflow.states.state import AnyState
 
-__all__ = ["DeliveryRecord", "FlowRunRecord", "LogRecord", "RunRecord", "TaskRunRecord"]
+__all__ = [
+    "DeliveryRecord",
+    "FailingHook",
+    "FlowRunRecord",
+    "LogRecord",
+    "RunRecord",
+    "TaskRunRecord",
+]
 
 
 class Record(Deferred, frozen=True, ser_json_timedelta="float"):
@@ -147,3 +154,16 @@ class DeliveryRecord(Record, frozen=True):
             return f"overdue after {in_words(self.overdue_seconds)}"
 
         return state if self.lasting is None else f"{state} for {in_words(self.lasting)}"
+
+
+class FailingHook(Record, frozen=True):
+    """A hook whose last deliveries are all dead, with the last of them.
+
+    `dead` counts them, up to 1,000, and `since` is the time of the first: when the run entered the
+    state that the hook was owed. It is None where the journal no longer has the run.
+    """
+
+    hook: str
+    dead: int
+    since: datetime | None
+    last: DeliveryRecord

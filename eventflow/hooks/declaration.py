@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import eventflow.eventbus
 from eventflow.eventbus.selections import Conditions, States, read_conditions
+from eventflow.hooks.configured import ConfiguredHook
 from eventflow.primitives.callables import check_takes, is_async, qualified_name
 from eventflow.primitives.durations import read_seconds
 from eventflow.retries import Delays, RetryPolicy, read_timeout
@@ -88,6 +89,8 @@ class Hook:
         check_takes("hook", fn, ("definition", "run", "state"))
         if id == "" or not isinstance(id, str | None):
             raise TypeError(f"The id of a hook must be a string, not empty, but is {id!r}.")
+        if isinstance(fn, ConfiguredHook) and (state, lasting, overdue_seconds) == (None,) * 3:
+            state = fn.default_states
         # Copied: an iterator can be read only once.
         states = state
         if isinstance(state, Iterable) and not isinstance(state, str):

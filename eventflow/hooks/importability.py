@@ -9,10 +9,11 @@ from functools import partial
 from types import FrameType, MethodType, ModuleType
 from typing import Any, Final
 
+from eventflow.hooks.configured import ConfiguredHook
 from eventflow.hooks.declaration import Hook
 from eventflow.primitives.callables import MAIN
 
-__all__ = ["import_problem", "note_call"]
+__all__ = ["function_problem", "import_problem", "note_call"]
 
 _first_call: Final[list[int]] = []
 """The line of `__main__` that called its first flow or task, if the call came from there."""
@@ -34,7 +35,11 @@ def import_problem(hook: Hook) -> str | None:
     A hook that cannot be imported is handed to the guardian by value, and does not survive a
     reboot.
     """
-    fn: Any = hook.fn
+    return hook.fn.problem() if isinstance(hook.fn, ConfiguredHook) else function_problem(hook.fn)
+
+
+def function_problem(fn: Any) -> str | None:
+    """Return why another process cannot import a function; None if it can."""
     if isinstance(fn, partial):
         return "is a partial: give the hook a function of its own"
     if hasattr(fn, "__self__") and not isinstance(fn.__self__, type | ModuleType):

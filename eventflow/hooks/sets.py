@@ -2,7 +2,8 @@
 
 A set is a JSON text, and its id a hash of that text. It holds for each hook, in their order, its
 identity, what it selects, its options, and how it is had again: by the reference of its function,
-or by the key under which it was handed to the guardian by value.
+by a configuration that it is made of, or by the key under which it was handed to the guardian by
+value.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from weakref import WeakKeyDictionary, ref
 
 from eventflow.eventbus.bus import EventBus
 from eventflow.eventbus.subscriptions import Subscription
+from eventflow.hooks.configured import ConfiguredHook
 from eventflow.hooks.declaration import Hook, HookFunction
 from eventflow.hooks.importability import import_problem
 from eventflow.hooks.references import function_reference
@@ -78,7 +80,8 @@ class RecordedHook(NamedTuple):
     """A hook as a set describes it.
 
     `reference` is that of its function; where there is none, `problem` says why, and `value` is the
-    key under which it was handed over. `types` and `names` are the states that it selects.
+    key under which it was handed over. With a `configuration` the reference is that of the class
+    which makes the function from it. `types` and `names` are the states that it selects.
     """
 
     id: str
@@ -95,6 +98,7 @@ class RecordedHook(NamedTuple):
     timeout_seconds: float | None = None
     retries: int = 0
     delays: Sequence[float] = ()
+    configuration: Any = None
 
     @classmethod
     def of(cls, hook: Hook) -> RecordedHook:
@@ -105,10 +109,13 @@ class RecordedHook(NamedTuple):
         states = () if state is None else (state,) if isinstance(state, str) else tuple(state)
         types = [state for state in states if isinstance(state, StateType)]
         problem = import_problem(hook)
+        fn: Any = hook.fn
+        is_configured = problem is None and isinstance(fn, ConfiguredHook)
 
         return cls(
             hook.id,
-            reference=function_reference(hook.fn) if problem is None else None,
+            reference=_reference(fn) if problem is None else None,
+            configuration=fn.configuration() if is_configured else None,
             problem=problem,
             types=[state.value for state in types],
             names=[state for state in states if not isinstance(state, StateType)],
@@ -180,6 +187,10 @@ class RecordedHook(NamedTuple):
                 retries=self.retries,
                 retry_delay_seconds=self.delays or None,
             )
+
+
+def _reference(fn: HookFunction) -> str:
+    return function_reference(type(fn) if isinstance(fn, ConfiguredHook) else fn)
 
 
 class Unfetched:

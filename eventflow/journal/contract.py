@@ -22,7 +22,7 @@ from eventflow.journal.records import BEGUN, Record, Settled, content_of, scan
 from eventflow.journal.rows import (
     DeliveryRow,
     EventRow,
-    FailingHook,
+    FailedDeliveries,
     Finding,
     LogRow,
     OwnerRow,
@@ -286,7 +286,7 @@ class Journal(Protocol):
         """Return the deliveries that match, ordered by run, by event and by hook."""
         ...
 
-    def failing(self) -> list[FailingHook]:
+    def failed_by_hook(self) -> list[FailedDeliveries]:
         """Return the hooks with deliveries that have failed or are dead, those with most first."""
         ...
 

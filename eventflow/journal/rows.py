@@ -21,7 +21,7 @@ from eventflow.values.unavailable import Unavailable
 __all__ = [
     "DeliveryRow",
     "EventRow",
-    "FailingHook",
+    "FailedDeliveries",
     "Finding",
     "LogLine",
     "LogRow",
@@ -156,7 +156,7 @@ class OwnEvent(NamedTuple):
     content: str
 
 
-class FailingHook(NamedTuple):
+class FailedDeliveries(NamedTuple):
     """How many deliveries of a hook have failed, or are dead, and since when until when."""
 
     hook: str

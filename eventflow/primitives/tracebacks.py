@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import importlib
 import os
+import re
 import types
 from collections.abc import Sequence
 from pathlib import Path
 from traceback import StackSummary, TracebackException
 from typing import Any, Final, TypeVar
 
-__all__ = ["formatted", "origin", "own_traceback", "trimmed"]
+__all__ = ["formatted", "origin", "origin_in", "own_traceback", "trimmed"]
 
 _PACKAGE: Final = f"{Path(__file__).parents[1]}{os.sep}"
 _HIDDEN: Final = (_PACKAGE, f"{Path(importlib.__file__).parent}{os.sep}", "<frozen importlib")
 _STANDARD: Final = f"{Path(os.__file__).parent}{os.sep}"
 _INSTALLED: Final = (f"{os.sep}site-packages{os.sep}", f"{os.sep}dist-packages{os.sep}")
 _ANYIO: Final = f"{os.sep}anyio{os.sep}"
+
+_FRAME: Final = re.compile(r'^[ |]*  File "(.+)", line (\d+)', re.MULTILINE)
 
 T = TypeVar("T")
 
@@ -70,6 +73,14 @@ def origin(error: BaseException) -> str | None:
     own = [part for part in parts if not _is_library(_file(part))] or parts
 
     return f"{_shown_path(_file(own[-1]))}:{own[-1].tb_lineno}"
+
+
+def origin_in(text: str) -> str | None:
+    """Return the same of a formatted traceback."""
+    frames: list[tuple[str, str]] = _FRAME.findall(text)
+    own = [frame for frame in frames if not _is_library(frame[0])] or frames
+
+    return f"{_shown_path(own[-1][0])}:{own[-1][1]}" if own else None
 
 
 def _shown_path(path: str) -> str:

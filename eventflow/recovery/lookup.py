@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping
+from functools import partial
 from typing import Any, Final
 
 from eventflow.definitions.definition import Definition
 from eventflow.errors import HookUnavailable
 from eventflow.eventbus.bus import current_bus
 from eventflow.flows import Flow
+from eventflow.hooks.configured import ConfiguredHook
 from eventflow.hooks.declaration import Hook
 from eventflow.hooks.handover import unpack
 from eventflow.hooks.references import (
@@ -42,7 +45,7 @@ class Lookup:
         self._sets = {key: _read(key, text) for key, text in sets.items()}
         self._reloader = reloader
         self._handed_over = handed_over
-        self._functions: dict[tuple[str | None, str | None], Any] = {}
+        self._functions: dict[tuple[str | None, ...], Any] = {}
         self._definitions: dict[tuple[str, str, str], Definition[Any, Any]] = {}
         self._loaded_global_hooks: list[Hook] = []
 
@@ -89,7 +92,7 @@ class Lookup:
         if not every and not self._sets and parse_reference(hook_id).is_exact:
             # Recorded by an earlier version, and declared nowhere any more.
             every = [RecordedHook(hook_id, reference=hook_id).unfetched()]
-        functions = {_place(hook) for hook in every}
+        functions = {_function_of(hook) for hook in every}
         if len(functions) == 1:
             return every[0]
         problem = (
@@ -108,7 +111,7 @@ class Lookup:
         Raises:
             HookUnavailable: it cannot be had in this process.
         """
-        place = (recorded.reference, recorded.value)
+        place = _place(recorded)
         if place not in self._functions:
             try:
                 self._functions[place] = self._function(recorded)
@@ -125,7 +128,8 @@ class Lookup:
 
     def _function(self, recorded: RecordedHook) -> Any:
         if recorded.reference is not None:
-            return self._imported(recorded.id, recorded.reference)
+            found = self._imported(recorded.id, recorded.reference)
+            return found if recorded.configuration is None else self._configured(recorded, found)
         packed = self._handed_over.get(recorded.value or "")
         if packed is None:
             gone = ", and nothing has it by value any more" if recorded.value else ""
@@ -134,6 +138,18 @@ class Lookup:
             return unpack(packed).fn
         except Exception as error:
             reason = f"it was handed over by value, but cannot be unpacked: {error!r}"
+            raise HookUnavailable(recorded.id, reason) from error
+
+    def _configured(self, recorded: RecordedHook, kind: Any) -> Any:
+        if not (isinstance(kind, type) and issubclass(kind, ConfiguredHook)):
+            reason = f"{recorded.reference} makes no hook of a configuration"
+            raise HookUnavailable(recorded.id, reason)
+        try:
+            return kind.restored(recorded.configuration, partial(self._imported, recorded.id))
+        except HookUnavailable:
+            raise
+        except Exception as error:
+            reason = f"it cannot be made again: {str(error).removesuffix('.')}"
             raise HookUnavailable(recorded.id, reason) from error
 
     def _imported(self, hook_id: str, reference: str) -> Any:
@@ -212,8 +228,18 @@ def _lost(key: str, why: str) -> RecordedHook:
     return RecordedHook(f"set {key}", problem=f"is a set of hooks that {why}")
 
 
-def _place(hook: Hook) -> object:
+def _place(recorded: RecordedHook) -> tuple[str | None, ...]:
+    """Return what tells where the function of a hook is had from another one."""
+    configuration = recorded.configuration
+
+    return (
+        *(recorded.reference, recorded.value),
+        None if configuration is None else json.dumps(configuration, sort_keys=True),
+    )
+
+
+def _function_of(hook: Hook) -> object:
     """Return what tells the functions of two hooks apart."""
     fn: Any = hook.fn
 
-    return (fn.recorded.reference, fn.recorded.value) if isinstance(fn, Unfetched) else fn
+    return _place(fn.recorded) if isinstance(fn, Unfetched) else fn

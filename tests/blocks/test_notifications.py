@@ -260,7 +260,8 @@ def test_notify_tells_which_services_failed(slack: Slack) -> None:
         Notify(urls).notify("hello")
 
     message = str(caught.value)
-    assert "3 of 4 URLs: 1 (json) did not accept it; 2 (nosuch) is not a URL" in message
+    assert "3 of 4 URLs: 1 (json) did not accept it: A Connection error" in message
+    assert "; 2 (nosuch) is not a URL" in message
     assert "3 (no scheme) is not a URL that apprise understands" in message
     assert "hunter2" not in message
     assert len(slack.posts) == 1
@@ -297,3 +298,36 @@ def test_a_missing_package_is_an_error_that_says_what_to_install(
 
     with pytest.raises(MissingExtraError, match=r"'apprise'.*eventflow-runtime\[notifications\]"):
         Notify(["json://127.0.0.1/"]).notify("hello")
+
+
+def test_the_end_of_the_interpreter_sends_as_well(
+    slack: Slack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No thread can be started there: it is sent by the one that is there."""
+
+    start = threading.Thread.start
+
+    def refuse(thread: threading.Thread) -> None:
+        # The server of this test has threads of its own.
+        if "process_request" in thread.name:
+            start(thread)
+        else:
+            raise RuntimeError("can't create new thread at interpreter shutdown")
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    Notify([by_json(slack)]).notify("hello")
+    monkeypatch.undo()
+    assert [post["message"] for post in slack.posts] == ["hello"]
+
+
+def test_notify_has_a_kind_and_a_format(slack: Slack) -> None:
+    """A text is escaped for a service of markup, and passed on without a format."""
+    url = f"{by_json(slack)}?format=html"
+    Notify([url], kind="failure", format="text").notify("<b>")
+    Notify([url]).notify("<b>")
+    assert [(post["type"], post["message"]) for post in slack.posts] == [
+        ("failure", "&lt;b&gt;"),
+        ("info", "<b>"),
+    ]
+    with pytest.raises(ValidationError, match="kind"):
+        Notify([url], kind="loud")

@@ -17,6 +17,7 @@ from pydantic import BaseModel, Field, SecretBytes, SecretStr, computed_field, f
 from pydantic import Secret as SecretOf
 
 from eventflow.blocks import Block, Secret, String
+from eventflow.blocks.secrets import decrypt, encrypt
 from eventflow.blockstore import open_store
 from eventflow.errors import BlockError, HomeError, MissingExtraError
 from eventflow.settings import EVENTFLOW_SECRET_KEY, temporary_settings
@@ -145,6 +146,18 @@ def test_a_missing_key_file_is_an_error_and_is_not_made_anew(folder: Path) -> No
         Secret.load("x")
 
     assert not (folder / "secret.key").exists()
+
+
+def test_other_bytes_are_encrypted_with_the_same_key() -> None:
+    """An error names what cannot be decrypted."""
+    cipher = encrypt(b"hush")
+    assert b"hush" not in cipher
+    assert decrypt(cipher, "it") == b"hush"
+    with (
+        temporary_settings({EVENTFLOW_SECRET_KEY: Fernet.generate_key().decode()}),
+        pytest.raises(BlockError, match="The secrets of the parcel cannot be decrypted"),
+    ):
+        decrypt(cipher, "the parcel")
 
 
 @pytest.mark.parametrize("content", [b"", b"nonsense", b"\xff\xfe"])

@@ -11,7 +11,7 @@ import pytest
 
 from eventflow.hooks.ledger import DeliveryStatus
 from eventflow.journal.contract import DeliveryQuery, Journal, RunQuery
-from eventflow.journal.rows import FailingHook
+from eventflow.journal.rows import FailedDeliveries
 from eventflow.states import StateType
 from tests.journal.rows import AT, HOOK, NOW, SECOND, ARun, commit, ids
 
@@ -133,11 +133,13 @@ def test_hooks_that_fail_are_counted(journal: Journal) -> None:
     first, second = ARun(), ARun()
     for run in (first, second):
         commit(journal, run.enter("P") + run.enter("R") + run.enter("F", HOOK, done=1))
-    assert journal.failing() == []
+    assert journal.failed_by_hook() == []
     commit(journal, first.settle(DeliveryStatus.DEAD, 3, updated=AT))
     commit(journal, second.settle(DeliveryStatus.DEAD, 3, updated=AT + SECOND))
-    (found,) = journal.failing()
+    (found,) = journal.failed_by_hook()
 
-    assert found == FailingHook(HOOK[0], DeliveryStatus.DEAD, 2, NOW, NOW + timedelta(seconds=1))
+    assert found == FailedDeliveries(
+        HOOK[0], DeliveryStatus.DEAD, 2, NOW, NOW + timedelta(seconds=1)
+    )
     journal.redrive([each.id for each in journal.deliveries(DeliveryQuery())])
-    assert journal.failing() == []
+    assert journal.failed_by_hook() == []

@@ -15,7 +15,13 @@ from eventflow import bus, flow, get_run_logger, task
 from eventflow.errors import ParameterTypeError
 from eventflow.events import HookFailed
 from eventflow.primitives.records import traceback_text
-from eventflow.primitives.tracebacks import formatted, origin, own_traceback, trimmed
+from eventflow.primitives.tracebacks import (
+    formatted,
+    origin,
+    origin_in,
+    own_traceback,
+    trimmed,
+)
 from eventflow.states import AnyState
 
 pytestmark = pytest.mark.usefixtures("eventflow_isolated")
@@ -194,6 +200,17 @@ def test_where_the_users_code_raised(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert origin(raised.value) == f"test_tracebacks.py:{line}"
     monkeypatch.chdir(tmp_path)
     assert origin(raised.value) == f"{__file__}:{line}"
+    assert origin_in(formatted(raised.value)) == f"{__file__}:{line}"
+
+
+def test_where_a_text_says_that_it_was_raised() -> None:
+    """Of a group, of one that a library raised, and of what is no traceback."""
+    with pytest.raises(ExceptionGroup) as raised:
+        raise ExceptionGroup("several", [ValueError("one")])
+    assert origin_in(formatted(raised.value)) == origin(raised.value)
+    decoded = task(json.loads)("{", return_state=True).data
+    assert origin_in(formatted(decoded)) == origin(decoded)
+    assert origin_in("ValueError: File nothing") is None
 
 
 def test_where_only_a_library_raised() -> None:

@@ -11,11 +11,13 @@ from rich.text import Text
 
 from eventflow.cli.display.styles import run_label
 from eventflow.cli.display.tables import as_json, print_json, print_line, show_table
-from eventflow.cli.display.times import BYTES, DURATION, bytes_in_words
+from eventflow.cli.display.times import BYTES, DURATION, ago, bytes_in_words
 from eventflow.cli.lookup import dead_owners, optional_archive, short_id
 from eventflow.client.archive import Archive
+from eventflow.client.records import FailingHook
 from eventflow.journal.contract import RunQuery
 from eventflow.journal.rows import Finding, Pruned, Statistics
+from eventflow.primitives.escapes import one_line
 from eventflow.settings import EVENTFLOW_RETENTION_BYTES, EVENTFLOW_RETENTION_DAYS
 
 __all__ = ["prune", "verify"]
@@ -62,21 +64,25 @@ def _count(number: int, singular: str, plural: str = "") -> str:
 def verify(ctx: click.Context, *, as_json: bool) -> None:
     """Check the journal: gaps, orphans, and runs without end whose process is gone.
 
-    Ends with 1 if something is wrong, and lists it.
+    Ends with 1 if something is wrong, and lists it. Hooks whose last deliveries are all dead are
+    listed as well.
     """
     findings: list[Finding] = []
     facts: Statistics | None = None
     names: dict[object, Text] = {}
+    failing: list[FailingHook] = []
     with optional_archive() as archive:
         if archive is not None:
             findings = [*archive.journal.verify(), *_orphans(archive)]
             facts = archive.journal.statistics()
             names = {finding.run_id: _name(archive, finding) for finding in findings}
+            failing = archive.failing_hooks()
     if as_json:
         print_json(
             {
                 "clean": not findings,
                 "findings": [_document(finding) for finding in findings],
+                "failing_hooks": [hook.model_dump(mode="json") for hook in failing],
                 "journal": None if facts is None else asdict(facts),
             }
         )
@@ -93,6 +99,9 @@ def verify(ctx: click.Context, *, as_json: bool) -> None:
         show_table(["Finding", "Id", "Run", "What"], rows)
     elif facts is not None:
         print_line(_clean(facts))
+    if failing and not as_json:
+        click.echo()
+        _show_failing(failing)
     ctx.exit(1 if findings else 0)
 
 
@@ -109,6 +118,20 @@ def _orphans(archive: Archive) -> list[Finding]:
         for owner in sorted(dead_owners(journal))
         for row in journal.runs(RunQuery(keeper=owner, unfinished=True, limit=2**31))
     ]
+
+
+def _show_failing(failing: list[FailingHook]) -> None:
+    rows: list[list[Text | str]] = [
+        [
+            Text(hook.hook, "red"),
+            f"{hook.dead:,}",
+            short_id(hook.last.id),
+            "" if hook.since is None else ago(hook.since),
+            one_line(str(hook.last.error)),
+        ]
+        for hook in failing
+    ]
+    show_table(["Hook that fails", ">Dead", "Last", "Since", "Error"], rows)
 
 
 def _name(archive: Archive, finding: Finding) -> Text:

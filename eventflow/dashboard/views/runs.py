@@ -54,7 +54,7 @@ def runs_page(
     values: dict[str, Any] = {
         "counts": None if archive is None else tallies.of(archive, query, may_wait=may_wait),
         "strips": [] if archive is None else strips_of(archive, flows, now),
-        "failing": [] if archive is None else archive.journal.failing()[:FAILING],
+        "failing": [] if archive is None else archive.journal.failed_by_hook()[:FAILING],
         "address": address,
         "runs": shown,
         "more": address.with_(before=shown[-1].id) if len(found) > SHOWN else None,

@@ -27,7 +27,7 @@ from eventflow.journal.records import Settled
 from eventflow.journal.rows import (
     DeliveryRow,
     EventRow,
-    FailingHook,
+    FailedDeliveries,
     Finding,
     LogRow,
     OwnerRow,
@@ -42,7 +42,7 @@ from eventflow.journal.rows import (
 from eventflow.journal.stores import feed, maintenance, statements
 from eventflow.journal.stores.maintenance import CHUNK, CLOCKS_MS, EVER, Deleted
 from eventflow.journal.stores.queries.deliveries import (
-    failing_hooks,
+    failed_by_hook,
     select_deliveries,
     status_of,
 )
@@ -239,8 +239,8 @@ class SqlJournal(Journal, ABC):
     def deliveries(self, query: DeliveryQuery) -> list[DeliveryRow]:
         return self.read(lambda session: select_deliveries(session, query))
 
-    def failing(self) -> list[FailingHook]:
-        return self.read(failing_hooks)
+    def failed_by_hook(self) -> list[FailedDeliveries]:
+        return self.read(failed_by_hook)
 
     def logged(self, run_id: UUID) -> dict[UUID, int]:
         return self.read(lambda session: logged_in(session, run_id))

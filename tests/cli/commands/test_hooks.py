@@ -132,3 +132,31 @@ def test_parameters_that_do_not_come_back_are_named(invoke: Invoke, folder: Path
     )
     (checked,) = json.loads(invoke("hooks", "check", "losing.py", "--json").stdout)
     assert list(checked["parameters"]) == ["client", "logins", "key", "token"]
+
+
+NOTIFIERS = """
+from eventflow import flow, notify
+
+def made():
+    return notify("json://127.0.0.1/hunter2", when={"tags": "prod"})
+
+def text(told): return told.title
+
+@flow(
+    on_failure=[made(), notify("env:OPS", template=text)],
+    on_crashed=[notify("env:OPS", template=lambda told: told.title)],
+)
+def etl(): ...
+"""
+
+
+def test_notifiers_are_guaranteed_wherever_they_are_made(invoke: Invoke, folder: Path) -> None:
+    """But for one with a function that no other process can import."""
+    (folder / "alerts.py").write_text(NOTIFIERS)
+    checked = json.loads(invoke("hooks", "check", "alerts.py", "--json").stdout)
+    assert {hook["hook"]: hook["guaranteed"] for hook in checked[:2]} == {
+        "alerts:notify(json)": True,
+        "alerts:notify(OPS)": True,
+    }
+    assert checked[2]["why"].startswith("has a `template` that is a lambda: give it a name")
+    assert "hunter2" not in invoke("hooks", "check", "alerts.py").stdout

@@ -55,6 +55,15 @@ def test_a_clean_journal_verifies(invoke: Invoke, sample: Sample) -> None:
     assert document["journal"]["unfinished"] == 1
 
 
+def test_hooks_that_fail_are_listed(invoke: Invoke, sample: Sample) -> None:
+    """That is no fault of the journal, and does not change how the command ends."""
+    (failing,) = json.loads(invoke("verify", "--json").stdout)["failing_hooks"]
+    assert failing["dead"] == 1
+    output = invoke("verify").stdout
+    assert output.count(failing["hook"]) == 1
+    assert "HOOK THAT FAILS" in output
+
+
 def test_findings_are_listed(invoke: Invoke, sample: Sample) -> None:
     """Each finding with its run; the exit code is 1."""
     # A run whose first transitions are missing.
@@ -65,7 +74,7 @@ def test_findings_are_listed(invoke: Invoke, sample: Sample) -> None:
     sample.journal.end(OWNER, "vanished")
     result = invoke("verify")
     assert result.exit_code == 1
-    _, *rows = result.stdout.splitlines()
+    _, *rows = result.stdout.partition("\n\n")[0].splitlines()
     kinds = {row.split("  ")[0] for row in rows}
     assert kinds == {"gap", "abandoned"}
     assert any("load/gappy" in row and run.id.hex[-8:] in row for row in rows)

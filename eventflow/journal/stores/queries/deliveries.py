@@ -12,7 +12,7 @@ from eventflow.hooks.ledger import DeliveryStatus
 from eventflow.journal.contract import DeliveryQuery
 from eventflow.journal.history import delivery_row, owed_by, transitions_of
 from eventflow.journal.records import Settled, run_hex
-from eventflow.journal.rows import DeliveryRow, FailingHook, StoredRun, moment
+from eventflow.journal.rows import DeliveryRow, FailedDeliveries, StoredRun, moment
 from eventflow.journal.stores.queries.runs import Where, add_keeper, stored_run
 from eventflow.journal.stores.statements import (
     FROM_RUNS,
@@ -27,7 +27,7 @@ from eventflow.journal.stores.statements import (
 __all__ = [
     "all_runs",
     "deliveries_of",
-    "failing_hooks",
+    "failed_by_hook",
     "select_deliveries",
     "settled_between",
     "status_of",
@@ -39,18 +39,20 @@ BATCH: Final = 500
 WHOLE: Final = 32
 """How many digits an id has."""
 
-FAILING: Final = (
+FAILED_BY_HOOK: Final = (
     "SELECT hook, status, count(*), min(updated), max(updated) FROM @deliveries"
     " WHERE status <> 'delivered' AND status IN ('failed', 'dead') GROUP BY hook, status"
     " ORDER BY count(*) DESC, hook, status"
 )
 
 
-def failing_hooks(session: Session) -> list[FailingHook]:
+def failed_by_hook(session: Session) -> list[FailedDeliveries]:
     """Return the hooks with deliveries that have failed or are dead, which all have a row."""
     return [
-        FailingHook(hook, DeliveryStatus(status), int(count), moment(first or 0), moment(last or 0))
-        for hook, status, count, first, last in session.all(FAILING)
+        FailedDeliveries(
+            hook, DeliveryStatus(status), int(count), moment(first or 0), moment(last or 0)
+        )
+        for hook, status, count, first, last in session.all(FAILED_BY_HOOK)
     ]
 
 
