@@ -9,6 +9,7 @@ from typing import Any
 from uuid import UUID
 
 from eventflow.errors import JournalError
+from eventflow.eventbus.subscriptions import Subscription
 from eventflow.hooks.ledger import (
     DEAD,
     DELIVERED,
@@ -173,22 +174,33 @@ class DeliveryLedger:
 
         return self.sink.journal.transaction(_settled(attempt, DELIVERED, time_ns() // 1000), fence)
 
-    def claim(self, run: Run, sequence: int, ordinal: int) -> bool:
-        """Claim the delivery of a state that has lasted; return False if the guardian has it."""
+    def claim(self, run: Run, sequence: int, hook: Subscription, ordinal: int) -> bool:
+        """Note that a state has lasted for a hook; return False if the guardian delivers it."""
         guard = self.sink.guarding
+        key = delivery_id(run.number, sequence, ordinal).hex
+        is_own = guard is None or guard.claim(key)
+        # The guardian may have been killed before it recorded anything: then a recovery finds this
+        # one, and if not, whatever it has recorded is later.
+        at = None if is_own else run.encoder.created
+        self.owe(run, sequence, [hook_columns(hook.hook)], ordinal, at)
 
-        return guard is None or guard.claim(delivery_id(run.number, sequence, ordinal).hex)
+        return is_own
 
     def owe(
-        self, run: Run, sequence: int, hooks: Sequence[tuple[str, int]], first: int = COUNTED
+        self,
+        run: Run,
+        sequence: int,
+        hooks: Sequence[tuple[str, int]],
+        first: int = COUNTED,
+        at: int | None = None,
     ) -> None:
         """Note what a transition is owed to hooks that its record does not count.
 
         When those that it counts are done, the run would not be found any more.
         """
-        key, now = run_hex(run.number), time_ns() // 1000
+        key, moment = run_hex(run.number), time_ns() // 1000 if at is None else at
         for ordinal, hook in enumerate(hooks, first):
-            pending = Settled(key, sequence, ordinal, *hook, PENDING._value_, 0, now)
+            pending = Settled(key, sequence, ordinal, *hook, PENDING._value_, 0, moment)
             self.sink.writer.append(pack("S", pending))
 
     def leave(self, run: Run, encoder: RunEncoder) -> None:

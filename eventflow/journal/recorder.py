@@ -17,7 +17,7 @@ from eventflow.eventbus.bus import EventBus
 from eventflow.eventbus.subscriptions import Subscription
 from eventflow.eventbus.watchers import watch_hooks
 from eventflow.events import Event
-from eventflow.hooks.sets import HookSets, hook_columns
+from eventflow.hooks.sets import HookSets
 from eventflow.interrupts.scopes import active_runs, inherited_runs
 from eventflow.journal.contract import Journal
 from eventflow.journal.deliveries import DeliveryLedger
@@ -274,9 +274,7 @@ class Recorder(DeliveryLedger):
                 if self.has_given_up(run):
                     return []
                 self._record_open(run)
-                hooks = [each for each in hooks if self.claim(run, fact.sequence, each[1])]
-                for hook, ordinal in hooks:
-                    self.owe(run, fact.sequence, [hook_columns(hook.hook)], ordinal)
+                hooks = [each for each in hooks if self.claim(run, fact.sequence, *each)]
             self.sink.writer.notify()
         except Exception as error:  # noqa: BLE001 - the journal never fails a run
             log_failure("A state that has lasted", error)

@@ -213,3 +213,24 @@ def test_the_hook_for_every_end_is_called_for_a_death(
 
     assert told(sandbox) == [["etl", "Crashed", 1], ["step", "Crashed", 1]]
     sandbox.assert_clean()
+
+
+def test_what_the_guardian_has_claimed_and_not_begun_is_not_lost(sandbox: Sandbox) -> None:
+    """It was killed just then, and the owner goes on: what is left of that is recovered."""
+    claim = """
+from eventflow.owners.claims import claim
+from eventflow.primitives.ids import delivery_id
+from pathlib import Path
+flush()
+(folder,) = Path(os.environ["TEST_OWNERS"]).glob("[!.]*")
+for run in (runtime.flow_run.id, runtime.task_run.id):
+    claim(folder, delivery_id(int(run.replace("-", ""), 16), 1, 2**14).hex, guardian=True)
+time.sleep(1)
+"""
+    program = start(sandbox, claim, 0.5, TEST_OWNERS=str(sandbox.owners))
+    assert program.end() == 0, program.output
+    sandbox.wait_until_recovered()
+
+    assert told(sandbox) == [["etl", "Completed", 1], ["step", "Running", 1]]
+    assert program.pid not in {record.pid for record in sandbox.records()}
+    sandbox.assert_clean()
