@@ -119,7 +119,8 @@ def flow(fn: Callable[..., Any] | None = None, /, **options: Unpack[FlowOptions]
         retry_delay_seconds: seconds before each retry: one number, a list, or a function that
             takes the number of retries and returns either.
         timeout_seconds: how long one attempt may take; then it ends TimedOut. 0 or None: for ever.
-        overdue_seconds: how long a run may take, retries and waits included, before it is overdue.
+        overdue_seconds: how long a run may take, retries and waits included, before its
+            `on_overdue` hooks are called; without any, nothing happens.
         validate_parameters: whether arguments are checked and coerced, by pydantic, to the
             annotations.
         task_runner: where submitted sync tasks execute; by default a shared pool of threads. A

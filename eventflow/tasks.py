@@ -305,7 +305,8 @@ def task(fn: Callable[..., Any] | None = None, /, **options: Unpack[TaskOptions]
         retry_jitter_factor: lengthens each delay by up to this factor, at random.
         retry_condition_fn: takes `(task, run, state)` and returns whether to try again.
         timeout_seconds: how long one attempt may take; then it ends TimedOut. 0 or None: for ever.
-        overdue_seconds: how long a run may take, retries and waits included, before it is overdue.
+        overdue_seconds: how long a run may take, retries and waits included, before its
+            `on_overdue` hooks are called; without any, nothing happens.
         cache_key_fn: takes the run's context and its parameters and returns the key under which
             the result is cached in memory, or None. Of several runs with one key at once, one
             computes the result, and the others wait for it. Results are handed out as they are,
