@@ -16,27 +16,14 @@ from uuid import UUID
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from eventflow.dashboard.timeline.rendering import STYLESHEET
+from eventflow.dashboard.timeline.words import GLYPHS
 from eventflow.primitives.durations import in_words
 from eventflow.primitives.ids import id_of
-from eventflow.states import StateType
 from eventflow.states.state import AnyState
 
 __all__ = ["FOLDER", "asset_file", "page_of", "render"]
 
 FOLDER: Final = Path(__file__).parent
-
-GLYPHS: Final = {
-    StateType.SCHEDULED: "◷",
-    StateType.PENDING: "○",
-    StateType.RUNNING: "▶",
-    StateType.COMPLETED: "✓",
-    StateType.FAILED: "✕",
-    StateType.CRASHED: "☇",
-    StateType.CANCELLING: "◨",
-    StateType.CANCELLED: "■",
-    StateType.PAUSED: "Ⅱ",
-}
-"""What tells a state apart besides its colour."""
 
 OUTCOMES: Final = {"pending": "○", "running": "▶", "delivered": "✓", "failed": "↻", "dead": "✕"}
 """The same of a delivery."""

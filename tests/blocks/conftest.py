@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Iterator
-from contextlib import suppress
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Any
 
 import pytest
+
+from tests.local_server import serving as serving_posts
 
 PATH = "/services/T000/B000/hunter2hunter2"
 
@@ -52,20 +53,6 @@ def slack() -> Iterator[Slack]:
     """Run a server in the place of Slack."""
     service = Slack()
 
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            # The client of a hanging server disconnects, which is what is tested.
-            with suppress(OSError):
-                service.answer(self)
-
-        def log_message(self, format: str, *args: object) -> None:
-            """Log nothing."""
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
-        service.url = f"http://127.0.0.1:{server.server_port}{PATH}"
+    with serving_posts(service.answer, service.done) as address:
+        service.url = f"http://{address}{PATH}"
         yield service
-        service.done.set()
-        server.shutdown()
-        thread.join()
