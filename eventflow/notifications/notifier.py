@@ -9,11 +9,10 @@ from contextlib import contextmanager
 from datetime import timedelta
 from functools import cached_property, partial
 from hashlib import blake2b
-from typing import Any, ClassVar, Final, NamedTuple, Self, TypeAlias
+from typing import TYPE_CHECKING, Any, ClassVar, Final, NamedTuple, Self, TypeAlias
 
 from pydantic import SecretStr
 
-from eventflow.blocks.notifications import Kind
 from eventflow.context import current_hook
 from eventflow.errors import EventflowError, HomeError, NotificationError, StoreError
 from eventflow.eventbus.filters import Filter
@@ -26,14 +25,18 @@ from eventflow.hooks.sets import RecordedHook
 from eventflow.notifications.limits import AGAIN_SECONDS, Held, Limit, Limits, limits_of
 from eventflow.notifications.log_lines import last_lines
 from eventflow.notifications.reminders import remind
-from eventflow.notifications.targets import Target, read_target, restored_target, send
+from eventflow.notifications.targets import Target, read_target, restored_target
 from eventflow.notifications.texts import Notification, check_template, span
 from eventflow.primitives.durations import read_seconds
 from eventflow.primitives.ids import new_id
+from eventflow.primitives.loading import load
 from eventflow.primitives.loggers import get_logger
 from eventflow.runs.run import Run, RunType
 from eventflow.states import StateType
 from eventflow.states.state import AnyState
+
+if TYPE_CHECKING:
+    from eventflow.blocks.notifications import Kind
 
 __all__ = ["Notifier", "Template", "When", "notify"]
 
@@ -214,7 +217,9 @@ class Notifier(ConfiguredHook):
     def _refusal(self, target: Target, title: str, text: str, kind: Kind) -> str | None:
         """Send to one target; return why that failed, or None."""
         try:
-            send(target, title, text, kind, self._limits["timeout_seconds"])
+            # Loaded where it is used: an import of blocks builds their models.
+            channels = load("eventflow.notifications.channels")
+            channels.send(target, title, text, kind, self._limits["timeout_seconds"])
         except NotificationError as error:
             return error.reason
         except EventflowError as error:

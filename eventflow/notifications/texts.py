@@ -7,10 +7,9 @@ import string
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 from uuid import UUID
 
-from eventflow.blocks.notifications import Kind
 from eventflow.context import current_hook
 from eventflow.primitives.durations import in_words
 from eventflow.primitives.escapes import escaped, one_line
@@ -23,6 +22,9 @@ from eventflow.settings import EVENTFLOW_MASK_SECRETS
 from eventflow.states import StateType
 from eventflow.states.state import AnyState
 from eventflow.values.masking import formatted, masked_text, secrets_in, without_secrets
+
+if TYPE_CHECKING:
+    from eventflow.blocks.notifications import Kind
 
 __all__ = ["FIELDS", "Notification", "check_template", "span"]
 
