@@ -11,7 +11,7 @@ import tempfile
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-PICTURE = ROOT / "docs" / "page.png"
+PICTURE = ROOT / "examples" / "page.png"
 
 FLOWS = """
 import time
