@@ -11,9 +11,11 @@ import click
 
 from eventflow.errors import MissingExtraError
 from eventflow.settings import (
+    EVENTFLOW_API_URL,
     EVENTFLOW_UI_HOST,
     EVENTFLOW_UI_PORT,
     EVENTFLOW_UI_TOKEN,
+    FROM_DEFAULT,
     temporary_settings,
 )
 
@@ -45,10 +47,15 @@ def serve(*, host: str | None, port: int | None, token: str | None, opened: bool
     with temporary_settings({} if token is None else {EVENTFLOW_UI_TOKEN: token}):
         token = EVENTFLOW_UI_TOKEN.value()
 
-    def tell(address: str) -> None:
-        click.echo(f"The page is at {address}")
+    def tell(address: str, token: str) -> None:
+        click.echo(f"The page is at {address}/?token={token}")
+        if EVENTFLOW_API_URL.value() != address and EVENTFLOW_API_URL.source() == FROM_DEFAULT:
+            click.echo(
+                f"Links in messages lead to {EVENTFLOW_API_URL.value()}. To lead here, set for the "
+                f"flows EVENTFLOW_API_URL={address}"
+            )
         if opened:
-            webbrowser.open(address)
+            webbrowser.open(f"{address}/?token={token}")
 
     # By name: its packages may not be installed. Ctrl-C is how it is meant to end.
     with suppress(KeyboardInterrupt):

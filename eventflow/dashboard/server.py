@@ -16,6 +16,7 @@ from eventflow.dashboard.guard import is_loopback
 from eventflow.dashboard.listening import listen
 from eventflow.errors import ConfigurationError
 from eventflow.settings import EVENTFLOW_API_URL
+from eventflow.settings.parsing import served_at
 
 __all__ = ["serve"]
 
@@ -23,8 +24,8 @@ TOKEN_BYTES: Final = 24
 EVERYWHERE: Final = {"0.0.0.0", "::"}  # noqa: S104 - compared with, not listened on
 
 
-def serve(host: str, port: int, token: str | None, tell: Callable[[str], None]) -> None:
-    """Serve the page until the process is told to end; `tell` is called with its address.
+def serve(host: str, port: int, token: str | None, tell: Callable[[str, str], None]) -> None:
+    """Serve the page until the process is told to end; `tell` gets its address and the token.
 
     Raises:
         ConfigurationError: it cannot listen there, or would be open to the network without a token.
@@ -36,11 +37,9 @@ def serve(host: str, port: int, token: str | None, tell: Callable[[str], None]) 
         )
     listening = listen(host, port)
     given = token or secrets.token_urlsafe(TOKEN_BYTES)
-    shown = "127.0.0.1" if host in EVERYWHERE else host
-    place = f"[{shown}]" if ":" in shown else shown
     app = create_app(given, _names(host))
     config = uvicorn.Config(app, log_level="warning", access_log=False, server_header=False)
-    tell(f"http://{place}:{listening.getsockname()[1]}/?token={given}")
+    tell(served_at(host, listening.getsockname()[1]), given)
     _Server(config, app).run(sockets=[listening])
 
 

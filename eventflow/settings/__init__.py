@@ -34,6 +34,7 @@ from eventflow.settings.parsing import (
     journal_url,
     port,
     positive,
+    served_at,
     token,
     web_url,
     whole,
@@ -329,7 +330,8 @@ EVENTFLOW_API_URL: Setting[str] = Setting(
     meaning="The address of the dashboard, for links to a run's page.",
     allowed="an http:// or https:// URL without query or fragment",
     parse=web_url,
-    default=lambda: "http://127.0.0.1:4200",
+    # Port 0 is another one at each start.
+    default=lambda: served_at(EVENTFLOW_UI_HOST.value(), EVENTFLOW_UI_PORT.value() or 4200),
 )
 EVENTFLOW_LOG_LEVEL: Setting[LogLevel] = Setting(
     name="EVENTFLOW_LOG_LEVEL",

@@ -22,6 +22,7 @@ __all__ = [
     "journal_url",
     "port",
     "positive",
+    "served_at",
     "token",
     "web_url",
     "whole",
@@ -149,6 +150,13 @@ def port(text: str) -> int:
         raise ValueError
 
     return number
+
+
+def served_at(host: str, port: int) -> str:
+    """Return the URL of what listens on a host and a port, as this host reaches it."""
+    shown = "127.0.0.1" if host in {"0.0.0.0", "::"} else host  # noqa: S104 - only compared
+
+    return f"http://[{shown}]:{port}" if ":" in shown else f"http://{shown}:{port}"
 
 
 def token(text: str) -> str | None:

@@ -21,7 +21,7 @@ def test_it_is_served_under_its_own_name_and_that_of_its_links() -> None:
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.1", "example.com"])
 def test_the_network_needs_a_token(host: str) -> None:
-    told: list[str] = []
+    told: list[tuple[str, str]] = []
     with pytest.raises(ConfigurationError, match="opens the page to the network"):
-        serve(host, 0, None, told.append)
+        serve(host, 0, None, lambda *given: told.append(given))
     assert told == []

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+import re
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, ClassVar
+from urllib.request import HTTPCookieProcessor, build_opener
 
 import pytest
 
@@ -133,6 +137,40 @@ def test_the_slack_message_arrives_once_after_the_retry(sandbox: Sandbox) -> Non
     )
     assert received == [("/services/T0/B0/token", "application/json", {"text": text})]
     assert len(result.of_kind("eventflow.hook.HookSucceeded")) == 1
+
+
+@contextmanager
+def served(sandbox: Sandbox, token: str) -> Iterator[tuple[str, str]]:
+    """Serve the page on a free port; yields its address, and what else was said."""
+    command = [sys.executable, "-m", "eventflow.cli", "serve", "--port", "0", "--token", token]
+    environment = {**sandbox.environment, "PYTHONUNBUFFERED": "1"}
+    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as server:
+        assert server.stdout is not None
+        address = server.stdout.readline().removeprefix("The page is at ").partition("/?")[0]
+        yield address, server.stdout.readline()
+        server.terminate()
+
+
+def test_the_link_of_the_slack_message_opens_the_page_of_the_run(sandbox: Sandbox) -> None:
+    """The link leads to the page, where the flow knows its port; the token lets a browser in."""
+    del sandbox.environment["EVENTFLOW_API_URL"]
+    token = "token-of-the-page"
+    with served(sandbox, token) as (address, said), slack(sandbox, answer=200) as received:
+        assert f"EVENTFLOW_API_URL={address}" in said
+        sandbox.environment["EVENTFLOW_UI_PORT"] = address.rpartition(":")[2]
+        result = sandbox.run("page_notify_slack.py")
+        ((_, _, message),) = received
+        found = re.search(r"<(\S+)\|the flow run in the UI>", message["text"])
+        assert found is not None
+        browser = build_opener(HTTPCookieProcessor())
+        browser.open(f"{address}/?token={token}").close()
+        with browser.open(found[1]) as answer:
+            page = answer.read().decode()
+
+    assert answer.status == 200
+    assert result.events[0]["run_name"] in page
+    assert "<strong>ValueError</strong>: oops!" in page
+    assert "__main__:notify_slack" in page
 
 
 @pytest.mark.parametrize(

@@ -77,6 +77,23 @@ def test_each_setting_has_its_default(folder: Path) -> None:
     }
 
 
+@pytest.mark.parametrize(
+    ("host", "port", "address"),
+    [
+        ("localhost", "80", "http://localhost:80"),
+        ("::1", "5000", "http://[::1]:5000"),
+        ("0.0.0.0", "5000", "http://127.0.0.1:5000"),
+        ("127.0.0.1", "0", "http://127.0.0.1:4200"),
+    ],
+)
+def test_links_lead_to_where_the_page_is_served(host: str, port: str, address: str) -> None:
+    """Unless they are to lead elsewhere, such as to a proxy before it."""
+    with temporary_settings({EVENTFLOW_UI_HOST: host, EVENTFLOW_UI_PORT: port}):
+        assert EVENTFLOW_API_URL.value() == address
+        with temporary_settings({EVENTFLOW_API_URL: "https://flows.example.com"}):
+            assert EVENTFLOW_API_URL.value() == "https://flows.example.com"
+
+
 def test_the_default_home_is_in_the_users_home(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
