@@ -210,7 +210,11 @@ class Archive:
 
     def deliveries(self, query: DeliveryQuery) -> list[DeliveryRecord]:
         """Return the deliveries that the query selects, with their runs and states."""
-        return [self._delivery(row) for row in self.journal.deliveries(query)]
+        return self.with_runs(self.journal.deliveries(query))
+
+    def with_runs(self, rows: Iterable[DeliveryRow]) -> list[DeliveryRecord]:
+        """Return deliveries with their runs and states."""
+        return [self._delivery(row) for row in rows]
 
     def failing_hooks(self) -> list[FailingHook]:
         """Return the hooks whose last deliveries are all dead, those that failed last first."""

@@ -54,11 +54,9 @@ class RunLogs:
     def lines(self) -> Iterator[LogRecord]:
         """Yield the lines that were logged by now and were not yielded yet, in order of time."""
         self.left_out.clear()
-        counts = self._archive.journal.logged(self._run_id)
+        counts = self._archive.journal.logged(self._run_id, own=self._own)
         runs = [
-            self._of(run, count)
-            for run, count in counts.items()
-            if count > self._read.get(run, 0) and (run == self._run_id or not self._own)
+            self._of(run, count) for run, count in counts.items() if count > self._read.get(run, 0)
         ]
         for _, line in merge(*runs, key=lambda pair: pair[0]):
             yield line

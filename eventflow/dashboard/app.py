@@ -29,7 +29,7 @@ from eventflow.dashboard.actions import ask_cancel, redrive
 from eventflow.dashboard.guard import CSRF_HEADER, HEALTH, Guard
 from eventflow.dashboard.live import Feed, mark_of
 from eventflow.dashboard.reading import Source
-from eventflow.dashboard.rendering import FOLDER, render
+from eventflow.dashboard.rendering import FOLDER, compile_templates, render
 from eventflow.dashboard.timeline.rendering import STYLESHEET
 from eventflow.dashboard.views import deliveries, runs
 from eventflow.dashboard.views.filters import Address, read_address
@@ -87,6 +87,7 @@ def create_app(token: str, names: Iterable[str] = ()) -> Starlette:
         routes=routes, middleware=middleware, exception_handlers=handlers, lifespan=lifespan
     )
     app.state.end_streams = pages.feed.end
+    app.state.prepare = pages.prepare
 
     return app
 
@@ -109,6 +110,15 @@ class _Pages:
         self.source = Source()
         self.tallies = Tallies()
         self.feed = Feed(self.source, self.tallies)
+
+    def prepare(self) -> None:
+        """Do what the first request would wait for: compile templates, open the journal."""
+        compile_templates()
+        address = read_address("/", (), ())
+        # What is wrong with the journal is said by each page.
+        with suppress(EventflowError), self.source.archive() as archive:
+            page = runs.runs_page(archive, address, self.tallies, may_wait=False)
+            render(page.part, **page.values)
 
     async def show(self, request: Request) -> Response:
         """Answer with a whole page."""

@@ -82,7 +82,8 @@ class Feed:
             if self.cursor is None:
                 self.cursor = archive.journal.cursor()
                 # So that it is known how long counts take.
-                self._tallies.of(archive, RunQuery(top=True), may_wait=True)
+                for query in (RunQuery(top=True), RunQuery()):
+                    self._tallies.of(archive, query, may_wait=True)
                 return set()
             rows, after = archive.journal.events_after(self.cursor, CHUNK)
             if after == self.cursor:

@@ -21,7 +21,7 @@ from eventflow.primitives.durations import in_words
 from eventflow.primitives.ids import id_of
 from eventflow.states.state import AnyState
 
-__all__ = ["FOLDER", "asset_file", "page_of", "render"]
+__all__ = ["FOLDER", "asset_file", "compile_templates", "page_of", "render"]
 
 FOLDER: Final = Path(__file__).parent
 
@@ -32,6 +32,12 @@ OUTCOMES: Final = {"pending": "○", "running": "▶", "delivered": "✓", "fail
 def render(template: str, **values: Any) -> str:
     """Render a template."""
     return _environment().get_template(template).render(values)
+
+
+def compile_templates() -> None:
+    """Compile all templates, so that no request has to wait for that."""
+    for name in _environment().list_templates():
+        _environment().get_template(name)
 
 
 @cache

@@ -39,6 +39,7 @@ def serve(host: str, port: int, token: str | None, tell: Callable[[str, str], No
     given = token or secrets.token_urlsafe(TOKEN_BYTES)
     app = create_app(given, _names(host))
     config = uvicorn.Config(app, log_level="warning", access_log=False, server_header=False)
+    app.state.prepare()
     tell(served_at(host, listening.getsockname()[1]), given)
     _Server(config, app).run(sockets=[listening])
 

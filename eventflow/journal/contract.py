@@ -145,7 +145,8 @@ class RunQuery:
     A run matches if any of `state_types` or `state_names` does. `id_part` is hex digits without
     dashes, with which the id begins or ends; `top` leaves out runs that another run called. `text`
     is part of its name, or its definition's, in any case, or of what its states say. `since` and
-    `until` are when it was made, both included; `before` is a run: only older ones are read.
+    `until` are when it was made, both included; `before` and `after` are runs: only older or newer
+    ones are read. The first `skip` that match are left out.
     """
 
     run_type: RunType | None = None
@@ -164,6 +165,8 @@ class RunQuery:
     since: datetime | None = None
     until: datetime | None = None
     before: UUID | None = None
+    after: UUID | None = None
+    skip: int = 0
     limit: int = 100
 
 
@@ -290,10 +293,11 @@ class Journal(Protocol):
         """Return the hooks with deliveries that have failed or are dead, those with most first."""
         ...
 
-    def logged(self, run_id: UUID) -> dict[UUID, int]:
+    def logged(self, run_id: UUID, *, own: bool = False) -> dict[UUID, int]:
         """Return how many lines were logged in a run, and in each that it has called.
 
-        Of a run that has logged nothing, none. They count what is not kept as well.
+        With `own` only in the run itself. Of a run that has logged nothing, none. They count what
+        is not kept as well.
         """
         ...
 

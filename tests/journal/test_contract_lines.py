@@ -54,7 +54,8 @@ def test_lines_are_counted_for_a_run_and_what_it_called(journal: Journal) -> Non
 
     assert journal.logged(run.id) == {run.id: 2, child.id: 5, grandchild.id: 1}
     assert journal.logged(child.id) == {child.id: 5, grandchild.id: 1}
-    assert journal.logged(silent.id) == {}
+    assert journal.logged(child.id, own=True) == {child.id: 5}
+    assert journal.logged(silent.id) == journal.logged(silent.id, own=True) == {}
     assert kept(journal, child) == {5: "d"}
 
 

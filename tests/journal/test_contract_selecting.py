@@ -87,6 +87,10 @@ def test_older_runs_are_those_before_another(journal: Journal) -> None:
 
     assert newest == [runs[4].id, runs[3].id]
     assert selected(journal, before=newest[-1], limit=2) == [runs[2].id, runs[1].id]
+    assert selected(journal, after=runs[1].id, before=newest[0]) == [runs[3].id, runs[2].id]
+    assert selected(journal, skip=1, limit=2) == [runs[3].id, runs[2].id]
+    assert selected(journal, skip=4) == [runs[0].id]
+    assert selected(journal, skip=5) == []
 
 
 def test_runs_are_counted_by_the_types_of_their_states(journal: Journal) -> None:
@@ -125,6 +129,7 @@ def test_the_newest_runs_of_a_definition_are_those_of_all_its_owners(journal: Jo
     assert selected(journal, definition="e*", top=True, limit=2) == newest[:2]
     assert selected(journal, definition="etl", top=True, before=newest[1], limit=3) == newest[2:5]
     assert selected(journal, tags=["a"], top=True) == [other.id, *newest]
+    assert selected(journal, tags=["a"], top=True, state_types=[]) == [other.id, *newest]
     assert selected(journal, definition="etl", top=True, run_type="task") == []
     assert selected(journal, definition="nothing", top=True) == []
 

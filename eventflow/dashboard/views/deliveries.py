@@ -7,18 +7,18 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from eventflow.client.archive import Archive
-from eventflow.client.records import DeliveryRecord
 from eventflow.dashboard.views.filters import Address
 from eventflow.dashboard.views.page import Page
 from eventflow.hooks.ledger import DeliveryStatus
 from eventflow.journal.contract import DeliveryQuery
+from eventflow.journal.rows import DeliveryRow, error_of
 
 __all__ = ["KNOWN", "deliveries_page", "query_of"]
 
 KNOWN: Final = ("status", "hook", "error", "run")
 """What the address of this page may ask for."""
 
-SHOWN: Final = 200
+SHOWN: Final = 100
 """How many deliveries are shown."""
 
 MOST: Final = 2**31
@@ -32,7 +32,7 @@ def deliveries_page(archive: Archive | None, address: Address) -> Page:
     now = datetime.now(UTC)
     values: dict[str, Any] = {
         "address": address,
-        "deliveries": found[:SHOWN],
+        "deliveries": [] if archive is None else archive.with_runs(found[:SHOWN]),
         "count": len(found),
         "shown": SHOWN,
         "by_status": Counter(str(each.status) for each in found),
@@ -65,16 +65,16 @@ def query_of(address: Address) -> DeliveryQuery:
     )
 
 
-def selected(archive: Archive, address: Address) -> list[DeliveryRecord]:
+def selected(archive: Archive, address: Address) -> list[DeliveryRow]:
     """Return the deliveries that an address selects, newest first."""
-    found, error = archive.deliveries(query_of(address)), address.one("error")
+    found, error = archive.journal.deliveries(query_of(address)), address.one("error")
 
     return [each for each in found if error is None or kind_of(each) == error]
 
 
-def kind_of(delivery: DeliveryRecord) -> str | None:
+def kind_of(delivery: DeliveryRow) -> str | None:
     """Return the class of a delivery's last error."""
-    error = delivery.error
+    error = error_of(delivery.error)
     if error is None:
         return None
 

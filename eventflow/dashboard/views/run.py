@@ -32,7 +32,8 @@ FAILURES: Final = 20
 """How many of the runs below it that failed are listed."""
 
 DRAWN_AT_ONCE: Final = 1_000
-"""From how many runs on that it called the page is shown before its timeline is drawn."""
+"""From how many runs on that it called the page is shown before its timeline is drawn, and before
+their lines are read."""
 
 LINES: Final = 500
 """How many of its last lines are shown."""
@@ -54,7 +55,8 @@ def run_page(
     deliveries = archive.deliveries(DeliveryQuery(run_id=run_id, limit=DELIVERIES))
     now = datetime.now(UTC)
     below = sum(archive.journal.tally(RunQuery(parent_run_id=run_id)).values())
-    timeline = timeline_in(archive, run_id, now) if may_wait or below < DRAWN_AT_ONCE else None
+    at_once = may_wait or below < DRAWN_AT_ONCE
+    timeline = timeline_in(archive, run_id, now) if at_once else None
     failures = () if timeline is None else timeline.failures
     children = archive.runs(RunQuery(parent_run_id=run_id, limit=CHILDREN))
     values: dict[str, Any] = {
@@ -67,7 +69,7 @@ def run_page(
         "below": below,
         "failed": failures[:FAILURES],
         "more_failed": len(failures) - FAILURES,
-        "lines": _logs(archive, run_id),
+        "lines": _logs(archive, run_id, own=not at_once),
         "children": children[::-1],
         "limit": CHILDREN,
         "hooks": _explained(archive, run_id, events, deliveries),
@@ -99,9 +101,9 @@ def _explained(
     return [] if row is None else explain(archive, row, events, deliveries)
 
 
-def _logs(archive: Archive, run_id: UUID) -> list[LogRecord]:
+def _logs(archive: Archive, run_id: UUID, *, own: bool) -> list[LogRecord]:
     """Return the last lines of a run, with those of what it called, unless these are very many."""
-    own = sum(archive.journal.logged(run_id).values()) > LINES_READ
+    own = own or sum(archive.journal.logged(run_id).values()) > LINES_READ
     lines = RunLogs(archive, run_id, own=own).lines()
 
     return [*deque(lines, maxlen=LINES)]

@@ -14,6 +14,7 @@ from eventflow.dashboard.views.page import Page
 from eventflow.dashboard.views.strips import strips_of
 from eventflow.dashboard.views.tallies import Tallies
 from eventflow.journal.contract import RunQuery
+from eventflow.journal.rows import RunRow
 from eventflow.states import StateType
 
 __all__ = ["KNOWN", "runs_page"]
@@ -36,6 +37,9 @@ KINDS: Final = (
 )
 """The types of states, in the order in which they are offered."""
 
+SEARCHED: Final = 100_000
+"""How many runs are searched for a text at a time: more would take longer than a page may."""
+
 UNHAPPY: Final = (StateType.FAILED, StateType.CRASHED)
 OTHERS: Final = tuple(kind for kind in StateType if kind not in UNHAPPY)
 
@@ -48,16 +52,20 @@ def runs_page(
     Without counts if these take long and the page may not wait for them.
     """
     query, now = _query(address), datetime.now(UTC)
+    last, query = (None, query) if archive is None else _bounded(archive, query)
     found = [] if archive is None else _found(archive, query, failed_first=_failed_first(address))
+    everything = replace(query, after=None)
     shown = found[:SHOWN]
     flows = [run.definition_name for run in shown if run.run_type == "flow"]
     values: dict[str, Any] = {
-        "counts": None if archive is None else tallies.of(archive, query, may_wait=may_wait),
+        "counts": None if archive is None else tallies.of(archive, everything, may_wait=may_wait),
         "strips": [] if archive is None else strips_of(archive, flows, now),
         "failing": [] if archive is None else archive.journal.failed_by_hook()[:FAILING],
         "address": address,
         "runs": shown,
         "more": address.with_(before=shown[-1].id) if len(found) > SHOWN else None,
+        "searched": None if len(found) > SHOWN else last,
+        "searched_count": SEARCHED,
         "has_journal": archive is not None,
         "is_filtered": bool(address.values),
         "failed_first": _failed_first(address),
@@ -85,6 +93,29 @@ def _query(address: Address) -> RunQuery:
         top=parent is None and run_type is None,
         limit=SHOWN + 1,
     )
+
+
+def _bounded(archive: Archive, query: RunQuery) -> tuple[RunRow | None, RunQuery]:
+    """Bound a search for a text to as many runs as a page has time for; return the last of them.
+
+    None if it searches all.
+    """
+    if query.text is None:
+        return None, query
+    among = RunQuery(
+        top=query.top,
+        parent_run_id=query.parent_run_id,
+        since=query.since,
+        until=query.until,
+        before=query.before,
+        skip=SEARCHED - 1,
+        limit=2,
+    )
+    match archive.journal.runs(among):
+        case [last, beyond]:
+            return last, replace(query, after=beyond.id)
+        case _:
+            return None, query
 
 
 def _failed_first(address: Address) -> bool:

@@ -33,7 +33,8 @@ class Tallies:
     def __init__(self, clock: Callable[[], float] = time.perf_counter) -> None:
         self._clock = clock
         self._lock = Lock()
-        self._seconds = 0.0
+        # Of those that an index answers, and of the others.
+        self._seconds = {True: 0.0, False: 0.0}
         # With when they were made, and how long that took.
         self._counts: OrderedDict[str, tuple[float, float, Mapping[StateType, int]]] = OrderedDict()
 
@@ -42,18 +43,18 @@ class Tallies:
     ) -> Mapping[StateType, int] | None:
         """Count the runs of a query by state; None if that takes longer than the page may wait."""
         query = replace(query, state_types=(), before=None, limit=0)
-        key = repr(query)
+        key, quick = repr(query), query.top and query.text is None
         with self._lock:
             made, took, counts = self._counts.get(key, (0.0, 0.0, None))
             if counts is not None and self._clock() - made < SHARE * took:
                 return counts
-            if not may_wait and self._seconds > QUICK_SECONDS:
+            if not may_wait and self._seconds[quick] > QUICK_SECONDS:
                 return None
         begun = self._clock()
         counted = archive.journal.tally(query)
         took = self._clock() - begun
         with self._lock:
-            self._seconds = max(took, FADING * self._seconds)
+            self._seconds[quick] = max(took, FADING * self._seconds[quick])
             self._counts[key] = (begun + took, took, counted)
             if len(self._counts) > CACHED:
                 self._counts.popitem(last=False)

@@ -242,8 +242,8 @@ class SqlJournal(Journal, ABC):
     def failed_by_hook(self) -> list[FailedDeliveries]:
         return self.read(failed_by_hook)
 
-    def logged(self, run_id: UUID) -> dict[UUID, int]:
-        return self.read(lambda session: logged_in(session, run_id))
+    def logged(self, run_id: UUID, *, own: bool = False) -> dict[UUID, int]:
+        return self.read(lambda session: logged_in(session, run_id, own=own))
 
     def lines(self, run_id: UUID, after: int = 0, limit: int = 1000) -> list[LogRow]:
         return self.read(lambda session: select_lines(session, run_id, after, limit))

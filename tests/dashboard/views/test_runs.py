@@ -6,8 +6,10 @@ import re
 from datetime import timedelta
 from uuid import UUID
 
+import pytest
 from starlette.testclient import TestClient
 
+from eventflow.dashboard.views import runs
 from eventflow.hooks.ledger import DeliveryStatus
 from tests.cli.sample_journal import COMPLETED, ERROR, RETRIED, Owed, Sample, record_run
 
@@ -60,6 +62,31 @@ def test_counts_are_exact_whatever_is_shown(browser: TestClient, sample: Sample)
     assert older is not None
     second = shown(browser, older[1].replace("&amp;", "&"))
     assert (len(first), len(second), len({*first, *second})) == (50, 10, 60)
+
+
+def test_a_text_is_searched_in_so_many_runs_at_a_time(
+    browser: TestClient, sample: Sample, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The page says how far it has searched, and a link goes on; no run is left out."""
+    monkeypatch.setattr(runs, "SEARCHED", 2)
+    made = [
+        record_run(sample.journal, COMPLETED, run_type="flow", definition="often", name=f"n{place}")
+        for place in range(6)
+    ]
+    path, found, pages = "/?text=n1", [], 0
+    while True:
+        found += shown(browser, path)
+        pages += 1
+        text = browser.get(path).text
+        older = re.search(r'<a href="([^"]+)">Search older runs', text)
+        if older is None:
+            break
+        assert "The newest 2 runs" in text
+        assert "No run matches" not in text
+        path = older[1].replace("&amp;", "&")
+    assert found == [made[1]]
+    assert pages == 5
+    assert "Search older runs" not in browser.get("/?flow=often").text
 
 
 def test_each_flow_has_a_strip_of_its_last_runs(browser: TestClient, sample: Sample) -> None:

@@ -16,15 +16,16 @@ LOGGED: Final = (
     " JOIN @runs c ON c.parent = below.id)"
     " SELECT l.run_id, l.count FROM below JOIN @logged l ON l.run_id = below.id ORDER BY 1"
 )
+OF_RUN: Final = "SELECT run_id, count FROM @logged WHERE run_id = ?"
 LINES: Final = (
     "SELECT sequence, at, level, logger, message, error FROM @logs"
     " WHERE run_id = ? AND sequence > ? ORDER BY sequence LIMIT ?"
 )
 
 
-def logged_in(session: Session, run_id: UUID) -> dict[UUID, int]:
+def logged_in(session: Session, run_id: UUID, *, own: bool = False) -> dict[UUID, int]:
     """Return how many lines were logged in a run, and in each that it has called."""
-    rows = session.all(LOGGED, (session.id(run_id.int),))
+    rows = session.all(OF_RUN if own else LOGGED, (session.id(run_id.int),))
 
     return {id_of(session.number(key)): int(count) for key, count in rows}
 

@@ -69,9 +69,9 @@ def select_runs(session: Session, query: RunQuery) -> list[StoredRun]:
     if where is None:
         where = _where(session, query)
         _add_states(where, query)
-    text = f"SELECT {STORED} {FROM_RUNS}{where} ORDER BY r.id DESC LIMIT ?"
+    text = f"SELECT {STORED} {FROM_RUNS}{where} ORDER BY r.id DESC LIMIT ? OFFSET ?"
 
-    return stored(session, text, (*where.values, query.limit))
+    return stored(session, text, (*where.values, query.limit, query.skip))
 
 
 # Of each definition the newest run.
@@ -92,7 +92,16 @@ def _where_newest(session: Session, query: RunQuery) -> Where | None:
     The newest runs of all are among those of the definitions with the newest ones, and of each
     definition an index has them in order. A database that is asked for all at once sorts them all.
     """
-    usual = replace(query, definition=None, tags=(), run_type=None, before=None, limit=0)
+    usual = replace(
+        query,
+        definition=None,
+        tags=(),
+        run_type=None,
+        before=None,
+        limit=0,
+        state_types=tuple(query.state_types),
+        state_names=tuple(query.state_names),
+    )
     if usual != RunQuery(top=True, limit=0) or (query.definition is None and not query.tags):
         return None
     found, where = _definitions(session, query), Where(session)
@@ -165,6 +174,8 @@ def _add_times(where: Where, query: RunQuery) -> None:
         where.add("r.id <= ?", id_of(_id_floor(query.until + 2 * CLOCKS_DIFFER)))
     if query.before is not None:
         where.add("r.id < ?", id_of(query.before.int))
+    if query.after is not None:
+        where.add("r.id > ?", id_of(query.after.int))
 
 
 def _id_floor(since: datetime) -> int:
