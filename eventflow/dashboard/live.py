@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import suppress
 from hashlib import blake2b
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 from uuid import UUID
 
 import anyio
@@ -25,7 +25,7 @@ from eventflow.errors import EventflowError
 from eventflow.journal.contract import Cursor, RunQuery
 from eventflow.journal.rows import EventRow
 
-__all__ = ["Feed", "Turns", "mark_of"]
+__all__ = ["Feed", "Part", "Turns", "mark_of"]
 
 POLL_SECONDS: Final = 0.1
 """How often the feed is read."""
@@ -36,6 +36,12 @@ UPDATE_SECONDS: Final = 0.25
 QUIET_SECONDS: Final = 2.0
 """How often a page is read that waits for what the feed does not have, such as a redrive."""
 
+SHARE: Final = 0.2
+"""How much of a processor all pages together take at most, if they change all the time."""
+
+LONGEST_SECONDS: Final = 5.0
+"""How long a page waits for its next update at most, whatever that takes."""
+
 PING_SECONDS: Final = 15.0
 """After how long without a change a stream shows that it is alive."""
 
@@ -43,6 +49,16 @@ STREAMS: Final = 4
 """How many streams one browser has at a time."""
 
 CACHED: Final = 512
+
+
+class Part(NamedTuple):
+    """What changes in a page, as it was at a change; `begun` and `seconds` say what that took."""
+
+    text: str
+    page: Page
+    number: int
+    begun: float
+    seconds: float
 
 
 class Feed:
@@ -59,7 +75,8 @@ class Feed:
         # The last change that may be of any run.
         self._any = 0
         self._turns = Turns()
-        self._rendered: dict[str, tuple[int, float, asyncio.Future[tuple[str, Page]]]] = {}
+        self._open: Counter[str] = Counter()
+        self._parts: dict[str, asyncio.Future[Part]] = {}
 
     # -- reading ----------------------------------------------------------------------------
 
@@ -120,28 +137,30 @@ class Feed:
         `client` is who asks; `after` is the mark of the part as it is shown.
         """
         turn = self._turns.begin(client)
+        self._open[key] += 1
+        part: Part | None = None
         try:
             while not turn.is_set():
-                begun, number = time.monotonic(), self.number
-                text, page = await self._part(key, view)
-                mark = mark_of(text)
+                part = await self._part(key, view, part)
+                mark = mark_of(part.text)
                 # A comment otherwise, which shows that the stream is alive.
-                yield b": \n\n" if mark == after else _event(mark, text)
+                yield b": \n\n" if mark == after else _event(mark, part.text)
                 after = mark
-                # A large page is told less often, so that it leaves most of the time to others.
-                pause = max(UPDATE_SECONDS, 3 * (time.monotonic() - begun))
-                await self._until(turn.wait(), pause)
-                await self._until(self._next(page, number, turn), _patience(page))
+                await self._until(self._next(part, turn), _patience(part.page))
+                await self._until(turn.wait(), self._pause(part))
         finally:
             self._turns.end(client, turn)
+            self._open[key] -= 1
+            # Those that are zero.
+            self._open = +self._open
 
     def end(self) -> None:
         """End all streams."""
         self._turns.close()
 
-    async def _next(self, page: Page, number: int, turn: asyncio.Event) -> None:
+    async def _next(self, part: Part, turn: asyncio.Event) -> None:
         """Wait for a later change that may be of a page, or for the end of the turn."""
-        while self._number_of(page) <= number and not turn.is_set():
+        while self._number_of(part.page) <= part.number and not turn.is_set():
             changed = self._changed
             waiting = [asyncio.ensure_future(each.wait()) for each in (changed, turn)]
             try:
@@ -155,30 +174,49 @@ class Feed:
         with suppress(TimeoutError):
             await asyncio.wait_for(awaited, seconds)
 
-    async def _part(self, key: str, view: View) -> tuple[str, Page]:
-        """Read and render what changes in a page, once for all who ask at the same time."""
-        loop = asyncio.get_running_loop()
-        known = self._rendered.get(key)
-        if (
-            known is not None
-            and known[0] == self.number
-            and loop.time() - known[1] < UPDATE_SECONDS
-        ):
-            return await asyncio.shield(known[2])
-        made: asyncio.Future[tuple[str, Page]] = asyncio.ensure_future(
-            self._source.read(_rendered(view))
-        )
-        if len(self._rendered) > CACHED:
-            self._rendered.clear()
-        self._rendered[key] = (self.number, loop.time(), made)
+    def _pause(self, part: Part) -> float:
+        """Return how long to wait until a page may be read again.
 
-        return await asyncio.shield(made)
+        It is the same moment for all who have it open. The longer a page takes, and the more pages
+        are open, the less often each is read, so that most of the time is left to others.
+        """
+        least = part.seconds * max(3.0, len(self._open) / SHARE)
+        pause = min(max(UPDATE_SECONDS, least), LONGEST_SECONDS)
+
+        return max(0.0, part.begun + pause - time.monotonic())
+
+    async def _part(self, key: str, view: View, last: Part | None) -> Part:
+        """Read and render what changes in a page, once for all who have it open.
+
+        `last` is what was sent last: who has it gets what another has been sent since then.
+        """
+        known = self._parts.get(key)
+        if known is None or (known.done() and not self._is_new(known, last)):
+            if len(self._parts) > CACHED:
+                self._parts.clear()
+            known = asyncio.ensure_future(self._source.read(_reading(view, self.number)))
+            self._parts[key] = known
+
+        return await asyncio.shield(known)
+
+    def _is_new(self, known: asyncio.Future[Part], last: Part | None) -> bool:
+        """Return whether a part need not be read again."""
+        if known.cancelled() or known.exception() is not None:
+            return False
+        part = known.result()
+
+        is_later = part.number == self.number or (last is not None and part.begun > last.begun)
+
+        return is_later and self._pause(part) > 0
 
 
-def _rendered(view: View) -> Callable[[Archive | None], tuple[str, Page]]:
-    def work(archive: Archive | None) -> tuple[str, Page]:
+def _reading(view: View, number: int) -> Callable[[Archive | None], Part]:
+    def work(archive: Archive | None) -> Part:
+        begun, before = time.monotonic(), time.thread_time()
         page = view(archive)
-        return render(page.part, **page.values), page
+        text = render(page.part, **page.values)
+
+        return Part(text, page, number, begun, time.thread_time() - before)
 
     return work
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Callable, Coroutine
 from functools import partial
 from typing import Any
@@ -11,7 +12,7 @@ import pytest
 
 from eventflow.client.archive import Archive
 from eventflow.dashboard import live
-from eventflow.dashboard.live import Feed, Turns, mark_of
+from eventflow.dashboard.live import Feed, Part, Turns, mark_of
 from eventflow.dashboard.reading import Source
 from eventflow.dashboard.rendering import render
 from eventflow.dashboard.views.filters import Address
@@ -110,6 +111,40 @@ def test_pages_of_the_same_are_read_once(sample: Sample, monkeypatch: pytest.Mon
         assert calls < 10
 
     monkeypatch.setattr(live, "UPDATE_SECONDS", 5.0)
+    reading(work)
+
+
+def test_who_opened_it_at_another_time_gets_what_others_were_sent(
+    sample: Sample, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever opens a page sees it as it is now; those who have it wait for each other."""
+
+    async def work(feed: Feed) -> None:
+        first = await feed._part("list", listed, None)
+        feed.number += 1
+        opened = await feed._part("list", listed, None)
+        assert opened is not first
+        feed.number += 1
+        assert await feed._part("list", listed, first) is opened
+        assert await feed._part("list", listed, opened) is not opened
+
+    monkeypatch.setattr(live, "UPDATE_SECONDS", 5.0)
+    reading(work)
+
+
+def test_the_more_pages_are_open_the_less_often_each_is_read(sample: Sample) -> None:
+    """All together take a share of a processor; a page that takes long leaves time to others."""
+
+    async def work(feed: Feed) -> None:
+        def pause(seconds: float) -> float:
+            page = Page(template="", part="", title="", values={})
+            return feed._pause(Part("", page, 0, time.monotonic(), seconds))
+
+        assert pause(0.1) == pytest.approx(0.3, abs=0.1)
+        feed._open.update(map(str, range(5)))
+        assert pause(0.1) == pytest.approx(2.5, abs=0.1)
+        assert pause(60.0) == pytest.approx(live.LONGEST_SECONDS, abs=0.1)
+
     reading(work)
 
 
