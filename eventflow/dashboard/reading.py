@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TypeVar
 
 from anyio import to_thread
 
 from eventflow.client.archive import Archive
 from eventflow.client.journals import journal_file, opened_journal
+from eventflow.errors import EventflowError
 from eventflow.journal import open_journal
 from eventflow.settings import EVENTFLOW_DURABILITY, EVENTFLOW_JOURNAL_URL
 from eventflow.wiring import recorder
@@ -25,6 +26,7 @@ class Source:
 
     def __init__(self) -> None:
         self._idle: deque[Archive] = deque()
+        self._is_closed = False
 
     @contextmanager
     def archive(self) -> Iterator[Archive | None]:
@@ -43,9 +45,16 @@ class Source:
             yield None
             return
         archive = self._taken()
-        yield archive
-        # After an error it is left out.
+        try:
+            yield archive
+        except BaseException:
+            with suppress(EventflowError):
+                archive.journal.close()
+            raise
         self._idle.append(archive)
+        if self._is_closed:
+            # A thread may read for longer than the loop that it reads for.
+            self.close()
 
     def _taken(self) -> Archive:
         try:
@@ -68,6 +77,8 @@ class Source:
         return await to_thread.run_sync(work)
 
     def close(self) -> None:
-        """Close what is open and in no use."""
-        while self._idle:
-            self._idle.pop().journal.close()
+        """Close what is open, as soon as it is in no use."""
+        self._is_closed = True
+        with suppress(IndexError):
+            while True:
+                self._idle.pop().journal.close()

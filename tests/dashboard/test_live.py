@@ -43,7 +43,8 @@ def reading(work: Callable[[Feed], Coroutine[Any, Any, None]]) -> None:
     """Do something while the feed is read."""
 
     async def all_of_it() -> None:
-        feed = Feed(Source(), Tallies())
+        source = Source()
+        feed = Feed(source, Tallies())
         task = asyncio.create_task(feed.run())
         try:
             async with asyncio.timeout(30):
@@ -52,6 +53,8 @@ def reading(work: Callable[[Feed], Coroutine[Any, Any, None]]) -> None:
         finally:
             task.cancel()
             feed.end()
+            await asyncio.wait([task])
+            source.close()
 
     asyncio.run(all_of_it())
 
