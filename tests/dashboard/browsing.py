@@ -10,7 +10,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
@@ -67,6 +68,16 @@ def etl(fails: bool = False):
 def hostile(value: str):
     get_run_logger().warning(value)
     raise ValueError(value)
+
+@task
+def item(number: int):
+    return number
+
+@flow
+def many(count: int):
+    # Of different names, so that they are no group.
+    for number in range(count):
+        item.with_options(name=f"item-{number}")(number)
 
 @flow
 def quick(n: int = 0):
@@ -126,6 +137,16 @@ class Browser:
         options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
         self.driver = webdriver.Chrome(options, Service(str(DRIVER)))
         self._log: Any = self.driver.get_log
+
+    @contextmanager
+    def sized(self, width: int) -> Iterator[None]:
+        """Give the window a width, below 800 that of a phone."""
+        size = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 800}
+        self.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+        try:
+            yield
+        finally:
+            self.driver.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
 
     def open(self, server: Server, path: str = "/") -> None:
         """Open a page, with the token."""
