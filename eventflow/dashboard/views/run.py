@@ -54,11 +54,11 @@ def run_page(
     events = archive.events(run_id)
     deliveries = archive.deliveries(DeliveryQuery(run_id=run_id, limit=DELIVERIES))
     now = datetime.now(UTC)
-    below = sum(archive.journal.tally(RunQuery(parent_run_id=run_id)).values())
-    at_once = may_wait or below < DRAWN_AT_ONCE
+    children = archive.runs(RunQuery(parent_run_id=run_id, limit=CHILDREN))
+    beyond = RunQuery(parent_run_id=run_id, skip=DRAWN_AT_ONCE, limit=1)
+    at_once = may_wait or not archive.journal.runs(beyond)
     timeline = timeline_in(archive, run_id, now) if at_once else None
     failures = () if timeline is None else timeline.failures
-    children = archive.runs(RunQuery(parent_run_id=run_id, limit=CHILDREN))
     values: dict[str, Any] = {
         "address": address,
         "run": run,
@@ -66,7 +66,7 @@ def run_page(
         "deliveries": deliveries,
         # Escaped by its own template.
         "timeline": timeline and Markup(timeline_html(timeline, page_of)),  # noqa: S704
-        "below": below,
+        "drawn_at_once": DRAWN_AT_ONCE,
         "failed": failures[:FAILURES],
         "more_failed": len(failures) - FAILURES,
         "lines": _logs(archive, run_id, own=not at_once),
