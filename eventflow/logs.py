@@ -158,7 +158,21 @@ class _Handler(logging.StreamHandler[Any]):
 
 
 def _is_closed(stream: Any) -> bool:
-    return bool(getattr(stream, "closed", False))
+    """Return whether a stream is closed, or its descriptor.
+
+    What was written to the latter would stay in a buffer, whose flush fails the process at its end.
+    """
+    if getattr(stream, "closed", False):
+        return True
+    try:
+        os.fstat(stream.fileno())
+    except (AttributeError, ValueError):
+        # It has no descriptor.
+        return False
+    except OSError:
+        return True
+
+    return False
 
 
 def _is_terminal() -> bool:

@@ -66,8 +66,8 @@ def test_cancelled_while_awaiting_retry(kind: Kind, eventflow_events: list[Event
 
 def test_cancelled_without_a_delay_before_the_retry(kind: Kind) -> None:
     """Between two attempts that nothing lies between, the message says so as well."""
-    bus.subscribe(lambda event: event.run.cancel(), state="AwaitingRetry", name="work")
-    state = kind.state(kind.declare(raising(ValueError()), retries=1))
+    with bus.subscribe(lambda event: event.run.cancel(), state="AwaitingRetry", name="work"):
+        state = kind.state(kind.declare(raising(ValueError()), retries=1))
 
     assert state.is_cancelled()
     assert state.message == "The run was cancelled between attempts 1 and 2."
