@@ -327,4 +327,5 @@ def _record(row: RunRow, overdue: datetime | None) -> RunRecord:
         run_count=row.run_count,
         state=state_of(row),
         overdue=overdue,
+        retries=row.retries,
     )

@@ -34,6 +34,7 @@ class RunRecord(Record, frozen=True):
     `definition` is `module:qualname` of its flow or task; `parameters` is a JSON rendering for
     people, no live value; `owner` is the process that executes it. `overdue` is since when the run
     has been overdue, or was before it ended: None if it was not, or if no hook asks for that.
+    `retries` is how often it may be retried, None if that is not known.
     """
 
     run_type: RunType
@@ -55,6 +56,12 @@ class RunRecord(Record, frozen=True):
     run_count: int
     state: AnyState
     overdue: datetime | None = None
+    retries: int | None = None
+
+    @property
+    def attempts(self) -> int:
+        """How many attempts there may be at most, as far as that is known."""
+        return max(self.run_count, (self.retries or 0) + 1)
 
     @property
     def state_type(self) -> StateType:

@@ -148,6 +148,7 @@ def run_row(stored: StoredRun) -> RunRow:
         message=last.message if last else None,
         hooks=stored.hooks,
         global_hooks=stored.global_hooks,
+        retries=stored.retries,
     )
 
 

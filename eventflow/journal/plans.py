@@ -138,6 +138,7 @@ def make_plan(
             None if version is None else printable(str(version)),
             tuple(map(printable, run.tags)),
             *([each.id for each in told] or (None, None)),
+            getattr(definition, "retries", None),
         )
         number = sink.numbers.of(facts)
         selected = [*origin.declared, *filter(_has_hook, bus.subscriptions)]

@@ -20,7 +20,7 @@ first the fields of fixed width, see `_WIDTHS`, then four texts. Every other con
 
 | kind | content |
 |---|---|
-| D | a definition: number, run type, name, reference, version, tags, hooks, global hooks |
+| D | a definition: number, run type, name, reference, version, tags, hooks, global hooks, retries |
 | L | a list of hooks that are owed transitions: its id, then `[identity, importability]` of each |
 | H | a set of hooks: its id, its text |
 | C | that runs which have not ended have other hooks: numbers of the definition before, after |

@@ -69,6 +69,7 @@ class StoredRun(NamedTuple):
     tags: str | None
     hooks: str | None
     global_hooks: str | None
+    retries: int | None = None
 
 
 class RunRow(NamedTuple):
@@ -78,7 +79,7 @@ class RunRow(NamedTuple):
     `parameters` is the JSON of `eventflow.values.recording`, None until they are recorded;
     `seconds` is how long its body has been executed. `hooks` and `global_hooks` name the sets of
     hooks that it is subject to: those of its definition, and those of its bus. They are empty where
-    there is no set, and None where that is not known.
+    there is no set, and None where that is not known. `retries` is how often it may be retried.
     """
 
     id: UUID
@@ -106,6 +107,7 @@ class RunRow(NamedTuple):
     message: str | None
     hooks: str | None = None
     global_hooks: str | None = None
+    retries: int | None = None
 
 
 class EventRow(NamedTuple):

@@ -202,13 +202,15 @@ class Lookup:
 
 
 def stand_in(row: RunRow, hooks: Iterable[Hook] = ()) -> Definition[Any, Any]:
-    """Make a definition with the name, the version and the tags of a run, and with hooks."""
+    """Make a definition with the name, version, tags and retries of a run, and with hooks."""
 
     def lost(*_: object, **__: object) -> None:
         raise RuntimeError(f"{row.reference} could not be loaded again.")
 
     kind = Flow if row.run_type == "flow" else Task
-    made = kind(lost, version=row.version, tags=row.tags, hooks=hooks).restored(row.definition)
+    made = kind(
+        lost, version=row.version, tags=row.tags, retries=row.retries, hooks=hooks
+    ).restored(row.definition)
     # That of the function above would be this module's.
     vars(made)["file_version"] = None
 

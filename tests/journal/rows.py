@@ -37,6 +37,7 @@ def a_definition(number: int = 1, **given: Any) -> bytes:
         "tags": ["prod"],
         "hooks": "",
         "global_hooks": "",
+        "retries": 0,
     }
 
     return pack("D", [number, *(facts | given).values()])

@@ -58,7 +58,9 @@ def test_a_group_that_is_known_in_part_is_committed_to_its_end(journal: Journal)
 def test_a_run_is_read_back_as_it_was_written(journal: Journal) -> None:
     """The run with what its definition says of it, its events, and its delivery."""
     parent = ARun(run_type="flow", name="etl")
-    run = ARun(parent=parent, version="2", tags=["a\nb", ""], hooks="h", global_hooks="g")
+    run = ARun(
+        parent=parent, version="2", tags=["a\nb", ""], hooks="h", global_hooks="g", retries=2
+    )
     commit(journal, run.enter("PRC", HOOK, done=1))
 
     assert journal.run(run.id) == RunRow(
@@ -87,6 +89,7 @@ def test_a_run_is_read_back_as_it_was_written(journal: Journal) -> None:
         message=None,
         hooks="h",
         global_hooks="g",
+        retries=2,
     )
     kinds = (StateType.PENDING, StateType.RUNNING, StateType.COMPLETED)
     assert journal.events(run.id) == [

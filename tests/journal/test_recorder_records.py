@@ -104,7 +104,7 @@ def test_a_crash_hook_for_a_tag_is_known_to_the_next_run() -> None:
     assert tagged() == []
     hook(state="Crashed", tags=["critical"])(seen)
     assert tagged() == [(0, 2), (0, 1)]
-    hooks = {row[0]: row[-1] for row in of_kind("D")}
+    hooks = {row[0]: row[-2] for row in of_kind("D")}
     assert len(set(hooks.values())) == 2
 
 

@@ -355,7 +355,7 @@ if __name__ == "__main__":
     recover(url)
     assert sorted(read_told()) == [
         ["copy", 3, "7", ["prod"], "load"],
-        ["inner", 0, "8", ["dev"], "lost"],
+        ["inner", 3, "8", ["dev"], "lost"],
     ]
 
 

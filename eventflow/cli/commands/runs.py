@@ -220,7 +220,7 @@ def _show_facts(run: RunRecord, transitions: Sequence[RunTransition]) -> None:
             "began": at(run.created, now),
             "ended": at(run.end_time, now),
             "overdue": None if run.overdue is None else f"since {at(run.overdue, now)}",
-            "attempts": str(run.run_count) if run.run_count > 1 else None,
+            "attempts": f"{run.run_count} of {run.attempts}" if run.attempts > 1 else None,
             "in body": in_words(run.total_run_time.total_seconds()) if run.run_count else None,
             "parent": str(run.parent_run_id or ""),
             "owner": run.owner,

@@ -97,7 +97,9 @@ def _facts(story: Story) -> dict[str, str]:
         "Made": _utc(run.created),
         "Ended": _utc(run.end_time),
         "Overdue": f"since {_utc(run.overdue)}" if run.overdue else "",
-        "Attempts": str(run.run_count),
+        "Attempts": f"{run.run_count} of {run.attempts}"
+        if run.attempts > 1
+        else str(run.run_count),
         "In its body": in_words(executed) if run.run_count else "",
         "Called by": str(run.parent_run_id or ""),
         "Executed by": f"process {owner.pid} on {owner.host}" if owner else run.owner,

@@ -48,8 +48,8 @@ MIGRATIONS: Final[Sequence[str]] = (
     );
     CREATE TABLE @definitions (
         id INT PRIMARY KEY, run_type TEXT NOT NULL, name TEXT NOT NULL, reference TEXT NOT NULL,
-        version TEXT, tags TEXT NOT NULL, hooks TEXT, global_hooks TEXT, told INT NOT NULL,
-        closed INT
+        version TEXT, tags TEXT NOT NULL, hooks TEXT, global_hooks TEXT, retries INT,
+        told INT NOT NULL, closed INT
     ) ROWS;
     CREATE TABLE @hook_lists (
         id TEXT PRIMARY KEY, hooks TEXT NOT NULL, told INT NOT NULL, closed INT

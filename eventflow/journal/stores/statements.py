@@ -158,7 +158,7 @@ LEFT: Final = (
 STORED: Final = (
     "r.id, r.parent, r.keeper, r.created, r.ended, r.state, r.sequence, r.acks, r.name, r.facts,"
     f" r.events, {OWNER_OF.format('r')}, d.run_type, d.name, d.reference, d.version, d.tags,"
-    " d.hooks, d.global_hooks"
+    " d.hooks, d.global_hooks, d.retries"
 )
 """The columns of a `StoredRun`."""
 _EVENTS: Final = StoredRun._fields.index("events")

@@ -57,6 +57,23 @@ def panel(page: str, name: str) -> str:
     return found[0]
 
 
+@pytest.mark.parametrize(("retries", "shown"), [(0, "1"), (2, "3 of 3")])
+def test_it_says_which_attempt_of_how_many_was_the_last(
+    browser: TestClient, eventflow_isolated: object, retries: int, shown: str
+) -> None:
+    """Also of a copy with other retries than its original has."""
+
+    @task(retries=7)
+    def fails_always() -> None:
+        raise ValueError
+
+    state = fails_always.with_options(retries=retries)(return_state=True)
+    flush()
+    run_id = state.state_details.task_run_id
+    text = browser.get(f"/task-runs/task-run/{run_id}").text
+    assert f"<dt>Attempt</dt><dd>{shown}</dd>" in text
+
+
 def test_it_begins_with_what_failed(page: str) -> None:
     head = page.partition('class="tabs"')[0]
     assert "<strong>ValueError</strong>" in head
