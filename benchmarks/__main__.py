@@ -12,6 +12,7 @@ from typing import Final
 
 from benchmarks import (
     calls,
+    dashboard,
     flowruns,
     growing,
     journalling,
@@ -52,11 +53,14 @@ WORK = (
     processes,
     growing,
     large,
+    dashboard,
 )
 """The modules that register workloads when they are imported."""
 
 PAGE: Final = Path(__file__).with_name("README.md")
 PART: Final = "floors"
+OWN_PARTS: Final = ("dashboard",)
+"""The groups that have a part of the page of their own, a table without a chart."""
 CHART: Final = "floors.svg"
 
 
@@ -80,7 +84,7 @@ def _measure(options: argparse.Namespace) -> int:
     try:
         workloads = chosen(options.names)
         if options.readme:
-            replaced(PAGE.read_text(), PART, "")
+            replaced(PAGE.read_text(), _part(options), "")
     except (UnknownName, NoMarkers) as error:
         print(error, file=sys.stderr)
         return 2
@@ -107,11 +111,19 @@ def _write(options: argparse.Namespace, results: list[tuple[Workload, Reading]])
         options.json.write_text(json.dumps(document(results), indent=2) + "\n")
     if options.plot is not None:
         options.plot.write_text(drawn(results, under))
-    if options.readme:
+    if options.readme and _part(options) != PART:
+        part = "\n\n".join([provenance(measured), markdown(results)])
+        PAGE.write_text(replaced(PAGE.read_text(), _part(options), part))
+    elif options.readme:
         picture = f"![What each piece of work takes, and how often its floor that is]({CHART})"
         part = "\n\n".join([provenance(measured), picture, markdown(results)])
         PAGE.with_name(CHART).write_text(drawn(results, under))
         PAGE.write_text(replaced(PAGE.read_text(), PART, part))
+
+
+def _part(options: argparse.Namespace) -> str:
+    """Return the part of the page that shows what was asked for."""
+    return options.names[0] if options.names in [[name] for name in OWN_PARTS] else PART
 
 
 def _guard(options: argparse.Namespace) -> int:

@@ -52,7 +52,7 @@ def extract(number: int) -> int:
     return number
 
 
-@flow(on_completion=[tell], validate_parameters=False)
+@flow(on_completion=[tell], tags=["nightly"], validate_parameters=False)
 def etl(begin: int, end: int) -> None:
     """Run a task for each number but the first, which stands for the flow."""
     for number in range(begin + 1, end):

@@ -38,7 +38,7 @@ __all__ = [
     "workload",
 ]
 
-Unit: TypeAlias = Literal["x", "MB", "KB", "B", "s"]
+Unit: TypeAlias = Literal["x", "MB", "KB", "B", "s", "ms"]
 """`x`: times the floor."""
 
 

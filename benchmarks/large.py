@@ -31,7 +31,7 @@ from eventflow.settings import (
 )
 from eventflow.testing import flush, isolated
 
-__all__ = ["COMMANDS", "command"]
+__all__ = ["COMMANDS", "archive", "at", "command"]
 
 SMALL: Final = 10_000
 """How many runs the small journal has: enough that each command has a whole page to show."""
@@ -71,7 +71,8 @@ def _kept(runs: int) -> TemporaryDirectory[str]:
     return folder
 
 
-def _home(runs: int) -> Path:
+def archive(runs: int) -> Path:
+    """Return the home of a journal of so many runs, made at the first call."""
     return Path(_kept(runs).name)
 
 
@@ -117,7 +118,7 @@ def _start(home: Path) -> None:
 
 
 def _compared(called: Callable[[Path], object], plan: Plan) -> Iterator[Pair]:
-    large, small = _home(plan.task_runs), _home(min(SMALL, plan.task_runs))
+    large, small = archive(plan.task_runs), archive(min(SMALL, plan.task_runs))
 
     def at_home(home: Path) -> Side:
         return lambda loops: [called(home) for _ in range(loops)]
@@ -168,7 +169,9 @@ def recover(plan: Plan) -> Reading:
 
         return side
 
-    pair = Pair(at_home(_home(plan.task_runs)), at_home(_home(min(SMALL, plan.task_runs))), loops=1)
+    pair = Pair(
+        at_home(archive(plan.task_runs)), at_home(archive(min(SMALL, plan.task_runs))), loops=1
+    )
 
     return measure(pair, plan.rounds or 7, clock=clock)
 
@@ -188,7 +191,7 @@ def prune(plan: Plan) -> Reading:
 
 def _pruned(runs: int) -> float:
     with TemporaryDirectory(prefix="eventflow-") as name:
-        home = shutil.copytree(_home(runs), Path(name) / "home")
+        home = shutil.copytree(archive(runs), Path(name) / "home")
         begin = perf_counter()
         printed = command("prune --older-than 0s --json", home)
         took = perf_counter() - begin

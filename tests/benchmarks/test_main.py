@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks import floors
-from benchmarks.__main__ import main
+from benchmarks.__main__ import OWN_PARTS, main
 from benchmarks.calls import hook, work
 from benchmarks.catalogue import Target, UnknownName, Workload, chosen, every
 from benchmarks.measure import Pair, Reading, again, measure
@@ -148,6 +148,23 @@ def test_the_figures_are_drawn_and_written_to_the_page(
     assert "old" not in text
     assert f"pydantic {version('pydantic')}" in text
     assert {row.split("`")[1] for row in text.splitlines() if row.startswith("| `")} == {*names}
+
+
+def test_the_page_has_a_part_of_its_own_for_the_dashboard(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A table without a chart; what was measured of other work stays as it is."""
+    page = tmp_path / "README.md"
+    parts = [f"<!-- begin: {name} -->\nold {name}\n<!-- end: {name} -->\n" for name in OWN_PARTS]
+    page.write_text("".join(parts) + "<!-- begin: floors -->\nold floors\n<!-- end: floors -->\n")
+    monkeypatch.setattr("benchmarks.__main__.PAGE", page)
+    made = Workload("dashboard.x", "", "", "ms", None, usual=False, run=lambda _: Reading((1.5,)))
+    monkeypatch.setattr("benchmarks.__main__.chosen", lambda _: [made])
+    assert main(["dashboard", "--readme"]) == 0
+    text = page.read_text()
+    assert "1.50 ms" in text
+    assert "old floors" in text
+    assert "old dashboard" not in text
 
 
 def test_without_markers_nothing_is_measured(

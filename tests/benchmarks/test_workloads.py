@@ -16,7 +16,7 @@ def _smallest(pair: Pair, rounds: int) -> Reading:
 SMALLEST = Plan(rounds=1, task_runs=10, crowd=3, by=_smallest)
 
 # These start processes, each of which has to import everything.
-FRESH = ("import", "start", "memory", "time", "processes")
+FRESH = ("import", "start", "memory", "time", "processes", "dashboard")
 IN_PROCESS = [workload.name for workload in every() if workload.name.split(".")[0] not in FRESH]
 
 
@@ -36,6 +36,11 @@ def test_a_workload_runs(name: str) -> None:
         "processes.2",
         "memory.called.on",
         "time.called.on",
+        "dashboard.first.flow-run",
+        "dashboard.start",
+        "dashboard.live",
+        "dashboard.memory",
+        "dashboard.watched",
     ],
 )
 def test_a_workload_of_fresh_processes_runs(name: str) -> None:
