@@ -33,7 +33,9 @@ class Status:
         self._lock = lock
         self._reported_down = False
         self._overflowed = False
-        self._refusals: deque[StaleOwnerError] = deque()
+        # What is not told yet, and whoever tells it: in their order, by one thread at a time.
+        self._changes: deque[JournalError | None] = deque()
+        self._telling = threading.Lock()
 
     @property
     def error(self) -> JournalError | None:
@@ -67,22 +69,27 @@ class Status:
     def refuse(self, count: int, error: StaleOwnerError) -> None:
         """Count records that the journal refused; whoever took over does what is owed."""
         self.discard(count, error)
-        self._refusals.append(error)
+        self._changes.append(error)
 
     def report(self) -> None:
-        """Tell of refusals, and of a failure or its end, each of them once."""
+        """Tell of refusals, and of a failure or its end, each of them once.
+
+        If another thread is telling, it tells of these too: in their order, and nobody waits.
+        """
         with self._lock:
-            refusals = [self._refusals.popleft() for _ in range(len(self._refusals))]
             error = self.error
-            changed = (error is not None) is not self._reported_down
+            if (error is not None) is not self._reported_down:
+                self._changes.append(error)
             self._reported_down = error is not None
             overflowed, self._overflowed = self._overflowed, False
         if overflowed:
             log_loss(f"There is no room for more records; {self.lost} are lost so far")
-        for refusal in refusals:
-            self._on_change(refusal, self.lost)
-        if changed:
-            self._on_change(error, self.lost)
+        while self._changes and self._telling.acquire(blocking=False):
+            try:
+                while self._changes:
+                    self._on_change(self._changes.popleft(), self.lost)
+            finally:
+                self._telling.release()
 
 
 def log_loss(message: str) -> None:
