@@ -6,6 +6,7 @@ import webbrowser
 from contextlib import suppress
 from importlib import import_module
 from importlib.util import find_spec
+from urllib.parse import quote
 
 import click
 
@@ -48,14 +49,15 @@ def serve(*, host: str | None, port: int | None, token: str | None, opened: bool
         token = EVENTFLOW_UI_TOKEN.value()
 
     def tell(address: str, token: str) -> None:
-        click.echo(f"The page is at {address}/?token={token}")
+        page = f"{address}/?token={quote(token, safe='')}"
+        click.echo(f"The page is at {page}")
         if EVENTFLOW_API_URL.value() != address and EVENTFLOW_API_URL.source() == FROM_DEFAULT:
             click.echo(
                 f"Links in messages lead to {EVENTFLOW_API_URL.value()}. To lead here, set for the "
                 f"flows EVENTFLOW_API_URL={address}"
             )
         if opened:
-            webbrowser.open(f"{address}/?token={token}")
+            webbrowser.open(page)
 
     # By name: its packages may not be installed. Ctrl-C is how it is meant to end.
     with suppress(KeyboardInterrupt):

@@ -21,6 +21,10 @@ from eventflow.settings.parsing import served_at
 __all__ = ["serve"]
 
 TOKEN_BYTES: Final = 24
+
+NETWORK_TOKEN: Final = 8
+"""How many characters a token has at least where others can try."""
+
 EVERYWHERE: Final = {"0.0.0.0", "::"}  # noqa: S104 - compared with, not listened on
 
 
@@ -30,10 +34,10 @@ def serve(host: str, port: int, token: str | None, tell: Callable[[str, str], No
     Raises:
         ConfigurationError: it cannot listen there, or would be open to the network without a token.
     """
-    if token is None and not is_loopback(host):
+    if len(token or "") < NETWORK_TOKEN and not is_loopback(host):
         raise ConfigurationError(
-            f"Listening on {host} opens the page to the network: give it a token, by --token or "
-            "EVENTFLOW_UI_TOKEN, or listen on 127.0.0.1."
+            f"Listening on {host} opens the page to the network: give it a token of at least "
+            f"{NETWORK_TOKEN} characters, by --token or EVENTFLOW_UI_TOKEN, or listen on 127.0.0.1."
         )
     listening = listen(host, port)
     given = token or secrets.token_urlsafe(TOKEN_BYTES)

@@ -45,14 +45,22 @@ def test_the_settings_are_asked(spawn: Spawn) -> None:
     assert "?token=a-given-token" in process.stdout.readline()
 
 
+def test_a_token_is_escaped_in_the_address(spawn: Spawn) -> None:
+    process = spawn("serve", env={"EVENTFLOW_UI_PORT": "0", "EVENTFLOW_UI_TOKEN": "T&=%/"})
+    assert process.stdout is not None
+    line = process.stdout.readline()
+    assert line.endswith("?token=T%26%3D%25%2F\n")
+    assert get(line.removeprefix("The page is at ").partition("?")[0], "T&=%/")[0] == 200
+
+
 def test_the_network_needs_a_token(invoke: Invoke) -> None:
     result = invoke("serve", "--host", "0.0.0.0", "--port", "0")
     assert result.exit_code == 2
     assert "EVENTFLOW_UI_TOKEN" in result.stderr
 
 
-def test_a_token_fits_into_an_address(invoke: Invoke) -> None:
-    for token in ("short", "with space", "per%20cent"):
+def test_a_token_fits_into_a_header(invoke: Invoke) -> None:
+    for token in ("with space", "grün", "two\nlines"):
         result = invoke("serve", "--port", "0", "--token", token)
         assert result.exit_code == 2
         assert token not in result.stderr

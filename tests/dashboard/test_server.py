@@ -19,9 +19,11 @@ def test_it_is_served_under_its_own_name_and_that_of_its_links() -> None:
     assert "0.0.0.0" not in everywhere
 
 
+@pytest.mark.parametrize("token", [None, "short"])
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.1", "example.com"])
-def test_the_network_needs_a_token(host: str) -> None:
+def test_the_network_needs_a_token(host: str, token: str | None) -> None:
+    """A short one can be guessed."""
     told: list[tuple[str, str]] = []
     with pytest.raises(ConfigurationError, match="opens the page to the network"):
-        serve(host, 0, None, lambda *given: told.append(given))
+        serve(host, 0, token, lambda *given: told.append(given))
     assert told == []
