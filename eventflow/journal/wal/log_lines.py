@@ -17,6 +17,7 @@ from typing import Any, Final, cast
 
 from eventflow.context import current_run
 from eventflow.eventbus.bus import current_bus
+from eventflow.interrupts.masks import BODY, this_thread
 from eventflow.interrupts.scopes import active_runs
 from eventflow.journal.records import pack, run_hex
 from eventflow.journal.rows import LogLine
@@ -111,6 +112,11 @@ def _keep(record: logging.LogRecord, context: Any, in_force: Run | None) -> None
     depth = _thread.depth
     if depth >= NESTED or record.name in TOLD:
         return
+    mask = this_thread.mask
+    is_in_body = mask.phase is BODY
+    if is_in_body:
+        # An interrupt of the body would leave locks behind.
+        mask.mask()
     _thread.depth = depth + 1
     try:
         found = _run_of(context, in_force)
@@ -124,6 +130,8 @@ def _keep(record: logging.LogRecord, context: Any, in_force: Run | None) -> None
         _log_failure(f"{type(error).__name__}: {error_text(error)}"[:200])
     finally:
         _thread.depth = depth
+        if is_in_body:
+            mask.unmask(BODY)
 
 
 def _log_failure(reason: str) -> None:
