@@ -49,7 +49,7 @@ class DeliveryLedger:
         if encoder is None or encoder.owner == self.sink.owner or not encoder.next:
             return False
         # Perhaps the session becomes another owner just now, which goes on with the run.
-        with self.sink.turns.turn():
+        with self.sink.turns.free(), self.sink.turns:
             encoder = run.encoder
             return encoder is not None and encoder.owner != self.sink.owner and encoder.next > 0
 
@@ -121,7 +121,7 @@ class DeliveryLedger:
     def _settle(self, attempt: Attempt, status: DeliveryStatus, why: Failure | None) -> None:
         """Write a record of the status of a delivery."""
         sink = self.sink
-        with sink.turns.turn():
+        with sink.turns.free(), sink.turns:
             encoder: RunEncoder | None = attempt.run.encoder
             if self.has_given_up(attempt.run):
                 return
@@ -146,7 +146,7 @@ class DeliveryLedger:
 
     def _acknowledge(self, run: Run, encoder: RunEncoder) -> None:
         """Write a record of how far the hooks are: no more in place."""
-        with self.sink.turns.turn():
+        with self.sink.turns.free(), self.sink.turns:
             self._release(encoder)
             if self.has_given_up(run):
                 return

@@ -123,7 +123,7 @@ def make_plan(
         sink.begin()
     definition = run.definition
     origin = definition.origin
-    with sink.turns.turn():
+    with sink.turns.free(), sink.turns:
         told: tuple[HookSet, ...] = ()
         if sets is not None:
             if sets.owner != sink.owner:

@@ -249,7 +249,7 @@ class Recorder(DeliveryLedger):
 
         Then its own thread records it, or leaves it to the next commit.
         """
-        with self.sink.turns.turn():
+        with self.sink.turns.free(), self.sink.turns:
             encoder, entered = run.encoder, run.entered
             if run.ended_at is not None or (encoder is not None and encoder.next):
                 return True
@@ -270,7 +270,7 @@ class Recorder(DeliveryLedger):
         run = fact.run
         hooks = [*zip(owed, ordinals_of(run, self._bus, owed), strict=True)]
         try:
-            with self.sink.turns.turn():
+            with self.sink.turns.free(), self.sink.turns:
                 if self.has_given_up(run):
                     return []
                 self._record_open(run)
@@ -351,7 +351,7 @@ class Recorder(DeliveryLedger):
 
     def _record_own_events(self) -> None:
         for record in self._own_events.encoded():
-            with self.sink.turns.turn():
+            with self.sink.turns.free(), self.sink.turns:
                 self.sink.writer.append(record)
 
     def record_log(self, run: Run | None, number: int, record: LogRecord) -> None:
@@ -364,7 +364,7 @@ class Recorder(DeliveryLedger):
             sink.begin()
         elif not (sink.begun and (run is None or self._is_recordable(run))):
             return
-        lines.append(sink.turns.turn(), lambda: sink.writer, number, texts)
+        lines.append(sink.turns, lambda: sink.writer, number, texts)
 
     def _is_recordable(self, run: Run) -> bool:
         """Have a run recorded; return False if it executes here, and could not be."""
@@ -381,13 +381,13 @@ class Recorder(DeliveryLedger):
 
     def hooks_changed(self, definition: Any) -> None:
         """Record, for the runs that execute, hooks that were declared or cancelled meanwhile."""
-        with self.sink.turns.turn():
+        with self.sink.turns.free(), self.sink.turns:
             self._changes += 1
         sets = self._sets
         if sets is None or not sets.owner or sets.owner != self.sink.owner:
             return
         try:
-            with self.sink.turns.turn():
+            with self.sink.turns.free(), self.sink.turns:
                 if not sets.refresh(definition):
                     return
                 runs: list[Any] = list(active_runs.values())

@@ -116,7 +116,7 @@ class OwnerSession:
 
     def begin(self) -> None:
         """Make this process an owner, unless it is one."""
-        with self.turns.turn():
+        with self.turns.free(), self.turns:
             if not self.begun:
                 self._begin()
                 self.begun = True
@@ -199,7 +199,7 @@ class OwnerSession:
 
     def _restore_folder(self) -> None:
         """Create the folder of this owner again, if it was deleted together with its parent."""
-        with self.turns.turn():
+        with self.turns.free(), self.turns:
             folder = self._folder
             if folder is None or not folder.is_held or folder.path.exists():
                 return
@@ -245,7 +245,7 @@ class OwnerSession:
 
         These go on here, but are recorded no more: see `Recorder.has_given_up`.
         """
-        with self.turns.turn():
+        with self.turns.free(), self.turns:
             if owner != self.owner:
                 return
             self._resigned[owner] = self._folder, self.guarding, self.writer

@@ -12,7 +12,6 @@ import logging
 import re
 import threading
 from collections.abc import Callable
-from contextlib import AbstractContextManager
 from typing import Any, Final, cast
 
 from eventflow.context import current_run
@@ -21,6 +20,7 @@ from eventflow.interrupts.masks import BODY, this_thread
 from eventflow.interrupts.scopes import active_runs
 from eventflow.journal.records import pack, run_hex
 from eventflow.journal.rows import LogLine
+from eventflow.journal.wal.turns import Turns
 from eventflow.journal.wal.writer import Writer
 from eventflow.logs import TOLD, bound_in
 from eventflow.primitives import forks
@@ -220,13 +220,13 @@ class LogLines:
 
     def append(
         self,
-        lock: AbstractContextManager[object],
+        turns: Turns,
         writer: Callable[[], Writer],
         number: int,
         texts: tuple[int, int, str, str, str | None],
     ) -> None:
         """Append a line of a run, unless so much waits for the journal that it is left out."""
-        with lock:
+        with turns.free(), turns:
             present = writer()
             with present.lock:
                 skipped = self._skipped.pop(number, 0) if self._skipped else 0

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from typing import Final
 
 __all__ = ["Turns"]
@@ -25,7 +24,8 @@ class Turns:
     as well: from the first such moment on, each entering costs a switch of threads. A thread that
     polls has no lock while it waits for the interpreter.
 
-    `turn` is for most callers. Where each call of a function counts, do by hand what it does.
+    Most callers enter by `with turns.free(), turns:`. Where each call of a function counts, do by
+    hand what that does.
     """
 
     def __init__(self) -> None:
@@ -35,17 +35,19 @@ class Turns:
         # Its `notify` raises unless this thread has the lock: that is how this is found out.
         self._owned = threading.Condition(self.lock)
 
-    @contextmanager
-    def turn(self) -> Iterator[None]:
-        """Have the lock within a `with` block."""
+    def free(self) -> AbstractContextManager[object]:
+        """Return the lock, once no other thread is in the section."""
         if self.taken:
             self.wait()
-        with self.lock:
-            self.taken = True
-            try:
-                yield
-            finally:
-                self.taken = False
+
+        return self.lock
+
+    def __enter__(self) -> None:
+        """Note that this thread, which has the lock, is in the section."""
+        self.taken = True
+
+    def __exit__(self, *details: object) -> None:
+        self.taken = False
 
     def wait(self) -> None:
         """Return when no other thread is in the section, or when one is for unusually long."""

@@ -49,7 +49,7 @@ def test_others_wait_until_it_is_free_and_never_for_the_lock(turns: Turns) -> No
     turns.wait = wait_in_sight  # type: ignore[method-assign]
 
     def first() -> None:
-        with turns.turn():
+        with turns.free(), turns:
             inside.set()
             for _ in range(3):
                 assert asked.acquire(timeout=30)
@@ -57,7 +57,7 @@ def test_others_wait_until_it_is_free_and_never_for_the_lock(turns: Turns) -> No
 
     def other(number: int) -> None:
         assert inside.wait(30)
-        with turns.turn():
+        with turns.free(), turns:
             order.append(number)
 
     with ThreadPoolExecutor(4) as pool:
@@ -72,15 +72,15 @@ def test_others_wait_until_it_is_free_and_never_for_the_lock(turns: Turns) -> No
 def test_it_is_reentrant() -> None:
     """A signal handler may run a flow in the middle of a record: it waits for nobody."""
     turns = Turns()
-    with turns.turn(), turns.turn():
+    with turns.free(), turns, turns.free(), turns:
         assert turns.taken
-    with turns.turn():
+    with turns.free(), turns:
         pass
     assert not turns.taken
 
 
 def test_an_error_ends_the_turn(turns: Turns) -> None:
-    with pytest.raises(ValueError, match="within"), turns.turn():
+    with pytest.raises(ValueError, match="within"), turns.free(), turns:
         raise ValueError("within")
     assert not turns.taken
 
@@ -94,11 +94,11 @@ def test_a_thread_that_stays_for_long_is_waited_for_at_the_lock(
     left = threading.Event()
 
     def other() -> None:
-        with turns.turn():
+        with turns.free(), turns:
             left.set()
 
     thread = threading.Thread(target=other, name="other")
-    with turns.turn():
+    with turns.free(), turns:
         thread.start()
         while not lock.waited:
             pass
