@@ -33,7 +33,7 @@ from eventflow.runs.run import Run, Transition
 __all__ = [
     "Deadline",
     "Span",
-    "Timed",
+    "TimedSubscriptions",
     "Timer",
     "TimerWatcher",
     "report_overdue",
@@ -100,37 +100,37 @@ class Deadline:
     """What is told of a state that a run has entered, if it lasts.
 
     `due` is when the next of the `spans` is over, on the timer's clock, and `since` when they
-    began. `further` is an earlier deadline of the run, which counts until its end.
+    began. `outer` is an earlier deadline of the run, which counts until its end.
     """
 
-    __slots__ = ("context", "due", "fact", "further", "since", "spans")
+    __slots__ = ("context", "due", "fact", "outer", "since", "spans")
 
     def __init__(
-        self, fact: Transition, spans: tuple[Span, ...], since: float, further: Deadline | None
+        self, fact: Transition, spans: tuple[Span, ...], since: float, outer: Deadline | None
     ) -> None:
-        self.further = further
+        self.outer = outer
         self.fact: Transition | None = fact
         self.spans = spans
         self.since = since
         self.due = since + spans[0][0]
         self.context: Context | None = copy_context()
 
-    def left(self, state: LazyState | None, *, ended: bool) -> Deadline | None:
+    def leave(self, state: LazyState | None, *, ended: bool) -> Deadline | None:
         """Take note that the run has left a state; return the deadlines that still count."""
-        further = self.further
-        if further is not None:
-            further = self.further = further.left(state, ended=ended)
+        outer = self.outer
+        if outer is not None:
+            outer = self.outer = outer.leave(state, ended=ended)
         now = timer.clock()
         if now >= self.due:
             # The timer is late: it lasted so long.
-            self.tell(now, state)
+            self.expire(now, state)
         if not ended and self._goes_on():
             return self
         # It may wait in the timer still, and must hold nothing there.
         self.fact = self.context = None
         timer.drop(self)
 
-        return further
+        return outer
 
     def _goes_on(self) -> bool:
         """Drop all spans but those that count until the end of the run."""
@@ -141,7 +141,7 @@ class Deadline:
 
         return bool(self.spans)
 
-    def tell(self, now: float, state: LazyState | None = None) -> None:
+    def expire(self, now: float, state: LazyState | None = None) -> None:
         """Have the subscriptions told whose time is over, in another thread.
 
         Hooks of a run that is overdue are given the state that it is in, or has been in until now.
@@ -156,10 +156,10 @@ class Deadline:
                 self.due = self.since + self.spans[0].seconds
         if fact is not None and context is not None:
             for span in spans[:over]:
-                _tell(fact, span, state, context)
+                _expire(fact, span, state, context)
 
 
-def _tell(fact: Transition, span: Span, state: LazyState | None, context: Context) -> None:
+def _expire(fact: Transition, span: Span, state: LazyState | None, context: Context) -> None:
     told, run = copy.copy(fact), fact.run
     told.bus = run.bus
     if span.until_end:
@@ -274,7 +274,7 @@ class Timer:
             while heap and heap[0][0] <= now:
                 deadline = heapq.heappop(heap)[2]
                 if deadline.due <= now:
-                    deadline.tell(now)
+                    deadline.expire(now)
                 if deadline.fact is not None:
                     self._push(deadline)
             due = heap[0][0] if heap else float("inf")
@@ -314,7 +314,7 @@ class Timer:
 timer: Final = Timer()
 
 
-def set_deadlines(fact: Transition, timed: Timed) -> None:
+def set_deadlines(fact: Transition, timed: TimedSubscriptions) -> None:
     """Set a deadline for each span of time after which subscriptions are told of this state."""
     run = fact.run
     spans = timed.first if run.run_count < 2 else timed.later  # noqa: PLR2004 - the first Running
@@ -326,7 +326,7 @@ def set_deadlines(fact: Transition, timed: Timed) -> None:
         timer.add(deadline)
 
 
-class Timed(NamedTuple):
+class TimedSubscriptions(NamedTuple):
     """Subscriptions that are told of a state if it lasts: at its `first` entering, and `later`."""
 
     first: tuple[Span, ...]
@@ -335,7 +335,7 @@ class Timed(NamedTuple):
     subscriptions: tuple[Subscription, ...]
 
     @classmethod
-    def of(cls, subscriptions: tuple[Subscription, ...]) -> Timed | None:
+    def of(cls, subscriptions: tuple[Subscription, ...]) -> TimedSubscriptions | None:
         """Compile what is known before a run enters the state; None if nobody is told."""
         if not subscriptions:
             return None
@@ -371,7 +371,7 @@ def set_for_present_runs(
         timer.add(deadline)
         # The run may have gone on meanwhile, and have missed this one.
         if _has_left(run, entered, chosen):
-            deadline.left(entered, ended=True)
+            deadline.leave(entered, ended=True)
 
 
 def _has_left(run: Run, entered: LazyState, chosen: Filter) -> bool:

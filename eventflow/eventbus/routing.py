@@ -10,7 +10,7 @@ from weakref import WeakKeyDictionary, WeakSet
 
 import blinker
 
-from eventflow.eventbus.deadlines import Timed
+from eventflow.eventbus.deadlines import TimedSubscriptions
 from eventflow.eventbus.filters import class_topics, run_topic, tag_topic, transition_topics
 from eventflow.eventbus.subscriptions import Subscription
 from eventflow.eventbus.watchers import hooks_changed
@@ -39,7 +39,7 @@ class Route(NamedTuple):
     """Whether each event has to be checked against the conditions of the filters as well."""
     certain: bool = True
     """Whether all hooks accept every event of this kind."""
-    timed: Timed | None = None
+    timed: TimedSubscriptions | None = None
     """Those that are told once the state has lasted long enough."""
 
     def hooks_for(self, subject: Event | Transition) -> tuple[Subscription, ...]:
@@ -91,7 +91,9 @@ def _route(subscriptions: Iterable[Subscription], *, conditional: bool = False) 
 
     certain = not any(hook.once or hook.per_run_checks for hook in hooks)
 
-    return Route(tuple(listeners), tuple(hooks), conditional, certain, Timed.of(tuple(timed)))
+    return Route(
+        tuple(listeners), tuple(hooks), conditional, certain, TimedSubscriptions.of(tuple(timed))
+    )
 
 
 class Explanation(NamedTuple):

@@ -236,7 +236,7 @@ class Run:
         self.transitions += 1
         self.entered = state
         if self.deadlines is not None:
-            self.deadlines = self.deadlines.left(present, ended=self.ended_at is not None)
+            self.deadlines = self.deadlines.leave(present, ended=self.ended_at is not None)
 
         return transition
 

@@ -30,7 +30,7 @@ class Noted:
         self.number, self.due, self.told = number, due, told
         self.fact: object = self
 
-    def tell(self, now: float) -> None:
+    def expire(self, now: float) -> None:
         """Note it, if the state was not left."""
         assert now >= self.due
         if self.fact is not None:
