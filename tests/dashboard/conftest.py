@@ -12,6 +12,7 @@ from eventflow.dashboard.app import create_app
 from eventflow.journal import open_journal
 from eventflow.settings import EVENTFLOW_JOURNAL_URL
 from tests.cli.sample_journal import Sample, fill
+from tests.dashboard.browsing import Browser
 
 TOKEN = "a-token-of-tests"
 
@@ -25,6 +26,14 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, eventflow_isolated: ob
     monkeypatch.setenv("EVENTFLOW_JOURNAL_URL", f"sqlite:///{folder}/journal.db")
 
     return folder
+
+
+@pytest.fixture(scope="module")
+def one_browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    """Start a browser once for a module: that takes longer than most tests."""
+    made = Browser(tmp_path_factory.mktemp("profile"))
+    yield made
+    made.close()
 
 
 @pytest.fixture

@@ -34,13 +34,6 @@ LOOKS = pytest.mark.parametrize(
 )
 
 
-@pytest.fixture(scope="module")
-def one_browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
-    made = Browser(tmp_path_factory.mktemp("profile"))
-    yield made
-    made.close()
-
-
 @pytest.fixture
 def browser(one_browser: Browser) -> Iterator[Browser]:
     """Yield the browser, which must have nothing to complain about, and ask nobody."""
