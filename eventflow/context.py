@@ -11,7 +11,7 @@ from typing import Any, Final, NamedTuple, Protocol, Self
 from uuid import UUID
 
 from eventflow.errors import MissingContextError
-from eventflow.primitives.records import printable
+from eventflow.primitives.texts import printable
 from eventflow.runs.run import FlowRun, Run, TaskRun
 from eventflow.runs.task_scope import TaskScope
 

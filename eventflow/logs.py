@@ -20,7 +20,7 @@ from eventflow.primitives.escapes import escaped, escaped_json, escaped_line, on
 from eventflow.primitives.forks import renewed
 from eventflow.primitives.ids import run_label
 from eventflow.primitives.loggers import CONTEXT, Logger, OwnLevel, get_logger
-from eventflow.primitives.records import traceback_text
+from eventflow.primitives.texts import traceback_text
 from eventflow.runs.run import FlowRun, Run, TaskRun
 from eventflow.settings import EVENTFLOW_LOG_FORMAT, EVENTFLOW_LOG_LEVEL, FROM_DEFAULT
 

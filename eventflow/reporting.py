@@ -17,7 +17,7 @@ from eventflow.primitives.durations import in_words
 from eventflow.primitives.escapes import one_line
 from eventflow.primitives.ids import run_label
 from eventflow.primitives.loggers import CONTEXT, is_wanted
-from eventflow.primitives.records import is_a
+from eventflow.primitives.texts import is_a
 from eventflow.primitives.tracebacks import origin
 from eventflow.runs.lazy_states import LazyState
 from eventflow.runs.run import FlowRun, Run

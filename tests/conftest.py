@@ -14,7 +14,7 @@ import pytest
 
 from eventflow import settings
 from eventflow.eventbus import current_bus
-from eventflow.primitives.records import printable
+from eventflow.primitives.texts import printable
 from eventflow.settings import SETTINGS
 from eventflow.wiring import detach
 from tests.covering import harden

@@ -70,7 +70,7 @@ OF_DEFINITIONS = {
     "eventflow.eventbus",
     "eventflow.flows",
     "eventflow.hooks",
-    "eventflow.primitives.records",
+    "eventflow.primitives.texts",
     "eventflow.runners",
     "eventflow.settings",
     "eventflow.states",

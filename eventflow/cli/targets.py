@@ -18,7 +18,7 @@ import click
 
 from eventflow.definitions.definition import Definition
 from eventflow.flows import Flow
-from eventflow.primitives.records import traceback_text
+from eventflow.primitives.texts import traceback_text
 
 __all__ = ["Target", "TargetError", "find_flow", "load", "split"]
 

@@ -17,7 +17,7 @@ from eventflow.definitions.pickling import rebound, reduced
 from eventflow.definitions.run_names import RunName, check_run_name, made_run_name
 from eventflow.hooks.declaration import KINDS
 from eventflow.primitives.callables import is_async, qualified_name
-from eventflow.primitives.records import printable
+from eventflow.primitives.texts import printable
 from eventflow.retries import RetryPolicy
 from eventflow.values.masking import without_secrets
 

@@ -13,7 +13,7 @@ from eventflow.errors import InvalidNameError
 from eventflow.hooks.declaration import Hook
 from eventflow.primitives.callables import check_takes, is_async
 from eventflow.primitives.durations import read_seconds
-from eventflow.primitives.records import printable
+from eventflow.primitives.texts import printable
 from eventflow.retries import Delays, read_timeout
 from eventflow.values.masking import described
 

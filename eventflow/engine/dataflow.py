@@ -9,7 +9,7 @@ from typing import Any, Final, NamedTuple
 from eventflow.engine.containers import DEPENDENCY, OBJECT, Container, kind_of
 from eventflow.errors import RunError
 from eventflow.primitives.ids import new_id
-from eventflow.primitives.records import is_a
+from eventflow.primitives.texts import is_a
 from eventflow.runs.futures import Future
 from eventflow.runs.lazy_states import BuiltState, LazyState
 from eventflow.runs.marks import Mark, allow_failure, opaque, quote

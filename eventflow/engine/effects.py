@@ -18,7 +18,7 @@ from eventflow.interrupts.scopes import CancelScope
 from eventflow.interrupts.signals import note_asyncio_interrupt
 from eventflow.primitives.callables import qualified_name
 from eventflow.primitives.loggers import get_logger
-from eventflow.primitives.records import is_a
+from eventflow.primitives.texts import is_a
 from eventflow.runners.threads import extra_worker
 from eventflow.runs.futures import Future, wait
 from eventflow.runs.task_scope import TaskScope

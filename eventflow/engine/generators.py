@@ -20,7 +20,7 @@ from eventflow.engine.lifecycle import lifecycle_of, throw
 from eventflow.engine.takeover import join_takeover
 from eventflow.interrupts.signals import cause
 from eventflow.logs import run_logger
-from eventflow.primitives.records import is_a
+from eventflow.primitives.texts import is_a
 from eventflow.runs.lazy_states import LazyState
 
 __all__ = ["adrive_generator", "drive_generator"]

@@ -29,7 +29,7 @@ from eventflow.engine.result_cache import MISSING, Computation, results
 from eventflow.interrupts.masks import Interrupted, this_thread
 from eventflow.interrupts.scopes import CANCELLATION, TIMEOUT, CancelScope
 from eventflow.logs import run_logger
-from eventflow.primitives.records import error_text, is_a, notes_text
+from eventflow.primitives.texts import error_text, is_a, notes_text
 from eventflow.runs.lazy_states import BuiltState, LazyState
 from eventflow.runs.run import Run, TaskRun, Transition
 from eventflow.settings import EVENTFLOW_CANCEL_SECONDS

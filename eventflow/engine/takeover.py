@@ -14,7 +14,7 @@ from eventflow.engine.lifecycle import BodyAbandoned, run_to_end, throw
 from eventflow.interrupts.masks import Interrupted, this_thread
 from eventflow.interrupts.scopes import GRACE_SECONDS, CancelScope, active_runs
 from eventflow.logs import run_logger
-from eventflow.primitives.records import is_a
+from eventflow.primitives.texts import is_a
 from eventflow.runs.lazy_states import LazyState
 from eventflow.runs.run import Transition
 from eventflow.settings import EVENTFLOW_CANCEL_SECONDS

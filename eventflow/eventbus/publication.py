@@ -20,7 +20,7 @@ from eventflow.events import (
 from eventflow.primitives.callables import qualified_name
 from eventflow.primitives.ids import new_id
 from eventflow.primitives.loggers import get_logger
-from eventflow.primitives.records import is_a
+from eventflow.primitives.texts import is_a
 from eventflow.runs.lazy_states import BuiltState
 from eventflow.runs.run import TaskRun, Transition
 from eventflow.states.records import ErrorInfo, record

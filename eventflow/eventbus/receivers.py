@@ -19,7 +19,7 @@ from eventflow.interrupts.portals import background_portal, running_loop
 from eventflow.primitives.callables import check_takes, is_async, qualified_name
 from eventflow.primitives.forks import in_children
 from eventflow.primitives.loggers import get_logger
-from eventflow.primitives.records import is_a
+from eventflow.primitives.texts import is_a
 
 __all__ = ["InlineReceiver", "MailboxReceiver", "QueuedReceiver", "receiver_for"]
 

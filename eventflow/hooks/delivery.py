@@ -26,7 +26,7 @@ from eventflow.logs import run_logger
 from eventflow.primitives.escapes import one_line
 from eventflow.primitives.forks import renewed
 from eventflow.primitives.ids import delivery_id
-from eventflow.primitives.records import is_a
+from eventflow.primitives.texts import is_a
 from eventflow.primitives.tracebacks import origin
 from eventflow.runners.threads import default
 from eventflow.runs.run import Run, Transition

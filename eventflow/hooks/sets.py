@@ -24,7 +24,7 @@ from eventflow.hooks.declaration import Hook, HookFunction
 from eventflow.hooks.importability import import_problem
 from eventflow.hooks.references import function_reference
 from eventflow.primitives.ids import new_id
-from eventflow.primitives.records import printable
+from eventflow.primitives.texts import printable
 from eventflow.states import StateType
 
 __all__ = ["Guard", "HookSet", "HookSets", "RecordedHook", "Unfetched", "hook_columns"]

@@ -32,7 +32,7 @@ from eventflow.interrupts.masks import (
 from eventflow.interrupts.portals import running_loop
 from eventflow.interrupts.safe_points import is_safe
 from eventflow.interrupts.swallowed import on_swallowed
-from eventflow.primitives.records import is_a
+from eventflow.primitives.texts import is_a
 
 __all__ = ["cause", "guard", "note_asyncio_interrupt"]
 

@@ -27,7 +27,7 @@ from eventflow.journal.records import COUNTED, Acknowledged, Settled, pack, run_
 from eventflow.journal.rows import DeliveryRow, micros
 from eventflow.journal.sink import RecordSink, log_failure
 from eventflow.primitives.ids import delivery_id
-from eventflow.primitives.records import printable
+from eventflow.primitives.texts import printable
 from eventflow.runs.run import Run
 
 __all__ = ["DeliveryLedger"]

@@ -12,7 +12,7 @@ from eventflow.journal.plans import HookList
 from eventflow.journal.records import LETTERS, pack_run, pack_usual_run, run_hex, state_text
 from eventflow.journal.rows import micros
 from eventflow.journal.wal.beginnings import pack_begun
-from eventflow.primitives.records import printable
+from eventflow.primitives.texts import printable
 from eventflow.runs.lazy_states import LazyState
 from eventflow.runs.run import Run
 from eventflow.states.records import ErrorInfo

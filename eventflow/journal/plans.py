@@ -15,7 +15,7 @@ from eventflow.hooks.sets import HookSet, HookSets, hook_columns
 from eventflow.journal.records import COUNTED, pack, usual_run
 from eventflow.journal.sink import RecordSink
 from eventflow.journal.wal.writer import Writer
-from eventflow.primitives.records import printable
+from eventflow.primitives.texts import printable
 from eventflow.runs.run import Run
 from eventflow.states import StateType
 

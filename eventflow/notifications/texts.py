@@ -14,7 +14,7 @@ from eventflow.context import current_hook
 from eventflow.primitives.durations import in_words
 from eventflow.primitives.escapes import escaped, one_line
 from eventflow.primitives.ids import run_label
-from eventflow.primitives.records import is_a
+from eventflow.primitives.texts import is_a
 from eventflow.primitives.tracebacks import origin, origin_in
 from eventflow.runs.run import Run
 from eventflow.runtime import run_url

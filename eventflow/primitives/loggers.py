@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import structlog
 
-from eventflow.primitives.records import error_text, is_a, is_describable, traceback_text
+from eventflow.primitives.texts import error_text, is_a, is_describable, traceback_text
 from eventflow.primitives.tracebacks import own_traceback, trimmed
 
 __all__ = ["CONTEXT", "Logger", "OwnLevel", "get_logger", "is_wanted", "unformatted"]

@@ -15,7 +15,7 @@ from eventflow.hooks.ledger import Attempt, DeliveryStatus, Failure
 from eventflow.hooks.sets import Unfetched
 from eventflow.journal.recorder import Recorder
 from eventflow.journal.rows import RunRow
-from eventflow.primitives.records import is_a
+from eventflow.primitives.texts import is_a
 from eventflow.recovery.lookup import Lookup
 from eventflow.runs.run import Run, Transition
 from eventflow.values.restoring import restore_parameters

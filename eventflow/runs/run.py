@@ -11,7 +11,7 @@ from uuid import UUID
 from eventflow.errors import IllegalTransition
 from eventflow.interrupts.scopes import CancelScope, Reason
 from eventflow.primitives.ids import id_of, new_number, two_words
-from eventflow.primitives.records import printable
+from eventflow.primitives.texts import printable
 from eventflow.runs.lazy_states import BuiltState, LazyState
 from eventflow.states import ENDING, LEGAL, StateType
 from eventflow.states.kinds import RUNNING

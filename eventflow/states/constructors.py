@@ -9,7 +9,7 @@ from typing import Any, Final, TypedDict, Unpack
 from uuid import UUID
 
 from eventflow.primitives.ids import new_id
-from eventflow.primitives.records import is_a, printable
+from eventflow.primitives.texts import is_a, printable
 from eventflow.states.kinds import StateType
 from eventflow.states.records import ErrorInfo
 from eventflow.states.state import AnyState, State, StateDetails, make_state

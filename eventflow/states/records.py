@@ -7,7 +7,7 @@ from typing import Any, Final, Self, TypeVar
 
 from pydantic import BaseModel
 
-from eventflow.primitives.records import error_text, printable, traceback_text
+from eventflow.primitives.texts import error_text, printable, traceback_text
 
 __all__ = ["Deferred", "ErrorInfo", "record"]
 

@@ -12,7 +12,7 @@ from pydantic import Field
 from eventflow.errors import CancelledRun, CrashedRun, FailedRun, PausedRun, RunError, UnfinishedRun
 from eventflow.primitives.callables import refuse_await
 from eventflow.primitives.ids import id_of, new_id
-from eventflow.primitives.records import is_a
+from eventflow.primitives.texts import is_a
 from eventflow.primitives.tracebacks import own_traceback, trimmed
 from eventflow.states.checks import Checked, checked
 from eventflow.states.kinds import CANCELLED, COMPLETED, FAILED, TERMINAL, StateType, title

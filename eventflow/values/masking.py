@@ -15,7 +15,7 @@ from typing import Any, Final
 
 import pydantic
 
-from eventflow.primitives.records import printable
+from eventflow.primitives.texts import printable
 from eventflow.settings import MASK
 
 __all__ = [

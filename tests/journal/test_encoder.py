@@ -19,7 +19,7 @@ from eventflow.journal.records import RunRecord, scan
 from eventflow.journal.rows import DeliveryRow, EventRow, RunRow, moment
 from eventflow.journal.stores.memory import MemoryJournal
 from eventflow.primitives.ids import delivery_id
-from eventflow.primitives.records import printable
+from eventflow.primitives.texts import printable
 from eventflow.runs.run import FlowRun, Run, TaskRun
 from eventflow.states import AnyState, Completed, Pending, Running, State, StateType
 from eventflow.states.records import ErrorInfo

@@ -14,7 +14,7 @@ import pytest
 from eventflow import bus, flow, get_run_logger, task
 from eventflow.errors import ParameterTypeError
 from eventflow.events import HookFailed
-from eventflow.primitives.records import traceback_text
+from eventflow.primitives.texts import traceback_text
 from eventflow.primitives.tracebacks import (
     formatted,
     origin,

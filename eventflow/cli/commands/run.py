@@ -25,7 +25,7 @@ from eventflow.flows import Flow
 from eventflow.logs import configure, for_people
 from eventflow.primitives.escapes import escaped
 from eventflow.primitives.loggers import get_logger
-from eventflow.primitives.records import traceback_text
+from eventflow.primitives.texts import traceback_text
 from eventflow.runs.run import FlowRun
 from eventflow.settings import EVENTFLOW_LOG_FORMAT, EVENTFLOW_LOG_LEVEL, temporary_settings
 from eventflow.states.state import AnyState, get_state_exception

@@ -26,7 +26,7 @@ from eventflow.logs import TOLD, bound_in
 from eventflow.primitives import forks
 from eventflow.primitives.forks import renewed
 from eventflow.primitives.loggers import CONTEXT, get_logger, unformatted
-from eventflow.primitives.records import error_text, printable, traceback_text
+from eventflow.primitives.texts import error_text, printable, traceback_text
 from eventflow.runs.run import Run
 from eventflow.settings import EVENTFLOW_KEPT_LOG_LEVEL, EVENTFLOW_MASK_SECRETS
 from eventflow.values.masking import (

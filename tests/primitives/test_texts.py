@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from eventflow.primitives.records import printable
+from eventflow.primitives.texts import printable
 
 
 def test_what_cannot_be_encoded_is_escaped() -> None:
