@@ -114,11 +114,11 @@ def _keep(record: logging.LogRecord, context: Any, in_force: Run | None) -> None
         return
     mask = this_thread.mask
     is_in_body = mask.phase is BODY
-    if is_in_body:
-        # An interrupt of the body would leave locks behind.
-        mask.mask()
     _thread.depth = depth + 1
     try:
+        if is_in_body:
+            # An interrupt of the body would leave locks behind.
+            mask.mask()
         found = _run_of(context, in_force)
         if found is not None:
             run, number = found
