@@ -158,14 +158,14 @@ class _Handler(logging.StreamHandler[Any]):
 
 
 def _is_closed(stream: Any) -> bool:
-    """Return whether a stream is closed, or its descriptor.
+    """Return whether a stream is closed, or its descriptor, or is another file's that is only read.
 
-    What was written to the latter would stay in a buffer, whose flush fails the process at its end.
+    What was written there would stay in a buffer, whose flush fails the process at its end.
     """
     if getattr(stream, "closed", False):
         return True
     try:
-        os.fstat(stream.fileno())
+        os.write(stream.fileno(), b"")
     except (AttributeError, ValueError):
         # It has no descriptor.
         return False

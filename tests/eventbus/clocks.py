@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
+from unittest import mock
 
 import pytest
 
 from eventflow import flow, task
 from eventflow.eventbus import deadlines
-from eventflow.eventbus.deadlines import timer
+from eventflow.eventbus.deadlines import Timer
 from eventflow.events import StateLasted
 from eventflow.states import AnyState
 
@@ -23,6 +25,7 @@ __all__ = [
     "an_async_task",
     "call",
     "every_kind",
+    "timer_on",
 ]
 
 
@@ -38,7 +41,22 @@ class Clock:
     def advance(self, seconds: float) -> None:
         """Move the clock, and return when everything that is due was told of."""
         self.now += seconds
-        timer.run()
+        deadlines.timer.run()
+        deadlines.workers.finish()
+
+
+@contextmanager
+def timer_on(clock: Clock) -> Iterator[None]:
+    """Have deadlines told of by a timer that looks when a test tells it to, and then only.
+
+    The thread of timers may still be asked to look by what earlier tests have planned.
+    """
+    portal = mock.Mock(call_later=lambda *_: lambda: None)
+    with (
+        mock.patch.object(deadlines, "timer", Timer(clock)),
+        mock.patch.object(deadlines, "timer_portal", portal),
+    ):
+        yield
         deadlines.workers.finish()
 
 

@@ -6,19 +6,14 @@ from collections.abc import Iterator
 
 import pytest
 
-from eventflow.eventbus import deadlines
-from eventflow.eventbus.deadlines import timer
-from tests.eventbus.clocks import Clock, Heard
+from tests.eventbus.clocks import Clock, Heard, timer_on
 
 
 @pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> Iterator[Clock]:
+def clock() -> Iterator[Clock]:
     made = Clock()
-    monkeypatch.setattr(timer, "clock", made)
-    timer.reset()
-    yield made
-    deadlines.workers.finish()
-    timer.reset()
+    with timer_on(made):
+        yield made
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ import pytest
 
 from eventflow import EventBus, State, StateType, bus, flow, hook, task, use_bus
 from eventflow.eventbus import deadlines
-from eventflow.eventbus.deadlines import THREADS, timer
+from eventflow.eventbus.deadlines import THREADS
 from eventflow.events import Event, HookFailed, ListenerFailed, StateLasted
 from eventflow.states import AnyState
 from eventflow.testing import capture_events
@@ -295,10 +295,10 @@ def test_a_hook_that_hangs_holds_up_no_other(clock: Clock, heard: Heard) -> None
     def work(hangs: bool) -> None:
         if hangs:
             clock.now += 5
-            timer.run()
+            deadlines.timer.run()
         else:
             clock.now += 5
-            timer.run()
+            deadlines.timer.run()
             assert told.wait(30)
 
     told = threading.Event()

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any
-from unittest import mock
 
 import pytest
 from hypothesis import settings
@@ -15,14 +15,12 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from eventflow import EventBus, StateType, task
 from eventflow.eventbus import deadlines
-from eventflow.eventbus.deadlines import timer
 from eventflow.eventbus.subscriptions import Subscription
 from eventflow.events import StateLasted
 from eventflow.runs.run import TaskRun
 from eventflow.states import State
-from tests.eventbus.clocks import Clock, Heard, a_task
+from tests.eventbus.clocks import Clock, Heard, a_task, timer_on
 
-# So long that the timer's own thread never looks meanwhile.
 TIMES = st.integers(1_000, 5_000)
 ONWARD: dict[str, list[tuple[StateType, str]]] = {
     "Pending": [(StateType.RUNNING, "Running"), (StateType.CANCELLING, "Cancelling")],
@@ -53,9 +51,8 @@ class DeadlineMachine(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.clock = Clock()
-        self.patch = mock.patch.object(timer, "clock", self.clock)
-        self.patch.start()
-        timer.reset()
+        self.cleanup = ExitStack()
+        self.cleanup.enter_context(timer_on(self.clock))
         self.bus = EventBus()
         self.limit = 3_000
         self.definition = task(name="it", on_overdue=[self.overdue], overdue_seconds=self.limit)(
@@ -67,9 +64,7 @@ class DeadlineMachine(RuleBasedStateMachine):
         self.expected: Counter[Any] = Counter()
 
     def teardown(self) -> None:
-        deadlines.workers.finish()
-        timer.reset()
-        self.patch.stop()
+        self.cleanup.close()
 
     def overdue(self, definition: Any, run: Any, state: State[Any]) -> None:
         """Note that a run is overdue."""
@@ -135,7 +130,7 @@ class DeadlineMachine(RuleBasedStateMachine):
     def go_by(self, seconds: int, late: bool) -> None:
         self.clock.now += seconds
         if not late:
-            timer.run()
+            deadlines.timer.run()
             for modelled in self.runs:
                 self._due(modelled)
 
@@ -158,7 +153,7 @@ def test_a_timer_and_a_run_that_race(clock: Clock, heard: Heard) -> None:
     def tick() -> None:
         for _ in range(1_000):
             barrier.wait(30)
-            timer.run()
+            deadlines.timer.run()
 
     def body() -> None:
         clock.now += 5_000

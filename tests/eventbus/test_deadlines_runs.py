@@ -12,7 +12,6 @@ import pytest
 from eventflow import flow, hook, task
 from eventflow.context import get_run_context
 from eventflow.eventbus import deadlines
-from eventflow.eventbus.deadlines import timer
 from eventflow.runners import ThreadPoolTaskRunner
 from eventflow.states import AnyState
 from tests.eventbus.clocks import Clock, Heard, a_flow, a_task, call, every_kind
@@ -158,7 +157,7 @@ def test_cancelled_before_at_and_after(
     def body() -> None:
         clock.now += seconds
         if not late:
-            timer.run()
+            deadlines.timer.run()
         context: Any = get_run_context()
         assert context.run.cancel()
         # Where the cancellation is raised.
@@ -192,7 +191,7 @@ def test_cancelled_while_it_is_told_of(clock: Clock, heard: Heard) -> None:
 
     def body() -> None:
         clock.now += 5
-        timer.run()
+        deadlines.timer.run()
         assert begun.wait(30)
         context: Any = get_run_context()
         context.run.cancel()
