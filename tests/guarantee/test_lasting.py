@@ -58,23 +58,27 @@ def test_the_owner_delivers(sandbox: Sandbox) -> None:
 
 
 @pytest.mark.parametrize(
-    ("body", "wakes"),
+    ("body", "is_stopped"),
     [
         ("record('ready'); flush(); time.sleep(0.3); os.kill(os.getpid(), signal.SIGSTOP)", True),
-        ("import ctypes; ctypes.PyDLL(None).usleep(8_000_000)", False),
+        ("import ctypes; ctypes.PyDLL(None).getchar()", False),
     ],
     ids=["stopped", "holds the interpreter's lock"],
 )
 def test_the_guardian_delivers_for_an_owner_that_is_stuck(
-    sandbox: Sandbox, body: str, wakes: bool
+    sandbox: Sandbox, body: str, is_stopped: bool
 ) -> None:
     """A grace after it was due; when the owner goes on, it does not do it again."""
     program = start(sandbox, body, EVENTFLOW_GUARDIAN_GRACE_SECONDS="0.2")
     wait_until(lambda: told(sandbox) == BOTH, lambda: (sandbox.records(), program))
     pids = {record.pid for record in sandbox.records() if record[0] != "ready"}
     assert program.pid not in pids
-    if wakes:
+    if is_stopped:
         program.send(signal.SIGCONT)
+    else:
+        assert program.popen.stdin is not None
+        program.popen.stdin.write("\n")
+        program.popen.stdin.flush()
     assert program.end() == 0
 
     assert told(sandbox) == BOTH
