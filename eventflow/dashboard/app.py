@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager, suppress
 from functools import partial
@@ -10,6 +9,7 @@ from typing import Any, Final
 from urllib.parse import parse_qsl
 from uuid import UUID
 
+import anyio
 from markupsafe import Markup
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -61,11 +61,11 @@ def create_app(token: str, names: Iterable[str] = ()) -> Starlette:
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
-        reading = asyncio.create_task(pages.feed.run())
-        yield
-        reading.cancel()
-        with suppress(asyncio.CancelledError):
-            await reading
+        async with anyio.create_task_group() as group:
+            group.start_soon(pages.feed.run)
+            yield
+            # Unlike a task of asyncio, it ends after the thread in which it reads.
+            group.cancel_scope.cancel()
         pages.source.close()
 
     routes = [

@@ -45,7 +45,7 @@ def found_violations(explorer: Explorer, chosen: list[Case]) -> dict[str, list[s
 
 def test_kills_everywhere(explorer: Explorer) -> None:
     """At points of every kind, recovered by hand."""
-    assert found_violations(explorer, spread(cases(explorer, [RECOVERY], SOME), 45)) == {}
+    assert found_violations(explorer, spread(cases(explorer, [RECOVERY], SOME), 30)) == {}
 
 
 def test_kills_with_a_guardian(explorer: Explorer) -> None:
@@ -76,7 +76,7 @@ def test_kills_of_guardian_and_owner(explorer: Explorer) -> None:
 
 def test_kills_of_the_recovery(explorer: Explorer) -> None:
     """A recovery that is killed, at any point, is finished by the next one."""
-    assert found_violations(explorer, spread(cases(explorer, [TWICE], SOME), 16)) == {}
+    assert found_violations(explorer, spread(cases(explorer, [TWICE], SOME), 10)) == {}
 
 
 def test_all_runs_end_within_two_seconds(explorer: Explorer) -> None:

@@ -121,7 +121,7 @@ def markup(text: str) -> ET.Element:
 
 
 @st.composite
-def trees(draw: st.DrawFn, most: int = 60) -> list[StoredRun]:
+def trees(draw: st.DrawFn, most: int = 30) -> list[StoredRun]:
     """Draw a root with runs at any depth below it, of a few definitions and in all states."""
     runs = [a_root(number=ROOT)]
     for number in range(2, draw(st.integers(1, most)) + 1):

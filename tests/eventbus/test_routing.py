@@ -59,7 +59,7 @@ def test_subscriptions_that_do_not_match_cost_nothing(
 
     monkeypatch.setattr(Subscription, "accepts", counted)
     counts = []
-    for many in (10, 10_000 if kind in {"name", "run_id", "tags"} else 500):
+    for many in (10, 2_000 if kind in {"name", "run_id", "tags"} else 500):
         own, seen = EventBus(), list[Event]()
         own.subscribe(seen.append, name="it")
         for number in range(many - 1):

@@ -6,7 +6,8 @@ from collections import Counter
 from uuid import UUID
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from eventflow.dashboard.timeline import folding
 from eventflow.dashboard.timeline.folding import BARS, Bar, Timeline, timeline_of
@@ -48,10 +49,15 @@ def named(timeline: Timeline) -> list[tuple[int, str]]:
     ]
 
 
-@pytest.mark.parametrize(("least", "bars"), [(12, 2_000), (3, 2_000), (1, 2_000), (3, 8), (3, 2)])
-@given(runs=trees())
-def test_every_run_counts_once(least: int, bars: int, runs: list[StoredRun]) -> None:
+LIMITS = [(12, 2_000), (3, 2_000), (1, 2_000), (3, 8), (3, 2)]
+"""From how many runs on they are folded, and how many rows there may be."""
+
+
+@given(limits=st.sampled_from(LIMITS), runs=trees())
+@settings(max_examples=200)
+def test_every_run_counts_once(limits: tuple[int, int], runs: list[StoredRun]) -> None:
     """Whatever is folded, and however few rows there may be."""
+    least, bars = limits
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(folding, "FOLDED_FROM", least)
         patched.setattr(folding, "BARS", bars)
