@@ -19,7 +19,8 @@ import threading
 from collections.abc import Callable, Iterator
 from functools import partial
 from types import FrameType
-from typing import Any, Final
+from typing import Any, Final, Protocol
+from weakref import WeakSet
 
 from eventflow.errors import TerminationSignal
 from eventflow.interrupts.masks import (
@@ -34,7 +35,19 @@ from eventflow.interrupts.safe_points import is_safe
 from eventflow.interrupts.swallowed import on_swallowed
 from eventflow.primitives.texts import is_a
 
-__all__ = ["cause", "guard", "note_asyncio_interrupt"]
+__all__ = ["cause", "guard", "note_asyncio_interrupt", "watchers"]
+
+
+class SignalWatcher(Protocol):
+    """Is told of signals that ask the process to end while runs execute."""
+
+    def signal_received(self, number: int) -> None:
+        """Take note of a signal; called by its handler, in the main thread."""
+        ...
+
+
+watchers: Final[WeakSet[SignalWatcher]] = WeakSet()
+"""What is told of such signals."""
 
 
 class _State:
@@ -151,6 +164,8 @@ def _on_second(signum: int, _frame: FrameType | None) -> None:
 
 def _on_signal(signum: int, frame: FrameType | None, error: BaseException) -> None:
     mask = this_thread.mask
+    for watcher in tuple(watchers):
+        watcher.signal_received(signum)
     if _is_in_flight(_state.received.get(signum)):
         _end_process(signum)
     is_ending = any(map(_is_in_flight, _state.received.values()))

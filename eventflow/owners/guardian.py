@@ -11,6 +11,9 @@ one by then, it does not deliver what is due because a state has lasted: it is s
 interpreter is stuck. Then the guardian runs the command with `--lasting` and that descriptor, which
 notes a second time: when there will be something due that the owner has to deliver. What comes
 through the standard input only says that the first time is an earlier one now.
+
+With `--died` the command is told when the owner ended, and what may tell how: a descriptor of its
+process, and how many processes the out-of-memory killer had killed before.
 """
 
 from __future__ import annotations
@@ -29,6 +32,7 @@ __all__ = [
     "execute",
     "has_ended_cleanly",
     "main",
+    "oom_kills",
     "wait_for_end",
 ]
 
@@ -43,6 +47,9 @@ RETRY_SECONDS = 60
 
 CLEAN_END = b"bye\n"
 """The first bytes of the note after a clean end."""
+
+CGROUPS = ("/proc/self/cgroup", "/sys/fs/cgroup")
+"""What says in which cgroups this process is, and where they are mounted."""
 
 IGNORED_SIGNALS = (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM)
 """Sent to every process when a terminal closes or a machine or a service is stopped: they end the
@@ -73,6 +80,41 @@ def _fill_standard_streams() -> None:
     while (opened := os.open(os.devnull, os.O_RDWR)) <= 2:  # noqa: PLR2004 - standard error
         os.set_inheritable(opened, True)  # noqa: FBT003 - takes no keyword
     os.close(opened)
+
+
+def oom_kills() -> tuple[str, int] | None:
+    """Return of what it is known how many processes the out-of-memory killer has killed, and that.
+
+    That is the cgroup of this process, and so of its owner; else the host.
+    """
+    for scope, path in (*_cgroup_files(), ("its host", "/proc/vmstat")):
+        try:
+            with open(path, encoding="utf-8") as file:  # noqa: PTH123 - pathlib is not imported
+                counts = [line.split() for line in file if line.startswith("oom_kill ")]
+            return scope, int(counts[0][1])
+        except (OSError, ValueError, IndexError):
+            continue
+
+    return None
+
+
+def _cgroup_files() -> list[tuple[str, str]]:
+    """Return where the kernel counts that for this cgroup, in version 2 and 1 of cgroups."""
+    try:
+        with open(CGROUPS[0], encoding="utf-8") as file:  # noqa: PTH123 - the same
+            lines = [line.rstrip("\n").split(":", 2) for line in file]
+    except OSError:
+        return []
+    files = {
+        "": "{root}{path}/memory.events",
+        "memory": "{root}/memory{path}/memory.oom_control",
+    }
+
+    return [
+        ("its cgroup", files[of].format(root=CGROUPS[1], path=path.rstrip("/")))
+        for _, of, path in (line for line in lines if len(line) == 3)  # noqa: PLR2004 - id:of:path
+        if of in files
+    ]
 
 
 def _detach() -> None:
@@ -117,15 +159,29 @@ def _deliver(command: list[str], note: int) -> None:
     os.waitpid(child, 0)
 
 
-def main(note: int, command: list[str]) -> None:
-    """Guard the process that has the other end of standard input."""
+def main(note: int, command: list[str], owner: int | None = None) -> None:
+    """Guard the process that has the other end of standard input.
+
+    `owner` is a descriptor of that process, where the system has such.
+    """
     for number in IGNORED_SIGNALS:
         signal.signal(number, signal.SIG_IGN)
+    if owner is not None:
+        # No process that a hook starts has it.
+        os.set_inheritable(owner, False)  # noqa: FBT003 - takes no keyword
     _detach()
+    counted = oom_kills()
     wait_for_end(note, command)
     if not has_ended_cleanly(note):
-        execute([*command, "--died", str(time.time())], note)
+        died = ["--died", str(time.time())]
+        if owner is not None:
+            os.set_inheritable(owner, True)  # noqa: FBT003 - the same
+            died += ["--pidfd", str(owner)]
+        if counted is not None:
+            died += ["--oom-kills", str(counted[1])]
+        execute([*command, *died], note)
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]), sys.argv[2:])
+    # An owner of an earlier version gives no descriptor of itself.
+    main(int(sys.argv[1].partition(",")[0]), sys.argv[2:], *map(int, sys.argv[1].split(",")[1:]))

@@ -2,20 +2,33 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import threading
+import time
+from contextlib import suppress
 from math import isfinite
 from pathlib import Path
+from typing import Final
 
 from eventflow.eventbus.deadlines import timer
 from eventflow.hooks.declaration import Hook
 from eventflow.hooks.handover import pack
+from eventflow.interrupts.signals import watchers
 from eventflow.owners import claims
 from eventflow.owners.lifeline import Lifeline
 from eventflow.owners.note import ENTRY_BYTES
 from eventflow.primitives.loggers import get_logger
+from eventflow.primitives.private_files import open_file
 from eventflow.settings import EVENTFLOW_GUARDIAN, EVENTFLOW_GUARDIAN_GRACE_SECONDS
 
-__all__ = ["Guarding"]
+__all__ = ["EXIT", "Guarding", "read_endings"]
+
+EXIT: Final = "exit"
+"""What is noted where the process exits with runs that have not ended."""
+
+NOTED: Final = "ending"
+"""The file in the folder of an owner that says what it knows of its own end."""
 
 
 class Guarding:
@@ -29,7 +42,9 @@ class Guarding:
         self._lock = threading.RLock()
         self._logged: set[str] = set()
         self._wanted = False
+        self._pid = os.getpid()
         timer.watchers.add(self)
+        watchers.add(self)
 
     def replace_if_killed(self) -> None:
         """Replace the guardian if it was killed."""
@@ -95,11 +110,37 @@ class Guarding:
         """Take back what was handed over under a key."""
         self._lifeline.let_go(key)
 
+    def signal_received(self, number: int) -> None:
+        """Note a signal that asks this process to end: it may not live to tell of it."""
+        self._note(signal.Signals(number).name)
+
+    def note_exit(self) -> None:
+        """Note that this process exits, and leaves runs that have not ended."""
+        self._note(EXIT)
+
+    def _note(self, what: str) -> None:
+        if os.getpid() != self._pid:
+            return  # a child's end is not that of the owner
+        with suppress(OSError):
+            descriptor = open_file(self._folder / NOTED, os.O_CREAT | os.O_APPEND | os.O_WRONLY)
+            with os.fdopen(descriptor, "w") as file:
+                file.write(f"{what} {time.time()}\n")
+
     def dismiss(self) -> None:
         """Record a clean end, on which the guardian exits."""
+        watchers.discard(self)
         with self._lock:
             self._wanted = False
             self._lifeline.dismiss()
+
+
+def read_endings(folder: Path) -> list[tuple[str, float]]:
+    """Return what an owner has noted of its own end, each with its time in seconds since 1970."""
+    try:
+        lines = (folder / NOTED).read_text("ascii").splitlines()
+        return [(what, float(at)) for what, at in (line.split() for line in lines)]
+    except (OSError, ValueError):
+        return []
 
 
 def _packed(hook: Hook) -> tuple[bytes | None, str | None]:

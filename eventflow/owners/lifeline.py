@@ -13,8 +13,8 @@ import subprocess
 import sys
 import threading
 from collections import deque
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import ClassVar, Final
 
@@ -169,7 +169,8 @@ class Lifeline:
         pair = socket.socketpair()
         read, write = (above_standard(each.detach()) for each in pair)
         try:
-            _start_guardian(read, self.note.descriptor, self._command, self._url)
+            with _descriptor_of_this_process() as owner:
+                _start_guardian(read, self.note.descriptor, self._command, self._url, owner=owner)
         except BaseException:
             os.close(write)
             raise
@@ -244,10 +245,30 @@ class Lifeline:
         self._close_note()
 
 
+@contextmanager
+def _descriptor_of_this_process() -> Iterator[int | None]:
+    """Open a descriptor of this process, by which its exit is told; None where there is none."""
+    try:
+        opened = above_standard(os.pidfd_open(os.getpid()))
+    except (AttributeError, OSError):
+        yield None  # no Linux, or one before 5.3
+        return
+    try:
+        yield opened
+    finally:
+        os.close(opened)
+
+
 def _start_guardian(
-    pipe: int, note: int, command: Sequence[str], url: str, output: int | None = None
+    pipe: int,
+    note: int,
+    command: Sequence[str],
+    url: str,
+    output: int | None = None,
+    *,
+    owner: int | None = None,
 ) -> None:
-    """Start a guardian with a pipe to its owner and a note.
+    """Start a guardian with a pipe to its owner, a note, and a descriptor of the owner itself.
 
     The process that is started here exits as soon as the guardian is its own process.
     """
@@ -255,15 +276,16 @@ def _start_guardian(
     if not GUARDIAN.is_file():
         raise FileNotFoundError(f"{GUARDIAN} is not a file: it cannot be run from an archive")
 
+    kept = (note,) if owner is None else (note, owner)
     # Isolated and without site-packages: half the time, half the memory. In a session of its own:
     # neither Ctrl-C nor a signal to the owner's process group reaches it.
     starting = subprocess.Popen(  # noqa: S603 - no shell
-        [sys.executable, "-I", "-S", str(GUARDIAN), str(note), *command],
+        [sys.executable, "-I", "-S", str(GUARDIAN), ",".join(map(str, kept)), *command],
         stdin=pipe,
         stdout=output,
         stderr=output,
         env=recovery_environment(url),
-        pass_fds=(note,),
+        pass_fds=kept,
         start_new_session=True,
     )
     # Reaped below, at a later time: without this `Popen` warns that it was not waited for.

@@ -354,6 +354,8 @@ class OwnerSession:
         try:
             if written and (self._store.registered is None or is_done(self.journal, self.owner)):
                 self._end()
+            elif self.guarding is not None:
+                self.guarding.note_exit()
         except JournalError as error:
             get_logger("journal").warning(f"{error} `eventflow recover` will finish this.")
         self._close_journal()

@@ -30,6 +30,7 @@ from eventflow.owners.lifeline import Lifeline
 from eventflow.owners.note import read_handed_over
 from eventflow.owners.session import OwnerSession
 from eventflow.primitives.loggers import get_logger
+from eventflow.recovery.endings import Seen
 from eventflow.recovery.overdue import deliver_due
 from eventflow.recovery.owner import Report, recover_folder, recover_id
 from eventflow.recovery.parking import serve, threads_of_hooks
@@ -57,7 +58,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _options(arguments)
     if options.journal is not None:
         os.environ[EVENTFLOW_JOURNAL_URL.name] = options.journal
-    for descriptor in (options.report, options.blobs, options.lasting):
+    for descriptor in (options.report, options.blobs, options.lasting, options.pidfd):
         if descriptor is not None:
             # No process that a hook starts has it.
             os.set_inheritable(descriptor, False)  # noqa: FBT003 - takes no keyword
@@ -107,12 +108,22 @@ def _recover_one(options: argparse.Namespace) -> Report | None:
         if options.owner_id is not None:
             return recover_id(options.owner_id, handed_over, tell)
 
-        died = None if options.died is None else datetime.fromtimestamp(options.died, UTC)
         waits = not options.alone
 
-        return recover_folder(Path(options.owner), handed_over, tell, died=died, waits=waits)
+        return recover_folder(
+            Path(options.owner), handed_over, tell, seen=_seen(options), waits=waits
+        )
     except (EventflowError, OSError) as error:
         return Report(options.owner_id or Path(options.owner).name, problem=str(error))
+
+
+def _seen(options: argparse.Namespace) -> Seen | None:
+    """Return what the guardian that has started this process has seen."""
+    if options.died is None:
+        return None
+    died = datetime.fromtimestamp(options.died, UTC)
+
+    return Seen(died, options.pidfd, options.oom_kills)
 
 
 def pause_before(generation: int) -> float:
@@ -139,6 +150,10 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
         help="deliver only what is due because a state lasts, and note here when more is",
     )
     parser.add_argument("--died", type=float, help="when the owner ended, in seconds since 1970")
+    parser.add_argument("--pidfd", type=int, help="a descriptor of that process")
+    parser.add_argument(
+        "--oom-kills", type=int, help="what the out-of-memory killer had killed before it ended"
+    )
     parser.add_argument("--blobs", type=int, help="a descriptor to read hooks by value from")
     parser.add_argument(
         "--generation", type=int, default=0, help="how many recoveries have started one another"

@@ -5,6 +5,7 @@ The recovering process is an owner itself: if it is killed on the way, the next 
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections.abc import Callable, Mapping
@@ -27,8 +28,11 @@ from eventflow.journal.recorder import Recorder
 from eventflow.journal.rows import OwnerRow
 from eventflow.owners.folders import DeadOwner, LockedFolder, dead, owners_folder
 from eventflow.owners.leftovers import end_owner, row_of
+from eventflow.owners.process import host_id
+from eventflow.primitives.durations import in_words
 from eventflow.primitives.loggers import get_logger
 from eventflow.recovery.delivering import Finished, Progress
+from eventflow.recovery.endings import Seen, ending_of
 from eventflow.recovery.finishing import Finisher
 from eventflow.recovery.loading import LoadingNote, Reloader, adopt_environment
 from eventflow.recovery.lookup import Lookup
@@ -98,24 +102,23 @@ def recover_folder(
     handed_over: Mapping[str, bytes],
     tell: Callable[[Report], None],
     *,
-    died: datetime | None = None,
+    seen: Seen | None = None,
     waits: bool = False,
 ) -> Report | None:
     """Recover an owner of this host by its folder; return None if another process does.
 
     `handed_over` holds the packed hooks that it handed to its guardian, by their key.
     `tell` is given a report whenever something was done that the next recovery need not do again.
-    With `waits` it waits for a journal that cannot be written. `died` is when the owner ended, if
-    that is known; what would have become due later is owed to nobody.
+    With `waits` it waits for a journal that cannot be written. `seen` is what its guardian has seen
+    of its end; what would have become due later is owed to nobody.
     """
-    died = died or datetime.now(UTC)
     owner = DeadOwner.read(path)
     folder = owner.lock()
     if folder is None:
         return None
     # Locked until the recovery is over.
     with folder:
-        return _recover_locked(owner, folder, handed_over, tell, died=died, waits=waits)
+        return _recover_locked(owner, folder, handed_over, tell, seen=seen, waits=waits)
 
 
 def _recover_locked(
@@ -124,13 +127,15 @@ def _recover_locked(
     handed_over: Mapping[str, bytes],
     tell: Callable[[Report], None],
     *,
-    died: datetime,
+    seen: Seen | None,
     waits: bool,
 ) -> Report:
+    died = datetime.now(UTC) if seen is None else seen.at
+    reason = f"{VANISHED}{ending_of(folder.path, dead_owner.owner, seen)}"
     recorder = recorder_of_recovery()
 
     def end_owners() -> OwnerRow:
-        owner = end_owner(recorder.journal, dead_owner, folder, VANISHED) or _unknown(folder.id)
+        owner = end_owner(recorder.journal, dead_owner, folder, reason) or _unknown(folder.id)
         for other in dead(folder.path.parent):
             # It may be a recovery that was killed: the runs that it kept are free once it is ended.
             other_folder = other.lock()
@@ -140,7 +145,8 @@ def _recover_locked(
         return owner
 
     owner = _when_it_answers(end_owners, folder) if waits else end_owners()
-    report = _finish_runs(recorder, owner, VANISHED, handed_over, tell, died)
+    account = f"{reason}. {_finished_by(seen)}"
+    report = _finish_runs(recorder, owner, account, handed_over, tell, died)
     if report.problem is None and not folder.remove():
         return report._replace(problem=f"its folder {folder.path} cannot be deleted")
 
@@ -173,10 +179,21 @@ def recover_id(
     if owner.ended is None:
         recorder.journal.end(owner_id, SILENT, only_lapsed=True)
 
-    reason = SILENT if owner.lease_until else VANISHED
+    # The first to have recovered it may have known how it ended.
+    reason = SILENT if owner.lease_until else owner.reason or VANISHED
     died = owner.lease_until or datetime.now(UTC)
+    account = f"{reason}. {_finished_by(None)}"
 
-    return _finish_runs(recorder, owner, reason, handed_over, tell, died)
+    return _finish_runs(recorder, owner, account, handed_over, tell, died)
+
+
+def _finished_by(seen: Seen | None) -> str:
+    """Say who finishes the runs of an owner, and how long after its end, if that is known."""
+    if seen is None:
+        return f"Finished by pid {os.getpid()} on {host_id()}."
+    later = (datetime.now(UTC) - seen.at).total_seconds()
+
+    return f"Finished by its guardian (pid {os.getpid()}), {in_words(max(0.0, later))} later."
 
 
 def recorder_of_recovery() -> Recorder:
@@ -201,18 +218,18 @@ def _unknown(owner_id: str) -> OwnerRow:
 def _finish_runs(  # noqa: PLR0917 - one call for each kind of owner
     recorder: Recorder,
     owner: OwnerRow,
-    reason: str,
+    account: str,
     handed_over: Mapping[str, bytes],
     tell: Callable[[Report], None],
     died: datetime,
 ) -> Report:
-    """Finish all runs of an owner that no living owner keeps."""
+    """Finish all runs of an owner that no living owner keeps; `account` is how that ended."""
     fence = recorder.sink.fence()
     # From now on this process has a guardian: a file that is loaded may end it.
     if recorder.sink.guarding is not None:
         recorder.sink.guarding.guard()
     adopt_environment(owner)
-    message = f"The process that executed it (pid {owner.pid} on {owner.host}) {reason}."
+    message = f"The process that executed it (pid {owner.pid} on {owner.host}) {account}"
     report = partial(Report, owner.id, owner.host, owner.pid)
 
     def tell_so_far(finished: Finished) -> None:

@@ -123,7 +123,8 @@ def test_a_killed_process_leaves_a_story(browser: Browser, server: Server, run: 
     browser.shows("step-", ".tl-rows")
     process.send_signal(signal.SIGKILL)
     browser.shows("Crashed", "h1")
-    browser.shows("vanished", ".run-head")
+    browser.shows("vanished: it was killed by SIGKILL (signal 9)", ".run-head .cause")
+    browser.shows("Finished by its guardian (pid ", ".run-head .cause")
     browser.shows("after its last transition", ".facts")
     assert str(process.pid) in browser.text(".facts")
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 from pathlib import Path
 
 import pytest
 
+from eventflow.journal.contract import RunQuery
 from tests.guarantee.sandbox import Program, Sandbox, wait_until
 
 ETL = """
@@ -36,21 +38,37 @@ def assert_finished(sandbox: Sandbox, program: Program, *, ready: bool = False) 
 
 
 @pytest.mark.parametrize(
-    ("end", "status"),
+    ("end", "status", "how"),
     [
-        ("os.kill(os.getpid(), signal.SIGKILL)", -signal.SIGKILL),
-        ("os.killpg(0, signal.SIGKILL)", -signal.SIGKILL),
-        ("os._exit(7)", 7),
-        ("os._exit(0)", 0),
-        ("import ctypes; ctypes.string_at(0)", -signal.SIGSEGV),
-        ("os.execv('/bin/true', ['true'])", 0),
+        (
+            "os.kill(os.getpid(), signal.SIGKILL)",
+            -signal.SIGKILL,
+            "it was killed by SIGKILL (signal 9)",
+        ),
+        ("os.killpg(0, signal.SIGKILL)", -signal.SIGKILL, "it was killed by SIGKILL (signal 9)"),
+        ("os._exit(7)", 7, "it exited with code 7"),
+        ("os._exit(0)", 0, "it exited with code 0"),
+        (
+            "import ctypes; ctypes.string_at(0)",
+            -signal.SIGSEGV,
+            "it was killed by SIGSEGV (signal 11)",
+        ),
+        ("os.execv('/bin/true', ['true'])", 0, "it exited with code 0"),
     ],
 )
-def test_a_process_that_ends_itself(sandbox: Sandbox, end: str, status: int) -> None:
-    """No handler, no `finally` and no `atexit` runs, but the hooks do."""
+def test_a_process_that_ends_itself(sandbox: Sandbox, end: str, status: int, how: str) -> None:
+    """No handler, no `finally`, no `atexit` runs, but the hooks do; it is said how it ended."""
     program = sandbox.python(ETL.format(end=end))
     assert program.end() == status
     assert_finished(sandbox, program)
+    (message,) = {run.message or "" for run in sandbox.journal.runs(RunQuery())}
+    begin = f"The process that executed it (pid {program.pid} on "
+    assert message.startswith(begin)
+    # Only Linux from 6.15 on tells the exit status of a process that was waited for.
+    version = tuple(map(int, os.uname().release.split(".")[:2]))
+    is_told = sys.platform == "linux" and version >= (6, 15)
+    assert f" vanished{f': {how}.' if is_told else ' without a word'}" in message
+    assert "Finished by its guardian (pid " in message
 
 
 @pytest.mark.parametrize("signum", [signal.SIGKILL, signal.SIGHUP])

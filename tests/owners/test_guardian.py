@@ -157,7 +157,8 @@ sys.stdin.read()
     assert terminal == "0"
     assert process.popen.pid not in {int(parent), int(session)}
     opened = sorted(int(fd.name) for fd in (folder / "fd").iterdir())
-    assert (opened[:3], len(opened)) == ([0, 1, 2], 4)
+    # The note and, on Linux, its owner.
+    assert (opened[:3], len(opened)) == ([0, 1, 2], 5)
 
     # It sleeps in one place only. After that it must not run, not once.
     while (folder / "stat").read_text().rpartition(")")[2].split()[0] != "S":

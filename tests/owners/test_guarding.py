@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import os
+import signal
 import threading
 from pathlib import Path
 from typing import Any
@@ -11,7 +13,8 @@ import pytest
 
 from eventflow import Hook
 from eventflow.hooks.handover import unpack
-from eventflow.owners.guarding import Guarding
+from eventflow.interrupts.signals import watchers
+from eventflow.owners.guarding import EXIT, Guarding, read_endings
 from eventflow.owners.lifeline import Lifeline
 from eventflow.owners.note import ENTRY_BYTES
 from eventflow.settings import EVENTFLOW_GUARDIAN, temporary_settings
@@ -105,6 +108,23 @@ def test_a_guardian_that_cannot_be_replaced_is_tried_again(
         guarding.replace_if_killed()
     assert line.starts == 4
     assert caplog.text.count("There is no guardian (too many processes)") == 1
+
+
+def test_what_this_process_knows_of_its_end_is_noted(line: Line, tmp_path: Path) -> None:
+    """In the folder of the owner, where its recovery finds it; not by a child, nor afterwards."""
+    guarding = Guarding(line, tmp_path)
+    guarding.signal_received(signal.SIGTERM)
+    pid = os.fork()
+    if pid == 0:
+        guarding.note_exit()
+        os._exit(0)
+    os.waitpid(pid, 0)
+    assert [what for what, _ in read_endings(tmp_path)] == ["SIGTERM"]
+    guarding.note_exit()
+    assert [what for what, _ in read_endings(tmp_path)] == ["SIGTERM", EXIT]
+    assert guarding in watchers
+    guarding.dismiss()
+    assert guarding not in watchers
 
 
 def test_a_setting_turns_the_guardian_off(line: Line) -> None:

@@ -99,9 +99,21 @@ def test_after_the_end_of_its_owner_the_guardian_executes_its_command(
     report = reports.next()
     assert report["arguments"][:3] == ["--owner", "x", "--died"]
     assert abs(time.time() - float(report["arguments"][3])) < 60
-    assert report["arguments"][4] == "--blobs"
+    assert report["arguments"][-2] == "--blobs"
+    # By which it is known how this process ended.
+    assert ("--pidfd" in report["arguments"]) is hasattr(os, "pidfd_open")
     assert report["url"] == URL
     assert report["size"] == len(HEADER) + 4 + 4 + len("etl:flow") + 5
+
+
+@posix
+def test_without_descriptors_of_processes_there_is_a_guardian(
+    line: Lifeline, reports: Reports, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delattr(os, "pidfd_open", raising=False)
+    assert line.start() is None
+    line.disconnect()
+    assert "--pidfd" not in reports.next()["arguments"]
 
 
 @posix

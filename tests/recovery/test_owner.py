@@ -68,7 +68,8 @@ etl()
     assert (flow_run.state_name, task_run.state_name) == ("Crashed", "Crashed")
     assert (flow_run.reference, flow_run.name) == ("__main__:etl", "run-7")
     assert flow_run.message is not None
-    assert f"(pid {report.pid} on {report.host}) vanished." in flow_run.message
+    assert f"(pid {report.pid} on {report.host}) vanished without a word: " in flow_run.message
+    assert " Finished by pid " in flow_run.message
     before, after = journal.events(flow_run.id)[-2:]
     assert after.follows == before.id
     assert owner_folders(url) == []
@@ -180,8 +181,11 @@ def test_an_owner_of_another_machine_is_recovered_when_its_lease_ran_out(
     (report,) = recover(url)
 
     assert (report.owner, report.crashed, report.problem) == ("far", 1, None)
-    message = "The process that executed it (pid 7 on far-away) is silent: its lease ran out."
-    assert read_told() == [[message]]
+    ((message,),) = read_told()
+    begin = (
+        "The process that executed it (pid 7 on far-away) is silent: its lease ran out. Finished"
+    )
+    assert message.startswith(begin)
     (row,) = journal.runs(RunQuery(run_type="flow"))
     assert (row.name, row.state_name, row.message) == ("lost-run", "Crashed", message)
 
