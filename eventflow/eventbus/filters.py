@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 from uuid import UUID
 
@@ -36,6 +36,8 @@ class Filter:
     """How many seconds a selected state has to last; then the event is a `StateLasted`."""
     until_end: bool = False
     """Whether that counts from the first Running to the end of the run, whatever its states."""
+    selection: Selection = field(default_factory=Selection, repr=False)
+    """The keywords that it was made of."""
 
     @property
     def per_run_checks(self) -> tuple[Check, ...]:
@@ -129,6 +131,7 @@ class Filter:
             *(kind, conditions.checks, topics, watches),
             lasting=conditions.lasting,
             until_end=conditions.until_end,
+            selection=conditions.selection,
         )
 
     def __str__(self) -> str:

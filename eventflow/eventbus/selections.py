@@ -105,13 +105,15 @@ def read_conditions(selection: Selection) -> Conditions:
         raise TypeError(f"Events are selected by {_KEYWORDS}; there is no {unknown}.")
     states = _read_states("state", selection.get("state"))
     from_states = _read_states("from_state", selection.get("from_state"))
+    given = selection.get("tags")
+    tags = None if given is None else read_tags(given)
     checks = (
         *_run_type_checks(selection.get("run_type")),
         *_state_checks("state", "to_state", states),
         *_state_checks("from_state", "from_state", from_states),
         *_name_checks(selection.get("name")),
         *_definition_checks(selection.get("definition")),
-        *_tag_checks(selection.get("tags")),
+        *_tag_checks(tags),
         *_run_id_checks(selection.get("run_id")),
     )
 
@@ -119,8 +121,10 @@ def read_conditions(selection: Selection) -> Conditions:
     seconds = None if lasting is None else read_seconds("lasting", lasting)
     if seconds is not None:
         _refuse_final(states)
+    # What was an iterator is used up.
+    read = Selection(state=states or None, from_state=from_states or None, tags=tags)
 
-    return Conditions(selection, states, checks, seconds)
+    return Conditions({**selection, **read}, states, checks, seconds)
 
 
 def _refuse_final(states: Iterable[str]) -> None:
@@ -171,12 +175,11 @@ def _definition_checks(definition: Any) -> Iterator[Check]:
     yield Check("definition", repr(definition.name), has_origin)
 
 
-def _tag_checks(tags: Iterable[str] | None) -> Iterator[Check]:
-    if tags is None:
+def _tag_checks(subset: frozenset[str] | None) -> Iterator[Check]:
+    if subset is None:
         return
-    subset = read_tags(tags)
     if any(not isinstance(tag, str) for tag in subset):
-        raise TypeError(f"tags must be strings, but are {tags!r}.")
+        raise TypeError(f"tags must be strings, but are {sorted(subset, key=repr)!r}.")
 
     def has_tags(subject: object) -> bool:
         tags: frozenset[str] = _get(subject, "tags", frozenset())

@@ -3,7 +3,7 @@
 A set is a JSON text, and its id a hash of that text. It holds for each hook, in their order, its
 identity, what it selects, its options, and how it is had again: by the reference of its function,
 by a configuration that it is made of, or by the key under which it was handed to the guardian by
-value.
+value. The set of a bus also names the listeners there.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from eventflow.eventbus.subscriptions import Subscription
 from eventflow.hooks.configured import ConfiguredHook
 from eventflow.hooks.declaration import Hook, HookFunction
 from eventflow.hooks.importability import import_problem
+from eventflow.hooks.listeners import recorded_listeners
 from eventflow.hooks.references import function_reference
 from eventflow.primitives.ids import new_id
 from eventflow.primitives.texts import printable
@@ -31,6 +32,9 @@ __all__ = ["Guard", "HookSet", "HookSets", "RecordedHook", "Unfetched", "hook_co
 
 _ID_BYTES: Final = 8
 _numbers: Final = itertools.count()
+
+SETS_OF_LISTENERS: Final = 100
+"""How many different sets of listeners of a bus are recorded for an owner."""
 
 
 class Guard(Protocol):
@@ -243,6 +247,13 @@ class HookSet(NamedTuple):
     text: str = ""
 
 
+def _hook_set(head: str, hooks: str, listeners: str = "[]") -> HookSet:
+    tail = "" if listeners == "[]" else f',"listeners":{listeners}'
+    text = f'{{{head}"hooks":{hooks}{tail}}}'
+
+    return HookSet(blake2b(text.encode(), digest_size=_ID_BYTES).hexdigest(), text)
+
+
 class HookSets:
     """The sets of hooks that the runs on one bus are subject to, as one owner records them.
 
@@ -261,8 +272,13 @@ class HookSets:
         self._guard = guard
         self._handed_over: dict[int, tuple[ref[Hook], str]] = {}
         self._known: WeakKeyDictionary[Any, tuple[int, HookSet]] = WeakKeyDictionary()
-        self.shared = self._of_bus() if owner else HookSet()
-        """The set of the bus."""
+        self._hooks_of_bus = self._texts(self._bus.subscriptions) if owner else ""
+        self._listening: list[int] | None = None
+        self._listeners, self._described = "[]", 0
+        self.shared = HookSet()
+        """The set of the bus, as of the last call of `of_bus`."""
+        if owner:
+            self.of_bus(self._bus.subscriptions)
 
     def of(self, origin: Any) -> HookSet:
         """Return the set of a definition."""
@@ -270,7 +286,7 @@ class HookSets:
         token, hooks = self._known.get(origin, (0, HookSet()))
         # Each change makes another tuple. It is not kept here: it may lead to the definition.
         if token != id(declared):
-            hooks = self._make(declared, "") if declared else HookSet()
+            hooks = self._make(declared) if declared else HookSet()
             self._known[origin] = (id(declared), hooks)
 
         return hooks
@@ -278,22 +294,41 @@ class HookSets:
     def refresh(self, origin: Any) -> bool:
         """Return whether a definition, or, given None, the bus, has another set now."""
         if origin is None:
-            before, self.shared = self.shared, self._of_bus()
-            return before != self.shared
+            subscriptions = self._bus.subscriptions
+            hooks_before, self._hooks_of_bus = self._hooks_of_bus, self._texts(subscriptions)
+            self._listening = None
+            self.of_bus(subscriptions)
+            return hooks_before != self._hooks_of_bus
         _, before = self._known.get(origin, (0, HookSet()))
 
         return before != self.of(origin)
 
-    def _of_bus(self) -> HookSet:
-        return self._make(self._bus.subscriptions, f'"bus":{self._number},')
+    def of_bus(self, subscriptions: Sequence[Subscription]) -> HookSet:
+        """Return the set of the bus, which has these subscriptions.
 
-    def _make(self, subscriptions: Iterable[Subscription], head: str) -> HookSet:
+        Its hooks are those of the last `refresh`, its listeners the present ones: few programs
+        change these often, and of one that does only the first so many sets are recorded.
+        """
+        listening = [each.serial for each in subscriptions if each.hook is None]
+        if listening != self._listening:
+            self._listening = listening
+            if self._described < SETS_OF_LISTENERS:
+                before, self._listeners = self._listeners, recorded_listeners(subscriptions)
+                self._described += before != self._listeners
+            head = f'"bus":{self._number},'
+            self.shared = _hook_set(head, self._hooks_of_bus, self._listeners)
+
+        return self.shared
+
+    def _make(self, subscriptions: Iterable[Subscription]) -> HookSet:
+        return _hook_set("", self._texts(subscriptions))
+
+    def _texts(self, subscriptions: Iterable[Subscription]) -> str:
         hooks = [each.hook for each in subscriptions if each.hook is not None]
         if hooks and self._guard is not None:
             self._guard.guard()
-        text = f'{{{head}"hooks":[{",".join(map(self._text, hooks))}]}}'
 
-        return HookSet(blake2b(text.encode(), digest_size=_ID_BYTES).hexdigest(), text)
+        return f"[{','.join(map(self._text, hooks))}]"
 
     def _text(self, hook: Hook) -> str:
         described = _describe(hook)

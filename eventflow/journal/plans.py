@@ -125,11 +125,12 @@ def make_plan(
     origin = definition.origin
     with sink.turns.free(), sink.turns:
         told: tuple[HookSet, ...] = ()
+        subscriptions = bus.subscriptions
         if sets is not None:
             if sets.owner != sink.owner:
                 # A forked child, for example, which has a guardian of its own.
                 sets.begin(sink.owner, sink.guarding)
-            told = (sets.of(origin), sets.shared)
+            told = (sets.of(origin), sets.of_bus(subscriptions))
         version = getattr(definition, "declared_version", None)
         facts = (
             run.run_type,
@@ -141,7 +142,7 @@ def make_plan(
             getattr(definition, "retries", None),
         )
         number = sink.numbers.of(facts)
-        selected = [*origin.declared, *filter(_has_hook, bus.subscriptions)]
+        selected = [*origin.declared, *filter(_has_hook, subscriptions)]
         has_crash_hooks = any(map(_may_select_crashed, selected))
         is_timed = any(each.filter.lasting is not None for each in selected)
         plan = Plan(

@@ -12,7 +12,15 @@ import pytest
 
 from eventflow import EventBus, Hook, StateType, flow, task, use_bus
 from eventflow.hooks.decorator import hook
-from eventflow.hooks.sets import HookSet, HookSets, RecordedHook, Unfetched, hook_columns
+from eventflow.hooks.listeners import RecordedListener
+from eventflow.hooks.sets import (
+    SETS_OF_LISTENERS,
+    HookSet,
+    HookSets,
+    RecordedHook,
+    Unfetched,
+    hook_columns,
+)
 
 
 def page(*_: Any) -> None:
@@ -184,6 +192,29 @@ def test_hooks_on_the_bus_have_a_set_of_their_own(sets: HookSets, own_bus: Event
     assert sets.refresh(None)
     assert not sets.refresh(None)
     assert sets.shared == before
+
+
+def test_the_listeners_of_a_bus_are_in_its_set(sets: HookSets, own_bus: EventBus) -> None:
+    """As they are when a run begins; the hooks stay the same, and so does the set if they do."""
+    before = sets.shared
+    subscription = own_bus.subscribe(page, state="Failed")
+    with_listener = sets.of_bus(own_bus.subscriptions)
+    assert with_listener != before
+    assert [each.name for each in RecordedListener.read(with_listener.text)] == [f"{__name__}:page"]
+    assert not sets.refresh(None)
+    assert sets.shared == with_listener
+    subscription.cancel()
+    assert sets.of_bus(own_bus.subscriptions) == before
+
+
+def test_a_program_that_changes_its_listeners_all_the_time_fills_no_journal(
+    sets: HookSets, own_bus: EventBus
+) -> None:
+    made = set()
+    for number in range(SETS_OF_LISTENERS + 10):
+        with own_bus.subscribe(page, name=f"flow-{number}"):
+            made.add(sets.of_bus(own_bus.subscriptions).id)
+    assert len(made) == SETS_OF_LISTENERS
 
 
 def closure(word: str) -> Callable[..., object]:

@@ -1,4 +1,4 @@
-"""Why a hook of a run was owed an event of it, or why not."""
+"""Why a hook of a run was owed an event of it, and a listener given it, or why not."""
 
 from __future__ import annotations
 
@@ -7,11 +7,12 @@ from typing import Final, NamedTuple
 
 from eventflow.client.archive import Archive, RunTransition
 from eventflow.client.records import DeliveryRecord
+from eventflow.hooks.listeners import RecordedListener
 from eventflow.hooks.sets import RecordedHook
 from eventflow.journal.rows import RunRow
 from eventflow.primitives.durations import in_words
 
-__all__ = ["Explained", "explain"]
+__all__ = ["Explained", "Heard", "explain", "explain_listeners"]
 
 ANY: Final = "any state"
 
@@ -46,6 +47,43 @@ def explain(
         )
         for scope, hook in _hooks(archive, row)
     ]
+
+
+class Heard(NamedTuple):
+    """A listener of the run's process, the states it was told of, and why not of the others."""
+
+    listener: RecordedListener
+    states: Sequence[str]
+    refusals: Sequence[tuple[str, str]]
+
+
+def explain_listeners(
+    archive: Archive, row: RunRow, events: Sequence[RunTransition]
+) -> list[Heard]:
+    """Explain each listener that the run's process had, for all of the run's events."""
+    text = archive.journal.hook_sets(row.owner).get(row.global_hooks or "", "{}")
+    try:
+        listeners = RecordedListener.read(text)
+    except ValueError:
+        return []
+
+    return [_heard(listener, events) for listener in listeners]
+
+
+def _heard(listener: RecordedListener, events: Sequence[RunTransition]) -> Heard:
+    try:
+        selected = listener.filter()
+    except (TypeError, ValueError) as error:
+        return Heard(listener, (), [(ANY, f"its selection cannot be read: {error}")])
+    if selected is None:
+        return Heard(listener, (), [(ANY, f"it listens for {listener.event_type} events only")])
+    refusals = [(event.to_state.name, selected.refusal(event)) for event in events]
+    states = [name for name, refusal in refusals if refusal is None]
+    if listener.lasting is not None:
+        lasting = f"only once that has lasted {in_words(listener.lasting)}"
+        return Heard(listener, (), [(name, refusal or lasting) for name, refusal in refusals])
+
+    return Heard(listener, states, [(name, why) for name, why in refusals if why is not None])
 
 
 def _hooks(archive: Archive, row: RunRow) -> Iterator[tuple[str, RecordedHook]]:

@@ -16,7 +16,7 @@ from eventflow.client.run_logs import RunLogs
 from eventflow.dashboard.export.story import timeline_in
 from eventflow.dashboard.rendering import page_of
 from eventflow.dashboard.timeline.rendering import timeline_html
-from eventflow.dashboard.views.explained import Explained, explain
+from eventflow.dashboard.views.explained import explain, explain_listeners
 from eventflow.dashboard.views.filters import Address
 from eventflow.dashboard.views.page import Page, not_found
 from eventflow.dashboard.views.story import story_of
@@ -72,7 +72,7 @@ def run_page(
         "lines": _logs(archive, run_id, own=not at_once),
         "children": children[::-1],
         "limit": CHILDREN,
-        "hooks": _explained(archive, run_id, events, deliveries),
+        **_explained(archive, run_id, events, deliveries),
         "dead": sum(each.status is DeliveryStatus.DEAD for each in deliveries),
         "ancestors": _ancestors(archive, run),
         "story": story_of(archive, run, events),
@@ -95,10 +95,16 @@ def _explained(
     run_id: UUID,
     events: Sequence[RunTransition],
     deliveries: Sequence[DeliveryRecord],
-) -> Sequence[Explained]:
+) -> dict[str, Any]:
+    """Return why each hook was called and each listener told, or why not."""
     row = archive.journal.run(run_id)
+    if row is None:
+        return {"hooks": [], "listeners": []}
 
-    return [] if row is None else explain(archive, row, events, deliveries)
+    return {
+        "hooks": explain(archive, row, events, deliveries),
+        "listeners": explain_listeners(archive, row, events),
+    }
 
 
 def _logs(archive: Archive, run_id: UUID, *, own: bool) -> list[LogRecord]:

@@ -3,16 +3,30 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 from urllib.parse import urlsplit
 from uuid import UUID
 
 import pytest
 from starlette.testclient import TestClient
 
-from eventflow import TaskRun, flow, get_run_logger, hook, runtime, task
+from eventflow import (
+    Event,
+    StateType,
+    TaskRun,
+    bus,
+    flow,
+    get_run_logger,
+    hook,
+    runtime,
+    task,
+)
 from eventflow.client.archive import Archive
 from eventflow.dashboard.views import run as view
 from eventflow.dashboard.views.filters import Address
+from eventflow.journal import open_journal
+from eventflow.journal.contract import RunQuery
+from eventflow.settings import EVENTFLOW_JOURNAL_URL
 from eventflow.testing import flush
 from tests.cli.sample_journal import CRASHED, Sample, record_run
 
@@ -103,6 +117,39 @@ def test_why_a_hook_was_not_called(page: str) -> None:
     assert "state is Failed (FAILED), not COMPLETED" in why
     assert "run_type is &#39;flow&#39;, not &#39;task&#39;" in why
     assert "for all runs" in why
+
+
+class Arrived(Event):
+    """An event of a user's own."""
+
+
+def heard(event: Event) -> None:
+    """Listen."""
+
+
+def test_why_a_listener_was_not_told(browser: TestClient) -> None:
+    """Of the bus of its run, as it was then."""
+    with (
+        bus.subscribe(heard, state="Completed", run_type="flow"),
+        bus.subscribe(heard, state=StateType.FAILED),
+        bus.subscribe(heard, event_type=Arrived),
+        bus.subscribe(heard, state="Running", lasting=60),
+    ):
+        state: Any = flow(name="listened")(lambda: 1)(return_state=True)
+    flow(name="unheard")(lambda: 1)()
+    flush()
+    assert state.is_completed()
+    journal = open_journal(EVENTFLOW_JOURNAL_URL.value())
+    runs = {run.definition: run for run in journal.runs(RunQuery())}
+    journal.close()
+    why = panel(browser.get(f"/flow-runs/flow-run/{runs['listened'].id}").text, "why")
+    assert why.count(f"{__name__}:heard") == 4
+    assert "told of</span> Completed" in why
+    assert "state is Completed (COMPLETED), not FAILED" in why
+    assert "it listens for" in why
+    assert "only once that has lasted 1 min 00 s" in why
+    after = panel(browser.get(f"/flow-runs/flow-run/{runs['unheard'].id}").text, "why")
+    assert "no listener" in after
 
 
 def test_its_lines_are_shown_with_those_of_what_it_called(page: str) -> None:
