@@ -31,10 +31,9 @@ from eventflow.dashboard.live import Feed, mark_of
 from eventflow.dashboard.reading import Source
 from eventflow.dashboard.rendering import FOLDER, compile_templates, render
 from eventflow.dashboard.timeline.rendering import STYLESHEET
-from eventflow.dashboard.views import deliveries, runs
+from eventflow.dashboard.views import deliveries, run, runs
 from eventflow.dashboard.views.filters import Address, read_address
 from eventflow.dashboard.views.page import View
-from eventflow.dashboard.views.run import run_page
 from eventflow.dashboard.views.tallies import Tallies
 from eventflow.errors import EventflowError
 
@@ -156,9 +155,9 @@ class _Pages:
         items = request.query_params.multi_items()
         run_id = request.path_params.get("run_id")
         if run_id is not None:
-            address = read_address(path, items, ())
+            address = read_address(path, items, run.KNOWN)
             run_type = "task" if path.startswith("/task") else "flow"
-            page = partial(run_page, run_type=run_type, run_id=run_id, may_wait=may_wait)
+            page = partial(run.run_page, run_type=run_type, run_id=run_id, may_wait=may_wait)
             return address, partial(page, address=address)
         if path == "/deliveries":
             address = read_address(path, items, deliveries.KNOWN)

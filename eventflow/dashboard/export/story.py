@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
@@ -55,9 +55,11 @@ class Story:
         return str(self.error) if self.error is not None else self.run.state.message
 
 
-def timeline_in(archive: Archive, run_id: UUID, now: datetime) -> Timeline:
-    """Read the timeline of a run that the journal has."""
-    return timeline_of(run_id, archive.journal.tree(run_id), now)
+def timeline_in(
+    archive: Archive, run_id: UUID, now: datetime, opened: Collection[int] = ()
+) -> Timeline:
+    """Read the timeline of a run that the journal has, with these groups open."""
+    return timeline_of(run_id, archive.journal.tree(run_id), now, opened)
 
 
 def story_of(archive: Archive, run: RunRecord, now: datetime) -> Story:

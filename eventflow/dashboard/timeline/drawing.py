@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Final, TypeAlias
 from uuid import UUID
 
-from eventflow.dashboard.timeline.folding import Bar, Row, Timeline
+from eventflow.dashboard.timeline.folding import Bar, Timeline
 from eventflow.dashboard.timeline.groups import SLOTS, Group, levels_of
 from eventflow.dashboard.timeline.scale import Scale
 from eventflow.dashboard.timeline.spans import Span, Step
@@ -27,10 +27,13 @@ from eventflow.primitives.escapes import escaped_line, one_line
 from eventflow.primitives.ids import id_of
 from eventflow.states import StateType
 
-__all__ = ["Drawing", "Line", "PageOf", "Shape", "drawing_of"]
+__all__ = ["GROUP", "Drawing", "Line", "PageOf", "PageOfGroup", "Shape", "drawing_of"]
 
 PageOf: TypeAlias = Callable[[str, UUID], str | None]
 """Returns the address of the page of a run, by its type and id; None if it has none."""
+
+PageOfGroup: TypeAlias = Callable[[str, bool], str | None]
+"""Returns an address at which a group is opened, or, if it is open, is not; by its key."""
 
 NARROWEST: Final = 0.25
 """How wide a shape is at least, in percent: else it could not be seen."""
@@ -43,6 +46,9 @@ NUMBERED: Final = 2.5
 
 MANY: Final = 100
 """From how many steps on the steps of a run are drawn as levels, as those of a group."""
+
+GROUP: Final = "g"
+"""Begins the key of a group, before the id of its first run."""
 
 DEEPEST: Final = 8
 """How far rows are indented."""
@@ -94,6 +100,7 @@ class Line:
     levels: str = ""
     failed: tuple[tuple[str, int], ...] = ()
     is_group: bool = False
+    is_open: bool = False
     is_caller: bool = False
 
 
@@ -114,8 +121,14 @@ class Drawing:
     folds: tuple[tuple[str, str, str, str, str], ...]
 
 
-def drawing_of(timeline: Timeline, page_of: PageOf) -> Drawing:
-    """Draw a timeline, with the addresses of the runs' pages."""
+def _no_page(_key: str, _is_open: bool) -> None:  # noqa: FBT001 - as it is called
+    """Say that a group cannot be opened: in a file, where nothing can be asked for."""
+
+
+def drawing_of(
+    timeline: Timeline, page_of: PageOf, page_of_group: PageOfGroup = _no_page
+) -> Drawing:
+    """Draw a timeline, with the addresses of the runs' pages, and those that open groups."""
     root = timeline.root
     scale = timeline.scale
 
@@ -124,7 +137,10 @@ def drawing_of(timeline: Timeline, page_of: PageOf) -> Drawing:
         look=root.kind.lower(),
         summary=_summary(timeline),
         cause=one_line(root.cause or ""),
-        lines=tuple(_line(row, scale, page_of) for row in timeline.rows),
+        lines=tuple(
+            _bar(row, scale, page_of) if isinstance(row, Bar) else _group(row, scale, page_of_group)
+            for row in timeline.rows
+        ),
         ticks=tuple(_ticks(scale)),
         folds=tuple(
             (
@@ -165,10 +181,6 @@ def _percent(place: float) -> str:
 
 
 # -- rows ----------------------------------------------------------------------------------------
-
-
-def _line(row: Row, scale: Scale, page_of: PageOf) -> Line:
-    return _bar(row, scale, page_of) if isinstance(row, Bar) else _group(row, scale)
 
 
 def _bar(bar: Bar, scale: Scale, page_of: PageOf) -> Line:
@@ -236,7 +248,7 @@ def _look(step: Step) -> str:
     return "running" if step.then is None else _OUTCOMES.get(step.then, "running")
 
 
-def _group(group: Group, scale: Scale) -> Line:
+def _group(group: Group, scale: Scale, page_of_group: PageOfGroup) -> Line:
     failed = sum(group.failures)
     longest = group.longest
     begin = in_words(max(0, group.begin - scale.begin) / 1e6)
@@ -248,9 +260,11 @@ def _group(group: Group, scale: Scale) -> Line:
     if group.listed < failed and group.listed:
         story += f" The first {group.listed} of {failed:,} that failed have a row below."
 
+    key = f"{GROUP}{group.first:032x}"
+
     return Line(
-        key=f"g{group.first:032x}",
-        page=None,
+        key=key,
+        page=None if group.is_open is None else page_of_group(key, group.is_open),
         depth=min(group.depth, DEEPEST),
         name=escaped_line(group.definition),
         rest=f" × {group.count:,}",
@@ -263,6 +277,7 @@ def _group(group: Group, scale: Scale) -> Line:
             (_percent(slot / SLOTS), count) for slot, count in enumerate(group.failures) if count
         ),
         is_group=True,
+        is_open=bool(group.is_open),
     )
 
 

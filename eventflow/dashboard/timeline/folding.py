@@ -6,7 +6,7 @@ they called. A group counts each of its runs; nothing is sampled.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import islice
@@ -30,6 +30,9 @@ BARS: Final = 2_000
 LISTED: Final = 5
 """How many of the failed runs of a group have a bar of their own."""
 
+
+OPENED: Final = 500
+"""How many runs of a group that is opened have a bar; the others are the next group."""
 
 DOUBTFUL: Final = 60_000_000
 """From how many microseconds on it is not taken for granted that a run that crashed ran so long."""
@@ -71,8 +74,12 @@ class Timeline:
         return len(self.spans)
 
 
-def timeline_of(root: UUID, runs: Iterable[StoredRun], now: datetime) -> Timeline:
+def timeline_of(
+    root: UUID, runs: Iterable[StoredRun], now: datetime, opened: Collection[int] = ()
+) -> Timeline:
     """Return the timeline of a run; `runs` is what `Journal.tree` returns of it.
+
+    `opened` are the groups whose runs have bars, by the `first` of each.
 
     Raises:
         KeyError: the run is not among them.
@@ -90,7 +97,7 @@ def timeline_of(root: UUID, runs: Iterable[StoredRun], now: datetime) -> Timelin
 
     return Timeline(
         root=top,
-        rows=_rows(top, below, scale),
+        rows=_rows(top, below, scale, opened),
         scale=scale,
         spans=tuple(spans),
         failures=tuple(sorted(failed, key=lambda span: (span.end, span.id))),
@@ -110,10 +117,12 @@ def _busy(spans: Iterable[Span], below: Mapping[int, Sequence[Span]]) -> Iterato
                     yield step.begin, step.end
 
 
-def _rows(top: Span, below: Mapping[int, Sequence[Span]], scale: Scale) -> tuple[Row, ...]:
+def _rows(
+    top: Span, below: Mapping[int, Sequence[Span]], scale: Scale, opened: Collection[int]
+) -> tuple[Row, ...]:
     """Return rows of all runs: as many bars as possible, and no more rows than there may be."""
     for least in (FOLDED_FROM, 1):
-        rows = [*islice(_flat(_Folding(below, scale, least).unfolded(top, 0)), BARS + 1)]
+        rows = [*islice(_flat(_Folding(below, scale, least, opened).unfolded(top, 0)), BARS + 1)]
         if len(rows) <= BARS:
             return tuple(rows)
     others = sorted(
@@ -123,7 +132,9 @@ def _rows(top: Span, below: Mapping[int, Sequence[Span]], scale: Scale) -> tuple
     if len(sets) >= BARS:
         sets = {("", ""): others}
 
-    return (Bar(0, top, is_caller=True), *(group_of(spans, scale, 1) for spans in sets.values()))
+    groups = (group_of(spans, scale, 1, is_open=None) for spans in sets.values())
+
+    return (Bar(0, top, is_caller=True), *groups)
 
 
 Sets: TypeAlias = dict[tuple[str, str], list[Span]]
@@ -155,7 +166,14 @@ def _flat(rows: Rows) -> Iterator[Row]:
 class _Folding:
     """Makes rows of runs; those of the same definition are folded from so many on."""
 
-    def __init__(self, below: Mapping[int, Sequence[Span]], scale: Scale, least: int) -> None:
+    def __init__(
+        self,
+        below: Mapping[int, Sequence[Span]],
+        scale: Scale,
+        least: int,
+        opened: Collection[int],
+    ) -> None:
+        self._opened = opened
         self._below = below
         self._scale = scale
         self._least = least
@@ -173,7 +191,10 @@ class _Folding:
                 yield self.folded(same, depth + 1)
 
     def folded(self, spans: Sequence[Span], depth: int) -> Rows:
-        """Yield the group of some runs, and those of all that they called."""
+        """Yield the group of some runs, and those of all that they called, or, opened, its runs."""
+        if spans[0].id in self._opened:
+            yield from self._opened_rows(spans, depth)
+            return
         failed = [span for span in spans if is_failure(span)] if self._least > 1 else []
         listed = failed[:LISTED]
         yield group_of(spans, self._scale, depth, len(listed))
@@ -182,3 +203,10 @@ class _Folding:
         called = (child for span in spans for child in self._below.get(span.id, ()))
         for same in _sets(called).values():
             yield self.folded(same, depth + 1)
+
+    def _opened_rows(self, spans: Sequence[Span], depth: int) -> Rows:
+        yield group_of(spans, self._scale, depth, is_open=True)
+        for span in spans[:OPENED]:
+            yield self.unfolded(span, depth + 1)
+        if spans[OPENED:]:
+            yield self.folded(spans[OPENED:], depth)

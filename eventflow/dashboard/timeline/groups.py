@@ -24,7 +24,8 @@ class Group:
 
     `levels` has for each slot of the width how many of them were running there on average, and
     `failures` how many failed or crashed there. `kinds` and `states` count their present states by
-    type and by name. `first` is the id of the first one. Times are microseconds since 1970.
+    type and by name. `first` is the id of the first one. `is_open` says whether the runs have rows
+    of their own below; None if there are too many for that. Times are microseconds since 1970.
     """
 
     depth: int
@@ -42,6 +43,7 @@ class Group:
     levels: tuple[float, ...]
     failures: tuple[int, ...]
     listed: int = 0
+    is_open: bool | None = False
 
     @property
     def seconds(self) -> float:
@@ -49,7 +51,14 @@ class Group:
         return (self.end - self.begin) / 1e6
 
 
-def group_of(spans: Sequence[Span], scale: Scale, depth: int, listed: int = 0) -> Group:
+def group_of(
+    spans: Sequence[Span],
+    scale: Scale,
+    depth: int,
+    listed: int = 0,
+    *,
+    is_open: bool | None = False,
+) -> Group:
     """Return the group of some runs; the first `listed` of those that failed have rows as well."""
     first = spans[0]
     parents = {span.parent for span in spans}
@@ -73,6 +82,7 @@ def group_of(spans: Sequence[Span], scale: Scale, depth: int, listed: int = 0) -
         levels=levels_of((place(begin), place(end)) for begin, end in ran),
         failures=_failures(spans, scale),
         listed=listed,
+        is_open=is_open,
     )
 
 

@@ -6,7 +6,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from eventflow.dashboard.timeline.drawing import PageOf, drawing_of
+from eventflow.dashboard.timeline.drawing import PageOf, PageOfGroup, drawing_of
 from eventflow.dashboard.timeline.folding import Timeline
 from eventflow.errors import MissingExtraError
 
@@ -21,13 +21,13 @@ STYLESHEET: Final = FOLDER / "timeline.css"
 """The look of a timeline, in HTML as in SVG."""
 
 
-def timeline_html(timeline: Timeline, page_of: PageOf) -> str:
-    """Render a timeline as a part of a page that has `STYLESHEET`.
+def timeline_html(timeline: Timeline, page_of: PageOf, *pages_of_groups: PageOfGroup) -> str:
+    """Render a timeline as a part of a page that has `STYLESHEET`; its groups may have pages too.
 
     Raises:
         MissingExtraError: jinja2 is not installed.
     """
-    return render("timeline.html.jinja", drawing=drawing_of(timeline, page_of))
+    return render("timeline.html.jinja", drawing=drawing_of(timeline, page_of, *pages_of_groups))
 
 
 def timeline_svg(timeline: Timeline, page_of: PageOf) -> str:

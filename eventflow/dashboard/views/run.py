@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any, Final
 from uuid import UUID
 
@@ -15,6 +16,7 @@ from eventflow.client.records import DeliveryRecord, LogRecord, RunRecord
 from eventflow.client.run_logs import RunLogs
 from eventflow.dashboard.export.story import timeline_in
 from eventflow.dashboard.rendering import page_of
+from eventflow.dashboard.timeline.drawing import GROUP
 from eventflow.dashboard.timeline.rendering import timeline_html
 from eventflow.dashboard.views.explained import explain, explain_listeners
 from eventflow.dashboard.views.filters import Address
@@ -23,7 +25,10 @@ from eventflow.dashboard.views.story import story_of
 from eventflow.hooks.ledger import OWED, DeliveryStatus
 from eventflow.journal.contract import DeliveryQuery, RunQuery
 
-__all__ = ["run_page"]
+__all__ = ["KNOWN", "run_page"]
+
+KNOWN: Final = ("open",)
+"""What the address of this page may ask for: groups of its timeline to be open, by their keys."""
 
 CHILDREN: Final = 100
 """How many of the runs that it called are listed."""
@@ -57,7 +62,8 @@ def run_page(
     children = archive.runs(RunQuery(parent_run_id=run_id, limit=CHILDREN))
     beyond = RunQuery(parent_run_id=run_id, skip=DRAWN_AT_ONCE, limit=1)
     at_once = may_wait or not archive.journal.runs(beyond)
-    timeline = timeline_in(archive, run_id, now) if at_once else None
+    opened = [number for key in address.all("open") if (number := _number_of(key)) is not None]
+    timeline = timeline_in(archive, run_id, now, opened) if at_once else None
     failures = () if timeline is None else timeline.failures
     values: dict[str, Any] = {
         "address": address,
@@ -65,7 +71,8 @@ def run_page(
         "events": events,
         "deliveries": deliveries,
         # Escaped by its own template.
-        "timeline": timeline and Markup(timeline_html(timeline, page_of)),  # noqa: S704
+        "timeline": timeline
+        and Markup(timeline_html(timeline, page_of, partial(_toggled, address))),  # noqa: S704
         "drawn_at_once": DRAWN_AT_ONCE,
         "failed": failures[:FAILURES],
         "more_failed": len(failures) - FAILURES,
@@ -88,6 +95,19 @@ def run_page(
         run_id=run_id,
         settled=settled,
     )
+
+
+def _number_of(key: str) -> int | None:
+    """Return the number of a group's first run, from its key; None if it is none."""
+    try:
+        return UUID(key.removeprefix(GROUP)).int
+    except ValueError:
+        return None
+
+
+def _toggled(address: Address, key: str, _is_open: bool) -> str:  # noqa: FBT001 - see PageOfGroup
+    """Return the address at which a group is open, or closed if it is open now."""
+    return f"{address.toggled('open', key)}#tl-{key}"
 
 
 def _explained(

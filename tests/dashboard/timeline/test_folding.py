@@ -117,6 +117,22 @@ def test_the_first_failed_runs_of_a_group_have_a_bar_below_it() -> None:
     assert ids(timeline.failures) == [run.id for run in failed]
 
 
+def test_a_group_that_is_opened_has_a_bar_for_each_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    """So many at a time: the others are a group that can be opened in its turn."""
+    monkeypatch.setattr(folding, "OPENED", 13)
+    runs = calls(30)
+    first, rest = runs[0].id, runs[13].id
+    closed = timeline_of(UUID(int=ROOT), [a_root(), *runs], when(60))
+    assert named(closed) == [(0, "etl"), (1, "30 extract")]
+    opened = timeline_of(UUID(int=ROOT), [a_root(), *runs], when(60), [first])
+    bars = [(2, "extract")] * 13
+    assert named(opened) == [(0, "etl"), (1, "30 extract"), *bars, (1, "17 extract")]
+    groups = [row for row in opened.rows if isinstance(row, Group)]
+    assert [(group.first, group.is_open) for group in groups] == [(first, True), (rest, False)]
+    both = timeline_of(UUID(int=ROOT), [a_root(), *runs], when(60), [first, rest])
+    assert sum(isinstance(row, Bar) for row in both.rows) == 1 + 13 + 13
+
+
 def test_beyond_a_number_of_bars_there_are_only_groups() -> None:
     """Thousands of subflows, each of a definition of its own, with a task in each."""
     flows = [

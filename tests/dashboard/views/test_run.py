@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from html import unescape
 from typing import Any
 from urllib.parse import urlsplit
 from uuid import UUID
@@ -206,3 +207,29 @@ def test_a_page_is_shown_before_a_large_timeline_is_drawn(
     address = Address(path)
     page = view.run_page(Archive(sample.journal), address, "flow", sample.failed, may_wait=True)
     assert 'class="tl"' in page.values["timeline"]
+
+
+def test_a_group_of_the_timeline_has_a_link_that_opens_it(browser: TestClient) -> None:
+    """And one that closes it; what is no group of this run is ignored."""
+
+    @task(name="item")
+    def item(number: int) -> int:
+        return number
+
+    @flow(name="mapped")
+    def mapped() -> None:
+        for number in range(20):
+            item(number)
+
+    mapped()
+    flush()
+    (address,) = set(re.findall(r'href="(/flow-runs/flow-run/[^"]+)"', browser.get("/").text))
+    closed = browser.get(f"{address}?open=nothing").text
+    (link,) = re.findall(r'class="tl-link" href="([^"]+open=g[^"]+)" aria-expanded="false"', closed)
+    assert closed.count('<li id="tl-') == 2
+    opened = browser.get(unescape(link).partition("#")[0]).text
+    assert opened.count('<li id="tl-') == 2 + 20
+    key = link.partition("#")[2]
+    assert f'<li id="{key}" class="tl-row tl-group">' in opened
+    (close,) = re.findall(r'class="tl-link" href="([^"]+)" aria-expanded="true"', opened)
+    assert f"open={key.removeprefix('tl-')}" not in close.partition("#")[0]
