@@ -31,6 +31,7 @@ from eventflow.journal.rows import (
     RunRow,
     Statistics,
     StoredRun,
+    TalliedRuns,
 )
 from eventflow.primitives.loggers import get_logger
 from eventflow.runs.run import RunType
@@ -274,11 +275,16 @@ class Journal(Protocol):
         """
         ...
 
-    def tree(self, run_id: UUID) -> list[StoredRun]:
+    def tree(self, run_id: UUID, limit: int = 2**31) -> list[StoredRun]:
         """Return a run and all that it called, directly or not, in the order of their ids.
 
-        As they are stored, with all their events: to make rows of thousands takes long.
+        As they are stored, with all their events: to make rows of thousands takes long. Where these
+        are more than `limit`, that many of them, each with the one that called it.
         """
+        ...
+
+    def tally_tree(self, run_id: UUID) -> list[TalliedRuns]:
+        """Count a run and all that it called, by definition and state."""
         ...
 
     def wait(self, cursor: Cursor, timeout: float) -> bool:

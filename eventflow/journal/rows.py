@@ -168,6 +168,20 @@ class FailedDeliveries(NamedTuple):
     last: datetime
 
 
+class TalliedRuns(NamedTuple):
+    """How many runs of a definition are in a state, written as in a record, and from when to when.
+
+    Times are microseconds since 1970; `end` is None if none of them has ended.
+    """
+
+    run_type: str | None
+    definition: str | None
+    state: str
+    runs: int
+    begin: int
+    end: int | None
+
+
 class LogLine(NamedTuple):
     """A line that was logged in a run.
 

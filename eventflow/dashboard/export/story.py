@@ -56,10 +56,20 @@ class Story:
 
 
 def timeline_in(
-    archive: Archive, run_id: UUID, now: datetime, opened: Collection[int] = ()
+    archive: Archive,
+    run_id: UUID,
+    now: datetime,
+    opened: Collection[int] = (),
+    limit: int = NO_LIMIT,
 ) -> Timeline:
-    """Read the timeline of a run that the journal has, with these groups open."""
-    return timeline_of(run_id, archive.journal.tree(run_id), now, opened)
+    """Read the timeline of a run that the journal has, with these groups open.
+
+    Of more runs than `limit` the others are counted, and not read.
+    """
+    runs = archive.journal.tree(run_id, limit)
+    tallied = archive.journal.tally_tree(run_id) if len(runs) >= limit else ()
+
+    return timeline_of(run_id, runs, now, opened, tallied)
 
 
 def story_of(archive: Archive, run: RunRecord, now: datetime) -> Story:

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from hashlib import blake2b
 from typing import Final, TypeAlias
 from uuid import UUID
 
 from eventflow.dashboard.timeline.folding import Bar, Timeline
-from eventflow.dashboard.timeline.groups import SLOTS, Group, levels_of
+from eventflow.dashboard.timeline.groups import SLOTS, Group, Rest, levels_of
 from eventflow.dashboard.timeline.scale import Scale
 from eventflow.dashboard.timeline.spans import Span, Step
 from eventflow.dashboard.timeline.words import (
@@ -137,9 +138,14 @@ def drawing_of(
         look=root.kind.lower(),
         summary=_summary(timeline),
         cause=one_line(root.cause or ""),
-        lines=tuple(
-            _bar(row, scale, page_of) if isinstance(row, Bar) else _group(row, scale, page_of_group)
-            for row in timeline.rows
+        lines=(
+            *(
+                _bar(row, scale, page_of)
+                if isinstance(row, Bar)
+                else _group(row, scale, page_of_group)
+                for row in timeline.rows
+            ),
+            *(_rest(rest, scale) for rest in timeline.rests),
         ),
         ticks=tuple(_ticks(scale)),
         folds=tuple(
@@ -160,7 +166,7 @@ def _summary(timeline: Timeline) -> str:
     verb = "after" if root.is_ended else "for"
     below = timeline.count - 1
     called = f"; {below:,} run{'' if below == 1 else 's'} called" if below else ""
-    failed = f", {len(timeline.failures):,} of them failed" if timeline.failures else ""
+    failed = f", {timeline.failed:,} of them failed" if timeline.failed else ""
     gaps = len(timeline.scale.folds)
     folded = f"; {gaps} long gap{'' if gaps == 1 else 's'} folded" if gaps else ""
     state = f"{GLYPHS[root.kind]} {escaped_line(root.state)}"
@@ -278,6 +284,31 @@ def _group(group: Group, scale: Scale, page_of_group: PageOfGroup) -> Line:
         ),
         is_group=True,
         is_open=bool(group.is_open),
+    )
+
+
+def _rest(rest: Rest, scale: Scale) -> Line:
+    begin, end = scale.place(rest.begin), scale.place(rest.end)
+    seconds = in_words((rest.end - rest.begin) / 1e6)
+    story = (
+        f"{rest.count:,} more runs of {rest.definition}, which are only counted:"
+        f" {counts_in_words(rest.states)}, within {seconds}."
+    )
+
+    name = f"{rest.run_type} {rest.definition}".encode("utf-8", "replace")
+
+    return Line(
+        key=f"r{blake2b(name, digest_size=8).hexdigest()}",
+        page=None,
+        depth=1,
+        name=escaped_line(rest.definition),
+        rest=f" × {rest.count:,} more",
+        look="failed" if rest.failed else next(iter(rest.kinds)).lower(),
+        status=marks(rest.kinds),
+        took=seconds,
+        story=escaped_line(story),
+        levels=_path(levels_of([(begin, max(end, begin))])),
+        is_group=True,
     )
 
 

@@ -13,10 +13,10 @@ from itertools import islice
 from typing import Final, TypeAlias
 from uuid import UUID
 
-from eventflow.dashboard.timeline.groups import Group, group_of
+from eventflow.dashboard.timeline.groups import Group, Rest, group_of, rests_of
 from eventflow.dashboard.timeline.scale import Scale, scale_of
 from eventflow.dashboard.timeline.spans import Span, is_failure, spans_of
-from eventflow.journal.rows import StoredRun, micros
+from eventflow.journal.rows import StoredRun, TalliedRuns, micros
 from eventflow.states import StateType
 
 __all__ = ["Bar", "Row", "Timeline", "timeline_of"]
@@ -59,7 +59,7 @@ class Timeline:
     """A run and what it called: the rows in their order, and the scale that they are drawn to.
 
     `failures` are the runs below it that failed or crashed, the innermost and earliest first;
-    `spans` are all runs.
+    `spans` are all runs but the `rests`, which were only counted.
     """
 
     root: Span
@@ -67,19 +67,30 @@ class Timeline:
     scale: Scale
     spans: tuple[Span, ...]
     failures: tuple[Span, ...]
+    rests: tuple[Rest, ...] = ()
 
     @property
     def count(self) -> int:
         """How many runs there are, with the root."""
-        return len(self.spans)
+        return len(self.spans) + sum(rest.count for rest in self.rests)
+
+    @property
+    def failed(self) -> int:
+        """How many runs below the root failed or crashed."""
+        return len(self.failures) + sum(rest.failed for rest in self.rests)
 
 
 def timeline_of(
-    root: UUID, runs: Iterable[StoredRun], now: datetime, opened: Collection[int] = ()
+    root: UUID,
+    runs: Iterable[StoredRun],
+    now: datetime,
+    opened: Collection[int] = (),
+    tallied: Iterable[TalliedRuns] = (),
 ) -> Timeline:
     """Return the timeline of a run; `runs` is what `Journal.tree` returns of it.
 
-    `opened` are the groups whose runs have bars, by the `first` of each.
+    `opened` are the groups whose runs have bars, by the `first` of each. Where `runs` are not all,
+    `tallied` counts all.
 
     Raises:
         KeyError: the run is not among them.
@@ -90,8 +101,13 @@ def timeline_of(
     for span in sorted(spans, key=lambda each: (each.begin, each.id)):
         if span.parent is not None and span.id != top.id:
             below.setdefault(span.parent, []).append(span)
+    rests = rests_of(tallied, spans, micros(now))
+    counted = [(rest.begin, rest.end) for rest in rests]
+    stretches = [*((span.begin, span.end) for span in spans), *counted]
     scale = scale_of(
-        min(span.begin for span in spans), max(span.end for span in spans), _busy(spans, below)
+        min(begin for begin, _ in stretches),
+        max(end for _, end in stretches),
+        [*_busy(spans, below), *counted],
     )
     failed = [span for span in spans if span.id != top.id and is_failure(span)]
 
@@ -101,6 +117,7 @@ def timeline_of(
         scale=scale,
         spans=tuple(spans),
         failures=tuple(sorted(failed, key=lambda span: (span.end, span.id))),
+        rests=tuple(rests),
     )
 
 

@@ -6,13 +6,15 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
-from typing import Final
+from typing import Final, TypeAlias
 
 from eventflow.dashboard.timeline.scale import Scale
-from eventflow.dashboard.timeline.spans import Span, is_failure
+from eventflow.dashboard.timeline.spans import FAILURES, Span, is_failure
+from eventflow.journal.records import state_words
+from eventflow.journal.rows import TalliedRuns
 from eventflow.states import StateType
 
-__all__ = ["SLOTS", "Group", "group_of", "levels_of", "most_at_once"]
+__all__ = ["SLOTS", "Group", "Rest", "group_of", "levels_of", "most_at_once", "rests_of"]
 
 SLOTS: Final = 200
 """Into how many slots of the same width the runs of a group are counted."""
@@ -49,6 +51,64 @@ class Group:
     def seconds(self) -> float:
         """From the first beginning to the last end."""
         return (self.end - self.begin) / 1e6
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rest:
+    """Runs of one definition that were counted, and not read: only their states are known.
+
+    Times are microseconds since 1970.
+    """
+
+    run_type: str
+    definition: str
+    count: int
+    kinds: dict[StateType, int]
+    states: dict[str, int]
+    begin: int
+    end: int
+
+    @property
+    def failed(self) -> int:
+        """How many of them failed or crashed."""
+        return sum(self.kinds.get(kind, 0) for kind in FAILURES)
+
+
+def rests_of(tallied: Iterable[TalliedRuns], read: Iterable[Span], now: int) -> list[Rest]:
+    """Return what is counted beyond the runs that were read, by definition."""
+    left = Counter((span.run_type, span.definition, span.kind, span.state) for span in read)
+    found: dict[tuple[str, str], list[_Counted]] = {}
+    for each in tallied:
+        run_type = "flow" if each.run_type == "flow" else "task"
+        kind, state = state_words(each.state)
+        key = (run_type, each.definition or "unknown", kind, state)
+        # What runs may be counted in another state than the one it was read in.
+        count = each.runs - min(each.runs, left.pop(key, 0))
+        if count:
+            found.setdefault(key[:2], []).append((kind, state, count, each))
+
+    return [_rest(*key, counted, now) for key, counted in found.items()]
+
+
+_Counted: TypeAlias = tuple[StateType, str, int, TalliedRuns]
+
+
+def _rest(run_type: str, definition: str, counted: Sequence[_Counted], now: int) -> Rest:
+    kinds: Counter[StateType] = Counter()
+    for kind, _, count, _ in counted:
+        kinds[kind] += count
+    begin = min(each.begin for *_, each in counted)
+    ends = [now if each.end is None else each.end for *_, each in counted]
+
+    return Rest(
+        run_type=run_type,
+        definition=definition,
+        count=sum(count for _, _, count, _ in counted),
+        kinds=dict(kinds.most_common()),
+        states={state: count for _, state, count, _ in counted},
+        begin=begin,
+        end=max(begin, *ends),
+    )
 
 
 def group_of(

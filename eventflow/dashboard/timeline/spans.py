@@ -12,9 +12,9 @@ from eventflow.primitives.ids import run_label
 from eventflow.states import StateType
 from eventflow.states.kinds import RUNNING
 
-__all__ = ["Span", "Step", "is_failure", "span_of", "spans_of"]
+__all__ = ["FAILURES", "Span", "Step", "is_failure", "span_of", "spans_of"]
 
-_FAILURES: Final = frozenset({StateType.FAILED, StateType.CRASHED})
+FAILURES: Final = frozenset({StateType.FAILED, StateType.CRASHED})
 
 
 class Step(NamedTuple):
@@ -67,7 +67,7 @@ class Span(NamedTuple):
 
 def is_failure(span: Span) -> bool:
     """Return whether a run has failed or crashed."""
-    return span.kind in _FAILURES
+    return span.kind in FAILURES
 
 
 def spans_of(runs: Iterable[StoredRun], now: int) -> list[Span]:

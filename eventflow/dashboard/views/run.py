@@ -40,6 +40,9 @@ DRAWN_AT_ONCE: Final = 1_000
 """From how many runs on that it called the page is shown before its timeline is drawn, and before
 their lines are read."""
 
+READ: Final = 20_000
+"""How many of the runs that it called are read for its timeline; beyond that they are counted."""
+
 LINES: Final = 500
 """How many of its last lines are shown."""
 
@@ -63,7 +66,7 @@ def run_page(
     beyond = RunQuery(parent_run_id=run_id, skip=DRAWN_AT_ONCE, limit=1)
     at_once = may_wait or not archive.journal.runs(beyond)
     opened = [number for key in address.all("open") if (number := _number_of(key)) is not None]
-    timeline = timeline_in(archive, run_id, now, opened) if at_once else None
+    timeline = timeline_in(archive, run_id, now, opened, READ) if at_once else None
     failures = () if timeline is None else timeline.failures
     values: dict[str, Any] = {
         "address": address,
@@ -75,7 +78,7 @@ def run_page(
         and Markup(timeline_html(timeline, page_of, partial(_toggled, address))),  # noqa: S704
         "drawn_at_once": DRAWN_AT_ONCE,
         "failed": failures[:FAILURES],
-        "more_failed": len(failures) - FAILURES,
+        "more_failed": (timeline.failed if timeline else 0) - len(failures[:FAILURES]),
         "lines": _logs(archive, run_id, own=not at_once),
         "children": children[::-1],
         "limit": CHILDREN,

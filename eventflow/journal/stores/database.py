@@ -36,6 +36,7 @@ from eventflow.journal.rows import (
     RunRow,
     Statistics,
     StoredRun,
+    TalliedRuns,
     micros,
     owner_in,
 )
@@ -52,6 +53,7 @@ from eventflow.journal.stores.queries.runs import (
     select_tree,
     stored_run,
     tally_runs,
+    tally_tree,
 )
 from eventflow.journal.stores.statements import ASKED, OWNER, Session, check
 from eventflow.journal.stores.writing import (
@@ -233,8 +235,11 @@ class SqlJournal(Journal, ABC):
     ) -> list[tuple[RunRow, list[EventRow]]]:
         return self.read(lambda session: feed.histories(session, micros(since), after, limit))
 
-    def tree(self, run_id: UUID) -> list[StoredRun]:
-        return self.read(lambda session: select_tree(session, run_id.int))
+    def tree(self, run_id: UUID, limit: int = 2**31) -> list[StoredRun]:
+        return self.read(lambda session: select_tree(session, run_id.int, limit))
+
+    def tally_tree(self, run_id: UUID) -> list[TalliedRuns]:
+        return self.read(lambda session: tally_tree(session, run_id.int))
 
     def deliveries(self, query: DeliveryQuery) -> list[DeliveryRow]:
         return self.read(lambda session: select_deliveries(session, query))

@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from eventflow.dashboard.timeline.groups import SLOTS, group_of, levels_of, most_at_once
+from eventflow.dashboard.timeline.groups import SLOTS, group_of, levels_of, most_at_once, rests_of
 from eventflow.dashboard.timeline.scale import scale_of
+from eventflow.journal.rows import TalliedRuns
 from tests.dashboard.stored import a_run, after, spans, trees
 
 places = st.tuples(st.floats(0, 1), st.floats(0, 1)).map(lambda pair: (min(pair), max(pair)))
@@ -82,3 +83,18 @@ def test_a_group_of_several_definitions_and_callers_names_none() -> None:
     group = group_of(runs, scale_of(after(0), after(2), []), 1)
 
     assert (group.definition, group.parent, group.first) == ("2 definitions", None, runs[0].id)
+
+
+def test_what_was_not_read_is_counted() -> None:
+    """By definition and state, less what was read; times are those of what was counted."""
+    read = spans(a_run(definition="extract"), a_run("P0R0F9", definition="extract"))
+    tallied = [
+        TalliedRuns("task", "extract", "C", 5, 10, 30),
+        TalliedRuns("task", "extract", "F", 1, 10, 20),
+        TalliedRuns("task", "extract", "FTimedOut", 2, 5, 40),
+        TalliedRuns("flow", "load", "R", 3, 7, None),
+    ]
+    extract, load = rests_of(tallied, read, now=50)
+    assert extract.states == {"Completed": 4, "TimedOut": 2}
+    assert (extract.count, extract.failed, extract.begin, extract.end) == (6, 2, 5, 40)
+    assert (load.run_type, load.count, load.states, load.end) == ("flow", 3, {"Running": 3}, 50)

@@ -233,3 +233,16 @@ def test_a_group_of_the_timeline_has_a_link_that_opens_it(browser: TestClient) -
     assert f'<li id="{key}" class="tl-row tl-group">' in opened
     (close,) = re.findall(r'class="tl-link" href="([^"]+)" aria-expanded="true"', opened)
     assert f"open={key.removeprefix('tl-')}" not in close.partition("#")[0]
+
+
+def test_of_a_very_large_run_what_is_not_read_is_counted(
+    browser: TestClient, sample: Sample, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = f"/flow-runs/flow-run/{sample.failed}"
+    whole = browser.get(path).text
+    monkeypatch.setattr(view, "READ", 1)
+    text = browser.get(path).text
+    (summary,) = re.findall('<p class="tl-summary">([^<]+)', text)
+    assert [summary] == re.findall('<p class="tl-summary">([^<]+)', whole)
+    assert " more</span>" in text
+    assert "more runs of" in text

@@ -11,18 +11,32 @@ from pydantic_core import to_json
 
 from eventflow.journal.contract import RunQuery
 from eventflow.journal.records import LETTERS, state_text
-from eventflow.journal.rows import StoredRun, micros
+from eventflow.journal.rows import StoredRun, TalliedRuns, micros
 from eventflow.journal.stores.statements import FROM_RUNS, IS_OF, RUN, STORED, Session, stored
 from eventflow.states import StateType
 
-__all__ = ["Where", "add_keeper", "select_runs", "select_tree", "stored_run", "tally_runs"]
+__all__ = [
+    "Where",
+    "add_keeper",
+    "select_runs",
+    "select_tree",
+    "stored_run",
+    "tally_runs",
+    "tally_tree",
+]
 
-TREE: Final = (
-    f"SELECT {STORED} {FROM_RUNS} WHERE r.id IN (WITH RECURSIVE below(id) AS (SELECT ? UNION"
-    " SELECT c.id FROM below JOIN @runs c ON c.parent = below.id) SELECT id FROM below)"
-    " ORDER BY r.id"
+BELOW: Final = (
+    "r.id IN (WITH RECURSIVE below(id) AS (SELECT ? UNION"
+    " SELECT c.id FROM below JOIN @runs c ON c.parent = below.id) SELECT id FROM below{limit})"
 )
-"""A run and all below it, found by the index of the parents."""
+"""A run and all below it, found by the index of the parents; callers before what they called."""
+
+TREE: Final = f"SELECT {STORED} {FROM_RUNS} WHERE {BELOW.format(limit=' LIMIT ?')} ORDER BY r.id"
+TALLY_TREE: Final = (
+    "SELECT d.run_type, d.name, r.state, count(*), min(r.created), max(r.ended)"
+    f" {FROM_RUNS} WHERE {BELOW.format(limit='')} GROUP BY d.run_type, d.name, r.state"
+    " ORDER BY min(r.created), d.name, r.state"
+)
 
 CLOCKS_DIFFER: Final = timedelta(days=1)
 """By how much the clocks of hosts may differ."""
@@ -58,9 +72,17 @@ def stored_run(session: Session, run: int) -> StoredRun | None:
     return next(iter(stored(session, RUN, (session.id(run),))), None)
 
 
-def select_tree(session: Session, run: int) -> list[StoredRun]:
-    """Return a run and all that it called, directly or not, in the order of their ids."""
-    return stored(session, TREE, (session.id(run),))
+def select_tree(session: Session, run: int, limit: int) -> list[StoredRun]:
+    """Return a run and all that it called, directly or not, in the order of their ids.
+
+    At most so many, callers before what they called.
+    """
+    return stored(session, TREE, (session.id(run), limit))
+
+
+def tally_tree(session: Session, run: int) -> list[TalliedRuns]:
+    """Count a run and all that it called, directly or not, by definition and state."""
+    return [*map(TalliedRuns._make, session.all(TALLY_TREE, (session.id(run),)))]
 
 
 def select_runs(session: Session, query: RunQuery) -> list[StoredRun]:
