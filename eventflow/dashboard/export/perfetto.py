@@ -47,12 +47,13 @@ def trace_of(timeline: Timeline) -> dict[str, Any]:
 
 
 def _events(timeline: Timeline) -> Iterator[Event]:
-    thread = 0
-    for process, (top, spans) in enumerate(_processes(timeline).items(), 1):
-        label = escaped_line(top.label)
-        yield _named("process_name", process, 0, name=label)
-        yield _named("process_sort_index", process, 0, sort_index=process)
-        # Ids of threads are those of one system: no two processes share one.
+    # As in a real system: 0 is no thread of a program, no two processes share one, and the id of a
+    # process is that of its first thread.
+    thread = 1
+    for place, (top, spans) in enumerate(_processes(timeline).items()):
+        label, process = escaped_line(top.label), thread
+        yield _named("process_name", process, process, name=label)
+        yield _named("process_sort_index", process, process, sort_index=place)
         lanes = [0, *(lane + 1 for lane in lanes_of([(each.begin, each.end) for each in spans]))]
         for lane in range(max(lanes) + 1):
             name = "run" if lane == 0 else f"lane {lane}"

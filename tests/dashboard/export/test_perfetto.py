@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import pytest
 from hypothesis import given
 
 from eventflow.dashboard.export.perfetto import trace_json, trace_of
@@ -38,6 +39,46 @@ def test_the_slices_of_a_thread_nest(runs: list[StoredRun]) -> None:
                 around.pop()
             assert not around or end <= around[-1][1]
             around.append((begin, end))
+
+
+METADATA = {
+    "process_name": ("name", str),
+    "thread_name": ("name", str),
+    "process_sort_index": ("sort_index", int),
+    "thread_sort_index": ("sort_index", int),
+}
+"""The metadata events of the format, each with its argument."""
+
+
+@given(trees())
+def test_it_keeps_the_rules_of_the_format(runs: list[StoredRun]) -> None:
+    """Those of complete and of metadata events, as a strict reader of the JSON checks them."""
+    trace = json.loads(trace_json(a_timeline(*runs)), parse_constant=pytest.fail)
+    assert trace.keys() == {"traceEvents", "displayTimeUnit", "otherData"}
+    assert trace["displayTimeUnit"] in {"ms", "ns"}
+    named: dict[str, set[tuple[int, ...]]] = {name: set() for name in METADATA}
+    used: set[tuple[int, int]] = set()
+    for event in trace["traceEvents"]:
+        assert all(type(event[key]) is int and event[key] > 0 for key in ("pid", "tid"))
+        assert type(event["name"]) is str
+        assert event["name"]
+        if event["ph"] == "M":
+            assert event.keys() == {"ph", "name", "pid", "tid", "args"}
+            ((argument, value),) = event["args"].items()
+            assert (argument, type(value)) == METADATA[event["name"]]
+            named[event["name"]].add((event["pid"], event["tid"]))
+        else:
+            assert event["ph"] == "X"
+            assert event.keys() == {"ph", "name", "cat", "ts", "dur", "pid", "tid", "args"}
+            assert type(event["cat"]) is str
+            assert type(event["args"]) is dict
+            used.add((event["pid"], event["tid"]))
+
+    # Each thread has a name and a place, and so has each process, whose first thread has its id.
+    assert named["thread_name"] == named["thread_sort_index"] == used
+    processes = {(pid, pid) for pid, _ in used}
+    assert named["process_name"] == named["process_sort_index"] == processes
+    assert processes <= used
 
 
 @given(trees())
