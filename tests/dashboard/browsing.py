@@ -84,6 +84,24 @@ def quick(n: int = 0):
     return n
 '''
 
+PAST = '''
+"""What has happened before a test looks: runs of every kind, by one process."""
+from contextlib import suppress
+from flows import HERE, etl, hostile, many, quick
+
+if __name__ == "__main__":
+    (HERE / "go").touch()
+    many(9)
+    many(300)
+    etl()
+    with suppress(ValueError):
+        etl(True)
+    with suppress(ValueError):
+        hostile("</pre><script>alert(2)</script>{{7*7}}'\\">")
+    quick()
+    quick()
+'''
+
 
 def start(folder: Path, *arguments: str, **options: Any) -> subprocess.Popen[str]:
     """Start a command of eventflow in a folder."""
@@ -177,7 +195,7 @@ class Browser:
         deadline = time.monotonic() + SECONDS
         while not (value := found()):
             assert time.monotonic() < deadline, f"{what!r} is not on the page:\n{self.text()}"
-            time.sleep(0.02)
+            time.sleep(0.005)
 
         return value
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,17 @@ import pytest
 from axe_core_python.base import AXE_FILE_PATH
 
 from eventflow.settings import SETTINGS
-from tests.dashboard.browsing import CHROMIUM, DRIVER, FLOWS, Browser, Server, end, start
+from tests.dashboard.browsing import (
+    CHROMIUM,
+    DRIVER,
+    FLOWS,
+    PAST,
+    ROOT,
+    Browser,
+    Server,
+    end,
+    start,
+)
 
 pytestmark = [
     pytest.mark.xdist_group("browser"),
@@ -42,9 +53,36 @@ def server(home: Path) -> Iterator[Server]:
     made.kill()
 
 
+@pytest.fixture(scope="module")
+def past(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """Serve a journal in which much has happened: for tests that look, and change nothing."""
+    folder = tmp_path_factory.mktemp("past")
+    (folder / "flows.py").write_text(FLOWS)
+    (folder / "past.py").write_text(PAST)
+    with pytest.MonkeyPatch.context() as patched:
+        for name in SETTINGS:
+            patched.delenv(name, raising=False)
+        patched.setenv("EVENTFLOW_HOME", str(folder / "home"))
+        environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+        subprocess.run(
+            [sys.executable, "past.py"],
+            cwd=folder,
+            env=environment,
+            check=True,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        made = Server(folder)
+    yield made
+    made.kill()
+
+
 @pytest.fixture
-def browser(one_browser: Browser, server: Server) -> Iterator[Browser]:
+def browser(one_browser: Browser, request: pytest.FixtureRequest) -> Iterator[Browser]:
     """Yield the browser, which must have nothing to complain about, and ask this host only."""
+    if "past" not in request.fixturenames:
+        # It is killed after this has left it.
+        request.getfixturevalue("server")
     one_browser.complaints()
     one_browser.hosts()
     yield one_browser
@@ -183,34 +221,30 @@ return document.querySelector('.tl-head').getBoundingClientRect().top
   - pane.getBoundingClientRect().top"""
 
 
-@pytest.mark.parametrize("width", [1280, 390])
-def test_a_small_timeline_is_whole(browser: Browser, server: Server, run: Any, width: int) -> None:
-    run("flows.py:many", "--count", "9").wait()
-    with browser.sized(width):
-        browser.open(server)
-        browser.one(".list a.run").click()
-        browser.shows("-", ".tl-rows")
-        assert browser.driver.execute_script(HIDDEN) == [0, 0]
-
-
-def test_the_axis_of_a_large_timeline_stays_in_view(
-    browser: Browser, server: Server, run: Any
-) -> None:
-    run("flows.py:many", "--count", "300").wait()
-    browser.open(server)
-    browser.one(".list a.run").click()
+def test_timelines_are_whole_or_keep_their_axis(browser: Browser, past: Server) -> None:
+    """A small one is shown whole, wide and on a phone; over a large one the axis stays in view."""
+    browser.open(past, "/?flow=many")
+    large, small = [each.get_attribute("href") for each in browser.all(".list a.run")]
+    assert small is not None
+    assert large is not None
+    for width in (1280, 390):
+        with browser.sized(width):
+            browser.driver.get(small)
+            browser.shows("-", ".tl-rows")
+            assert browser.driver.execute_script(HIDDEN) == [0, 0]
+    browser.driver.get(large)
     browser.until(lambda: len(browser.all(".tl-row")) == 301, "the timeline")
     across, down = browser.driver.execute_script(HIDDEN)
     assert (across, down > 0) == (0, True)
     assert abs(browser.driver.execute_script(AXIS)) < 1.5
 
 
-def test_hostile_text_stays_text(browser: Browser, server: Server, run: Any) -> None:
+def test_hostile_text_stays_text(browser: Browser, past: Server) -> None:
     value = "</pre><script>alert(2)</script>{{7*7}}'\">"
-    run("flows.py:hostile", "--value", value).wait()
-    browser.open(server)
+    browser.open(past)
     name = f'<img src=x onerror="alert(1)">{value}'
     browser.shows(f"hostile/{name}", ".list")
+    browser.driver.get(past.url("/?flow=hostile"))
     browser.one(".list a.run").click()
     browser.shows(name, "h1")
     for tab in ("events", "hooks", "why", "logs", "parameters", "tree"):
@@ -221,26 +255,18 @@ def test_hostile_text_stays_text(browser: Browser, server: Server, run: Any) -> 
     assert browser.all("main img, main script") == []
 
 
-def test_filters_are_links(browser: Browser, server: Server, run: Any, home: Path) -> None:
-    (home / "go").touch()
-    for flow in ("quick", "etl", "quick"):
-        run(f"flows.py:{flow}").wait()
-    browser.open(server)
-    browser.until(lambda: len(browser.all(".list .row")) == 3, "three runs")
+def test_filters_are_links_and_rows_are_gone_through_by_keys(
+    browser: Browser, past: Server
+) -> None:
+    browser.open(past)
+    browser.until(lambda: len(browser.all(".list .row")) == 7, "seven runs")
     browser.one("body").send_keys("/")
     browser.driver.switch_to.active_element.send_keys("FIRST\n")
     browser.until(lambda: "text=FIRST" in browser.driver.current_url, "the filter")
-    assert len(browser.all(".list .row")) == 1
-    browser.driver.get(server.url("/?flow=q*&state=completed"))
+    assert len(browser.all(".list .row")) == 2
+    browser.driver.get(past.url("/?flow=q*&state=completed"))
     assert len(browser.all(".list .row")) == 2
     assert "2" in browser.text(".chip.completed")
-
-
-def test_rows_are_gone_through_by_keys(browser: Browser, server: Server, run: Any) -> None:
-    run("flows.py:quick").wait()
-    run("flows.py:quick").wait()
-    browser.open(server)
-    browser.until(lambda: len(browser.all(".list .row")) == 2, "two runs")
     second = browser.all(".list a.run")[1].get_attribute("href")
     browser.one("body").send_keys("jjjk")
     browser.driver.switch_to.active_element.send_keys("j\n")
@@ -249,28 +275,30 @@ def test_rows_are_gone_through_by_keys(browser: Browser, server: Server, run: An
     assert browser.one("#help").is_displayed()
 
 
-@pytest.mark.parametrize("look", [(1280, "light"), (1280, "dark"), (390, "light"), (390, "dark")])
-def test_everybody_can_use_it(
-    browser: Browser, server: Server, run: Any, home: Path, look: tuple[int, str]
-) -> None:
-    """axe-core finds nothing serious on any page."""
-    width, scheme = look
-    (home / "go").touch()
-    run("flows.py:etl", "--fails").wait()
-    run("flows.py:etl").wait()
-    media = {"features": [{"name": "prefers-color-scheme", "value": scheme}]}
-    browser.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", media)
-    with browser.sized(width):
-        browser.open(server)
-        browser.shows("first-run", ".list")
-        page = browser.all(".list a.run")[-1].get_attribute("href")
-        assert page is not None
-        assert found_by_axe(browser) == []
-        for path in (page, f"{page}#hooks", f"{page}#logs", server.url("/deliveries")):
-            browser.driver.get(path)
-            browser.one("main")
-            assert found_by_axe(browser) == []
-            assert fits(browser)
+def test_everybody_can_use_it(browser: Browser, past: Server) -> None:
+    """Nothing is wider than the window, and axe-core finds nothing serious on any page.
+
+    It judges each page in either scheme: one of them wide, the other on a phone.
+    """
+    browser.open(past, "/?flow=etl&state=failed")
+    page = browser.one(".list a.run").get_attribute("href")
+    assert page is not None
+    hooks, deliveries = f"{page}#hooks", past.url("/deliveries")
+    wide = (past.url(), page, hooks, f"{page}#logs", deliveries)
+    narrow = (past.url(), hooks, deliveries)
+    try:
+        for width, scheme, pages in ((1280, "light", wide), (390, "dark", narrow)):
+            media = {"features": [{"name": "prefers-color-scheme", "value": scheme}]}
+            browser.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", media)
+            with browser.sized(width):
+                for path in pages:
+                    browser.driver.get("about:blank")
+                    browser.driver.get(path)
+                    browser.one("main")
+                    assert found_by_axe(browser) == []
+                    assert fits(browser)
+    finally:
+        browser.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})
 
 
 def fits(browser: Browser) -> bool:

@@ -46,3 +46,10 @@ def test_nothing_is_loaded_from_elsewhere() -> None:
     own = [*TEMPLATES, STATIC / "page.js", STATIC / "page.css"]
     named = {url for each in own for url in re.findall(r"https?://[^\s\"'<)]+", each.read_text())}
     assert {url for url in named if not url.startswith("http://www.w3.org/")} == set()
+
+
+def test_htmx_does_not_begin_before_its_extension_is_there() -> None:
+    """Deferred, it begins by a timer of its own: a page would not be live if that came first."""
+    frame = (FOLDER / "templates" / "frame.html").read_text()
+    scripts = re.findall(r"asset\('(htmx|hx-sse)\.min\.js'\) \}\}\"([^>]*)>", frame)
+    assert scripts == [("htmx", ""), ("hx-sse", "")]

@@ -29,9 +29,7 @@ pytestmark = [
     ),
 ]
 
-LOOKS = pytest.mark.parametrize(
-    "look", [(1280, "light"), (1280, "dark"), (390, "light"), (390, "dark")], ids=str
-)
+LOOKS = pytest.mark.parametrize("look", [(1280, "light"), (390, "dark")], ids=str)
 
 
 @pytest.fixture

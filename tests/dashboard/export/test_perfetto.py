@@ -10,7 +10,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 
 from eventflow.dashboard.export.perfetto import trace_json, trace_of
 from eventflow.journal.rows import StoredRun
@@ -23,6 +23,7 @@ def events(*runs: StoredRun, phase: str = "X", now: float = 60) -> list[dict[str
     return [event for event in trace["traceEvents"] if event["ph"] == phase]
 
 
+@settings(max_examples=30)
 @given(trees())
 def test_the_slices_of_a_thread_nest(runs: list[StoredRun]) -> None:
     threads: dict[int, list[tuple[int, int]]] = {}
@@ -50,6 +51,7 @@ METADATA = {
 """The metadata events of the format, each with its argument."""
 
 
+@settings(max_examples=30)
 @given(trees())
 def test_it_keeps_the_rules_of_the_format(runs: list[StoredRun]) -> None:
     """Those of complete and of metadata events, as a strict reader of the JSON checks them."""
@@ -81,6 +83,7 @@ def test_it_keeps_the_rules_of_the_format(runs: list[StoredRun]) -> None:
     assert processes <= used
 
 
+@settings(max_examples=30)
 @given(trees())
 def test_every_run_is_a_slice_in_its_flow_run(runs: list[StoredRun]) -> None:
     """Each flow run is a process, with its name; no thread is in two of them."""

@@ -6,7 +6,7 @@ import re
 from uuid import UUID
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 
 from eventflow.dashboard.timeline.drawing import MANY, Drawing, drawing_of
 from eventflow.dashboard.timeline.groups import SLOTS
@@ -28,6 +28,7 @@ def a_drawing(*runs: StoredRun, now: float = 60) -> Drawing:
     return drawing_of(a_timeline(*runs, now=now), no_page)
 
 
+@settings(max_examples=30)
 @given(trees())
 def test_all_that_is_drawn_is_within_the_width(runs: list[StoredRun]) -> None:
     drawing = a_drawing(*runs)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from eventflow.dashboard.timeline.groups import SLOTS, group_of, levels_of, most_at_once, rests_of
@@ -50,6 +50,7 @@ def test_it_is_counted_how_many_ran_at_once(times: list[tuple[int, int]]) -> Non
         assert most_at_once(times) == most
 
 
+@settings(max_examples=30)
 @given(trees())
 def test_every_run_of_a_group_counts_once(runs: list[object]) -> None:
     found = spans(*runs)  # type: ignore[arg-type]
