@@ -38,7 +38,7 @@ FLOWS = '''
 """Flows that wait for a file before they go on."""
 import os, time
 from pathlib import Path
-from eventflow import flow, task, get_run_logger
+from eventflow import bus, flow, task, get_run_logger
 
 HERE = Path(__file__).parent
 
@@ -49,6 +49,10 @@ def until(name):
 def told(flow, run, state):
     if not (HERE / "mended").exists():
         raise RuntimeError("the pager is <b>down</b>")
+
+def heard(event): ...
+
+bus.subscribe(heard, run_type="flow")
 
 @task
 def step(number: int):

@@ -165,6 +165,12 @@ def test_a_killed_process_leaves_a_story(browser: Browser, server: Server, run: 
     browser.shows("Finished by its guardian (pid ", ".run-head .cause")
     browser.shows("after its last transition", ".facts")
     assert str(process.pid) in browser.text(".facts")
+    browser.one('.tabs a[href="#why"]').click()
+    why = browser.driver.execute_script("return document.querySelector('#why').textContent")
+    # The crash was entered by another process.
+    assert "flows:heard" in why
+    assert "told of Pending, Running" in " ".join(why.split())
+    assert "Crashed: its process had ended" in why
 
 
 def test_the_stream_goes_on_over_a_restarted_server(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from datetime import datetime
 from typing import Final, NamedTuple
 
 from eventflow.client.archive import Archive, RunTransition
@@ -10,11 +11,14 @@ from eventflow.client.records import DeliveryRecord
 from eventflow.hooks.listeners import RecordedListener
 from eventflow.hooks.sets import RecordedHook
 from eventflow.journal.rows import RunRow
+from eventflow.owners.leftovers import row_of
 from eventflow.primitives.durations import in_words
 
 __all__ = ["Explained", "Heard", "explain", "explain_listeners"]
 
 ANY: Final = "any state"
+
+GONE: Final = "its process had ended, and no other has the listener"
 
 
 class Explained(NamedTuple):
@@ -67,17 +71,29 @@ def explain_listeners(
     except ValueError:
         return []
 
-    return [_heard(listener, events) for listener in listeners]
+    owner = row_of(archive.journal, row.owner) if listeners else None
+    ended = None if owner is None else owner.ended
+
+    return [_heard(listener, events, ended) for listener in listeners]
 
 
-def _heard(listener: RecordedListener, events: Sequence[RunTransition]) -> Heard:
+def _heard(
+    listener: RecordedListener, events: Sequence[RunTransition], ended: datetime | None
+) -> Heard:
+    """Explain a listener of a process, which may have ended before another entered Crashed."""
     try:
         selected = listener.filter()
     except (TypeError, ValueError) as error:
         return Heard(listener, (), [(ANY, f"its selection cannot be read: {error}")])
     if selected is None:
         return Heard(listener, (), [(ANY, f"it listens for {listener.event_type} events only")])
-    refusals = [(event.to_state.name, selected.refusal(event)) for event in events]
+    refusals = [
+        (
+            event.to_state.name,
+            GONE if ended is not None and event.occurred > ended else selected.refusal(event),
+        )
+        for event in events
+    ]
     states = [name for name, refusal in refusals if refusal is None]
     if listener.lasting is not None:
         lasting = f"only once that has lasted {in_words(listener.lasting)}"
