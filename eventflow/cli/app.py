@@ -22,6 +22,7 @@ from eventflow.cli.commands.run import run
 from eventflow.cli.commands.runs import events, runs
 from eventflow.cli.commands.tail import tail
 from eventflow.cli.serving import serve
+from eventflow.cli.working import work
 from eventflow.errors import ConfigurationError, EventflowError
 from eventflow.primitives.escapes import escaped
 
@@ -72,5 +73,5 @@ def app() -> None:
 
 for command in (run, runs, events, logs, tail, serve, cancel, deliveries, replay, hooks, block):
     app.add_command(command)
-for command in (recover, prune, verify, port):
+for command in (recover, work, prune, verify, port):
     app.add_command(command)

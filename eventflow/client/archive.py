@@ -20,7 +20,7 @@ from eventflow.client.records import (
     TaskRunRecord,
 )
 from eventflow.events import FlowRunTransition, TaskRunTransition
-from eventflow.hooks.ledger import DEAD, DELIVERED, LASTED
+from eventflow.hooks.ledger import DEAD, DELIVERED, LASTED, WORKERS
 from eventflow.hooks.sets import RecordedHook
 from eventflow.journal.contract import Cursor, DeliveryQuery, Journal, RunQuery
 from eventflow.journal.history import event_rows, run_row, transitions_of
@@ -103,7 +103,7 @@ class Archive:
 
     def _timed_hook(self, row: DeliveryRow, run: RunRow | None) -> RecordedHook | None:
         """Return the hook of a delivery that is owed because of how long a state has lasted."""
-        if row.ordinal < LASTED or run is None:
+        if not LASTED <= row.ordinal < WORKERS or run is None:
             return None
         hooks = self._timed_hooks(run)
         at_place = hooks[row.ordinal - LASTED : row.ordinal - LASTED + 1]

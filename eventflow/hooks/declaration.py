@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, Final, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, get_args
 
 import eventflow.eventbus
 from eventflow.eventbus.selections import Conditions, States, read_conditions
@@ -19,10 +19,13 @@ if TYPE_CHECKING:
     from eventflow.eventbus.filters import Filter
     from eventflow.runs.run import RunType
 
-__all__ = ["KINDS", "Hook", "HookFunction"]
+__all__ = ["KINDS", "Hook", "HookFunction", "Where"]
 
 HookFunction: TypeAlias = Callable[[Any, Any, Any], object]
 """What takes `(definition, run, state)`, sync or async."""
+
+Where: TypeAlias = Literal["owner", "worker"]
+"""Where a hook runs: in the process of the run, or in one that `eventflow work` starts."""
 
 KINDS: Final[dict[str, StateType | tuple[StateType, ...] | None]] = {
     "on_running": StateType.RUNNING,
@@ -49,6 +52,8 @@ class Hook:
     owes nothing. With `overdue_seconds` it runs if the run has not ended so long after its first
     Running. `timeout_seconds` bounds one attempt, unless it is 0 or None; `retries` and
     `retry_delay_seconds` say how often a failing hook is tried again, and after how many seconds.
+    With `where="worker"` the process of the run neither runs it nor waits for it: `eventflow work`
+    does, on any machine with the same journal.
 
     Raises:
         TypeError: the function is not callable, or not with three positional arguments, or an
@@ -67,6 +72,7 @@ class Hook:
     timeout_seconds: float | None = None
     retries: int = 0
     retry_delay_seconds: Delays = field(default=None, hash=False)
+    where: Where = "owner"
     is_async: bool = field(init=False, repr=False)
     policy: RetryPolicy = field(init=False, repr=False)
     _conditions: Conditions = field(init=False, repr=False, compare=False)
@@ -85,6 +91,7 @@ class Hook:
         timeout_seconds: float | None = None,
         retries: int = 0,
         retry_delay_seconds: Delays = None,
+        where: Where = "owner",
     ) -> None:
         check_takes("hook", fn, ("definition", "run", "state"))
         if id == "" or not isinstance(id, str | None):
@@ -112,6 +119,7 @@ class Hook:
                     f"state: give no state and no lasting, but got {states!r} and {lasting!r}."
                 )
             conditions = conditions.overdue(read_seconds("overdue_seconds", overdue_seconds))
+        _check_where(where, conditions)
         values = {
             "fn": fn,
             "state": states,
@@ -124,6 +132,7 @@ class Hook:
             "timeout_seconds": read_timeout(timeout_seconds),
             "retries": retries,
             "retry_delay_seconds": retry_delay_seconds,
+            "where": where,
             "is_async": is_async(fn),
             "policy": RetryPolicy.of(retries, retry_delay_seconds, None),
             "_conditions": conditions,
@@ -151,8 +160,18 @@ class Hook:
 
 _OPTIONS: Final = (
     *("state", "run_type", "name", "tags", "lasting", "overdue_seconds", "id"),
-    *("timeout_seconds", "retries", "retry_delay_seconds"),
+    *("timeout_seconds", "retries", "retry_delay_seconds", "where"),
 )
+
+
+def _check_where(where: object, conditions: Conditions) -> None:
+    if where not in get_args(Where):
+        raise ValueError(f"where must be 'owner' or 'worker', but is {where!r}.")
+    if where == "worker" and conditions.lasting is not None:
+        raise TypeError(
+            "A hook of a state that lasts, or of a run that is overdue, is called while the run "
+            "goes on, by its own process: leave out where='worker'."
+        )
 
 
 def _rebuild(fn: HookFunction, options: dict[str, Any]) -> Hook:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, TypeVar
 import eventflow.eventbus
 import eventflow.hooks
 from eventflow.eventbus.selections import States
-from eventflow.hooks.declaration import Hook, HookFunction
+from eventflow.hooks.declaration import Hook, HookFunction, Where
 from eventflow.retries import Delays
 
 if TYPE_CHECKING:
@@ -32,6 +32,7 @@ def hook(
     timeout_seconds: float | None = None,
     retries: int = 0,
     retry_delay_seconds: Delays = None,
+    where: Where = "owner",
 ) -> Callable[[F], F]:
     """Declare a function as a hook of every run that matches, whoever declared the run.
 
@@ -59,6 +60,7 @@ def hook(
             timeout_seconds=timeout_seconds,
             retries=retries,
             retry_delay_seconds=retry_delay_seconds,
+            where=where,
         )
         receiver = eventflow.hooks.HookReceiver(declared)
         bus = eventflow.eventbus.current_bus()

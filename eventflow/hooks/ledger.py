@@ -9,7 +9,7 @@ from typing import Any, Final, NamedTuple, Protocol
 from eventflow.hooks.declaration import Hook
 from eventflow.runs.run import Run
 
-__all__ = ["LASTED", "OWED", "Attempt", "DeliveryStatus", "Failure", "Ledger"]
+__all__ = ["LASTED", "OWED", "WORKERS", "Attempt", "DeliveryStatus", "Failure", "Ledger"]
 
 
 class DeliveryStatus(StrEnum):
@@ -37,6 +37,9 @@ OWED: Final = (DeliveryStatus.PENDING, DeliveryStatus.RUNNING, DeliveryStatus.FA
 
 LASTED: Final = 1 << 14
 """The first ordinal of hooks that are owed a state because it has lasted, beyond all others."""
+
+WORKERS: Final = 3 << 13
+"""The first ordinal of hooks that a worker runs, beyond those of all hooks that the owner runs."""
 
 
 class Attempt(Protocol):
@@ -77,6 +80,11 @@ class Failure(NamedTuple):
 
 class Ledger(Protocol):
     """Records the outcome of each delivery."""
+
+    @property
+    def has_workers(self) -> bool:
+        """Whether other processes can read what is recorded, so that hooks are left to workers."""
+        ...
 
     def settle(self, attempt: Attempt, status: DeliveryStatus, why: Failure | None = None) -> None:
         """Record the beginning or the outcome of an attempt; of a failed one, `why` it failed."""

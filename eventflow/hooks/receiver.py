@@ -43,22 +43,27 @@ class HookReceiver:
     """Receives transitions for a hook: runs it in sync code, returns its run to async code.
 
     An event that is still an event is passed over: the run that a hook needs is not in this
-    process.
+    process. So is a transition whose record leaves the hook to a worker.
     """
 
-    __slots__ = ("hook", "kind")
+    __slots__ = ("hook", "is_workers", "kind")
 
     def __init__(self, hook: Hook, kind: DeliveryKind = Delivery) -> None:
         self.hook = hook
         self.kind = kind
+        self.is_workers = hook.where == "worker"
 
     def receive(self, event: Event | Transition) -> None:
         """Run the hook, sync or async, and return when it has ended."""
+        if self.is_workers and _is_left(event):
+            return
         if isinstance(event, Transition) and not is_given_up(event.run, event.journal):
             _run(self._delivery(event))
 
     def areceive(self, event: Event | Transition) -> Awaitable[None] | None:
         """Return the run of the hook, to be awaited."""
+        if self.is_workers and _is_left(event):
+            return None
         if isinstance(event, Transition) and not is_given_up(event.run, event.journal):
             return _arun(self._delivery(event))
 
@@ -77,6 +82,16 @@ class HookReceiver:
 
     def close(self) -> None:
         """Do nothing: no event is held."""
+
+
+def _is_left(event: Event | Transition) -> bool:
+    """Return whether a worker runs the hook: not where the transition is not recorded for others.
+
+    Then it runs here: rather than never.
+    """
+    ledger = event.journal if isinstance(event, Transition) else None
+
+    return ledger is not None and ledger.has_workers
 
 
 def redeliver(

@@ -103,6 +103,7 @@ class RecordedHook(NamedTuple):
     retries: int = 0
     delays: Sequence[float] = ()
     configuration: Any = None
+    where: Any = "owner"
 
     @classmethod
     def of(cls, hook: Hook) -> RecordedHook:
@@ -131,6 +132,7 @@ class RecordedHook(NamedTuple):
             timeout_seconds=hook.timeout_seconds,
             retries=hook.policy.retries,
             delays=hook.policy.delays,
+            where=hook.where,
         )
 
     @classmethod
@@ -190,6 +192,7 @@ class RecordedHook(NamedTuple):
                 timeout_seconds=self.timeout_seconds,
                 retries=self.retries,
                 retry_delay_seconds=self.delays or None,
+                where=self.where,
             )
 
 
@@ -332,7 +335,8 @@ class HookSets:
 
     def _text(self, hook: Hook) -> str:
         described = _describe(hook)
-        if described.recorded.reference is not None:
+        if described.recorded.reference is not None or hook.where == "worker":
+            # The guardian does not run what is left to workers.
             return described.text
 
         return described.recorded._replace(value=self._hand_over(hook, described)).text()

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import signal
 import threading
+from collections.abc import Iterator
 from time import monotonic
+from types import FrameType
 
 from eventflow.interrupts.masks import POLL_SECONDS, this_thread
 
-__all__ = ["Wakeup", "check_timeout", "deadline_in", "remaining", "wait"]
+__all__ = ["Wakeup", "check_timeout", "deadline_in", "remaining", "until_stopped", "wait"]
 
 
 def check_timeout(timeout: float | None) -> None:
@@ -106,3 +109,22 @@ def _wait_in_main_thread(wakeup: Wakeup, timeout: float | None) -> bool:
             return True
         if remaining is not None and remaining <= POLL_SECONDS:
             return False
+
+
+@contextlib.contextmanager
+def until_stopped() -> Iterator[Wakeup]:
+    """Yield an event that Ctrl-C and SIGTERM set, so that neither interrupts what is being done."""
+    stopped = Wakeup()
+
+    def stop(_number: int, _frame: FrameType | None) -> None:
+        stopped.set()
+
+    if threading.current_thread() is not threading.main_thread():
+        yield stopped
+        return
+    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield stopped
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

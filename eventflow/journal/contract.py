@@ -18,6 +18,7 @@ from uuid import UUID
 
 from eventflow.errors import JournalError
 from eventflow.hooks.ledger import DeliveryStatus
+from eventflow.journal.claims import Claim, Claiming
 from eventflow.journal.records import BEGUN, Record, Settled, content_of, scan
 from eventflow.journal.rows import (
     DeliveryRow,
@@ -176,7 +177,7 @@ class DeliveryQuery:
     """Which deliveries to read, at most `limit`: ordered by run, by event and by hook.
 
     With `newest` the last ones, newest first. `hook` is a glob over the identity of the hook;
-    `id_part` as in `RunQuery`.
+    `id_part` as in `RunQuery`. `of_workers` is whether workers run the hooks.
     """
 
     id: UUID | None = None
@@ -186,10 +187,11 @@ class DeliveryQuery:
     newest: bool = False
     statuses: Sequence[DeliveryStatus] = ()
     keeper: str | None = None
+    of_workers: bool | None = None
     limit: int = 1000
 
 
-class Journal(Protocol):
+class Journal(Claiming, Protocol):
     """The durable record of runs. Safe to use from any thread; many processes may share one.
 
     Every method raises `JournalError` where the journal cannot be read or written. A text that
@@ -213,7 +215,7 @@ class Journal(Protocol):
         ...
 
     def transaction(
-        self, settled: Settled, fence: Fence | None = None
+        self, settled: Settled, fence: Fence | Claim | None = None
     ) -> AbstractContextManager[Any]:
         """Return a connection whose transaction is committed together with a delivery's status.
 
@@ -223,7 +225,8 @@ class Journal(Protocol):
         writers wait for the end of the block, so that slow work belongs before it.
 
         Raises:
-            StaleOwnerError: the fence is no longer in force; nothing was written.
+            StaleOwnerError: the fence is no longer in force; nothing was written. Of a claim it is
+                a ClaimLostError.
             JournalError: it is delivered already, or does not exist; nothing was written.
         """
         ...

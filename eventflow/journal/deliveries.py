@@ -30,7 +30,7 @@ from eventflow.primitives.ids import delivery_id
 from eventflow.primitives.texts import printable
 from eventflow.runs.run import Run
 
-__all__ = ["DeliveryLedger"]
+__all__ = ["DeliveryLedger", "settled_of"]
 
 
 class DeliveryLedger:
@@ -38,6 +38,11 @@ class DeliveryLedger:
 
     def __init__(self, sink: RecordSink) -> None:
         self.sink = sink
+
+    @property
+    def has_workers(self) -> bool:
+        """Whether hooks are left to workers."""
+        return self.sink.has_workers
 
     def has_given_up(self, run: Run) -> bool:
         """Return whether another owner has the run, and runs its hooks.
@@ -126,7 +131,7 @@ class DeliveryLedger:
             if self.has_given_up(attempt.run):
                 return
             now = time_ns() // 1000
-            settled = _settled(attempt, status, now)
+            settled = settled_of(attempt, status, now)
             if why is not None:
                 due = now + int(why.delay * 1e6) if why.delay else None
                 settled = settled._replace(due=due, error=cut(printable(why.error)))
@@ -172,7 +177,9 @@ class DeliveryLedger:
         if self.has_given_up(run):
             raise JournalError(f"The run {run.id} was taken over by another process.")
 
-        return self.sink.journal.transaction(_settled(attempt, DELIVERED, time_ns() // 1000), fence)
+        return self.sink.journal.transaction(
+            settled_of(attempt, DELIVERED, time_ns() // 1000), fence
+        )
 
     def claim(self, run: Run, sequence: int, hook: Subscription, ordinal: int) -> bool:
         """Note that a state has lasted for a hook; return False if the guardian delivers it."""
@@ -227,7 +234,8 @@ class DeliveryLedger:
             segment.open.pop(encoder.offset, None)
 
 
-def _settled(attempt: Attempt, status: DeliveryStatus, now: int) -> Settled:
+def settled_of(attempt: Attempt, status: DeliveryStatus, now: int) -> Settled:
+    """Return the status of a delivery at a time, in microseconds since 1970, as it is recorded."""
     run, hook = attempt.run, hook_columns(attempt.hook)
     place = (run_hex(run.number), attempt.sequence, attempt.ordinal)
 

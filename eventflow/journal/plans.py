@@ -12,6 +12,7 @@ from eventflow.eventbus.subscriptions import Subscription
 from eventflow.hooks.ledger import LASTED
 from eventflow.hooks.references import reference_of
 from eventflow.hooks.sets import HookSet, HookSets, hook_columns
+from eventflow.journal.claims import FOR_WORKERS
 from eventflow.journal.records import COUNTED, pack, usual_run
 from eventflow.journal.sink import RecordSink
 from eventflow.journal.wal.writer import Writer
@@ -35,22 +36,31 @@ class HookList:
     """What records share of runs of one plan whose last transition is owed to the same hooks.
 
     `hooks` has the identity and the importability of each that a record counts, `more` of the
-    others; `suffix` ends the line of events. `usual` is for `pack_usual_run`, if that is for such
-    runs. `told_in` is the `told` of the last segment that is known to hold the records that have to
-    be beside those of the runs.
+    others that the owner runs. To those for workers the store makes deliveries. `suffix` ends the
+    line of events. `usual` is for `pack_usual_run`, if that is for such runs. `told_in` is the
+    `told` of the last segment that is known to hold the records that have to be beside those of the
+    runs.
     """
 
-    def __init__(self, plan: Plan, hooks: Sequence[tuple[str, int]]) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        hooks: Sequence[tuple[str, int]],
+        workers: Sequence[tuple[str, int]] = (),
+    ) -> None:
         self.hooks = hooks[:COUNTED]
         self.more = hooks[COUNTED:]
         self.suffix = b""
         self.told_in: set[object] | None = None
         self.records = plan.records
-        if hooks:
-            digest = blake2b(repr(hooks).encode(), digest_size=8).digest()
+        if hooks or workers:
+            marked = [*hooks, *((*columns, 1) for columns in workers)]
+            digest = blake2b(repr(marked).encode(), digest_size=8).digest()
             name = urlsafe_b64encode(digest).rstrip(b"=")
+            if workers:
+                name = FOR_WORKERS.encode() + name
             self.suffix = b"@" + name
-            self.records = [*plan.records, (name, pack("L", [name.decode(), *hooks]))]
+            self.records = [*plan.records, (name, pack("L", [name.decode(), *marked]))]
         self.usual = usual_run(plan.number, self.suffix) if plan.run_type == "task" else None
 
     def tell(self, writer: Writer) -> None:
@@ -71,8 +81,8 @@ class Plan:
     that has taken it before the last one. `number` is that of the definition. `has_crash_hooks`
     says whether a hook may be owed the crash of such a run; `is_quiet` whether nothing is lost if
     it is not recorded before it ends, and `is_timed` whether a hook may be owed a state that
-    lasts. `lists` holds what depends on whom a transition is owed to, `unowed` of those owed to
-    nobody.
+    lasts; with `has_workers` hooks may be left to workers. `lists` holds what depends on whom a
+    transition is owed to, `unowed` of those owed to nobody.
     """
 
     def __init__(
@@ -84,8 +94,10 @@ class Plan:
         *,
         has_crash_hooks: bool,
         is_timed: bool,
+        has_workers: bool,
     ) -> None:
         self.owner = owner
+        self.has_workers = has_workers
         self.changes = changes
         self.number = number
         self.run_type = run.run_type
@@ -105,8 +117,10 @@ class Plan:
         if listed is None:
             if len(self.lists) >= LISTS:
                 self.lists.clear()
-            listed = HookList(self, [hook_columns(subscription.hook) for subscription in owed])
-            self.lists[owed] = listed
+            workers = [each for each in owed if self.has_workers and each.hook.where == "worker"]
+            hooks = [each for each in owed if each not in workers]
+            columns = [[hook_columns(each.hook) for each in some] for some in (hooks, workers)]
+            listed = self.lists[owed] = HookList(self, *columns)
 
         return listed
 
@@ -152,6 +166,7 @@ def make_plan(
             run,
             has_crash_hooks=has_crash_hooks,
             is_timed=is_timed,
+            has_workers=sink.has_workers,
         )
         plan.records.append((number, pack("D", [number, *facts])))
         plan.records += [(each.id, pack("H", [*each])) for each in told if each.id]

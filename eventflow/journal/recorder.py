@@ -195,7 +195,7 @@ class Recorder(DeliveryLedger):
                     listed.tell(writer)
                 try:
                     segment, encoder.offset = writer.append(
-                        record, owed=bool(owed), over=encoder.note
+                        record, owed=bool(listed.hooks), over=encoder.note
                     )
                 except BaseException:
                     # Perhaps it is not there: the next record tells of these transitions as well.

@@ -21,7 +21,8 @@ first the fields of fixed width, see `_WIDTHS`, then four texts. Every other con
 | kind | content |
 |---|---|
 | D | a definition: number, run type, name, reference, version, tags, hooks, global hooks, retries |
-| L | a list of hooks that are owed transitions: its id, then `[identity, importability]` of each |
+| L | a list of hooks that are owed transitions: its id, then `[identity, importability]` of each, |
+|   | with a third item for those that a worker runs: then the id begins with `~` |
 | H | a set of hooks: its id, its text |
 | C | that runs which have not ended have other hooks: numbers of the definition before, after |
 | S | the status of one delivery, if no acknowledgement in place tells it: see `Settled` |

@@ -11,7 +11,7 @@ from uuid import UUID
 
 from pydantic import ValidationError
 
-from eventflow.hooks.ledger import DeliveryStatus
+from eventflow.hooks.ledger import WORKERS, DeliveryStatus
 from eventflow.runs.run import RunType
 from eventflow.states import StateType
 from eventflow.states.records import ErrorInfo
@@ -147,6 +147,11 @@ class DeliveryRow(NamedTuple):
     due: datetime | None = None
     error: str | None = None
     updated: datetime | None = None
+
+    @property
+    def is_workers(self) -> bool:
+        """Whether a worker runs the hook."""
+        return self.ordinal >= WORKERS
 
 
 class OwnEvent(NamedTuple):

@@ -87,6 +87,11 @@ class RecordSink(Protocol):
         ...
 
     @property
+    def has_workers(self) -> bool:
+        """Whether other processes can read the journal, so that hooks are left to workers."""
+        ...
+
+    @property
     def turns(self) -> Turns:
         """What a record is made and appended under, so that its owner stays the same; reentrant."""
         ...

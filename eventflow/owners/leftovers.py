@@ -92,10 +92,11 @@ def _settle(journal: Journal, owner: DeadOwner, folder: LockedFolder, mark: Path
 
 
 def is_done(journal: Journal, owner: str) -> bool:
-    """Return whether no run that an owner keeps is unfinished, and no hook is owed."""
+    """Return whether no run that an owner keeps is unfinished, and no hook of its own is owed."""
+    owed = DeliveryQuery(keeper=owner, statuses=OWED, of_workers=False, limit=1)
+
     return not (
-        journal.runs(RunQuery(keeper=owner, unfinished=True, limit=1))
-        or journal.deliveries(DeliveryQuery(keeper=owner, statuses=OWED, limit=1))
+        journal.runs(RunQuery(keeper=owner, unfinished=True, limit=1)) or journal.deliveries(owed)
     )
 
 

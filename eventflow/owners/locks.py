@@ -15,7 +15,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
-from eventflow.journal import files
+from eventflow.journal.wal import files
 from eventflow.primitives.forks import in_children
 from eventflow.primitives.private_files import open_file
 

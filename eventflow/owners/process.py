@@ -28,7 +28,7 @@ _BOOT: Final = (
     "root, *others = sys.argv.pop(1).split(os.pathsep);"
     "sys.path[:0] = [root] * (root not in sys.path);"
     "sys.path += [entry for entry in others if entry not in sys.path];"
-    "runpy.run_module('eventflow.recovery', run_name='__main__', alter_sys=True)"
+    "runpy.run_module(sys.argv.pop(1), run_name='__main__', alter_sys=True)"
 )
 
 
@@ -150,17 +150,18 @@ def _absolute(entry: str) -> str:
     return absolute if not entry or os.path.exists(absolute) else entry  # noqa: PTH110
 
 
-def recovery_program() -> tuple[str, ...]:
+def recovery_program(module: str = "eventflow.recovery") -> tuple[str, ...]:
     """Return the command that runs `eventflow.recovery` as this process was run; empty if none can.
 
     It does what `python -m eventflow.recovery` does, with the same interpreter and options, and
     with this process's `sys.path` behind its own, so that the package is found where it is here.
+    The same for another module.
     """
     if not sys.executable or getattr(sys, "frozen", False):
         return ()
     path = os.pathsep.join([ROOT, *(entry for entry in _sys_path() if os.pathsep not in entry)])
 
-    return (sys.executable, *_options(), "-P", "-c", _BOOT, path)
+    return (sys.executable, *_options(), "-P", "-c", _BOOT, path, module)
 
 
 def _options() -> list[str]:

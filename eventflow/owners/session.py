@@ -79,6 +79,7 @@ class OwnerSession:
     def __init__(self, url: str, durability: Durability) -> None:
         self.url = url
         self.journal = open_journal(url, durability)
+        self.has_workers = not url.startswith("memory:")
         self._durability: Durability = durability
         self.lease_seconds = self._lease() if url.startswith("postgresql:") else None
         self._recovery_due = False

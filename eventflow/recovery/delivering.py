@@ -89,6 +89,11 @@ class _SyncedLedger:
         self._progress = progress
         self.last = DeliveryStatus.PENDING
 
+    @property
+    def has_workers(self) -> bool:
+        """Whether hooks are left to workers."""
+        return self._recorder.has_workers
+
     def settle(self, attempt: Attempt, status: DeliveryStatus, why: Failure | None = None) -> None:
         """Record the start or the outcome of an attempt."""
         self.last = status

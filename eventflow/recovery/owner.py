@@ -39,7 +39,15 @@ from eventflow.recovery.lookup import Lookup
 from eventflow.settings import EVENTFLOW_JOURNAL_URL
 from eventflow.wiring import recorder as wired_recorder
 
-__all__ = ["SILENT", "UNFINISHED", "Report", "recorder_of_recovery", "recover_folder", "recover_id"]
+__all__ = [
+    "SILENT",
+    "UNFINISHED",
+    "Report",
+    "recorder_of_recovery",
+    "recover_folder",
+    "recover_id",
+    "unknown_owner",
+]
 
 NO_LIMIT: Final = 100_000
 """How many runs or deliveries a query returns at most."""
@@ -135,7 +143,7 @@ def _recover_locked(
     recorder = recorder_of_recovery()
 
     def end_owners() -> OwnerRow:
-        owner = end_owner(recorder.journal, dead_owner, folder, reason) or _unknown(folder.id)
+        owner = end_owner(recorder.journal, dead_owner, folder, reason) or unknown_owner(folder.id)
         for other in dead(folder.path.parent):
             # It may be a recovery that was killed: the runs that it kept are free once it is ended.
             other_folder = other.lock()
@@ -175,7 +183,7 @@ def recover_id(
 ) -> Report:
     """Recover an owner that has no folder here: of another host, or redriven after its end."""
     recorder = recorder_of_recovery()
-    owner = row_of(recorder.journal, owner_id) or _unknown(owner_id)
+    owner = row_of(recorder.journal, owner_id) or unknown_owner(owner_id)
     if owner.ended is None:
         recorder.journal.end(owner_id, SILENT, only_lapsed=True)
 
@@ -208,7 +216,7 @@ def recorder_of_recovery() -> Recorder:
     return recorder
 
 
-def _unknown(owner_id: str) -> OwnerRow:
+def unknown_owner(owner_id: str) -> OwnerRow:
     """Return a row for an owner of which only the id is known."""
     now, sys_path = datetime.now(UTC), tuple(sys.path)
 
@@ -275,7 +283,7 @@ def _problem(recorder: Recorder, owner_id: str) -> str | None:
     kept = _kept_by_others(recorder, owner_id)
     if kept:
         return f"{kept} of its runs are kept by others"
-    query = DeliveryQuery(statuses=OWED, keeper=recorder.owner_id, limit=NO_LIMIT)
+    query = DeliveryQuery(statuses=OWED, keeper=recorder.owner_id, of_workers=False, limit=NO_LIMIT)
     owed = recorder.journal.deliveries(query)
 
     return f"{len(owed)} of its hooks are owed still" if owed else None

@@ -223,7 +223,7 @@ def _without_folder(journal: Journal, folder: Path | None) -> list[str]:
     ended = {row.id for row in journal.owners() if row.ended is not None}
     unkept = {row.owner for row in journal.runs(RunQuery(keeper="", limit=NO_LIMIT))}
     unfinished = journal.runs(RunQuery(unfinished=True, limit=NO_LIMIT))
-    owed = journal.deliveries(DeliveryQuery(statuses=OWED, limit=NO_LIMIT))
+    owed = journal.deliveries(DeliveryQuery(statuses=OWED, of_workers=False, limit=NO_LIMIT))
     owing = filter(None, map(journal.run, {row.run_id for row in owed}))
 
     return sorted(lapsed | unkept | {row.owner for row in [*unfinished, *owing]} & ended)

@@ -68,7 +68,7 @@ def test_help_names_every_command_and_loads_no_database(tmp_path: Path) -> None:
     names = [line.split()[0] for line in commands]
     assert names == [
         *("run", "runs", "events", "logs", "tail", "serve", "cancel", "deliveries", "replay"),
-        *("hooks", "block", "recover", "prune", "verify", "port"),
+        *("hooks", "block", "recover", "work", "prune", "verify", "port"),
     ]
     assert not any(line.endswith("...") for line in commands)
     assert not (tmp_path / "home").exists()

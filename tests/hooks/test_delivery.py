@@ -32,6 +32,8 @@ class Ledger:
     def __init__(self) -> None:
         self.settled: list[tuple[str, int, str | None, float]] = []
 
+    has_workers = True
+
     def has_given_up(self, run: object) -> bool:
         return False
 

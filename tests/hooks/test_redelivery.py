@@ -31,6 +31,8 @@ class Ledger:
     def __init__(self) -> None:
         self.settled: list[tuple[int, str, int]] = []
 
+    has_workers = True
+
     def has_given_up(self, run: object) -> bool:
         return False
 

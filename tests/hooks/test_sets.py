@@ -118,7 +118,7 @@ def test_every_option_of_a_hook_is_recorded() -> None:
     """A new one has to be added to `RecordedHook` as well: a recovery has nothing else."""
     assert set(signature(Hook).parameters) == {
         *("fn", "id", "state", "run_type", "name", "tags", "lasting", "overdue_seconds"),
-        *("timeout_seconds", "retries", "retry_delay_seconds"),
+        *("timeout_seconds", "retries", "retry_delay_seconds", "where"),
     }
 
 

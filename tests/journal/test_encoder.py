@@ -50,7 +50,9 @@ class Written:
         self.encoder = RunEncoder()
         self.encoder.number = 1
         self.records: list[bytes] = []
-        self._plan = Plan("owner", 0, 1, run, has_crash_hooks=False, is_timed=False)
+        self._plan = Plan(
+            "owner", 0, 1, run, has_crash_hooks=False, is_timed=False, has_workers=True
+        )
         self._definition = a_definition(1, run_type=run.run_type, name=run.definition_name)
 
     def enter(self, *states: AnyState, owed: tuple[Hook, ...] = ()) -> RunRecord:

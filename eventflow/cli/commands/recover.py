@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 import json
-import signal
-import threading
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from types import FrameType
+from collections.abc import Sequence
 from typing import Final
 
 import click
@@ -16,7 +12,7 @@ from rich.text import Text
 from eventflow.cli.display.tables import as_json, print_json, print_line, show_table
 from eventflow.client.journals import journal_file
 from eventflow.errors import EventflowError
-from eventflow.interrupts.waiting import Wakeup
+from eventflow.interrupts.waiting import until_stopped
 from eventflow.owners.folders import owners_folder
 from eventflow.primitives.escapes import escaped
 from eventflow.recovery.owner import Report
@@ -126,25 +122,6 @@ def _show_once(text: str, shown: set[str]) -> None:
     if text not in shown:
         shown.add(text)
         click.echo(escaped(text), err=True)
-
-
-@contextmanager
-def until_stopped() -> Iterator[Wakeup]:
-    """Yield an event that Ctrl-C and SIGTERM set, so that neither interrupts a recovery."""
-    stopped = Wakeup()
-
-    def stop(_number: int, _frame: FrameType | None) -> None:
-        stopped.set()
-
-    if threading.current_thread() is not threading.main_thread():
-        yield stopped
-        return
-    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield stopped
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def _line(report: Report) -> Text:

@@ -13,6 +13,7 @@ from uuid import UUID
 
 from eventflow.errors import JournalError
 from eventflow.hooks.ledger import DeliveryStatus
+from eventflow.journal.claims import Claim
 from eventflow.journal.contract import (
     Cursor,
     DeliveryQuery,
@@ -42,6 +43,7 @@ from eventflow.journal.rows import (
 )
 from eventflow.journal.stores import feed, maintenance, statements
 from eventflow.journal.stores.maintenance import CHUNK, CLOCKS_MS, EVER, Deleted
+from eventflow.journal.stores.queries.claims import SqlClaims, end_claim
 from eventflow.journal.stores.queries.deliveries import (
     failed_by_hook,
     select_deliveries,
@@ -58,6 +60,7 @@ from eventflow.journal.stores.queries.runs import (
 from eventflow.journal.stores.statements import ASKED, OWNER, Session, check
 from eventflow.journal.stores.writing import (
     number_of,
+    put_for_workers,
     put_settled,
     trim_lines,
     write_others,
@@ -78,7 +81,7 @@ TRIM_BYTES: Final = 8 * 2**20
 """After how many bytes this is done sooner."""
 
 
-class SqlJournal(Journal, ABC):
+class SqlJournal(SqlClaims, Journal, ABC):
     """The methods of `Journal` that are the same for all databases."""
 
     PUT_RUNS: ClassVar[str]
@@ -116,16 +119,12 @@ class SqlJournal(Journal, ABC):
         """Forget what belongs to the parent of this forked child."""
 
     @abstractmethod
-    def transact(self, work: Callable[[Session], T]) -> T:
-        """Call `work` in a transaction of its own."""
-
-    @abstractmethod
     def read(self, work: Callable[[Session], T]) -> T:
         """Call `work`, which only reads."""
 
     @abstractmethod
     def _hook_transaction(
-        self, settled: Settled, fence: Fence | None
+        self, settled: Settled, fence: Fence | Claim | None
     ) -> AbstractContextManager[Any]:
         """Return a connection in a transaction that is committed with a delivery's status."""
 
@@ -157,6 +156,7 @@ class SqlJournal(Journal, ABC):
             if whole.data != group.data:
                 changed += self._put_runs(session, whole, owner)
         write_others(session, owner, group.others)
+        put_for_workers(session, group.data)
         if not (changed or has_events):
             check(session, fence)
         elif not feed.put(session, group.data, owner, fence):
@@ -177,7 +177,7 @@ class SqlJournal(Journal, ABC):
         return {"data": group.data, "size": len(group.data), "owner": owner}
 
     @contextmanager
-    def transaction(self, settled: Settled, fence: Fence | None = None) -> Iterator[Any]:
+    def transaction(self, settled: Settled, fence: Fence | Claim | None = None) -> Iterator[Any]:
         if self.in_transaction():
             raise JournalError("This thread is within a transaction of a hook's own already.")
         with self._hook_transaction(settled, fence) as connection:
@@ -190,14 +190,19 @@ class SqlJournal(Journal, ABC):
     def in_transaction(self) -> bool:
         return getattr(self._local, "in_transaction", False)
 
-    def _settle(self, session: Session, settled: Settled, fence: Fence | None) -> None:
+    def _settle(self, session: Session, settled: Settled, fence: Fence | Claim | None) -> None:
         """Write the status of a delivery at the end of a hook's own transaction.
 
         Raises:
             StaleOwnerError: the fence is no longer in force.
+            ClaimLostError: nor is the claim.
             JournalError: the delivery was acknowledged already, or is not there.
         """
         check(session, fence)
+        if isinstance(fence, Claim):
+            end_claim(session, fence)
+            # By the clock of the database, as all that is claimed.
+            settled = settled._replace(updated=session.now())
         status = status_of(session, settled)
         if status in {None, DeliveryStatus.DELIVERED} or not put_settled(session, settled):
             key = delivery_id(int(settled.run, 16), settled.sequence, settled.ordinal)

@@ -7,8 +7,8 @@ from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, NamedTuple
 
-from eventflow.hooks.ledger import LASTED
-from eventflow.journal.history import HooksOf, Transition, transitions_of
+from eventflow.hooks.ledger import LASTED, WORKERS
+from eventflow.journal.history import Transition, transitions_of
 from eventflow.journal.records import COUNTED, Settled, state_words
 from eventflow.journal.rows import Finding, Statistics, StoredRun
 from eventflow.journal.stores.queries.deliveries import all_runs, deliveries_of
@@ -18,6 +18,7 @@ from eventflow.journal.stores.statements import (
     FROM_RUNS,
     KEEPER,
     LEFT,
+    LEFT_TO_OWNERS,
     LIVE,
     NUMBER_BITS,
     OWING,
@@ -192,7 +193,7 @@ ABANDONED: Final = (
 # After a redrive a run has no keeper until an owner claims it.
 UNATTENDED: Final = (
     f"SELECT r.id, r.name, {KEEPER.format('r')} {FROM_RUNS} WHERE r.ended IS NOT NULL"
-    f" AND ({OWING} OR r.id IN ({LEFT})) AND coalesce(r.keeper, '-') <> ''"
+    f" AND ({OWING} OR r.id IN ({LEFT_TO_OWNERS})) AND coalesce(r.keeper, '-') <> ''"
     f" AND NOT {LIVE.format('r')}"
 )
 ORPHANS: Final = (
@@ -230,7 +231,7 @@ def findings(session: Session) -> list[Finding]:
         for kind, message in (
             *_odd_events(run, events, born),
             *_odd_run(run, events),
-            *_odd_deliveries(run, events, session.hooks_of, settled),
+            *_odd_deliveries(run, events, session, settled),
         ):
             found.append(Finding(kind, id_of(run.id), message))
 
@@ -264,17 +265,23 @@ def _odd_run(run: StoredRun, events: Sequence[Transition]) -> Iterator[tuple[str
 
 
 def _odd_deliveries(
-    run: StoredRun, events: Sequence[Transition], hooks_of: HooksOf, settled: Sequence[Settled]
+    run: StoredRun, events: Sequence[Transition], session: Session, settled: Sequence[Settled]
 ) -> Iterator[tuple[str, str]]:
     owed, begun, done = (run.acks or bytes(3))[:3]
-    counts = {event.sequence: len(hooks_of(event.owed_to)) for event in events if event.owed_to}
-    entered = {event.sequence for event in events}
-    for event in events:
-        if event.owed_to and not counts[event.sequence]:
-            yield "unknown list", f"owes the hooks of {event.owed_to}, which is not known"
+    listed = [event for event in events if event.owed_to]
+    counts = {event.sequence: len(session.hooks_of(event.owed_to)) for event in listed}
+    workers = {event.sequence: len(session.workers_of(event.owed_to)) for event in listed}
+    unknown = [each for each in listed if not counts[each.sequence] + workers[each.sequence]]
+    for event in unknown:
+        yield "unknown list", f"owes the hooks of {event.owed_to}, which is not known"
     known = counts.get(run.sequence, 0)
-    if not done <= begun <= owed or (owed != min(known, COUNTED) and 0 not in counts.values()):
+    if not done <= begun <= owed or (owed != min(known, COUNTED) and not unknown):
         yield "odd delivery", f"owes {owed} of {known} hooks, of which {begun} began, {done} ended"
+    places = {(row.sequence, row.ordinal) for row in settled}
+    for sequence, count in workers.items():
+        if not places.issuperset((sequence, WORKERS + place) for place in range(count)):
+            yield "lost delivery", f"owes workers a transition {sequence} without a delivery"
+    entered = {event.sequence for event in events}
     for row in settled:
         # What has lasted may be any state that was entered.
         has_lasted = row.ordinal >= LASTED and row.sequence in entered

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 from weakref import finalize
 
+from eventflow.journal.claims import Claim
 from eventflow.journal.contract import Fence
 from eventflow.journal.records import Settled
 from eventflow.journal.stores.sqlite import SqliteJournal
@@ -53,7 +54,7 @@ class MemoryJournal(SqliteJournal):
         super()._leave_to_parent()
 
     @contextmanager
-    def _hook_transaction(self, settled: Settled, fence: Fence | None) -> Iterator[Any]:
+    def _hook_transaction(self, settled: Settled, fence: Fence | Claim | None) -> Iterator[Any]:
         # There is only one connection to this memory: the other threads wait.
         with self._lock:
             connection = self._open().connection

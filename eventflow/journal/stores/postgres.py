@@ -11,6 +11,7 @@ from functools import partial
 from typing import Any, ClassVar, Final, TypeVar
 
 from eventflow.errors import JournalError, MissingExtraError
+from eventflow.journal.claims import Claim
 from eventflow.journal.contract import (
     Cursor,
     Fence,
@@ -26,7 +27,7 @@ from eventflow.journal.stores.feed import READ
 from eventflow.journal.stores.maintenance import EVER, migrate
 from eventflow.journal.stores.schema import OLD, VERSION
 from eventflow.journal.stores.statements import Session
-from eventflow.journal.stores.writing import put_runs
+from eventflow.journal.stores.writing import MARK_OF_WORKERS, put_runs
 from eventflow.primitives.loggers import get_logger
 from eventflow.settings import CREDENTIALS, MASK, Durability
 
@@ -268,7 +269,7 @@ class PostgresJournal(SqlJournal):
             self._local.without_timeout = False
 
     def _commit(self, group: Group, owner: str, fence: Fence | None) -> None:
-        if group.runs and fence is not None and not group.others and not self._must_trim():
+        if self._is_plain(group) and fence is not None and not self._must_trim():
             values = {**self._values(group, owner), "token": fence.token, "channel": CHANNEL}
             try:
                 ((known, changed, _),) = self._use(
@@ -282,6 +283,11 @@ class PostgresJournal(SqlJournal):
             if changed:
                 return
         super()._commit(Group.read(group.data), owner, fence)
+
+    @staticmethod
+    def _is_plain(group: Group) -> bool:
+        """Return whether one statement writes all of a group."""
+        return group.runs > 0 and not group.others and MARK_OF_WORKERS not in group.data
 
     def _put_runs(self, session: Session, group: Group, owner: str) -> int:
         # A turn may change nothing, where the journal has these records already, and a later one
@@ -301,7 +307,7 @@ class PostgresJournal(SqlJournal):
         session.run(f"NOTIFY {CHANNEL}")
 
     @contextmanager
-    def _hook_transaction(self, settled: Settled, fence: Fence | None) -> Iterator[Any]:
+    def _hook_transaction(self, settled: Settled, fence: Fence | Claim | None) -> Iterator[Any]:
         self.read(lambda session: statements.check(session, fence))
         try:
             connection = self._connect()

@@ -74,6 +74,7 @@ class PostgresSession(Session):
 
     FOR_SHARE = " FOR SHARE"
     FOR_UPDATE = " FOR UPDATE OF r SKIP LOCKED"
+    FOR_UPDATE_OF = " FOR UPDATE OF {} SKIP LOCKED"
     FOR_CHANGE = " FOR UPDATE"
     # Not `executemany`, which sends row after row without waiting for answers: a process stopped
     # between two rows is not idle to the server, and may keep its locks for ever. Few different

@@ -6,6 +6,7 @@ import re
 from collections.abc import Sequence
 from typing import Final
 
+from eventflow.hooks.ledger import WORKERS
 from eventflow.journal.contract import NewerSchemaError
 from eventflow.journal.records import LETTERS
 
@@ -88,6 +89,13 @@ MIGRATIONS: Final[Sequence[str]] = (
     CREATE TABLE @logged (run_id UUID PRIMARY KEY, count INT NOT NULL, size INT NOT NULL) ROWS;
     CREATE TABLE @feed (PLACE, at INT NOT NULL, owner INT NOT NULL, data BLOB NOT NULL);
     CREATE TABLE @requests (run_id UUID PRIMARY KEY, asked INT NOT NULL) ROWS;
+    """,
+    # A worker's claim of what a run owes to hooks that workers run, see `journal.claims`. The index
+    # has those that are owed, in the order in which they are claimed.
+    f"""
+    CREATE TABLE @claims (run_id UUID PRIMARY KEY, id TEXT NOT NULL, lease_until INT NOT NULL) ROWS;
+    CREATE INDEX @deliveries_of_workers ON @deliveries (run_id, sequence, ordinal)
+        WHERE ordinal >= {WORKERS} AND status <> 'delivered' AND status <> 'dead';
     """,
 )
 """The statements from each version of the schema to the next. Never changed once released."""

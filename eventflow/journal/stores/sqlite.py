@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Final, TypeVar
 
 from eventflow.errors import JournalError
-from eventflow.journal import files
+from eventflow.journal.claims import Claim
 from eventflow.journal.contract import Cursor, Fence, Group, UnstorableError
 from eventflow.journal.records import Settled
 from eventflow.journal.rows import OwnerRow, micros
@@ -33,6 +33,7 @@ from eventflow.journal.stores.sqlite_session import (
 )
 from eventflow.journal.stores.statements import Session
 from eventflow.journal.stores.writing import put_runs, write_others
+from eventflow.journal.wal import files
 from eventflow.settings import Durability
 
 __all__ = ["SqliteJournal", "opened"]
@@ -312,7 +313,7 @@ class SqliteJournal(SqlJournal):
     # -- a hook's own transaction -------------------------------------------------------------
 
     @contextmanager
-    def _hook_transaction(self, settled: Settled, fence: Fence | None) -> Iterator[Any]:
+    def _hook_transaction(self, settled: Settled, fence: Fence | Claim | None) -> Iterator[Any]:
         connection = self._begin_hook_transaction()
         self._hook_connections.add(connection)
         try:
@@ -339,7 +340,9 @@ class SqliteJournal(SqlJournal):
 
         return self._with_attempts(work)
 
-    def _acknowledge(self, session: SqliteSession, settled: Settled, fence: Fence | None) -> None:
+    def _acknowledge(
+        self, session: SqliteSession, settled: Settled, fence: Fence | Claim | None
+    ) -> None:
         if not self._is_same_file():
             raise JournalError(f"The journal {self.path} was removed; nothing was written.")
         try:

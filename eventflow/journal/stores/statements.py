@@ -13,7 +13,8 @@ from uuid import UUID
 
 from pydantic_core import from_json
 
-from eventflow.hooks.ledger import OWED
+from eventflow.hooks.ledger import OWED, WORKERS
+from eventflow.journal.claims import Claim, ClaimLostError
 from eventflow.journal.contract import Fence, StaleOwnerError
 from eventflow.journal.rows import OwnerRow, StoredRun, owner_out
 from eventflow.primitives.ids import delivery_id
@@ -24,6 +25,7 @@ __all__ = [
     "IS_OF",
     "KEEPER",
     "LEFT",
+    "LEFT_TO_OWNERS",
     "LIVE",
     "NUMBER_BITS",
     "OWED_LIST",
@@ -55,6 +57,8 @@ class Session(ABC):
     """Locks the rows that were read against changes until the transaction ends."""
     FOR_UPDATE: ClassVar = ""
     """Locks the rows `r` that were read, without those that others have locked."""
+    FOR_UPDATE_OF: ClassVar = ""
+    """The same for the rows of a table that is named."""
     FOR_CHANGE: ClassVar = ""
     """Locks the rows that were read for changes by this transaction, once others have ended."""
     SIZES: ClassVar[Sequence[int]]
@@ -118,13 +122,28 @@ class Session(ABC):
                 self.execute(text.replace("EACH", ", ".join([row] * size)), values)
 
     def hooks_of(self, key: str) -> Sequence[tuple[str, int]]:
-        """Return identity and importability of the hooks of a list; none if it is not known."""
+        """Return identity and importability of the hooks of a list; none if it is not known.
+
+        Without those that workers run.
+        """
+        return self._list(key)[0]
+
+    def workers_of(self, key: str) -> Sequence[tuple[str, int]]:
+        """Return identity and importability of those that workers run."""
+        return self._list(key)[1]
+
+    def _list(self, key: str) -> tuple[Sequence[tuple[str, int]], Sequence[tuple[str, int]]]:
         if key not in self.lists:
             if len(self.lists) >= LISTS:
                 self.lists.clear()
             for (text,) in self.all("SELECT hooks FROM @hook_lists WHERE id = ?", (key,)):
-                self.lists[key] = [(hook, int(importable)) for hook, importable in from_json(text)]
-        found: Sequence[tuple[str, int]] = self.lists.get(key, ())
+                own: list[tuple[str, int]] = []
+                workers: list[tuple[str, int]] = []
+                for hook, importable, *mark in from_json(text):
+                    (workers if mark else own).append((hook, int(importable)))
+                self.lists[key] = own, workers
+        found: tuple[Sequence[tuple[str, int]], Sequence[tuple[str, int]]]
+        found = self.lists.get(key, ((), ()))
 
         return found
 
@@ -155,6 +174,8 @@ OWING: Final = "substr(acks, 1, 1) <> substr(acks, 3, 1)"
 LEFT: Final = (
     f"SELECT run_id FROM @deliveries WHERE status <> 'delivered' AND status IN {OWED_LIST}"
 )
+# The same without what workers run, whoever is the keeper.
+LEFT_TO_OWNERS: Final = f"{LEFT} AND ordinal < {WORKERS}"
 STORED: Final = (
     "r.id, r.parent, r.keeper, r.created, r.ended, r.state, r.sequence, r.acks, r.name, r.facts,"
     f" r.events, {OWNER_OF.format('r')}, d.run_type, d.name, d.reference, d.version, d.tags,"
@@ -198,13 +219,22 @@ def _stored(session: Session, row: Sequence[Any], before: bytes | None) -> Store
 # -- owners --------------------------------------------------------------------------------------
 
 
-def check(session: Session, fence: Fence | None) -> None:
-    """Check that a fence is in force, and keep it so until the transaction ends.
+HELD: Final = "SELECT 1 FROM @claims WHERE run_id = ? AND id = ? AND lease_until > ?"
+
+
+def check(session: Session, fence: Fence | Claim | None) -> None:
+    """Check that a fence or a claim is in force, and keep it so until the transaction ends.
 
     Raises:
-        StaleOwnerError: it is not.
+        StaleOwnerError: the fence is not.
+        ClaimLostError: the claim is not.
     """
     if fence is None:
+        return
+    if isinstance(fence, Claim):
+        values = (session.id(fence.run_id.int), fence.id, session.now())
+        if not session.all(f"{HELD}{session.FOR_CHANGE}", values):
+            raise ClaimLostError(fence)
         return
     text = f"SELECT 1 FROM @owners WHERE id = ? AND token = ? AND ended IS NULL{session.FOR_SHARE}"
     if not session.all(text, (fence.owner, fence.token)):
@@ -248,7 +278,7 @@ def end_owner(session: Session, owner: str, reason: str, *, only_lapsed: bool) -
 # Narrow indexes find unfinished runs and owed hooks; of these, the runs without a live keeper.
 CLAIMABLE: Final = (
     f"SELECT r.id {FROM_RUNS} WHERE r.id IN (SELECT id FROM @runs WHERE ended IS NULL"
-    f" UNION SELECT id FROM @runs WHERE {OWING} UNION {LEFT}) AND NOT {LIVE.format('r')}"
+    f" UNION SELECT id FROM @runs WHERE {OWING} UNION {LEFT_TO_OWNERS}) AND NOT {LIVE.format('r')}"
 )
 TAKE: Final = f"UPDATE @runs SET keeper = ? WHERE id = ? AND NOT {LIVE.format('@runs')}"
 
@@ -305,6 +335,8 @@ def _revive(session: Session, key: Any, place: Sequence[int]) -> None:
         " WHERE run_id = ? AND sequence = ? AND ordinal = ?",
         (session.now(), key, *place),
     )
+    if place[1] >= WORKERS:
+        return
     # A live keeper does not check again whether a run that has ended owes hooks.
     session.run("UPDATE @runs SET keeper = '' WHERE ended IS NOT NULL AND id = ?", (key,))
 

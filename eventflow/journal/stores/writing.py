@@ -6,12 +6,15 @@ interpreter is needed once for a whole group, and not for each row of it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final, NamedTuple
 
 from pydantic_core import to_json
 
+from eventflow.hooks.ledger import WORKERS
+from eventflow.journal.claims import FOR_WORKERS
+from eventflow.journal.history import transitions
 from eventflow.journal.records import (
     ACKNOWLEDGED,
     CONTENT,
@@ -19,13 +22,28 @@ from eventflow.journal.records import (
     LENGTH,
     TEXTS,
     Acknowledged,
+    RunRecord,
     Settled,
+    run_hex,
+    scan,
 )
 from eventflow.journal.rows import LogLine, OwnerRow
 from eventflow.journal.stores.schema import LONG
 from eventflow.journal.stores.statements import NUMBER_BITS, Session, put_owner
 
-__all__ = ["Dialect", "number_of", "put_runs", "put_settled", "trim_lines", "write_others"]
+__all__ = [
+    "MARK_OF_WORKERS",
+    "Dialect",
+    "number_of",
+    "put_for_workers",
+    "put_runs",
+    "put_settled",
+    "trim_lines",
+    "write_others",
+]
+
+MARK_OF_WORKERS: Final = f"@{FOR_WORKERS}".encode()
+"""What the events of a run have in them where one was owed to a hook that a worker runs."""
 
 
 class Dialect(NamedTuple):
@@ -176,6 +194,32 @@ def write_others(session: Session, owner: str, others: Sequence[tuple[str, Any]]
     for before, after in of["C"]:
         session.run(CHANGE, (base + after, base + before))
     _write_lines(session, owner, [*map(LogLine._make, of["G"])])
+
+
+PUT_FOR_WORKERS: Final = "INSERT INTO @deliveries VALUES EACH ON CONFLICT DO NOTHING"
+
+
+def put_for_workers(session: Session, data: bytes) -> None:
+    """Make the deliveries to hooks that workers run, of the transitions in a group's runs.
+
+    Together with the runs: no process is needed that would remember what was owed.
+    """
+    if MARK_OF_WORKERS not in data:
+        return
+    owed = [
+        Settled(*(run_hex(record.run), event.sequence, ordinal, *hook, "pending", 0, event.at))
+        for record in _marked(data)
+        for event in transitions(record.run, record.created, record.events.encode(), record.first)
+        if event.owed_to.startswith(FOR_WORKERS)
+        for ordinal, hook in enumerate(session.workers_of(event.owed_to), WORKERS)
+    ]
+    session.many(PUT_FOR_WORKERS, _with_ids(session, owed))
+
+
+def _marked(data: bytes) -> Iterator[RunRecord]:
+    for kind, start, end in scan(data):
+        if kind == "R" and data.find(MARK_OF_WORKERS, start, end) >= 0:
+            yield RunRecord.read(data, start, end)
 
 
 def _write_shared(session: Session, owner: str, base: int, of: dict[str, list[Any]]) -> None:

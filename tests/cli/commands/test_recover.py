@@ -12,9 +12,9 @@ import pytest
 
 from eventflow import settings
 from eventflow.cli.commands import recover as command
-from eventflow.cli.commands.recover import until_stopped
 from eventflow.errors import JournalError
 from eventflow.hooks.ledger import DeliveryStatus
+from eventflow.interrupts.waiting import until_stopped
 from eventflow.journal import open_journal
 from eventflow.journal.contract import DeliveryQuery
 from eventflow.recovery.owner import Report

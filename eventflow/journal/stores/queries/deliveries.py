@@ -8,7 +8,7 @@ from fnmatch import fnmatchcase
 from itertools import islice
 from typing import Any, Final
 
-from eventflow.hooks.ledger import DeliveryStatus
+from eventflow.hooks.ledger import WORKERS, DeliveryStatus
 from eventflow.journal.contract import DeliveryQuery
 from eventflow.journal.history import delivery_row, owed_by, transitions_of
 from eventflow.journal.records import Settled, run_hex
@@ -92,6 +92,7 @@ def _matches(row: DeliveryRow, query: DeliveryQuery) -> bool:
     return (
         (query.id is None or row.id == query.id)
         and (not query.statuses or row.status in query.statuses)
+        and query.of_workers in {None, row.is_workers}
         and (query.hook is None or fnmatchcase(row.hook, query.hook))
     )
 
@@ -111,7 +112,12 @@ def _candidates(session: Session, query: DeliveryQuery) -> Where:
         words = ", ".join(f"'{DeliveryStatus(status)}'" for status in query.statuses)
         # In the words of the indexes, which a `?` cannot match.
         left = f"SELECT run_id FROM @deliveries WHERE status <> 'delivered' AND status IN ({words})"
-        if not {DeliveryStatus.PENDING, DeliveryStatus.RUNNING}.isdisjoint(query.statuses):
+        if query.of_workers is not None:
+            left += f" AND ordinal {'>=' if query.of_workers else '<'} {WORKERS}"
+        if query.of_workers is not True and not {
+            DeliveryStatus.PENDING,
+            DeliveryStatus.RUNNING,
+        }.isdisjoint(query.statuses):
             left += f" UNION SELECT id FROM @runs WHERE {OWING}"
         where.add(f"r.id IN ({left})")
 
