@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import os
-import socket
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +25,7 @@ from eventflow.journal.stores.postgres_session import PostgresSession
 from eventflow.owners.process import describe
 from eventflow.settings import EVENTFLOW_JOURNAL_URL, temporary_settings
 from eventflow.testing import isolated
+from tests.journal.proxy import Proxy
 from tests.journal.server import Server
 from tests.outages.workload import TIMEOUT_SECONDS, Workload
 
@@ -135,59 +135,6 @@ def wait_until(condition: Callable[[], object]) -> None:
     while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.05)
-
-
-class Proxy:
-    """A proxy between the journal and a server, on a port of its own, that can be cut."""
-
-    def __init__(self, port: int) -> None:
-        self._port = port
-        self._connected = threading.Event()
-        self._connected.set()
-        self._pairs: list[tuple[socket.socket, socket.socket]] = []
-        self._listening = socket.create_server(("127.0.0.1", 0))
-        self.port = self._listening.getsockname()[1]
-        threading.Thread(target=self._accept, daemon=True).start()
-
-    def _accept(self) -> None:
-        with suppress(OSError):
-            while True:
-                client, _ = self._listening.accept()
-                server = socket.create_connection(("127.0.0.1", self._port))
-                self._pairs.append((client, server))
-                for end in (client, server):
-                    end.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-                for source, sink in ((client, server), (server, client)):
-                    threading.Thread(target=self._forward, args=(source, sink), daemon=True).start()
-
-    def _forward(self, source: socket.socket, sink: socket.socket) -> None:
-        with suppress(OSError):
-            while data := source.recv(65536):
-                self._connected.wait()
-                sink.sendall(data)
-            sink.shutdown(socket.SHUT_WR)
-
-    def cut(self) -> None:
-        """Forward nothing any more, and leave all connections open."""
-        self._connected.clear()
-
-    def reset(self) -> None:
-        """Close every connection."""
-        while self._pairs:
-            for end in self._pairs.pop():
-                with suppress(OSError):
-                    end.shutdown(socket.SHUT_RDWR)
-                end.close()
-
-    def restore(self) -> None:
-        """Forward everything again."""
-        self._connected.set()
-
-    def close(self) -> None:
-        """Close every connection, and accept none."""
-        self.restore()
-        self.reset()
-        self._listening.close()
 
 
 @pytest.fixture
