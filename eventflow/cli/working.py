@@ -66,7 +66,8 @@ def work(
     loses its claim after EVENTFLOW_LEASE_SECONDS, and another worker makes the next attempt. The
     first Ctrl-C or SIGTERM ends it once the present hook has ended.
 
-    With --json every line is a document. With --once it ends with 1 if a hook is dead.
+    With --json every line is a document; what hooks print goes to stderr. With --once it ends with
+    1 if a hook is dead.
     """
     with ExitStack() as stack:
         if journal is not None:

@@ -264,6 +264,7 @@ class Archive:
             occurred=state and state.timestamp,
             lasting=timed and timed.lasting,
             overdue_seconds=timed and timed.overdue_seconds,
+            where="worker" if row.is_workers else "owner",
         )
 
     def _state(self, row: DeliveryRow) -> AnyState | None:

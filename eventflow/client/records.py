@@ -7,7 +7,8 @@ from datetime import datetime, timedelta
 from typing import Any, Literal
 from uuid import UUID
 
-from eventflow.hooks.ledger import DeliveryStatus
+from eventflow.hooks.declaration import Where
+from eventflow.hooks.ledger import OWED, DeliveryStatus
 from eventflow.primitives.durations import in_words
 from eventflow.runs.run import RunType
 from eventflow.states import StateType
@@ -130,8 +131,8 @@ class DeliveryRecord(Record, frozen=True):
     says whether another process can import it; `attempts` counts those that have begun; `due` is
     the earliest time of the next one; `error` is that of the last one. `lasting` is after
     how many seconds in the state the hook was owed it, `overdue_seconds` after how many the run was
-    overdue; both are None for a hook that is owed the transition. Fields of the run are None where
-    the journal no longer has the run.
+    overdue; both are None for a hook that is owed the transition. `where` is who runs the hook: the
+    owner of the run, or a worker. Fields of the run are None where the journal no longer has it.
     """
 
     id: UUID
@@ -152,6 +153,15 @@ class DeliveryRecord(Record, frozen=True):
     occurred: datetime | None
     lasting: float | None = None
     overdue_seconds: float | None = None
+    where: Where = "owner"
+
+    @property
+    def note(self) -> str | None:
+        """What a worker has to do with it, until it is delivered or dead; else None."""
+        if self.where == "owner" or self.status not in OWED:
+            return None
+
+        return "a worker runs it" if self.status is DeliveryStatus.RUNNING else "waits for a worker"
 
     @property
     def occasion(self) -> str:

@@ -193,6 +193,8 @@ class Router:
             reason = f"matches {subscription.filter}" if refusal is None else refusal
             if refusal is None and subscription.filter.is_told_later(event):
                 reason = f"{reason}; told once that has lasted"
+            if refusal is None and subscription.hook and subscription.hook.where == "worker":
+                reason = f"{reason}; called by a worker"
             explanations.append(Explanation(subscription, refusal is None, reason))
 
         return explanations

@@ -240,3 +240,23 @@ def test_what_may_take_three_arguments_is_a_hook(kind: str) -> None:
 
     assert len(definition.hooks) == len(KINDS) + 1
     assert len(bus.subscriptions) == 1
+
+
+def test_a_hook_runs_where_it_is_told_to() -> None:
+    """In the process of the run, unless it is left to workers; a copy for other states as well."""
+    left = Hook(plain, state="Failed", where="worker")
+
+    assert Hook(plain).where == "owner"
+    assert (left.where, left.on("Crashed").where, left.options()["where"]) == ("worker",) * 3
+    assert left != Hook(plain, state="Failed")
+
+
+def test_an_unknown_place_is_refused() -> None:
+    with pytest.raises(ValueError, match="where must be 'owner' or 'worker', but is 'moon'"):
+        Hook(plain, where="moon")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("timed", [{"lasting": 5}, {"overdue_seconds": 5}])
+def test_what_is_told_while_a_run_goes_on_is_not_left_to_workers(timed: dict[str, float]) -> None:
+    with pytest.raises(TypeError, match="leave out where='worker'"):
+        Hook(plain, state=None, where="worker", **timed)  # type: ignore[arg-type]

@@ -98,7 +98,7 @@ def _show(records: Sequence[DeliveryRecord]) -> None:
                 run_label(record.definition_name, record.run_name),
                 str(record.attempts),
                 _age(record, now),
-                first_line(str(record.error or "")),
+                first_line(str(record.error or record.note or "")),
             ]
             for record in records
         ],
@@ -135,6 +135,7 @@ def show_delivery(*, delivery: str, as_json: bool) -> None:
             "attempts": str(record.attempts),
             "updated": at(record.updated, now),
             "due": at(record.due, now),
+            "run by": record.note or f"{'a' if record.where == 'worker' else 'its'} {record.where}",
             "survives": _survives(record),
         }
     )
@@ -144,7 +145,7 @@ def show_delivery(*, delivery: str, as_json: bool) -> None:
 
 
 def _survives(delivery: DeliveryRecord) -> str:
-    if delivery.importable:
+    if delivery.importable or delivery.where == "worker":
         return "any end of its process, and a reboot"
 
     return "the end of its process only: it cannot be imported (see: eventflow hooks check)"
@@ -163,7 +164,8 @@ def redrive(*, ids: tuple[str, ...], run: str | None, every: bool, as_json: bool
     """Make dead deliveries pending again, with all their attempts.
 
     Those of runs that have ended are made by `eventflow recover`, or by the next process that
-    runs a flow; the others by the process that executes the run, when it ends.
+    runs a flow; the others by the process that executes the run, when it ends. Those that workers
+    make are made by the next one.
     """
     if bool(ids) + bool(run) + every != 1:
         raise click.UsageError("Name deliveries by their ids, or give --run RUN, or --all.")
@@ -176,7 +178,9 @@ def redrive(*, ids: tuple[str, ...], run: str | None, every: bool, as_json: bool
         click.echo("There is no dead delivery to try again.")
     else:
         thing = "1 delivery is" if count == 1 else f"{count:,} deliveries are"
-        click.echo(f"{thing} pending again; to have them made now: eventflow recover")
+        commands = {"work" if each.where == "worker" else "recover" for each in dead}
+        now = " and ".join(f"eventflow {command}" for command in sorted(commands))
+        click.echo(f"{thing} pending again; to have them made now: {now}")
 
 
 def _dead(archive: Archive, ids: Sequence[str], run: str | None) -> list[DeliveryRecord]:

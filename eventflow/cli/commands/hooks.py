@@ -49,6 +49,8 @@ def check(ctx: click.Context, *, source: str, as_json: bool) -> None:
     reboot. Any other survives the end of its process only where it can be handed to the guardian
     by value, and no reboot.
 
+    A hook that is left to workers is run by them only if they can import it.
+
     Parameters that such a hook will not get in another process are named as well.
 
     Ends with 1 if there is a hook that cannot be guaranteed.
@@ -114,8 +116,9 @@ def _states(hook: Hook) -> str:
     states: Any = hook.state
     names = [states] if isinstance(states, str) else states or ["every state"]
     lasting = "" if hook.lasting is None else f" for {in_words(hook.lasting)}"
+    where = ", by a worker" if hook.where == "worker" else ""
 
-    return ", ".join(map(str, names)) + lasting
+    return ", ".join(map(str, names)) + lasting + where
 
 
 def _document(checked: _Checked) -> dict[str, Any]:
@@ -123,6 +126,7 @@ def _document(checked: _Checked) -> dict[str, Any]:
         "hook": checked.hook.id,
         "on": checked.on,
         "states": _states(checked.hook),
+        "where": checked.hook.where,
         "guaranteed": checked.why is None,
         "why": checked.why,
         **({"parameters": checked.parameters} if checked.parameters else {}),
@@ -157,6 +161,8 @@ def _show_summary(checked: list[_Checked], doubtful: list[_Checked]) -> None:
         "process, and after its end where they can be\nhanded to the guardian by value; never "
         "after a reboot."
     )
+    if any(result.hook.where == "worker" for result in doubtful):
+        click.echo("Those that are left to workers never run: no worker can import them.")
 
 
 def _show_parameters(checked: list[_Checked]) -> None:

@@ -83,7 +83,7 @@ def _follow(archive: Archive, run: RunRecord, lines: RunLogs, printer: _Printer)
 def _is_over(archive: Archive, run: RunRecord) -> bool:
     """Return whether a run has ended, and its hooks, which log as well."""
     row = archive.journal.run(run.id)
-    owed = DeliveryQuery(run_id=run.id, statuses=OWED, limit=1)
+    owed = DeliveryQuery(run_id=run.id, statuses=OWED, of_workers=False, limit=1)
 
     return row is None or (row.ended is not None and not archive.journal.deliveries(owed))
 

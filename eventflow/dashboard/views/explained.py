@@ -127,6 +127,9 @@ def _selects(hook: RecordedHook) -> str:
     if hook.tags is not None:
         parts.append(f"tagged {', '.join(hook.tags)}")
 
+    if hook.where == "worker":
+        parts.append("by a worker")
+
     return " ".join(parts)
 
 

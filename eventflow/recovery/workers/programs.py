@@ -24,6 +24,8 @@ PROCESSES: Final = 4
 IDLE_SECONDS: Final = 30.0
 """After how long without work a process ends: then a changed program is loaded anew."""
 
+STDERR: Final = 2
+
 EXIT_SECONDS: Final = 10.0
 """How long threads that a hook has left may delay the exit of its process."""
 
@@ -49,6 +51,8 @@ class HookProcess:
             self._process = subprocess.Popen(  # noqa: S603 - our own program
                 [*program, *options],
                 stdin=subprocess.DEVNULL,
+                # What a hook prints is beside what the worker tells, as is what it logs.
+                stdout=STDERR,
                 env=recovery_environment(url),
                 pass_fds=(commands, replies),
                 # Ctrl-C ends the worker once the hook has ended.
