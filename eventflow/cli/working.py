@@ -90,6 +90,7 @@ def work(
 def _work(worker: Worker, stopped: Wakeup, every: float | None, *, as_json: bool) -> int:
     """Run hooks until it is stopped, or none is due without `every`; return how many died."""
     dead, pause, shown = 0, 0.0, ""
+    before: Attempted | None = None
     while not stopped.wait(pause):
         attempted = None
         try:
@@ -105,11 +106,21 @@ def _work(worker: Worker, stopped: Wakeup, every: float | None, *, as_json: bool
         if attempted is not None:
             dead += attempted.status == "dead"
             click.echo(_document(attempted)) if as_json else print_line(_line(attempted))
-        elif every is None:
+        is_idle = attempted is None or _is_in_vain(attempted, before)
+        if is_idle and every is None:
             break
-        pause = 0.0 if attempted is not None or every is None else every
+        before, pause = attempted, (every or 0.0) if is_idle else 0.0
 
     return dead
+
+
+def _is_in_vain(attempted: Attempted, before: Attempted | None) -> bool:
+    """Return whether an attempt did not even begin, twice: its process cannot be started, say."""
+    return (
+        before is not None
+        and attempted.status == before.status == "lost"
+        and attempted.delivery == before.delivery
+    )
 
 
 def _document(attempted: Attempted) -> str:

@@ -75,12 +75,16 @@ class Worker:
         if claimed is None:
             self._processes.end_idle()
             return None
+        is_over = False
         try:
             with self._renewed(claimed.claim):
-                return self._attempt(claimed)
+                attempted = self._attempt(claimed)
+            is_over = attempted.status != "lost"
+            return attempted
         finally:
-            # It is over where the attempt was recorded; not where its process ended.
-            self._release(claimed.claim)
+            if not is_over:
+                # The process has ended, for example: the next attempt need not wait for the lease.
+                self._release(claimed.claim)
 
     def _attempt(self, claimed: Claimed) -> Attempted:
         row = self._journal.run(claimed.claim.run_id)

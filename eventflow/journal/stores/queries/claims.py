@@ -20,9 +20,13 @@ T = TypeVar("T")
 # In the words of the index.
 OWED: Final = f"d.ordinal >= {WORKERS} AND d.status <> 'delivered' AND d.status <> 'dead'"
 FIRST: Final = "ORDER BY d.run_id, d.sequence, d.ordinal LIMIT 1"
-EARLIER: Final = (
-    f"SELECT 1 FROM @deliveries e WHERE e.run_id = d.run_id AND {OWED.replace('d.', 'e.')}"
-    " AND (e.sequence < d.sequence OR e.sequence = d.sequence AND e.ordinal < d.ordinal)"
+# Subqueries of one value, evaluated for each row as the index is read: a server without statistics
+# of the table would join all that is owed for the first of it.
+FREE: Final = "coalesce((SELECT c.lease_until FROM @claims c WHERE c.run_id = d.run_id), 0) <= ?"
+FIRST_OF_RUN: Final = (
+    "(d.sequence, d.ordinal) = (SELECT e.sequence, e.ordinal FROM @deliveries e"
+    f" WHERE e.run_id = d.run_id AND {OWED.replace('d.', 'e.')} AND {{}}"
+    " ORDER BY e.sequence, e.ordinal LIMIT 1)"
 )
 CLAIM: Final = (
     "INSERT INTO @claims VALUES (?, ?, ?) ON CONFLICT (run_id) DO UPDATE SET id = excluded.id,"
@@ -74,11 +78,10 @@ def _claim(session: Session, hooks: Sequence[str], lease_seconds: float) -> Clai
     matching, globs = _matching(session, hooks)
     earlier, _ = _matching(session, hooks, "e")
     now = session.now()
-    is_due = "(d.due IS NULL OR d.due <= ?)"
-    free = "NOT EXISTS (SELECT 1 FROM @claims c WHERE c.run_id = d.run_id AND c.lease_until > ?)"
     first = (
-        f"SELECT d.run_id FROM @deliveries d WHERE {OWED} AND {matching} AND {is_due} AND {free}"
-        f" AND NOT EXISTS ({EARLIER} AND {earlier}) {FIRST}{session.FOR_UPDATE_OF.format('d')}"
+        f"SELECT d.run_id FROM @deliveries d WHERE {OWED} AND {matching}"
+        f" AND (d.due IS NULL OR d.due <= ?) AND {FREE} AND {FIRST_OF_RUN.format(earlier)}"
+        f" {FIRST}{session.FOR_UPDATE_OF.format('d')}"
     )
     while found := session.all(first, (*globs, now, now, *globs)):
         ((key,),) = found
