@@ -82,6 +82,7 @@ def test_other_hooks_are_listed_with_the_reason(invoke: Invoke, folder: Path) ->
         "hook": "doubtful:notify",
         "on": "flow etl",
         "states": "COMPLETED",
+        "where": "owner",
         "guaranteed": True,
         "why": None,
     }
@@ -160,3 +161,28 @@ def test_notifiers_are_guaranteed_wherever_they_are_made(invoke: Invoke, folder:
     }
     assert checked[2]["why"].startswith("has a `template` that is a lambda: give it a name")
     assert "hunter2" not in invoke("hooks", "check", "alerts.py").stdout
+
+
+LEFT = """
+from eventflow import Hook, flow
+
+def press(*_): ...
+
+@flow(hooks=[Hook(fn, state="Completed", where="worker") for fn in (press, lambda *_: None)])
+def etl(): ...
+"""
+
+
+def test_hooks_of_workers_have_to_be_importable(invoke: Invoke, folder: Path) -> None:
+    """Nobody else runs them; that is said."""
+    (folder / "left.py").write_text(LEFT)
+    result = invoke("hooks", "check", "left.py")
+
+    assert result.exit_code == 1
+    assert "never run: no worker can import them" in result.stdout
+    assert "Completed, by a worker" in result.stdout
+    checked = json.loads(invoke("hooks", "check", "left.py", "--json").stdout)
+    assert [(each["where"], each["guaranteed"]) for each in checked] == [
+        ("worker", True),
+        ("worker", False),
+    ]

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from starlette.testclient import TestClient
 
+from eventflow.journal.records import pack
 from tests.cli.sample_journal import Sample
+from tests.journal.rows import ARun, commit
 
 
 def test_what_is_left_is_shown_with_its_error(browser: TestClient, sample: Sample) -> None:
@@ -33,3 +35,13 @@ def test_filters(browser: TestClient, sample: Sample) -> None:
 
 def test_an_empty_list_says_what_to_do(browser: TestClient, sample: Sample) -> None:
     assert "No delivery matches" in browser.get("/deliveries?hook=nothing").text
+
+
+def test_what_waits_for_a_worker_says_so(browser: TestClient, sample: Sample) -> None:
+    listed = pack("L", ["~left", ["reports:press", 1, 1]])
+    commit(sample.journal, listed, ARun().enter("PRC", listed="~left"))
+    text = browser.get("/deliveries?hook=reports:*").text
+
+    assert "reports:press</b>" in text
+    assert "waits for a worker" in text
+    assert "waits for a worker" not in browser.get("/deliveries?hook=alerts:*").text
