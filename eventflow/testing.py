@@ -9,9 +9,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
-from eventflow.engine.result_cache import fresh
 from eventflow.eventbus.bus import EventBus, current_bus, use_bus
 from eventflow.events import Event
+from eventflow.runs.result_cache import fresh
 from eventflow.settings import EVENTFLOW_GUARDIAN, EVENTFLOW_HOME, temporary_settings
 from eventflow.wiring import detach, flush
 

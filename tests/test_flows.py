@@ -385,7 +385,7 @@ def test_a_forked_process_waits_for_no_thread_of_its_parent(lock: str) -> None:
     done = run_alone(f"""
         import os, signal, threading
         from eventflow import EventBus, bus, flow, logs, runners, task, use_bus, wiring
-        from eventflow.engine import result_cache
+        from eventflow.runs import result_cache
         from eventflow.eventbus import subscriptions
         from eventflow.interrupts import masks, scopes
         from eventflow.owners import locks

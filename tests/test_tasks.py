@@ -52,7 +52,7 @@ def test_no_key_is_no_cache() -> None:
 def test_expiration(monkeypatch: pytest.MonkeyPatch) -> None:
     """A kept result expires."""
     now = [100.0]
-    monkeypatch.setattr("eventflow.engine.result_cache.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("eventflow.runs.result_cache.time.monotonic", lambda: now[0])
     counted = Counted(cache_key_fn=by_number, cache_expiration=timedelta(seconds=10))
 
     assert counted.task() == 1

@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 
 from eventflow import Event, EventBus, bus, flow, runtime, task, use_bus
-from eventflow.engine import result_cache
 from eventflow.errors import JournalError
 from eventflow.eventbus.bus import current_bus
 from eventflow.journal import open_journal
 from eventflow.journal.contract import DeliveryQuery, RunQuery
+from eventflow.runs import result_cache
 from eventflow.settings import (
     EVENTFLOW_DURABILITY,
     EVENTFLOW_GUARDIAN,

@@ -9,20 +9,24 @@ from typing import Any, Final, NamedTuple
 from eventflow.engine.containers import DEPENDENCY, OBJECT, Container, kind_of
 from eventflow.errors import RunError
 from eventflow.primitives.ids import new_id
-from eventflow.primitives.texts import is_a
+from eventflow.primitives.texts import error_text, is_a
+from eventflow.runners.failures import WorkerLostError
 from eventflow.runs.futures import Future
 from eventflow.runs.lazy_states import BuiltState, LazyState
 from eventflow.runs.marks import Mark, allow_failure, opaque, quote
+from eventflow.runs.run import Run
 from eventflow.states import ENDING
-from eventflow.states.constructors import Failed, aggregate
-from eventflow.states.kinds import COMPLETED
+from eventflow.states.constructors import Cancelled, Crashed, Failed, aggregate
+from eventflow.states.kinds import COMPLETED, FAILED
 from eventflow.states.state import AnyState, State, states_in
 
 __all__ = [
     "NO_DEPENDENCIES",
     "PLAIN",
     "Dependencies",
+    "cancelled",
     "end_of",
+    "end_of_last",
     "find_dependencies",
     "futures_in",
     "plain_end",
@@ -164,6 +168,25 @@ def end_of(returned: Any, futures: list[Future[Any]]) -> LazyState:
         return BuiltState(aggregate(members, resolved))
 
     return LazyState(COMPLETED, "Completed", None, resolved)
+
+
+def end_of_last(final: LazyState) -> LazyState:
+    """Return the state in which a run ends after its last attempt: Crashed if its worker died."""
+    if final.type is not FAILED or not is_a(final.data, WorkerLostError):
+        return final
+
+    return BuiltState(Crashed(message=error_text(final.data), data=final.data))
+
+
+def cancelled(run: Run) -> LazyState:
+    """Return the state in which a cancelled run ends; its message says how far the run was."""
+    message = "The run was cancelled."
+    if not run.run_count:
+        message = "The run was cancelled before its body began."
+    elif run.state_name == "AwaitingRetry":
+        message = f"The run was cancelled between attempts {run.run_count} and {run.run_count + 1}."
+
+    return BuiltState(Cancelled(message=message))
 
 
 def _is_of_a_run(state: AnyState) -> bool:

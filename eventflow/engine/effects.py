@@ -24,6 +24,7 @@ from eventflow.runs.futures import Future, wait
 from eventflow.runs.task_scope import TaskScope
 
 __all__ = [
+    "AWAIT_LEAVE",
     "CALL",
     "AwaitBody",
     "AwaitComputation",
@@ -224,6 +225,15 @@ class Call(Effect):
 
 
 CALL: Final = Call()
+
+
+class AwaitLeave(Effect):
+    """Ship the attempt, and wait until a worker asks leave to begin; return the state to enter."""
+
+    __slots__ = ()
+
+
+AWAIT_LEAVE: Final = AwaitLeave()
 
 
 class Sleep(Effect):

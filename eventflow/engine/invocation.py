@@ -23,7 +23,6 @@ from eventflow.engine.kept_items import (
     is_plain_iterator,
     with_items_kept,
 )
-from eventflow.engine.result_cache import results
 from eventflow.errors import CacheKeyError, HiddenFutureError
 from eventflow.eventbus.bus import EventBus, bus_of_runs
 from eventflow.interrupts.portals import running_loop
@@ -31,6 +30,7 @@ from eventflow.logs import take_prints
 from eventflow.reporting import report_end, report_start
 from eventflow.runs.futures import Future
 from eventflow.runs.lazy_states import LazyState
+from eventflow.runs.result_cache import results
 from eventflow.runs.run import FlowRun, Run, TaskRun, Transition
 from eventflow.runs.task_scope import TaskScope
 from eventflow.states.kinds import COMPLETED, PENDING
@@ -58,6 +58,7 @@ class Invocation:
         "lifecycle",
         "run",
         "scope",
+        "shipped",
         "start_error",
     )
 
@@ -90,6 +91,7 @@ class Invocation:
         self.cache_key: tuple[str, bool] | None = None
         self.items: list[Any] | None = None
         self.generator_closed = False
+        self.shipped = False  # whether a worker executes the body
         self.future: Future[Any] | None = None
         self.dependencies = self._find_dependencies(wait_for)
         self.run = self._make_run(None if parent is None else parent.run)
@@ -229,6 +231,11 @@ class Invocation:
             self._check()
         if self.definition.retry.retries:
             self.args, self.kwargs = with_items_kept(self.args, self.kwargs)
+
+    @property
+    def blocks(self) -> bool:
+        """Whether a thread is blocked while the run waits."""
+        return not (self.definition.isasync or self.shipped)
 
     def rewind(self) -> None:
         """Have the next attempt see again the items of the iterators among the arguments."""

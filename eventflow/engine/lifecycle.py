@@ -12,8 +12,16 @@ from collections.abc import Callable, Generator
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, TypeAlias, cast
 
-from eventflow.engine.dataflow import NO_DEPENDENCIES, end_of, futures_in, plain_end
+from eventflow.engine.dataflow import (
+    NO_DEPENDENCIES,
+    cancelled,
+    end_of,
+    end_of_last,
+    futures_in,
+    plain_end,
+)
 from eventflow.engine.effects import (
+    AWAIT_LEAVE,
     CALL,
     AwaitBody,
     AwaitComputation,
@@ -25,13 +33,13 @@ from eventflow.engine.effects import (
     TakenOver,
 )
 from eventflow.engine.invocation import Invocation
-from eventflow.engine.result_cache import MISSING, Computation, results
 from eventflow.interrupts.masks import Interrupted, this_thread
 from eventflow.interrupts.scopes import CANCELLATION, TIMEOUT, CancelScope
 from eventflow.logs import run_logger
 from eventflow.primitives.texts import error_text, is_a, notes_text
 from eventflow.runs.lazy_states import BuiltState, LazyState
-from eventflow.runs.run import Run, TaskRun, Transition
+from eventflow.runs.result_cache import MISSING, Computation, results
+from eventflow.runs.run import TaskRun, Transition
 from eventflow.settings import EVENTFLOW_CANCEL_SECONDS
 from eventflow.states import StateType
 from eventflow.states.constructors import (
@@ -197,7 +205,7 @@ def _state_after_error(
     if cancel_scope.reason is CANCELLATION:
         if cancelled_by_others if is_a(error, _STOPPED) else not is_a(error, Exception):
             deferred.append(error)
-        return _cancelled(invocation.run)
+        return cancelled(invocation.run)
     if is_a(error, Exception):
         # A note says which template it comes from.
         message = f"The run could not begin: {_describe(error)}{notes_text(error)}"
@@ -207,17 +215,6 @@ def _state_after_error(
         return BuiltState(Cancelled(message="A run around this one was stopped."))
 
     return BuiltState(Crashed(message=f"The run was ended by {_describe(error)}.", data=error))
-
-
-def _cancelled(run: Run) -> LazyState:
-    """Return the state in which a cancelled run ends; its message says how far the run was."""
-    message = "The run was cancelled."
-    if not run.run_count:
-        message = "The run was cancelled before its body began."
-    elif run.state_name == "AwaitingRetry":
-        message = f"The run was cancelled between attempts {run.run_count} and {run.run_count + 1}."
-
-    return BuiltState(Cancelled(message=message))
 
 
 def _describe(error: BaseException) -> str:
@@ -232,7 +229,7 @@ def _early_end(invocation: Invocation) -> LazyState | None:
         raise invocation.start_error
     cancel_scope = invocation.run.cancel_scope
     if cancel_scope.reason is CANCELLATION:
-        return _cancelled(invocation.run)
+        return cancelled(invocation.run)
     if cancel_scope.parent is not None and cancel_scope.parent.takeover is not None:
         return BuiltState(Cancelled(message="The run around this one goes on without its body."))
 
@@ -265,6 +262,7 @@ def _work(invocation: Invocation) -> Lifecycle:
 def _cached_or_attempted(invocation: Invocation, key_fn: Callable[..., object]) -> Lifecycle:
     """Return the cached result, or compute it; of several runs at once only one computes it."""
     run, definition, cache = invocation.run, invocation.definition, results()
+    blocks = invocation.blocks
     invocation.set_cache_key(key_fn)
     key = invocation.cache_key
     if key is None:
@@ -276,10 +274,10 @@ def _cached_or_attempted(invocation: Invocation, key_fn: Callable[..., object]) 
             # Its consumer decides when it goes on: nobody must wait for that.
             found = cache.get(key)
         elif not definition.refresh_cache:
-            found = cache.begin(key, run, blocking=not definition.isasync)
+            found = cache.begin(key, run, blocking=blocks)
         while isinstance(found, Computation):
             yield AwaitComputation(found.future)
-            found = cache.begin(key, run, blocking=not definition.isasync)
+            found = cache.begin(key, run, blocking=blocks)
         if found is not MISSING:
             return BuiltState(Cached(data=invocation.cached_result(found)))
         invocation.items = [] if definition.isgenerator else None
@@ -294,8 +292,9 @@ def _attempts(invocation: Invocation) -> Lifecycle:
     scope, name = invocation.scope, "Running"
     while True:
         if cancel_scope.reason is CANCELLATION:
-            return _cancelled(run)
-        yield run.enter(LazyState(RUNNING, name))
+            return cancelled(run)
+        begun = LazyState(RUNNING, name) if not invocation.shipped else (yield AWAIT_LEAVE)
+        yield run.enter(begun)
         try:
             returned = yield CALL
             # Only what a flow returns that has submitted tasks is looked into at any depth.
@@ -309,7 +308,7 @@ def _attempts(invocation: Invocation) -> Lifecycle:
         if cancel_scope.reason is not None:
             final = _state_after_stop(cancel_scope, final)
         if final.type is not FAILED or not (yield from _should_retry(invocation, final)):
-            return final
+            return end_of_last(final)
         yield from _await_retry(invocation, final)
         name = "Retrying"
 

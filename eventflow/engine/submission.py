@@ -20,9 +20,11 @@ from eventflow.interrupts.portals import running_loop
 from eventflow.interrupts.scopes import active_runs
 from eventflow.logs import run_logger
 from eventflow.primitives.headroom import require_headroom
+from eventflow.primitives.loading import load
+from eventflow.runners.executors import ExecutorTaskRunner
 from eventflow.runners.loop import blocked_loop, may_run_on, spawn
 from eventflow.runners.threads import extra_worker
-from eventflow.runs.futures import Future
+from eventflow.runs.futures import Future, Helper
 from eventflow.runs.lazy_states import LazyState
 from eventflow.runs.run import TaskRun
 from eventflow.runs.task_scope import TaskRunner, TaskScope
@@ -128,17 +130,31 @@ def _schedule(
     """Submit a sync task run to the task runner as soon as its upstream has ended."""
     unfinished = [upstream for upstream in invocation.upstream() if not upstream.done()]
     future.produced_on(_loop_of(unfinished, scope) if pending_hooks is None else scope.loop)
-    work = _Work(invocation, future, context, scope.runner)
+    begin, helper = _prepare(invocation, future, scope.runner, context)
     if pending_hooks is None:
-        future.offer(work)
-        _when_ended(unfinished, lambda: scope.runner.submit(work))
+        future.offer(helper)
+        _when_ended(unfinished, begin)
     else:
         # A copy of the context: a worker may enter it while this task is still in its own.
         spawn(
-            lambda: _submit_after_hooks(invocation, pending_hooks, unfinished, work),
+            lambda: _submit_after_hooks(invocation, pending_hooks, unfinished, begin),
             scope.loop,
             context.copy(),
         )
+
+
+def _prepare(
+    invocation: Invocation, future: Future[Any], runner: TaskRunner, context: Context
+) -> tuple[Callable[[], None], Helper]:
+    """Return what has a task run executed, and what helps a thread that waits for it."""
+    if isinstance(runner, ExecutorTaskRunner):
+        # Loaded by the first use: programs without such a runner do not need it.
+        remote = load("eventflow.engine.remote.driver")
+        begin = remote.RemoteRun(invocation, future, context, runner).begin
+        return begin, load("eventflow.engine.remote.inbox").Waiting(invocation, future)
+    work = _Work(invocation, future, context, runner)
+
+    return lambda: runner.submit(work), work
 
 
 def _loop_of(upstream: list[Future[Any]], scope: TaskScope) -> asyncio.AbstractEventLoop | None:
@@ -154,10 +170,10 @@ async def _submit_after_hooks(
     invocation: Invocation,
     pending_hooks: Awaitable[None],
     unfinished: list[Future[Any]],
-    work: _Work,
+    begin: Callable[[], None],
 ) -> None:
     await _await_hooks(invocation, pending_hooks)
-    _when_ended(unfinished, lambda: work.runner.submit(work))
+    _when_ended(unfinished, begin)
 
 
 async def _await_hooks(invocation: Invocation, pending_hooks: Awaitable[None]) -> None:

@@ -77,6 +77,7 @@ class CancelScope:
         "cancelled_at",  # not set before `stop`
         "closed",
         "executing",
+        "on_stop",
         "parent",
         "reason",
         "takeover",
@@ -92,6 +93,8 @@ class CancelScope:
         self.takeover: Any = None
         # The invocation whose body is being executed.
         self.executing: Any = None
+        # Told of a stop, where neither a thread nor a task of this process executes the body.
+        self.on_stop: Callable[[], object] | None = None
         self._timer: object = None
         self._mask: InterruptMask | None = None
         self._task: asyncio.Task[Any] | None = None
@@ -167,6 +170,8 @@ class CancelScope:
     def _interrupt(self) -> None:
         # Read once: the run may end, and clear them, at any time.
         mask, loop = self._mask, self._loop
+        if self.on_stop is not None:
+            self.on_stop()
         if mask is not None:
             mask.interrupt(self)
         if loop is not None:

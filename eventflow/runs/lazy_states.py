@@ -11,11 +11,11 @@ from uuid import UUID
 from eventflow.primitives.forks import renewed
 from eventflow.primitives.ids import event_number, id_of, new_number
 from eventflow.states import StateType
-from eventflow.states.kinds import COMPLETED
+from eventflow.states.kinds import COMPLETED, RUNNING
 from eventflow.states.records import ErrorInfo
-from eventflow.states.state import AnyState, make_state, set_origin
+from eventflow.states.state import AnyState, StateDetails, make_state, set_origin
 
-__all__ = ["BuiltState", "LazyState"]
+__all__ = ["BuiltState", "LazyState", "RunningElsewhere"]
 
 _moment: Final = datetime.fromtimestamp
 
@@ -133,3 +133,21 @@ class BuiltState(LazyState):
         self.at = round(self.timestamp.timestamp() * 1e6) * 1000
 
         return self.at
+
+
+class RunningElsewhere(LazyState):
+    """A worker executes the body: a process, perhaps on another host."""
+
+    __slots__ = ("_host", "_pid")
+
+    def __init__(self, name: str, host: str, pid: int) -> None:
+        super().__init__(RUNNING, name, f"Executed by process {pid} on {host}.")
+        self._host = host
+        self._pid = pid
+
+    def _build(self, run: Entering) -> AnyState:
+        state = super()._build(run)
+        details = StateDetails(worker_host=self._host, worker_pid=self._pid)
+        vars(state).setdefault("_details", details)
+
+        return state

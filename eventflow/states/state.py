@@ -40,7 +40,8 @@ class StateDetails(NamedTuple):
     """What else is known of a state; each is None where it is not known, or not applicable.
 
     The ids are those of the run that entered it, and of the flow run around that. A state that
-    was made by hand, and that no run has entered, has none.
+    was made by hand, and that no run has entered, has none. The worker is the process that executes
+    the body, where that is not this one.
     """
 
     flow_run_id: UUID | None = None
@@ -48,6 +49,8 @@ class StateDetails(NamedTuple):
     cache_key: str | None = None
     scheduled_time: datetime | None = None
     pause_timeout: datetime | None = None
+    worker_host: str | None = None
+    worker_pid: int | None = None
 
 
 class State(Deferred, Generic[R], frozen=True, ignored_types=(Checked,)):

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from eventflow import cancel, flow, runtime, task
-from eventflow.engine.result_cache import results
 from eventflow.runners import ThreadPoolTaskRunner
+from eventflow.runs.result_cache import results
 
 pytestmark = pytest.mark.usefixtures("eventflow_isolated")
 

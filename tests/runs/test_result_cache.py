@@ -8,8 +8,8 @@ from datetime import timedelta
 
 import pytest
 
-from eventflow.engine import result_cache
-from eventflow.engine.result_cache import MISSING, ResultCache
+from eventflow.runs import result_cache
+from eventflow.runs.result_cache import MISSING, ResultCache
 
 
 def test_a_result_is_kept() -> None:
