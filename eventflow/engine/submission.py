@@ -7,7 +7,8 @@ import threading
 from collections.abc import Awaitable, Callable, Iterable
 from contextlib import AbstractContextManager, nullcontext
 from contextvars import Context, copy_context
-from typing import Any
+from functools import cache
+from typing import TYPE_CHECKING, Any
 
 from eventflow.context import current_hook, current_run, refuse, reloading
 from eventflow.definitions.definition import Definition
@@ -30,6 +31,9 @@ from eventflow.runs.run import TaskRun
 from eventflow.runs.task_scope import TaskRunner, TaskScope
 from eventflow.states.kinds import PENDING
 from eventflow.states.state import AnyState
+
+if TYPE_CHECKING:
+    from eventflow.engine.remote.driver import RemoteRun
 
 __all__ = ["submit", "submit_and_wait"]
 
@@ -143,15 +147,22 @@ def _schedule(
         )
 
 
+@cache
+def _remote_run() -> type[RemoteRun]:
+    # Loaded by the first use: programs without such a runner do not need it.
+    kind: type[RemoteRun] = load("eventflow.engine.remote.driver").RemoteRun
+
+    return kind
+
+
 def _prepare(
     invocation: Invocation, future: Future[Any], runner: TaskRunner, context: Context
 ) -> tuple[Callable[[], None], Helper]:
     """Return what has a task run executed, and what helps a thread that waits for it."""
     if isinstance(runner, ExecutorTaskRunner):
-        # Loaded by the first use: programs without such a runner do not need it.
-        remote = load("eventflow.engine.remote.driver")
-        begin = remote.RemoteRun(invocation, future, context, runner).begin
-        return begin, load("eventflow.engine.remote.inbox").Waiting(invocation, future)
+        remote: type[RemoteRun] = _remote_run()
+        begun = remote(invocation, future, context, runner)
+        return begun.begin, begun.helper()
     work = _Work(invocation, future, context, runner)
 
     return lambda: runner.submit(work), work

@@ -121,19 +121,19 @@ class ExecutorTaskRunner:
         """How workers reach this process."""
         return self._opened().card
 
-    def ship(self, shipment: Shipment) -> None:
-        """Have an executor call what is shipped."""
+    def ship(self, entry: Callable[[Any], Any], shipment: Shipment) -> None:
+        """Have an executor call the entry of workers with what is shipped."""
         pools = self._pools
         if pools is None:
             with self._lock:
-                pools = self._pools = self._pools or self._new_pools()
+                pools = self._pools = self._pools or self._new_pools(entry)
         pools.ship(shipment)
 
-    def _new_pools(self) -> Pools:
+    def _new_pools(self, entry: Callable[[Any], Any]) -> Pools:
         # Loaded by the first use: programs without such a runner do not need it.
         kind: type[Pools] = load("eventflow.runners.pools").Pools
 
-        return kind(self._factory, self._count, own=self._owns)
+        return kind(repr(self), entry, self._factory, self._count, own=self._owns)
 
     def withdraw(self, shipment: Shipment) -> None:
         """Do not have it called any more, if it has not been called yet."""

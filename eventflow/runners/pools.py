@@ -8,73 +8,118 @@ from collections import deque
 from collections.abc import Callable
 from concurrent.futures import BrokenExecutor, CancelledError, Executor, Future
 from functools import partial
-from typing import Any, Final
+from time import monotonic
+from typing import Any, Final, Protocol
 
-from eventflow.primitives.loggers import get_logger
+from eventflow.runners.failures import WorkersFailedError
 
 __all__ = ["Pools", "Shipment"]
 
-_logger: Final = get_logger("runners")
-
 AHEAD: Final = 2
-"""How many attempts a worker of its own pool has: the one that it executes, and the next."""
+"""How many calls a worker of its own pool has: the one that it executes, and the next."""
 
 BARREN: Final = 3
 """How many pools may break in a row before an attempt has begun on one."""
 
+SHORT_SECONDS: Final = 0.001
+"""Attempts that take less than that are shipped several at a time."""
+
+SEVERAL: Final = 64
+"""How many, at most."""
+
+STUCK_SECONDS: Final = 0.02
+"""After how long what waits behind a body is shipped to another worker before anything else."""
+
+
+class Done(Protocol):
+    """Is told of the end of a copy: what the worker has returned, or why it has not."""
+
+    def __call__(self, copy: int, returned: Any, error: BaseException | None) -> None:
+        """Take notice."""
+        ...
+
 
 class Shipment:
-    """One attempt on its way to a worker: the call, and who is told of its end.
+    """One attempt on its way to a worker: what is sent, and who is told of its end.
 
-    It may be shipped more than once; a copy is known by its number. `done` is called with that and
-    the executor's future, or with None if there is no pool to ship it to, and the reason.
+    It may be shipped more than once; a copy is known by its number, and `granted` is that which was
+    given leave to begin.
     """
 
-    __slots__ = ("args", "begun", "copies", "done", "entry", "futures", "granted", "withdrawn")
+    __slots__ = ("attempt", "begun", "copies", "done", "granted", "open", "withdrawn")
 
-    def __init__(
-        self,
-        entry: Callable[..., Any],
-        args: tuple[Any, ...],
-        done: Callable[[int, Future[Any] | None, str], None],
-    ) -> None:
-        self.entry = entry
-        self.args = args
+    def __init__(self, attempt: Any, done: Done) -> None:
+        self.attempt = attempt
         self.done = done
         self.begun = False
         self.withdrawn = False
         self.copies = 0
-        # The number of the copy that was given leave to begin.
         self.granted = 0
-        self.futures: list[Future[Any]] = []
+        # How many copies have not ended.
+        self.open = 0
+
+
+class _Call:
+    """One call of an executor, for several attempts, each with the number of its copy."""
+
+    __slots__ = ("copies", "executor", "future", "since")
+
+    def __init__(self, shipments: list[Shipment]) -> None:
+        self.copies: list[tuple[Shipment, int]] = []
+        for shipment in shipments:
+            shipment.copies += 1
+            shipment.open += 1
+            self.copies.append((shipment, shipment.copies))
+        self.executor: Executor | None = None
+        self.future: Future[Any] | None = None
+        self.since = monotonic()
+
+    def sent(self) -> tuple[tuple[Any, int], ...]:
+        """Return what is sent to the worker."""
+        return tuple([(shipment.attempt, copy) for shipment, copy in self.copies])
 
 
 class _Slot:
     """One executor, which is made when it is needed, and replaced when it is broken."""
 
-    __slots__ = ("barren", "executor", "shipped")
+    __slots__ = ("barren", "calls", "executor", "size")
 
     def __init__(self) -> None:
         self.executor: Executor | None = None
-        self.shipped: list[Shipment] = []
-        # How many executors of this slot have broken since an attempt has begun on one.
+        self.calls: list[_Call] = []
+        # How many executors of this slot have broken since a call has ended well.
         self.barren = 0
+        # How many attempts are shipped at a time.
+        self.size = 1
 
 
 class Pools:
     """Ships attempts to executors.
 
-    With one executor everything is shipped to it at once. With several each has one worker: it is
-    shipped the attempt that it executes and the next one, and what waits behind a long body is
-    shipped to another that has nothing to do. A worker that dies then takes no other with it.
+    With one executor everything is shipped to it at once, each attempt by a call of its own. With
+    several each has one worker: it is shipped what it executes and what comes next. Of what takes
+    very little time, several are shipped at a time. What waits behind a long body is shipped to
+    another worker. A worker that dies takes no other with it.
 
     Args:
+        name: the runner, for people.
+        entry: what an executor is to call with the attempts.
         factory: makes an executor.
         count: how many there are.
         own: whether they are shut down when they are not needed any more.
     """
 
-    def __init__(self, factory: Callable[[], Executor], count: int, *, own: bool) -> None:
+    def __init__(
+        self,
+        name: str,
+        entry: Callable[[Any], Any],
+        factory: Callable[[], Executor],
+        count: int,
+        *,
+        own: bool,
+    ) -> None:
+        self._name = name
+        self._entry = entry
         self._factory = factory
         self._own = own
         self._lock = threading.RLock()
@@ -84,45 +129,56 @@ class Pools:
     def ship(self, shipment: Shipment) -> None:
         """Ship an attempt as soon as a worker is to have it."""
         with self._lock:
-            if len(self._slots) == 1:
-                slot = self._slots[0]
-            else:
-                slot = min(self._slots, key=lambda each: len(each.shipped))
-                if len(slot.shipped) >= AHEAD:
+            slot = self._slots[0]
+            if len(self._slots) > 1:
+                slot = min(self._slots, key=lambda each: len(each.calls))
+                if len(slot.calls) >= AHEAD:
                     self._waiting.append(shipment)
                     return
-        self._submit(slot, shipment)
+            call = self._added(slot, [shipment])
+        self._submit(slot, call)
 
     def withdraw(self, shipment: Shipment) -> None:
         """Do not ship an attempt that no worker has begun, if that is still possible."""
         shipment.withdrawn = True
-        with self._lock, contextlib.suppress(ValueError):
-            self._waiting.remove(shipment)
-        for future in tuple(shipment.futures):
-            future.cancel()
+        with self._lock:
+            with contextlib.suppress(ValueError):
+                self._waiting.remove(shipment)
+            alone = [
+                call.future
+                for slot in self._slots
+                for call in slot.calls
+                if len(call.copies) == 1 and call.copies[0][0] is shipment
+            ]
+        for future in alone:
+            if future is not None:
+                future.cancel()
 
-    def _submit(self, slot: _Slot, shipment: Shipment) -> None:
-        reason = ""
+    def _added(self, slot: _Slot, shipments: list[Shipment]) -> _Call:
+        call = _Call(shipments)
+        slot.calls.append(call)
+
+        return call
+
+    def _submit(self, slot: _Slot, call: _Call) -> None:
+        error: BaseException | None = None
         for _ in range(BARREN):
-            executor: Executor | None = None
-            with self._lock:
-                copy = shipment.copies = shipment.copies + 1
-                slot.shipped.append(shipment)
             try:
-                executor = self._executor_of(slot)
-                future = executor.submit(shipment.entry, *shipment.args, copy)
-            except Exception as error:  # noqa: BLE001 - a function that makes executors may do anything
+                executor = call.executor = self._executor_of(slot)
+                future = call.future = executor.submit(self._entry, call.sent())
+            except Exception as raised:  # noqa: BLE001 - what makes executors may raise anything
                 # It is broken, or somebody has shut it down, or none can be made.
-                reason = f"{type(error).__name__}: {error}"
-                with self._lock:
-                    slot.shipped.remove(shipment)
-                if executor is not None:
-                    self._broke(slot, executor)
+                error = raised
+                self._broke(slot, call.executor)
             else:
-                shipment.futures.append(future)
-                future.add_done_callback(partial(self._done, slot, executor, shipment, copy))
+                future.add_done_callback(partial(self._done, slot, call))
                 return
-        shipment.done(shipment.copies, None, reason)
+        self._remove(slot, call)
+        for shipment, copy in call.copies:
+            shipment.done(copy, None, self._failed(error))
+
+    def _failed(self, error: BaseException | None) -> WorkersFailedError:
+        return WorkersFailedError(self._name, BARREN, f"{type(error).__name__}: {error}")
 
     def _executor_of(self, slot: _Slot) -> Executor:
         with self._lock:
@@ -131,55 +187,87 @@ class Pools:
 
             return slot.executor
 
-    def _broke(self, slot: _Slot, executor: Executor) -> None:
+    def _broke(self, slot: _Slot, executor: Executor | None) -> None:
         """Have another executor made in the place of one that is broken."""
         with self._lock:
-            if slot.executor is not executor:
+            if executor is None or slot.executor is not executor:
                 return
             slot.executor = None
             slot.barren += 1
         if self._own:
             executor.shutdown(wait=False)
 
-    def _done(
-        self, slot: _Slot, executor: Executor, shipment: Shipment, copy: int, future: Future[Any]
-    ) -> None:
-        error = None if future.cancelled() else future.exception()
-        if isinstance(error, BrokenExecutor):
-            self._broke(slot, executor)
-        elif error is None and not future.cancelled():
-            slot.barren = 0
-        with self._lock, contextlib.suppress(ValueError):
-            slot.shipped.remove(shipment)
-        shipment.futures.remove(future)
-        if slot.barren >= BARREN and not shipment.begun:
-            shipment.done(copy, None, str(error or CancelledError()))
+    def _remove(self, slot: _Slot, call: _Call) -> None:
+        with self._lock:
+            slot.calls.remove(call)
+            for shipment, _ in call.copies:
+                shipment.open -= 1
+
+    def _done(self, slot: _Slot, call: _Call, future: Future[Any]) -> None:
+        """Tell how a call has ended; called in whichever thread the executor does this."""
+        self._remove(slot, call)
+        error = CancelledError() if future.cancelled() else future.exception()
+        if error is None:
+            self._returned(slot, call, *future.result())
         else:
-            shipment.done(copy, future, "")
+            if isinstance(error, BrokenExecutor):
+                self._broke(slot, call.executor)
+            given_up = slot.barren >= BARREN
+            for shipment, copy in call.copies:
+                is_lost = given_up and not shipment.begun
+                shipment.done(copy, None, self._failed(error) if is_lost else error)
         if len(self._slots) > 1:
             self._fill(slot)
+
+    def _returned(self, slot: _Slot, call: _Call, last: int, outcome: Any) -> None:
+        """Tell of the last attempt that was begun, and ship again those behind it.
+
+        Of those before it the worker has told itself.
+        """
+        slot.barren = 0
+        seconds = (monotonic() - call.since) / (last + 1)
+        slot.size = min(SEVERAL, 2 * slot.size) if seconds < SHORT_SECONDS else 1
+        left = [each for each, _ in call.copies[last + 1 :] if not (each.begun or each.withdrawn)]
+        with self._lock:
+            self._waiting.extendleft(reversed([each for each in left if not each.open]))
+        shipment, copy = call.copies[last]
+        shipment.done(copy, outcome, None)
 
     def _fill(self, slot: _Slot) -> None:
         """Ship to a worker what waits, or what waits behind a long body of another worker."""
         while True:
             with self._lock:
-                if len(slot.shipped) >= AHEAD:
+                if len(slot.calls) >= AHEAD:
                     return
-                if self._waiting:
-                    shipment = self._waiting.popleft()
-                elif slot.shipped or (found := self._behind_another()) is None:
+                shipments = self._next(slot)
+                if not shipments:
                     return
-                else:
-                    shipment = found
-            self._submit(slot, shipment)
+                call = self._added(slot, shipments)
+            self._submit(slot, call)
 
-    def _behind_another(self) -> Shipment | None:
-        for slot in self._slots:
-            if len(slot.shipped) >= AHEAD:
-                last = slot.shipped[-1]
-                # A second copy only: the worker that asks first is given leave.
-                if not (last.begun or last.withdrawn) and last.copies == 1:
-                    return last
+    def _next(self, slot: _Slot) -> list[Shipment]:
+        stuck = self._behind_another(slot, monotonic() - STUCK_SECONDS)
+        if stuck is not None:
+            return [stuck]
+        waiting = self._waiting
+        if waiting:
+            # The others are to have their part.
+            count = min(slot.size, 1 + len(waiting) // (2 * len(self._slots)))
+            return [waiting.popleft() for _ in range(count)]
+        idle = None if slot.calls else self._behind_another(slot, monotonic())
+
+        return [] if idle is None else [idle]
+
+    def _behind_another(self, slot: _Slot, before: float) -> Shipment | None:
+        """Return what waits at another worker for a call that was made before that time."""
+        for other in self._slots:
+            if other is slot or not other.calls or other.calls[0].since > before:
+                continue
+            for call in other.calls:
+                for shipment, _ in call.copies:
+                    # A second copy only: the worker that asks first is given leave.
+                    if not (shipment.begun or shipment.withdrawn) and shipment.copies == 1:
+                        return shipment
 
         return None
 
@@ -187,11 +275,12 @@ class Pools:
         """Shut the executors down that were made here."""
         with self._lock:
             executors = [slot.executor for slot in self._slots if slot.executor is not None]
-            futures = [each for slot in self._slots for one in slot.shipped for each in one.futures]
+            futures = [call.future for slot in self._slots for call in slot.calls]
             for slot in self._slots:
                 slot.executor = None
         # Not by the executors, some of which cannot do it.
         for future in futures:
-            future.cancel()
+            if future is not None:
+                future.cancel()
         for executor in executors if self._own else ():
             executor.shutdown(wait=wait)

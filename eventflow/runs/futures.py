@@ -111,6 +111,14 @@ class Future(Generic[T]):
             if self._callbacks is not None and callback in self._callbacks:
                 self._callbacks.remove(callback)
 
+    @property
+    def calls_users(self) -> bool:
+        """Whether its end calls anything else than what wakes those who wait for it."""
+        with _lock:
+            modules = [getattr(each, "__module__", None) or "" for each in self._callbacks or ()]
+
+        return any(not module.startswith("eventflow.runs.") for module in modules)
+
     def finish(self) -> None:
         """Mark the task run as ended, and call the callbacks. May be repeated."""
         with _lock:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from concurrent.futures import BrokenExecutor
-from concurrent.futures import Future as CallFuture
+from concurrent.futures import BrokenExecutor, CancelledError
 from contextvars import Context
 from functools import partial
 from typing import Any, Final
@@ -21,7 +20,7 @@ from eventflow.engine.remote.attempts import (
     Outcome,
 )
 from eventflow.engine.remote.hearing import hear
-from eventflow.engine.remote.inbox import Inbox
+from eventflow.engine.remote.inbox import Inbox, Waiting
 from eventflow.engine.remote.packing import (
     Attempt,
     pack_arguments,
@@ -36,10 +35,11 @@ from eventflow.interrupts.portals import timer_portal
 from eventflow.interrupts.scopes import CANCELLATION
 from eventflow.logs import run_logger
 from eventflow.runners.executors import ExecutorTaskRunner, ShippedRun
-from eventflow.runners.failures import WorkerLostError, WorkersFailedError
+from eventflow.runners.failures import WorkerLostError
 from eventflow.runners.frames import CANCEL, GO, NO
 from eventflow.runners.lines import Line
-from eventflow.runners.pools import BARREN, Shipment
+from eventflow.runners.pools import Shipment
+from eventflow.runners.threads import default
 from eventflow.runs.futures import Future
 from eventflow.runs.lazy_states import RunningElsewhere
 from eventflow.runs.run import Transition
@@ -88,13 +88,27 @@ class RemoteRun(ShippedRun):
         """Ship the first attempt; what else there is to do is done in a thread of the pool."""
         self._inbox.open(self._context.run(self._begin))
 
+    def helper(self) -> Waiting:
+        """Return what lets a thread of the pool at home wait for the run."""
+        return Waiting(self._invocation, self._future)
+
     def hear(self, line: Line, values: list[Any]) -> None:
         """Take what a worker says of the attempt."""
         kind, ticket = values[0], values[1]
         if kind == "leave":
-            self._inbox.post(partial(self._asked, line, ticket, values[2]))
+            asked = partial(self._asked, line, ticket, values[2])
+            self._inbox.post(asked, here=self._is_unheard())
+        elif kind == "ended":
+            ended = partial(self._ended, ticket, values[2], values[3])
+            self._inbox.post(ended, here=self._is_unheard())
         else:
             self._inbox.post(partial(self._told, ticket, kind, values[2:]))
+
+    def _is_unheard(self) -> bool:
+        """Return whether no hook and no listener is called for what the run enters."""
+        invocation = self._invocation
+
+        return not (invocation.definition.origin.declared or invocation.bus.subscriptions)
 
     def line_ended(self, line: Line) -> None:
         """Take notice that the worker that executes the attempt is gone."""
@@ -187,7 +201,10 @@ class RemoteRun(ShippedRun):
     def _finish(self) -> None:
         self._forget()
         self._invocation.run.cancel_scope.on_stop = None
-        self._future.finish()
+        if self._future.calls_users:
+            default.submit(self._future.finish)
+        else:
+            self._future.finish()
 
     def _log(self, error: BaseException) -> None:
         run = self._invocation.run
@@ -210,9 +227,8 @@ class RemoteRun(ShippedRun):
         self._line, self._outcome, self._heard = None, None, 0
         facts = run_facts(invocation)
         attempt = Attempt(self._runner.card, ticket, function, arguments, facts, flow)
-        shipment = Shipment(execute, (attempt,), partial(self._returned, ticket))
-        self._shipment = shipment
-        self._runner.ship(shipment)
+        self._shipment = Shipment(attempt, partial(self._returned, ticket))
+        self._runner.ship(execute, self._shipment)
 
     def _asked(self, line: Line, ticket: int, copy: int) -> None:
         """Give leave to begin, once."""
@@ -258,38 +274,44 @@ class RemoteRun(ShippedRun):
         if self._outcome is not None:
             self._end_attempt()
 
-    def _returned(self, ticket: int, copy: int, call: CallFuture[Any] | None, reason: str) -> None:
+    def _ended(self, ticket: int, value: Any, said: int) -> None:
+        """Take a plain result, after which the worker goes on with other attempts."""
+        if self._is_executed(ticket):
+            self._outcome = Outcome(PLAIN_VALUE, value, said)
+            self._end_attempt()
+
+    def _returned(
+        self, ticket: int, copy: int, returned: Any, error: BaseException | None
+    ) -> None:
         """Note how a call ended; in whichever thread the executor says so."""
-        self._inbox.post(partial(self._call_ended, ticket, copy, call, reason))
+        is_plain = error is None and returned.how == PLAIN_VALUE
+        self._inbox.post(
+            partial(self._call_ended, ticket, copy, returned, error),
+            here=is_plain and self._is_unheard(),
+        )
 
     def _call_ended(
-        self, ticket: int, copy: int, call: CallFuture[Any] | None, reason: str
+        self, ticket: int, copy: int, returned: Any, error: BaseException | None
     ) -> None:
         shipment = self._shipment
         if ticket != self._ticket or shipment is None:
             return
         if self._request is AWAIT_LEAVE:
-            self._not_begun(shipment, call, reason)
+            self._not_begun(shipment, error)
         elif copy == shipment.granted and self._outcome is None:
-            error = None if call is None or call.cancelled() else call.exception()
-            if call is None or call.cancelled() or error is not None:
+            if error is not None:
                 self._lost()
-                return
-            self._outcome = call.result()
-            self._end_attempt()
+            else:
+                self._outcome = returned
+                self._end_attempt()
 
-    def _not_begun(self, shipment: Shipment, call: CallFuture[Any] | None, reason: str) -> None:
+    def _not_begun(self, shipment: Shipment, error: BaseException | None) -> None:
         """Ship an attempt again whose call has ended although it was given no leave."""
-        failure = None if call is None or call.cancelled() else call.exception()
-        if call is None:
-            failure = WorkersFailedError(repr(self._runner), BARREN, reason)
-        elif isinstance(failure, BrokenExecutor):
-            failure = None
-        if failure is not None:
+        if not (error is None or isinstance(error, BrokenExecutor | CancelledError)):
             self._forget()
-            self._resume(error=failure)
-        elif not shipment.futures and not shipment.withdrawn:
-            self._runner.ship(shipment)
+            self._resume(error=error)
+        elif not shipment.open and not shipment.withdrawn:
+            self._runner.ship(execute, shipment)
 
     def _end_attempt(self) -> None:
         """Resume with the outcome, once all is heard that the worker has said before."""

@@ -30,13 +30,24 @@ class Inbox:
         self._messages: deque[Callable[[], None]] = deque()
         self._busy = True
 
-    def post(self, handle: Callable[[], None]) -> None:
-        """Have a message handled after those that came before."""
+    def post(self, handle: Callable[[], None], *, here: bool = False) -> None:
+        """Have a message handled after those that came before.
+
+        One that calls nothing of the user's may be handled `here`, in the thread that has it: a
+        switch to another thread takes longer than the rest.
+        """
         with self._lock:
-            self._messages.append(handle)
+            if self._busy or not here:
+                self._messages.append(handle)
             if self._busy:
                 return
             self._busy = True
+        if here:
+            self._context.run(handle)
+            with self._lock:
+                self._busy = bool(self._messages)
+                if not self._busy:
+                    return
         default.submit(self._handle_all)
 
     def open(self, first: Callable[[], None] | None) -> None:

@@ -11,6 +11,7 @@ import threading
 import types
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from time import monotonic
 from typing import Any, Final, NamedTuple
 
 import cloudpickle  # type: ignore[import-untyped]
@@ -62,15 +63,51 @@ class _Flow(NamedTuple):
     version: str | None
 
 
-def execute(attempt: Attempt, copy: int) -> Outcome:
-    """Execute an attempt, unless home refuses it; called by an executor.
+def execute(attempts: tuple[tuple[Attempt, int], ...]) -> tuple[int, Outcome]:
+    """Execute attempts one after the other, unless home refuses them; called by an executor.
+
+    Return which is the last that was begun, and how it ended. Of those before it home has been told
+    over the line, which it is only of plain results. None is begun after some time: another worker
+    may be free for it.
 
     Raises:
         OSError: home cannot be reached.
-        Exception: the function cannot be found here, or cannot be unpickled.
+        Exception: a function cannot be found here, or cannot be unpickled.
     """
-    line = line_to(attempt.card)
-    _prepare_process(attempt.card)
+    card = attempts[0][0].card
+    line = line_to(card)
+    _prepare_process(card)
+    until = monotonic() + TOGETHER_SECONDS
+    try:
+        for index, (attempt, copy) in enumerate(attempts):
+            outcome = _attempted(line, attempt, copy)
+            is_last = index == len(attempts) - 1 or monotonic() > until
+            if is_last or not (outcome.how == REFUSED or _is_told(outcome)):
+                break
+            if outcome.how == PLAIN_VALUE:
+                line.tell_end(outcome.value)
+        return index, outcome
+    finally:
+        line.flush()
+
+
+TOGETHER_SECONDS: Final = 0.005
+"""How long a worker goes on with the attempts of one call."""
+
+LONGEST_TOLD: Final = 1_000
+"""The most characters of a result that is told over the line."""
+
+
+def _is_told(outcome: Outcome) -> bool:
+    """Return whether home can be told of an outcome over the line, in JSON."""
+    value = outcome.value
+    if outcome.how != PLAIN_VALUE or type(value) is bytes:
+        return False
+
+    return type(value) not in (str, int) or len(str(value)) <= LONGEST_TOLD
+
+
+def _attempted(line: WorkerLine, attempt: Attempt, copy: int) -> Outcome:
     definition = _definition(attempt.function)
     if not line.ask(attempt.ticket, copy):
         return Outcome(REFUSED)

@@ -38,6 +38,7 @@ class WorkerLine:
         # Held by the thread that reads.
         self._reading = threading.Lock()
         self._read = bytearray()
+        self._unsent = b""
         self.broken = False
         self.on_stop: Callable[[], object] | None = None
         self.ticket = 0
@@ -75,10 +76,23 @@ class WorkerLine:
             if is_in_body:
                 mask.unmask(BODY)
 
+    def tell_end(self, value: Any) -> None:
+        """Tell home of the plain result of the attempt, together with what comes next."""
+        self._unsent = frame("ended", self.ticket, value, self.said)
+
+    def flush(self) -> None:
+        """Send what has been kept to be sent together."""
+        if self._unsent:
+            self._send(b"")
+
     def _say(self, *values: Any) -> None:
+        self._send(frame(*values))
+
+    def _send(self, sent: bytes) -> None:
+        sent, self._unsent = self._unsent + sent, b""
         try:
             with self._writing:
-                self._socket.sendall(frame(*values))
+                self._socket.sendall(sent)
         except OSError:
             self.broken = True
 
