@@ -113,8 +113,8 @@ _NAMES: Final[Mapping[str, str]] = {
     "prefect.suspend_flow_run": _NO_PAUSE,
     "prefect.task_engine": "Call the task itself.",
     "prefect.task_runners": (
-        "Submitted tasks run in threads: `ThreadPoolTaskRunner(max_workers=…)`; for other "
-        "processes use `concurrent.futures.ProcessPoolExecutor` in a task."
+        "Submitted tasks run in threads, `ThreadPoolTaskRunner(max_workers=…)`, in processes, "
+        "`ProcessPoolTaskRunner(max_workers=…)`, or on any executor, `ExecutorTaskRunner(…)`."
     ),
     "prefect.task_worker": (
         "There is no task worker: `submit` the task in a flow, or send the work through a broker."

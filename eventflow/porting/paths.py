@@ -42,7 +42,11 @@ SYMBOLS: Final[tuple[Symbols, ...]] = (
         "eventflow.context",
         "FlowRunContext TaskRunContext get_run_context tags",
     ),
-    _symbols("prefect.task_runners", "eventflow.runners", "TaskRunner ThreadPoolTaskRunner"),
+    _symbols(
+        "prefect.task_runners",
+        "eventflow.runners",
+        "ProcessPoolTaskRunner TaskRunner ThreadPoolTaskRunner",
+    ),
     _symbols("prefect.logging", "eventflow", "get_run_logger"),
     _symbols(
         "prefect.logging.loggers", "eventflow", "flow_run_logger get_run_logger task_run_logger"

@@ -280,9 +280,7 @@ class RemoteRun(ShippedRun):
             self._outcome = Outcome(PLAIN_VALUE, value, said)
             self._end_attempt()
 
-    def _returned(
-        self, ticket: int, copy: int, returned: Any, error: BaseException | None
-    ) -> None:
+    def _returned(self, ticket: int, copy: int, returned: Any, error: BaseException | None) -> None:
         """Note how a call ended; in whichever thread the executor says so."""
         is_plain = error is None and returned.how == PLAIN_VALUE
         self._inbox.post(
