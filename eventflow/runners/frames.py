@@ -8,7 +8,7 @@ import struct
 from collections.abc import Iterator
 from typing import Any, Final, NamedTuple, TypeAlias
 
-__all__ = ["ANSWERS", "CANCEL", "GO", "NO", "Answer", "Card", "Frames", "frame"]
+__all__ = ["ANSWERS", "CANCEL", "GO", "NO", "Card", "Frames", "frame"]
 
 Address: TypeAlias = "str | tuple[str, int]"
 
@@ -16,16 +16,13 @@ _LENGTH: Final = struct.Struct("!I")
 ANSWERS: Final = struct.Struct("!cQ")
 """What home says: one of the following bytes, and the number of the attempt that it is about."""
 
+# Made once: `json.dumps` makes an encoder for each call that is not a plain one.
+_encode: Final = json.JSONEncoder(default=str).encode
+_decode: Final = json.JSONDecoder().decode
+
 GO: Final = b"g"
 NO: Final = b"n"
 CANCEL: Final = b"c"
-
-
-class Answer(NamedTuple):
-    """What home says to a worker about an attempt."""
-
-    what: bytes
-    ticket: int
 
 
 class Card(NamedTuple):
@@ -42,7 +39,7 @@ class Card(NamedTuple):
 
 def frame(*values: Any) -> bytes:
     """Encode a frame; what JSON does not know is sent as its text."""
-    text = json.dumps(values, default=str).encode()
+    text = _encode(values).encode()
 
     return _LENGTH.pack(len(text)) + text
 
@@ -81,6 +78,6 @@ class Frames:
             end = at + _LENGTH.size + length
             if len(held) < end:
                 break
-            yield json.loads(held[at + _LENGTH.size : end])
+            yield _decode(held[at + _LENGTH.size : end].decode())
             at = end
         del held[:at]

@@ -19,7 +19,8 @@ from eventflow.runners import ExecutorTaskRunner, ProcessPoolTaskRunner
 from eventflow.runners.failures import WorkerLostError, WorkersFailedError
 from tests.runners import bodies
 
-pytestmark = pytest.mark.usefixtures("eventflow_isolated")
+# In one process: the pools of workers are made once.
+pytestmark = [pytest.mark.usefixtures("eventflow_isolated"), pytest.mark.xdist_group("runners")]
 
 
 def names_of(events: list[Event], run_name: str) -> list[str]:

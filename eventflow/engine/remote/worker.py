@@ -164,13 +164,16 @@ def _called(line: WorkerLine, run: TaskRun, body: Callable[[], Any], timeout: fl
         mask.unmask(before)
 
 
+_scope: Final = RefusingScope()
+
+
 @contextmanager
 def _in_context(
     line: WorkerLine, run: TaskRun, facts: RunFacts, flow_run: FlowRun | None
 ) -> Iterator[None]:
     """Put the run in force for the block, as it is at home."""
     stdout = take_prints() if facts.prints else None
-    active = ActiveRun(run, flow_run, RefusingScope(), log_prints=facts.prints, stdout=stdout)
+    active = ActiveRun(run, flow_run, _scope, log_prints=facts.prints, stdout=stdout)
     token = current_run.set(active)
     tags = current_tags.set(facts.tags - run.definition.tags)
     attempts_here[run.number] = line
