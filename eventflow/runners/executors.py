@@ -6,6 +6,7 @@ import itertools
 import os
 import signal
 import threading
+import time
 import weakref
 from collections.abc import Callable
 from functools import partial
@@ -212,12 +213,26 @@ def _process_pool() -> Executor:
     context = load("multiprocessing").get_context("spawn")
     kind: Callable[..., Executor] = load("concurrent.futures").ProcessPoolExecutor
 
-    return kind(1, mp_context=context, initializer=_ignore_interrupts)
+    return kind(1, mp_context=context, initializer=_begin_worker)
 
 
-def _ignore_interrupts() -> None:
-    """Leave Ctrl-C to the process at home, which cancels what executes here."""
+ORPHANED_SECONDS: Final = 1.0
+"""How long a body has to clean up that is stopped because its process at home is gone."""
+
+
+def _begin_worker() -> None:
+    """Leave Ctrl-C to the process at home, which cancels what executes here, and end after it."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_home, name="eventflow-home", daemon=True).start()
+
+
+def _end_with_home() -> None:
+    """End this process once that which has started it is gone: a pool waits for calls for ever."""
+    parent = load("multiprocessing").parent_process()
+    if parent is not None:
+        parent.join()
+        time.sleep(ORPHANED_SECONDS)
+        os._exit(1)
 
 
 def _given(executor: Executor) -> Executor:

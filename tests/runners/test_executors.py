@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import socket
+import subprocess
+import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import BrokenExecutor, Executor, Future, ThreadPoolExecutor
 from pathlib import Path
@@ -21,6 +25,9 @@ from tests.runners import bodies
 
 # In one process: the pools of workers are made once.
 pytestmark = [pytest.mark.usefixtures("eventflow_isolated"), pytest.mark.xdist_group("runners")]
+
+
+ROOT = Path(__file__).parents[2]
 
 
 def names_of(events: list[Event], run_name: str) -> list[str]:
@@ -217,6 +224,53 @@ def test_an_executor_that_cannot_be_made_fails_the_run() -> None:
 
     with pytest.raises(WorkersFailedError, match="no such cluster"):
         work()
+
+
+DIES = """
+import os, signal, sys
+from pathlib import Path
+from eventflow import flow
+from eventflow.runners import ProcessPoolTaskRunner
+from tests.runners import bodies
+
+folder = Path(sys.argv[1])
+
+@flow(task_runner=ProcessPoolTaskRunner(1))
+def work() -> None:
+    bodies.meet.submit(folder, "first", "first").result()
+    bodies.wait_long.submit(folder)
+    bodies.wait_for(folder / "began")
+    os.kill(os.getpid(), signal.SIGKILL)
+
+if __name__ == "__main__":
+    work()
+"""
+
+
+def test_workers_end_with_the_process_at_home(tmp_path: Path) -> None:
+    """The body is stopped, and cleans up; then its worker ends."""
+    script = tmp_path / "dies.py"
+    script.write_text(DIES)
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    died = subprocess.run(
+        [sys.executable, script, tmp_path], env=environment, timeout=60, check=False
+    )
+    assert died.returncode == -signal.SIGKILL
+    bodies.wait_for(tmp_path / "stopped")
+    [pid] = pids_of(tmp_path, "first")
+    wait_for_end(pid)
+
+
+def wait_for_end(pid: int) -> None:
+    """Wait until a process is gone, which is no child of this one."""
+    with contextlib.suppress(ProcessLookupError, FileNotFoundError):
+        while True:
+            os.kill(pid, 0)
+            # Nobody may have taken notice of its end.
+            stat = Path(f"/proc/{pid}/stat")
+            if stat.exists() and stat.read_text().split(") ")[1][0] == "Z":
+                return
+            time.sleep(0.02)
 
 
 def test_what_waits_behind_a_long_body_is_executed_by_a_free_worker(
