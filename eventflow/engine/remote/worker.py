@@ -78,6 +78,7 @@ def execute(attempts: tuple[tuple[Attempt, int], ...]) -> tuple[int, Outcome]:
     line = line_to(card)
     _prepare_process(card)
     until = monotonic() + TOGETHER_SECONDS
+    index, outcome = 0, Outcome(REFUSED)
     try:
         for index, (attempt, copy) in enumerate(attempts):
             outcome = _attempted(line, attempt, copy)
