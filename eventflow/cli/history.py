@@ -13,9 +13,9 @@ from eventflow.definitions.definition import Definition
 from eventflow.hooks.references import ParsedReference, parse_reference, resolve
 from eventflow.journal.rows import RunRow, state_of, with_unavailable_data
 from eventflow.primitives.callables import MAIN
-from eventflow.recovery.loading import LOADING_SECONDS, execute_module
 from eventflow.recovery.lookup import stand_in
-from eventflow.recovery.parking import execute
+from eventflow.recovery.reloading.loading import LOADING_SECONDS, execute_module
+from eventflow.recovery.reloading.parking import execute
 from eventflow.runs.lazy_states import BuiltState
 from eventflow.runs.run import FlowRun, Run, TaskRun, Transition
 from eventflow.states.state import AnyState

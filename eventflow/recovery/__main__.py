@@ -33,7 +33,7 @@ from eventflow.primitives.loggers import get_logger
 from eventflow.recovery.endings import Seen
 from eventflow.recovery.overdue import deliver_due
 from eventflow.recovery.owner import Report, recover_folder, recover_id
-from eventflow.recovery.parking import serve, threads_of_hooks
+from eventflow.recovery.reloading.parking import serve, threads_of_hooks
 from eventflow.recovery.supervisor import recover
 from eventflow.settings import EVENTFLOW_JOURNAL_URL, EVENTFLOW_RECOVERY_HOOK_SECONDS
 from eventflow.wiring import detach

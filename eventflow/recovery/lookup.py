@@ -24,7 +24,7 @@ from eventflow.hooks.sets import RecordedHook, Unfetched
 from eventflow.journal.rows import RunRow
 from eventflow.primitives.callables import qualified_name
 from eventflow.primitives.loggers import get_logger
-from eventflow.recovery.loading import Reloader, Wanted
+from eventflow.recovery.reloading.loading import Reloader, Wanted
 from eventflow.tasks import Task
 
 __all__ = ["Lookup", "stand_in"]

@@ -22,9 +22,9 @@ from eventflow.owners.locks import lock
 from eventflow.owners.note import set_next_due
 from eventflow.recovery.delivering import Finished, Progress
 from eventflow.recovery.finishing import Finisher
-from eventflow.recovery.loading import LoadingNote, Reloader, adopt_environment
 from eventflow.recovery.lookup import Lookup
 from eventflow.recovery.owner import SILENT, recorder_of_recovery
+from eventflow.recovery.reloading.loading import LoadingNote, Reloader, adopt_environment
 from eventflow.settings import EVENTFLOW_GUARDIAN_GRACE_SECONDS
 
 __all__ = ["deliver_due"]

@@ -34,8 +34,8 @@ from eventflow.primitives.loggers import get_logger
 from eventflow.recovery.delivering import Finished, Progress
 from eventflow.recovery.endings import Seen, ending_of
 from eventflow.recovery.finishing import Finisher
-from eventflow.recovery.loading import LoadingNote, Reloader, adopt_environment
 from eventflow.recovery.lookup import Lookup
+from eventflow.recovery.reloading.loading import LoadingNote, Reloader, adopt_environment
 from eventflow.settings import EVENTFLOW_JOURNAL_URL
 from eventflow.wiring import recorder as wired_recorder
 

@@ -13,8 +13,8 @@ from eventflow.hooks.configured import ConfiguredHook, Find
 from eventflow.hooks.importability import import_problem
 from eventflow.hooks.sets import RecordedHook
 from eventflow.journal.rows import OwnerRow
-from eventflow.recovery.loading import Reloader
 from eventflow.recovery.lookup import Lookup
+from eventflow.recovery.reloading.loading import Reloader
 from tests.journal.rows import an_owner
 
 

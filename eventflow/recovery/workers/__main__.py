@@ -24,9 +24,9 @@ from eventflow.journal.recorder import Recorder
 from eventflow.logs import configure
 from eventflow.owners.leftovers import row_of
 from eventflow.primitives.loggers import get_logger
-from eventflow.recovery.loading import adopt_environment
 from eventflow.recovery.owner import unknown_owner
-from eventflow.recovery.parking import serve
+from eventflow.recovery.reloading.loading import adopt_environment
+from eventflow.recovery.reloading.parking import serve
 from eventflow.recovery.workers.claimed import Deliverer
 from eventflow.wiring import detach
 from eventflow.wiring import recorder as wired_recorder

@@ -22,8 +22,8 @@ from eventflow.primitives.loggers import get_logger
 from eventflow.primitives.texts import is_a, printable
 from eventflow.recovery.delivering import Fetching, Progress, RecoveredDelivery
 from eventflow.recovery.finishing import errors_logged, max_attempts
-from eventflow.recovery.loading import Reloader
 from eventflow.recovery.lookup import Lookup
+from eventflow.recovery.reloading.loading import Reloader
 from eventflow.recovery.restoring import Case, Restorer, in_context
 from eventflow.runs.run import Run
 

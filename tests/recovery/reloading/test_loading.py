@@ -17,8 +17,8 @@ from eventflow.hooks import references
 from eventflow.hooks.references import parse_reference, reference_of
 from eventflow.journal.rows import OwnerRow
 from eventflow.primitives.callables import qualified_name
-from eventflow.recovery import loading
-from eventflow.recovery.loading import Reloader, Wanted, adopt_environment
+from eventflow.recovery.reloading import loading
+from eventflow.recovery.reloading.loading import Reloader, Wanted, adopt_environment
 
 
 class Owner(Protocol):

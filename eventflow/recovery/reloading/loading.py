@@ -25,7 +25,7 @@ from eventflow.hooks.references import ParsedReference, parse_reference, referen
 from eventflow.journal.rows import OwnerRow
 from eventflow.primitives.callables import MAIN, MP_MAIN, qualified_name
 from eventflow.primitives.loggers import get_logger
-from eventflow.recovery.parking import execute
+from eventflow.recovery.reloading.parking import execute
 
 __all__ = [
     "LOADING_SECONDS",

@@ -129,7 +129,7 @@ def test_a_file_that_never_ends_is_parked(tmp_path: Path) -> None:
     """At its limit of time, in the main thread, with its handlers left out."""
     script = """
 import sys
-from eventflow.recovery import parking
+from eventflow.recovery.reloading import parking
 
 def body():
     try:

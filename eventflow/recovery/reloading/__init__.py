@@ -1,0 +1,1 @@
+"""Loading the files of another process again, without their runs."""
