@@ -278,7 +278,7 @@ EVENTFLOW_GUARDIAN_GRACE_SECONDS: Setting[float] = Setting(
 )
 EVENTFLOW_LEASE_SECONDS: Setting[float] = Setting(
     name="EVENTFLOW_LEASE_SECONDS",
-    meaning="How long a process may be silent before others take it for dead (PostgreSQL).",
+    meaning="How long a process (PostgreSQL) or a worker may be silent before others take over.",
     allowed="a number of seconds, more than 0",
     parse=positive,
     default=lambda: 15.0,

@@ -38,6 +38,10 @@ SHOWN_BY: dict[str, list[str]] = {
     "a whole machine is gone (journal in PostgreSQL)": [
         "owners/test_session_leases.py::test_an_owner_of_another_host_is_taken_over",
     ],
+    'a worker is killed, or its machine is gone, in a hook of `Hook(where="worker")`': [
+        "guarantee/test_workers.py::test_a_worker_is_killed",
+        "guarantee/test_worker_hosts.py::test_the_host_that_is_left_does_it_all",
+    ],
     "power is lost": [
         "guarantee/test_recovery.py::test_a_torn_record",
         "guarantee/test_recovery.py::test_a_segment_that_ends_in_garbage",
