@@ -12,7 +12,7 @@ from uuid import UUID
 
 from eventflow.errors import MissingContextError
 from eventflow.primitives.texts import printable
-from eventflow.runs.run import FlowRun, Run, TaskRun
+from eventflow.runs.run import FlowRun, Run, TaskRun, Transition
 from eventflow.runs.task_scope import TaskScope
 
 __all__ = [
@@ -60,6 +60,11 @@ class HookContext(Protocol):
     @property
     def hook(self) -> Any:
         """The hook."""
+        ...
+
+    @property
+    def fact(self) -> Transition:
+        """The transition that it is owed."""
         ...
 
     def transaction(self) -> AbstractContextManager[Any]:

@@ -114,7 +114,8 @@ def test_a_folder_can_be_seen_at_a_glance(folder: Path) -> None:
 
 
 def test_the_package_has_few_rooms() -> None:
-    assert len(rooms(PACKAGE)) <= 34
+    # Each is a part that users know by its name: forwarding, beside notifications, is the last.
+    assert len(rooms(PACKAGE)) <= 35
 
 
 @pytest.mark.parametrize("folder", FOLDERS, ids=lambda path: path.relative_to(ROOT).as_posix())

@@ -29,12 +29,13 @@ if TYPE_CHECKING:
     import httpx
 
 __all__ = ["Format", "Kind", "NotificationBlock", "Notify", "Sending", "SlackWebhook"]
+__all__ += ["quiet", "without_url"]
 
 # How much longer the outer wait is than the timeout, so that the inner error comes first.
 GRACE_SECONDS = 0.5
 BODY_READ = 20_000
 BODY_SHOWN = 200
-LOGGERS_OF_URLS = ("apprise", "httpx", "urllib3.connectionpool")
+LOGGERS_OF_URLS = ("apprise", "httpx", "httpcore.http11", "urllib3.connectionpool")
 
 Kind: TypeAlias = Literal["info", "success", "warning", "failure"]
 Format: TypeAlias = Literal["text", "html", "markdown"]
@@ -114,7 +115,7 @@ class NotificationBlock(Block):
 
         def run() -> None:
             try:
-                with _quiet():
+                with quiet():
                     self.post(body, subject)
 
             except BaseException as error:  # noqa: BLE001 - raised where it is awaited
@@ -196,10 +197,10 @@ class SlackWebhook(NotificationBlock):
 
     def _redacted(self, text: str) -> str:
         # Error pages often quote the path, which is the secret of a webhook.
-        return _without(self.url.get_secret_value(), text)
+        return without_url(self.url.get_secret_value(), text)
 
 
-def _without(url: str, text: str) -> str:
+def without_url(url: str, text: str) -> str:
     """Mask a URL, and all its parts but the scheme, in a text."""
     _, _, address = url.partition("://")
     for part in (address, *re.split(r"[/?&=@:]", address)):
@@ -273,7 +274,7 @@ class Notify(NotificationBlock):
         except Exception as error:  # noqa: BLE001 - plugins raise anything, with URLs in the message
             return f"failed with {type(error).__name__}"
 
-        why = one_line(_without(url, " ".join(said)), BODY_SHOWN).rstrip(".")
+        why = one_line(without_url(url, " ".join(said)), BODY_SHOWN).rstrip(".")
         return f"did not accept it: {why}" if why else "did not accept it"
 
 
@@ -378,7 +379,8 @@ _discretion = _Discretion()
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
+    """Have third parties log nothing within the block: they quote URLs."""
     # The filter is never removed, so that no record of another thread gets past it.
     for name in LOGGERS_OF_URLS:
         logging.getLogger(name).addFilter(_discretion)

@@ -6,13 +6,19 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeAlias
 
+from eventflow.errors import EventflowError
+
 if TYPE_CHECKING:
     from eventflow.eventbus.selections import States
 
-__all__ = ["ConfiguredHook", "Find"]
+__all__ = ["ConfiguredHook", "Find", "NotRetried"]
 
 Find: TypeAlias = Callable[[str], Any]
 """Returns the function that a reference names; raises HookUnavailable if there is none."""
+
+
+class NotRetried(EventflowError):
+    """An attempt failed as every other would: its delivery is dead at once."""
 
 
 class ConfiguredHook(ABC):

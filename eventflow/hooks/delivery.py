@@ -17,6 +17,7 @@ from eventflow.errors import HookTimeout, HookUnavailable, JournalError, Termina
 from eventflow.eventbus.bus import EventBus
 from eventflow.eventbus.publication import fact
 from eventflow.events import HookDeadLettered, HookFailed, HookOutcome, HookSucceeded
+from eventflow.hooks.configured import NotRetried
 from eventflow.hooks.declaration import Hook
 from eventflow.hooks.ledger import DEAD, DELIVERED, FAILED, RUNNING, DeliveryStatus, Failure, Ledger
 from eventflow.interrupts.masks import Interrupted
@@ -58,8 +59,8 @@ def is_given_up(run: Run, ledger: Ledger | None) -> bool:
 class Delivery:
     """One hook owed one transition.
 
-    `sequence` is that of the transition, `ordinal` the hook's place among those that are owed it,
-    `bus` where the outcomes are published. If `is_begun`, the beginning of the first
+    `fact` is the transition, `sequence` its number, `ordinal` the hook's place among those that are
+    owed it, `bus` where the outcomes are published. If `is_begun`, the beginning of the first
     attempt is recorded with the event.
     """
 
@@ -69,6 +70,7 @@ class Delivery:
     __slots__ = (
         "attempt",
         "bus",
+        "fact",
         "hook",
         "is_begun",
         "ledger",
@@ -83,6 +85,7 @@ class Delivery:
 
     def __init__(self, hook: Hook, fact: Transition, ordinal: int, bus: EventBus) -> None:
         self.hook = hook
+        self.fact = fact
         self.run = fact.run
         self.state = fact.entered.state_of(fact.run)
         self.sequence = fact.sequence
@@ -191,7 +194,7 @@ class Delivery:
 
     def _fail(self, error: BaseException, *, final: bool = False) -> bool:
         """Record, log and publish a failed attempt; return whether there will be another."""
-        is_retried = not final and self.attempt < self.max_attempts
+        is_retried = self.attempt < self.max_attempts and not (final or is_a(error, NotRetried))
         # An interrupt of the process is not the hook's failure: another process finishes it.
         stays_owed = final and self.ledger is not None and is_a(error, _INTERRUPTS)
         info = ErrorInfo.of(error)

@@ -18,10 +18,9 @@ from eventflow.primitives.texts import is_a
 from eventflow.primitives.tracebacks import origin, origin_in
 from eventflow.runs.run import Run
 from eventflow.runtime import run_url
-from eventflow.settings import EVENTFLOW_MASK_SECRETS
 from eventflow.states import StateType
 from eventflow.states.state import AnyState
-from eventflow.values.masking import formatted, masked_text, secrets_in, without_secrets
+from eventflow.values.masking import formatted, masking
 
 if TYPE_CHECKING:
     from eventflow.blocks.notifications import Kind
@@ -76,7 +75,7 @@ class Notification:
     @classmethod
     def of(cls, definition: Any, run: Run, state: AnyState) -> Notification:
         """Gather the facts, but for the log."""
-        shown = _masking(run)
+        shown = masking(run.parameters)
         overdue = None if run.end_time is not None else _overdue_after()
         label = run_label(run.definition_name, run.name)
         became = state.name if overdue is None else f"is overdue after {in_words(overdue)}"
@@ -104,7 +103,7 @@ class Notification:
 
     def with_log(self, lines: Iterable[str]) -> Notification:
         """Return the same with the last lines of the run's log."""
-        return replace(self, log="\n".join(map(_inert, map(_masking(self.run), lines))))
+        return replace(self, log="\n".join(map(_inert, map(masking(self.run.parameters), lines))))
 
     @property
     def likeness(self) -> str:
@@ -197,15 +196,6 @@ def _inert(text: str) -> str:
 
 def _as_text(value: object) -> str:
     return ", ".join(value) if isinstance(value, tuple) else str(value)
-
-
-def _masking(run: Run) -> Callable[[str], str]:
-    """Return what masks the known secrets of a run in a text."""
-    if not EVENTFLOW_MASK_SECRETS.value():
-        return str
-    secrets = secrets_in(dict(run.parameters))
-
-    return lambda text: without_secrets(masked_text(text), secrets)
 
 
 def _overdue_after() -> float | None:

@@ -23,6 +23,7 @@ from eventflow.journal.rows import DeliveryRow, EventRow, RunRow, state_of, with
 from eventflow.recovery.delivering import Fetching, RecoveredDelivery
 from eventflow.recovery.lasting import timed
 from eventflow.recovery.lookup import Lookup, stand_in
+from eventflow.runs.lazy_states import BuiltState
 from eventflow.runs.run import FlowRun, Run, TaskRun, Transition
 from eventflow.states import StateType
 from eventflow.states.state import AnyState
@@ -110,7 +111,11 @@ class Restorer:
         run = _restored(row_then, case.definition, case.parent_flow_run_id, state_of(event))
         run.encoder = case.context.run.encoder
 
-        return Transition.past(run, event.follows)
+        transition = Transition.past(run, event.follows)
+        before = None if event.follows is None else case.events.get(event.follows)
+        transition.previous = None if before is None else BuiltState(state_of(before))
+
+        return transition
 
     def hook(self, case: Case, fact: Transition, owed: DeliveryRow) -> Hook:
         """Return the hook that is owed: that at its place among those that select the event."""

@@ -7,7 +7,7 @@ import re
 import reprlib
 import string
 import typing
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from functools import cache, lru_cache
 from itertools import pairwise
 from types import MemberDescriptorType
@@ -16,7 +16,7 @@ from typing import Any, Final
 import pydantic
 
 from eventflow.primitives.texts import printable
-from eventflow.settings import MASK
+from eventflow.settings import EVENTFLOW_MASK_SECRETS, MASK
 
 __all__ = [
     "attributes_of",
@@ -27,6 +27,7 @@ __all__ = [
     "is_secret_name",
     "is_secret_value",
     "masked_text",
+    "masking",
     "secret_types",
     "secrets_in",
     "without_secrets",
@@ -153,6 +154,15 @@ def without_secrets(text: str, secrets: Iterable[str]) -> str:
             text = text.replace(secret, MASK)
 
     return text
+
+
+def masking(parameters: Mapping[str, Any]) -> Callable[[str], str]:
+    """Return what masks secrets in the texts of a run, also those among its parameters."""
+    if not EVENTFLOW_MASK_SECRETS.value():
+        return str
+    secrets = secrets_in(dict(parameters))
+
+    return lambda text: without_secrets(masked_text(text), secrets)
 
 
 class _Formatter(string.Formatter):

@@ -12,6 +12,7 @@ from eventflow.context import current_hook
 from eventflow.errors import HookTimeout, JournalError
 from eventflow.eventbus.bus import current_bus
 from eventflow.events import HookOutcome
+from eventflow.hooks.configured import NotRetried
 from eventflow.hooks.delivery import Delivery
 from eventflow.hooks.ledger import Attempt, DeliveryStatus, Failure
 from eventflow.primitives.ids import delivery_id
@@ -108,6 +109,15 @@ def test_the_last_failure_is_dead_lettered() -> None:
     delivery.attempt = 1
     assert delivery.end_attempt(ValueError("only")) is None
     assert ledger.settled == [("dead", 1, "ValueError: only", 0.0)]
+    assert summary(events) == [("HookFailed", 1), ("HookDeadLettered", 1)]
+
+
+def test_a_failure_that_is_not_retried_is_the_last() -> None:
+    """However many attempts remain."""
+    delivery, ledger, events = make_delivery(retries=5)
+    delivery.attempt = 1
+    assert delivery.end_attempt(NotRetried("refused")) is None
+    assert [(status, attempt) for status, attempt, _, _ in ledger.settled] == [("dead", 1)]
     assert summary(events) == [("HookFailed", 1), ("HookDeadLettered", 1)]
 
 
