@@ -15,10 +15,18 @@ from eventflow.errors import EventflowError
 from eventflow.hooks.configured import NotRetried
 from eventflow.primitives.loading import load
 
-__all__ = ["Endpoint", "ForwardingError", "ForwardingRefused", "Hidden", "read_endpoint"]
+__all__ = [
+    "Endpoint",
+    "ForwardingError",
+    "ForwardingRefused",
+    "Hidden",
+    "is_redis",
+    "read_endpoint",
+]
 
 _VARIABLE: Final = re.compile(r"env:([A-Za-z_]\w*)", re.ASCII)
 _URL: Final = re.compile(r"https?://[^\s/]+\S*", re.ASCII | re.IGNORECASE)
+_REDIS: Final = re.compile(r"rediss?://[^\s/]+\S*[?&]stream=[^\s&]+\S*", re.ASCII)
 _NAME: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", re.ASCII)
 _SECRETS: Final = "eventflow.blocks.secrets"
 """Loaded where it is used: an import of blocks builds their models."""
@@ -137,6 +145,11 @@ class Endpoint:
         )
 
 
+def is_redis(url: str) -> bool:
+    """Return whether a URL is one of Redis."""
+    return url.startswith(("redis://", "rediss://"))
+
+
 def read_endpoint(url: str | SecretStr, headers: Mapping[str, str | SecretStr] | None) -> Endpoint:
     """Read what `forward` was given.
 
@@ -145,12 +158,16 @@ def read_endpoint(url: str | SecretStr, headers: Mapping[str, str | SecretStr] |
         ValueError: it is no http URL and no variable, or a header cannot be sent.
     """
     target = Hidden(_secret("The URL of forward(...)", url))
-    if target.variable is None and not _URL.fullmatch(target.text.get_secret_value()):
+    text = target.text.get_secret_value()
+    if target.variable is None and not (_URL.fullmatch(text) or _REDIS.fullmatch(text)):
         # Not shown: it may be a URL that lacks a part, or has one with a space in it.
         raise ValueError(
-            "The URL of forward(...) must begin with 'https://' or 'http://' and a host, or be the "
-            "variable that holds one, such as 'env:EVENTS_URL'; it is neither."
+            "The URL of forward(...) must begin with 'https://' or 'http://' and a host, name a "
+            "stream, as 'redis://localhost/0?stream=events', or be the variable that holds one, "
+            "such as 'env:EVENTS_URL'; it is none of these."
         )
+    if headers and is_redis(text):
+        raise ValueError("A stream of Redis takes no headers; its URL holds user and password.")
     read = []
     for name, value in (headers or {}).items():
         if not _NAME.fullmatch(name) or name.lower() in _OWN_HEADERS:

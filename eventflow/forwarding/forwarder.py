@@ -16,7 +16,7 @@ from eventflow.errors import EventflowError, MissingExtraError
 from eventflow.eventbus.bus import current_bus
 from eventflow.eventbus.selections import States
 from eventflow.eventbus.subscriptions import Subscription
-from eventflow.forwarding.endpoints import Endpoint, read_endpoint
+from eventflow.forwarding.endpoints import Endpoint, is_redis, read_endpoint
 from eventflow.forwarding.envelope import envelope, event_in_hook
 from eventflow.forwarding.origins import own_origin
 from eventflow.hooks.configured import ConfiguredHook, Find
@@ -53,7 +53,7 @@ def forward(
     retry_delay_seconds: Delays = RETRY_DELAYS,
     id: str | None = None,
 ) -> Subscription:
-    """Forward the transitions of every run that matches to an HTTP endpoint, as CloudEvents 1.0.
+    """Forward the transitions of every run that matches, as CloudEvents 1.0, to HTTP or Redis.
 
     It declares a hook on the bus in force: each transition is sent before its run goes on, at least
     once, in order per run, and whatever happens to this process. An answer of 2xx accepts it. While
@@ -61,8 +61,8 @@ def forward(
     times. After that, or any other answer, its delivery is dead: `eventflow deliveries redrive`.
 
     Args:
-        url: an `https://` or `http://` URL; `"env:EVENTS_URL"` for the one that a variable holds
-            when an event is sent.
+        url: an `https://` or `http://` URL; `"redis://localhost/0?stream=events"` for a stream of
+            Redis; `"env:EVENTS_URL"` for the one that a variable holds when an event is sent.
         run_type: `"flow"` or `"task"`, for the transitions of one kind of run.
         state: a state's name or type, or several; without, every transition.
         name: a pattern over the definition's name.
@@ -72,7 +72,7 @@ def forward(
         source: the `source` of the events, a URI reference.
         batch_size: how many events one request has at most, where several wait because runs are
             executed at the same time. More than 1 only for a receiver that takes
-            `application/cloudevents-batch+json`.
+            `application/cloudevents-batch+json`, or for Redis.
         timeout_seconds: how long to wait for a connection, and for each part of an answer.
         retries: how often an event is sent again that was not accepted.
         retry_delay_seconds: the delays before that; by default they double from 0.2 to 30 s.
@@ -81,7 +81,7 @@ def forward(
     Raises:
         TypeError: an argument is of a wrong type.
         ValueError: an argument has a wrong value.
-        MissingExtraError: httpx is not installed.
+        MissingExtraError: httpx, or for Redis redis, is not installed.
     """
     forwarder = Forwarder(
         url,
@@ -114,7 +114,7 @@ class Forwarder(ConfiguredHook):
     Raises:
         TypeError: an argument is of a wrong type.
         ValueError: an argument has a wrong value.
-        MissingExtraError: httpx is not installed.
+        MissingExtraError: httpx, or for Redis redis, is not installed.
     """
 
     def __init__(
@@ -135,8 +135,10 @@ class Forwarder(ConfiguredHook):
         _check_source(source)
         seconds = read_seconds("timeout_seconds", timeout_seconds)
         endpoint = read_endpoint(url, headers)
-        if find_spec("httpx") is None:
-            raise MissingExtraError("forward", "httpx", "forwarding")
+        is_stream = is_redis(endpoint.url.text.get_secret_value())
+        package, extra = ("redis", "redis") if is_stream else ("httpx", "forwarding")
+        if find_spec(package) is None:
+            raise MissingExtraError("forward", package, extra)
         self._set(module or caller, endpoint, source, own_origin(), (batch_size, seconds))
 
     def _set(
@@ -163,7 +165,7 @@ class Forwarder(ConfiguredHook):
         made = envelope(event, run, source=self._source, origin=self._origin)
         # Loaded where it is used: an import of blocks builds their models.
         sender = load("eventflow.forwarding.sending").sender_of(self._endpoint, *self._limits)
-        sender.send(made.model_dump_json().encode())
+        sender.send(made)
 
     # -- in another process -----------------------------------------------------------------
 

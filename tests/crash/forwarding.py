@@ -24,8 +24,9 @@ import httpx
 
 from eventflow import flow, task
 from eventflow.client import get_client
-from eventflow.forwarding import forward, sending
-from eventflow.forwarding.envelope import BATCH, STRUCTURED
+from eventflow.forwarding import forward
+from eventflow.forwarding.envelope import BATCH, STRUCTURED, envelope, event_in_hook
+from eventflow.forwarding.origins import own_origin
 from eventflow.runners import ThreadPoolTaskRunner
 from eventflow.settings import (
     EVENTFLOW_GUARDIAN,
@@ -210,14 +211,16 @@ def rates(runs: int, batch_size: int, threads: int, folder: Path) -> list[tuple[
 def _body(folder: Path) -> bytes:
     """Return an event as it is sent."""
     bodies: list[bytes] = []
-    with _settings(folder):
-        original = sending.Sender.send
-        sending.Sender.send = lambda self, body: bodies.append(body)  # type: ignore[method-assign]
-        with forward("http://127.0.0.1:1/"):
-            work(3)
-        sending.Sender.send = original  # type: ignore[method-assign]
 
-    return bodies[-1]
+    def keep(_: Any, run: Any, state: Any) -> None:
+        event = event_in_hook(None, run, state)
+        made = envelope(event, run, source="/eventflow", origin=own_origin())
+        bodies.append(made.model_dump_json().encode())
+
+    with _settings(folder):
+        work.with_options(on_completion=[keep])(3)
+
+    return bodies[0]
 
 
 def _bare(url: str, body: bytes, events: int, batch_size: int, threads: int) -> float:

@@ -57,6 +57,8 @@ def test_a_variable_is_read_when_it_is_used(monkeypatch: pytest.MonkeyPatch) -> 
         ("https:///hunter2", None, ValueError, "must begin with 'https://'"),
         ("http://a/hunter2 b", None, ValueError, "must begin with 'https://'"),
         ("http://a/\nhunter2", None, ValueError, "printable ASCII"),
+        ("redis://hunter2/0", None, ValueError, "name a stream, as 'redis://"),
+        ("redis://a/0?stream=b", {"X-Key": "a"}, ValueError, "Redis takes no headers"),
         ("http://a", {"X-Key": 1}, TypeError, "header X-Key .* must be a string"),
         ("http://a", {"X-Key": "hunter2\r\nEvil: 1"}, ValueError, "X-Key .* printable ASCII"),
         ("http://a", {"X Key": "a"}, ValueError, "not 'X Key'"),
