@@ -8,7 +8,7 @@ from typing import Any, Final
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 from eventflow.errors import MissingExtraError
-from eventflow.forwarding.endpoints import ForwardingError, ForwardingRefused
+from eventflow.forwarding.endpoints import Endpoint, ForwardingError, ForwardingRefused
 from eventflow.forwarding.queueing import Sender, Waiting, settle
 
 try:
@@ -19,7 +19,7 @@ try:
 except ImportError:
     raise MissingExtraError("forward", "redis", "redis") from None
 
-__all__ = ["RedisSender"]
+__all__ = ["RedisSender", "opened"]
 
 _WRONG_TYPE: Final = "WRONGTYPE"
 
@@ -52,18 +52,27 @@ class RedisSender(Sender):
     @cached_property
     def _client(self) -> tuple[redis.Redis, str]:
         """The client, which keeps connections open, and the name of the stream."""
-        url, stream = _parted(self.endpoint.url.value())
-        if not stream:
-            raise ForwardingRefused(self.endpoint.label, "its URL names no stream: '?stream=...'")
-        client = redis.Redis.from_url(
-            url,
-            socket_timeout=self.timeout_seconds,
-            socket_connect_timeout=self.timeout_seconds,
-            # The hook retries, and tells of each attempt.
-            retry=Retry(NoBackoff(), 0),
-        )
+        return opened(self.endpoint, self.timeout_seconds)
 
-        return client, stream
+
+def opened(endpoint: Endpoint, timeout_seconds: float) -> tuple[redis.Redis, str]:
+    """Return a client, and the name of the stream.
+
+    Raises:
+        ForwardingRefused: the URL names no stream, or its variable is not set.
+    """
+    url, stream = _parted(endpoint.url.value())
+    if not stream:
+        raise ForwardingRefused(endpoint.label, "its URL names no stream: '?stream=...'")
+    client = redis.Redis.from_url(
+        url,
+        socket_timeout=timeout_seconds,
+        socket_connect_timeout=timeout_seconds,
+        # Who calls tries again, and tells of each attempt.
+        retry=Retry(NoBackoff(), 0),
+    )
+
+    return client, stream
 
 
 def _parted(url: str) -> tuple[str, str]:

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from eventflow.forwarding import CloudEvent
+from tests.forwarding.redis_server import Server
 from tests.local_server import serving as serving_posts
 
 TOKEN = "hunter2hunter2"
@@ -97,3 +98,20 @@ def receiver() -> Iterator[Receiver]:
     """Run the receiver."""
     with serving() as service:
         yield service
+
+
+@pytest.fixture(scope="module")
+def one_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """Start a Redis once for all tests."""
+    server = Server(tmp_path_factory.mktemp("redis"))
+    yield server
+    server.kill()
+
+
+@pytest.fixture
+def server(one_server: Server) -> Server:
+    """Return the Redis, empty."""
+    with one_server.client() as client:
+        client.flushall()
+
+    return one_server

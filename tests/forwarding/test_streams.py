@@ -2,17 +2,9 @@
 
 from __future__ import annotations
 
-import os
-import shutil
-import socket
-import subprocess
 import sys
-from collections.abc import Iterator
-from pathlib import Path
-from typing import Any
 
 import pytest
-import redis
 
 from eventflow import bus, task
 from eventflow.errors import MissingExtraError
@@ -21,90 +13,10 @@ from eventflow.forwarding import CloudEvent, ForwardingError, ForwardingRefused,
 from eventflow.forwarding.endpoints import read_endpoint
 from eventflow.forwarding.streams import RedisSender
 from eventflow.testing import isolated
+from tests.forwarding.redis_server import PASSWORD, Server, needs_redis
 from tests.forwarding.together import an_event, send_together
 
-PASSWORD = "hunter2hunter2"
-
-pytestmark = pytest.mark.skipif(
-    shutil.which("redis-server") is None and os.environ.get("CI") != "true",
-    reason="there is no redis-server here",
-)
-
-
-class Server:
-    """A Redis on a free port, which keeps what it has acknowledged."""
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self.port = 0
-        self.start()
-
-    def start(self) -> None:
-        """Start it, always on the same port, and wait until it answers."""
-        for _ in range(10):
-            port = self.port or _free_port()
-            self._process = subprocess.Popen(
-                ["redis-server", "--port", str(port), "--bind", "127.0.0.1", "--dir",
-                 str(self._folder), "--appendonly", "yes", "--appendfsync", "always",
-                 "--requirepass", PASSWORD],
-                stdout=subprocess.PIPE,
-                text=True,
-            )  # fmt: skip
-            assert self._process.stdout is not None
-            # It says so before its output ends; another program may have taken the port.
-            if any("eady to accept connections" in line for line in self._process.stdout):
-                self.port = port
-                self._process.stdout.close()
-                return
-            self.kill()
-        raise AssertionError
-
-    def url(self, stream: str = "events") -> str:
-        """Return the URL of a stream."""
-        return f"redis://:{PASSWORD}@127.0.0.1:{self.port}/0?stream={stream}"
-
-    def client(self) -> redis.Redis:
-        """Return a client."""
-        return redis.Redis(port=self.port, password=PASSWORD)
-
-    def entries(self) -> list[dict[bytes, bytes]]:
-        """Return the entries of the stream."""
-        with self.client() as client:
-            found: Any = client.xrange("events")
-
-        return [fields for _, fields in found]
-
-    def kill(self) -> None:
-        """Kill it."""
-        self._process.kill()
-        self._process.wait()
-        if self._process.stdout is not None:
-            self._process.stdout.close()
-
-
-def _free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port: int = free.getsockname()[1]
-
-    return port
-
-
-@pytest.fixture(scope="module")
-def one_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """Start a Redis once for all tests."""
-    server = Server(tmp_path_factory.mktemp("redis"))
-    yield server
-    server.kill()
-
-
-@pytest.fixture
-def server(one_server: Server) -> Server:
-    """Return the Redis, empty."""
-    with one_server.client() as client:
-        client.flushall()
-
-    return one_server
+pytestmark = needs_redis
 
 
 def sender(url: str, batch_size: int = 1, timeout_seconds: float = 10.0) -> RedisSender:
