@@ -225,9 +225,8 @@ class Journal(Claiming, Protocol):
         writers wait for the end of the block, so that slow work belongs before it.
 
         Raises:
-            StaleOwnerError: the fence is no longer in force; nothing was written. Of a claim it is
-                a ClaimLostError.
-            JournalError: it is delivered already, or does not exist; nothing was written.
+            StaleOwnerError: the fence is not in force any more (of a claim: ClaimLostError).
+            JournalError: it is delivered already, or does not exist. Nothing was written.
         """
         ...
 

@@ -309,10 +309,9 @@ class SqlJournal(SqlClaims, Journal, ABC):
         return self.transact(lambda session: statements.ask_cancel(session, run_id))
 
     def cancels(self, owner: str) -> list[UUID]:
-        def work(session: Session) -> list[UUID]:
-            return [id_of(session.number(key)) for (key,) in session.all(ASKED, (owner,))]
-
-        return self.read(work)
+        return self.read(
+            lambda session: [id_of(session.number(key)) for (key,) in session.all(ASKED, (owner,))]
+        )
 
     # -- maintenance -----------------------------------------------------------------------
 
@@ -326,14 +325,11 @@ class SqlJournal(SqlClaims, Journal, ABC):
             return self._prune(older_than, max_bytes)
 
     def _prune(self, older_than: datetime | None, max_bytes: int | None) -> Pruned:
-        done: list[Deleted] = []
         before = 0 if older_than is None else micros(older_than)
-        if older_than is not None:
-            done += self._deleted(before)
+        done = [*self._deleted(before)] if before else []
         while max_bytes is not None and (surplus := self._surplus(max_bytes)):
             before = EVER
-            some = [*self._deleted(EVER, surplus)]
-            done += some
+            done += (some := [*self._deleted(EVER, surplus)])
             if not sum(each.runs for each in some):
                 break
         runs, events, deliveries = (sum(each[column] for each in done) for column in range(3))
