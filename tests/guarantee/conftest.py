@@ -11,7 +11,7 @@ import pytest
 
 from tests.guarantee.sandbox import Sandbox
 
-AT_ONCE: Final = 3
+AT_ONCE: Final = 4
 """How many tests run at a time: enough to keep two cores busy."""
 
 FOLDER: Final = Path(__file__).parent
