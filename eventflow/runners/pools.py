@@ -205,17 +205,30 @@ class Pools:
 
     def _done(self, slot: _Slot, call: _Call, future: Future[Any]) -> None:
         """Tell how a call has ended; called in whichever thread the executor does this."""
-        self._remove(slot, call)
         error = CancelledError() if future.cancelled() else future.exception()
         if error is None:
+            self._remove(slot, call)
             self._returned(slot, call, *future.result())
+            self._fill_if_own(slot)
+        elif isinstance(error, BrokenExecutor):
+            # Not in this thread: an executor may hold its lock while it says that it is broken, and
+            # needs it to be shut down, or given another call.
+            ended = partial(self._failed_call, slot, call, error)
+            threading.Thread(target=ended, name="eventflow-broken-pool", daemon=True).start()
         else:
-            if isinstance(error, BrokenExecutor):
-                self._broke(slot, call.executor)
-            given_up = slot.barren >= BARREN
-            for shipment, copy in call.copies:
-                is_lost = given_up and not shipment.begun
-                shipment.done(copy, None, self._failed(error) if is_lost else error)
+            self._failed_call(slot, call, error)
+
+    def _failed_call(self, slot: _Slot, call: _Call, error: BaseException) -> None:
+        self._remove(slot, call)
+        if isinstance(error, BrokenExecutor):
+            self._broke(slot, call.executor)
+        given_up = slot.barren >= BARREN
+        for shipment, copy in call.copies:
+            is_lost = given_up and not shipment.begun
+            shipment.done(copy, None, self._failed(error) if is_lost else error)
+        self._fill_if_own(slot)
+
+    def _fill_if_own(self, slot: _Slot) -> None:
         if len(self._slots) > 1:
             self._fill(slot)
 

@@ -178,6 +178,37 @@ def test_an_executor_that_repeats_a_call_is_refused(
     assert refused[:1] == ["refused"]
 
 
+def test_an_executor_may_say_under_its_lock_that_it_is_broken() -> None:
+    """As process pools do since Python 3.12: what has not begun is shipped again all the same."""
+    lock, calls = threading.Lock(), list[None]()
+
+    class Locking(Scripted):
+        def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+            with lock:
+                return super().submit(fn, *args, **kwargs)
+
+        def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+            with lock:
+                self.threads.shutdown(wait=False)
+
+    def break_once(call: Callable[[], Any], future: Future[Any]) -> None:
+        calls.append(None)
+        if len(calls) > 1:
+            future.set_result(call())
+            return
+        with lock:
+            future.set_exception(BrokenExecutor())
+
+    with ExecutorTaskRunner(lambda: Locking(break_once)) as runner:
+
+        @flow(task_runner=runner)
+        def work() -> int:
+            return bodies.add.submit(1).result()
+
+        assert work() == 2
+    assert len(calls) == 2
+
+
 def test_a_call_that_ends_before_it_has_begun_is_shipped_again(
     scripted: Callable[..., ExecutorTaskRunner],
 ) -> None:
