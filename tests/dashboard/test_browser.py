@@ -227,12 +227,15 @@ return document.querySelector('.tl-head').getBoundingClientRect().top
   - pane.getBoundingClientRect().top"""
 
 
+LINKS = "return [...document.querySelectorAll('.list a.run')].map(each => each.href)"
+
+
 def test_timelines_are_whole_or_keep_their_axis(browser: Browser, past: Server) -> None:
     """A small one is shown whole, wide and on a phone; over a large one the axis stays in view."""
     browser.open(past, "/?flow=many")
-    large, small = [each.get_attribute("href") for each in browser.all(".list a.run")]
-    assert small is not None
-    assert large is not None
+    large, small = browser.until(
+        lambda: len(found := browser.driver.execute_script(LINKS)) == 2 and found, "two runs"
+    )
     for width in (1280, 390):
         with browser.sized(width):
             browser.driver.get(small)
@@ -269,11 +272,12 @@ def test_filters_are_links_and_rows_are_gone_through_by_keys(
     browser.one("body").send_keys("/")
     browser.driver.switch_to.active_element.send_keys("FIRST\n")
     browser.until(lambda: "text=FIRST" in browser.driver.current_url, "the filter")
-    assert len(browser.all(".list .row")) == 2
+    browser.until(lambda: len(browser.all(".list .row")) == 2, "two runs of that text")
     browser.driver.get(past.url("/?flow=q*&state=completed"))
-    assert len(browser.all(".list .row")) == 2
-    assert "2" in browser.text(".chip.completed")
-    second = browser.all(".list a.run")[1].get_attribute("href")
+    second = browser.until(
+        lambda: len(found := browser.driver.execute_script(LINKS)) == 2 and found, "two runs"
+    )[1]
+    browser.shows("2", ".chip.completed")
     browser.one("body").send_keys("jjjk")
     browser.driver.switch_to.active_element.send_keys("j\n")
     browser.until(lambda: browser.driver.current_url == second, "the second run")
