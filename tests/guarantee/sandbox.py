@@ -195,7 +195,7 @@ class Sandbox:
         return [
             pid
             for pid, command in self.processes().items()
-            if "guardian.py" in command and _parent(pid) not in self.processes()
+            if "guardian.py" in command and _parent(pid) not in {None, *self.processes()}
         ]
 
     def guardian(self) -> int:
@@ -315,8 +315,9 @@ class Sandbox:
         return self.records(), self.owner_folders(), self.processes()
 
 
-def _parent(pid: int) -> int:
+def _parent(pid: int) -> int | None:
+    """Return the parent of a process; None if it has ended."""
     with suppress(OSError):
         return int((Path("/proc") / str(pid) / "stat").read_text().rpartition(")")[2].split()[1])
 
-    return 0
+    return None
