@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -11,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any, ClassVar
 from urllib.request import HTTPCookieProcessor, build_opener
 
@@ -19,6 +21,7 @@ import pytest
 from eventflow.blocks import SlackWebhook, String
 from eventflow.errors import BlockNotFoundError
 from eventflow.testing import isolated
+from tests.dashboard.browsing import CHROMIUM, DRIVER, Browser
 from tests.examples.sandbox import API_URL, TIMEOUT_SECONDS, Sandbox
 
 
@@ -171,6 +174,31 @@ def test_the_link_of_the_slack_message_opens_the_page_of_the_run(sandbox: Sandbo
     assert result.events[0]["run_name"] in page
     assert "<strong>ValueError</strong>: oops!" in page
     assert "__main__:notify_slack" in page
+
+
+@pytest.mark.xdist_group("browser")
+@pytest.mark.skipif(
+    not (CHROMIUM and DRIVER) and os.environ.get("CI") != "true",
+    reason="there is no Chromium here, or no chromedriver",
+)
+def test_a_browser_that_was_let_in_follows_the_link(sandbox: Sandbox, tmp_path: Path) -> None:
+    """From the message to the run: its name, what it raised and where."""
+    del sandbox.environment["EVENTFLOW_API_URL"]
+    token = "token-of-the-page"
+    with served(sandbox, token) as (address, _), slack(sandbox, answer=200) as received:
+        sandbox.environment["EVENTFLOW_UI_PORT"] = address.rpartition(":")[2]
+        result = sandbox.run("page_notify_slack.py")
+        ((_, _, message),) = received
+        found = re.search(r"<(\S+)\|the flow run in the UI>", message["text"])
+        assert found is not None
+        browser = Browser(tmp_path / "profile")
+        try:
+            browser.driver.get(f"{address}/?token={token}")
+            browser.driver.get(found[1])
+            browser.shows(result.events[0]["run_name"], "h1")
+            browser.shows("ValueError: oops!")
+        finally:
+            browser.close()
 
 
 @pytest.mark.parametrize(
