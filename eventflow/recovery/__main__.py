@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import logging
 import os
 import sys
 import threading
@@ -172,10 +171,6 @@ def _work() -> int:
     detach(current_bus())
     for thread in threads_of_hooks():
         thread.join()
-    logging.shutdown()
-    for stream in (sys.stdout, sys.stderr):
-        with suppress(OSError, ValueError, AttributeError):
-            stream.flush()
 
     return code
 

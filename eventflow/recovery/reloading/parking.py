@@ -7,6 +7,7 @@ because they may set signal handlers; what they define is used in another thread
 
 from __future__ import annotations
 
+import logging
 import os
 import queue
 import signal
@@ -272,8 +273,8 @@ def _refuse(_name: str) -> None:
 def serve(work: Callable[[], int]) -> NoReturn:
     """Work in another thread, and execute files in this one, the main thread.
 
-    The process ends with the code that `work` returns, and with 1 if it raises. What a file has
-    registered for the end of the process is not called.
+    The process ends with the code that `work` returns, and with 1 if it raises. What was logged and
+    printed is written out; what a file has registered for the end of the process is not called.
     """
     reloading.append(_refuse)
     main = _MainThread()
@@ -286,7 +287,15 @@ def serve(work: Callable[[], int]) -> NoReturn:
         except BaseException as error:  # noqa: BLE001 - the process ends here
             sys.excepthook(type(error), error, error.__traceback__)
         finally:
+            _write_out()
             os._exit(code)
 
     threading.Thread(target=run, name=f"{OWN_PREFIX}recovery", daemon=True).start()
     main.serve()
+
+
+def _write_out() -> None:
+    logging.shutdown()
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, ValueError, AttributeError):
+            stream.flush()
