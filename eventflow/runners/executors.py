@@ -10,7 +10,7 @@ import time
 import weakref
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final, Self
+from typing import TYPE_CHECKING, Any, Final, Protocol, Self
 
 from eventflow.primitives.forks import in_children
 from eventflow.primitives.loading import load
@@ -28,18 +28,16 @@ __all__ = ["ExecutorTaskRunner", "ProcessPoolTaskRunner", "ShippedRun"]
 _runners: Final[weakref.WeakSet[ExecutorTaskRunner]] = weakref.WeakSet()
 
 
-class ShippedRun:
+class ShippedRun(Protocol):
     """A run whose body is executed by a worker, as the runner knows it."""
-
-    __slots__ = ()
 
     def hear(self, line: Line, values: list[Any]) -> None:
         """Take what a worker says of the attempt."""
-        raise NotImplementedError
+        ...
 
     def line_ended(self, line: Line) -> None:
         """Take notice that the worker that executes the attempt is gone."""
-        raise NotImplementedError
+        ...
 
 
 class ExecutorTaskRunner:

@@ -34,7 +34,7 @@ from eventflow.interrupts.masks import Interrupted
 from eventflow.interrupts.portals import timer_portal
 from eventflow.interrupts.scopes import CANCELLATION
 from eventflow.logs import run_logger
-from eventflow.runners.executors import ExecutorTaskRunner, ShippedRun
+from eventflow.runners.executors import ExecutorTaskRunner
 from eventflow.runners.failures import WorkerLostError
 from eventflow.runners.frames import CANCEL, GO, NO
 from eventflow.runners.lines import Line
@@ -50,7 +50,7 @@ VERDICT_SECONDS: Final = 1.0
 """How long an executor has to say how a call ended, once the worker is gone."""
 
 
-class RemoteRun(ShippedRun):
+class RemoteRun:
     """Drives one submitted task run. Its lifecycle is suspended while a worker has the body.
 
     What concerns it comes from many threads, as messages. They are handled one after the other, in
