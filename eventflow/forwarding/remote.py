@@ -159,7 +159,7 @@ class RemoteSubscription:
         try:
             event = CloudEvent.model_validate_json(fields.get(b"event", b""))
         except pydantic.ValidationError:
-            self._bury(fields, "an entry that is no CloudEvent")
+            self._append_to_dead(fields, "an entry that is no CloudEvent")
             return True
 
         return event.originid == self._origin or self._call(event, fields)
@@ -180,11 +180,11 @@ class RemoteSubscription:
                 return True
             if attempt < attempts and self._ended.wait(self._policy.delay(attempt)):
                 return False
-        self._bury(fields, f"{event.type} {event.id}")
+        self._append_to_dead(fields, f"{event.type} {event.id}")
 
         return True
 
-    def _bury(self, fields: Fields, what: str) -> None:
+    def _append_to_dead(self, fields: Fields, what: str) -> None:
         """Keep an entry that cannot be taken care of in a stream of its own."""
         client, stream = opened(self._endpoint, TIMEOUT_SECONDS)
         with client:

@@ -19,7 +19,7 @@ from eventflow.runners.threads import default
 if TYPE_CHECKING:
     from concurrent.futures import Executor
 
-    from eventflow.runners.frames import Card
+    from eventflow.runners.frames import HomeAddress
     from eventflow.runners.lines import HomeLines, Line
     from eventflow.runners.pools import Pools, Shipment
 
@@ -31,7 +31,7 @@ _runners: Final[weakref.WeakSet[ExecutorTaskRunner]] = weakref.WeakSet()
 class ShippedRun(Protocol):
     """A run whose body is executed by a worker, as the runner knows it."""
 
-    def hear(self, line: Line, values: list[Any]) -> None:
+    def receive(self, line: Line, values: list[Any]) -> None:
         """Take what a worker says of the attempt."""
         ...
 
@@ -116,9 +116,9 @@ class ExecutorTaskRunner:
         self._runs.pop(ticket, None)
 
     @property
-    def card(self) -> Card:
+    def home_address(self) -> HomeAddress:
         """How workers reach this process."""
-        return self._opened().card
+        return self._opened().home_address
 
     def ship(self, entry: Callable[[Any], Any], shipment: Shipment) -> None:
         """Have an executor call the entry of workers with what is shipped."""
@@ -151,12 +151,12 @@ class ExecutorTaskRunner:
         # The thread that reads must not keep the runner: it ends with it.
         own: weakref.ref[ExecutorTaskRunner] = weakref.ref(self)
         kind: type[HomeLines] = load("eventflow.runners.lines").HomeLines
-        lines = kind(self._host, partial(_hear, own), _ended)
+        lines = kind(self._host, partial(_receive, own), _ended)
         weakref.finalize(self, lines.close)
 
         return lines
 
-    def hear(self, line: Line, values: list[Any]) -> None:
+    def receive(self, line: Line, values: list[Any]) -> None:
         """Pass on what a worker says to the run that it is about."""
         kind, ticket = values[0], values[1]
         if kind == "worker":
@@ -164,9 +164,9 @@ class ExecutorTaskRunner:
             return
         run = self._runs.get(ticket)
         if run is not None:
-            run.hear(line, values)
+            run.receive(line, values)
         elif kind == "leave":
-            line.say(b"n", ticket)
+            line.answer(b"n", ticket)
 
     def close(self, *, wait: bool = True) -> None:
         """Shut down the executors that were made here; the runner can be used again afterwards."""
@@ -237,10 +237,10 @@ def _given(executor: Executor) -> Executor:
     return executor
 
 
-def _hear(own: weakref.ref[ExecutorTaskRunner], line: Line, values: list[Any]) -> None:
+def _receive(own: weakref.ref[ExecutorTaskRunner], line: Line, values: list[Any]) -> None:
     runner = own()
     if runner is not None:
-        runner.hear(line, values)
+        runner.receive(line, values)
 
 
 def _ended(line: Line) -> None:

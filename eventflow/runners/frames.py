@@ -8,7 +8,7 @@ import struct
 from collections.abc import Iterator
 from typing import Any, Final, NamedTuple, TypeAlias
 
-__all__ = ["ANSWERS", "CANCEL", "GO", "NO", "Card", "Frames", "frame"]
+__all__ = ["ANSWERS", "CANCEL", "GO", "NO", "Frames", "HomeAddress", "frame"]
 
 Address: TypeAlias = "str | tuple[str, int]"
 
@@ -25,7 +25,7 @@ NO: Final = b"n"
 CANCEL: Final = b"c"
 
 
-class Card(NamedTuple):
+class HomeAddress(NamedTuple):
     """How a worker reaches home, and what it has to know of it."""
 
     address: Address

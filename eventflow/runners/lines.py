@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from eventflow.primitives.loggers import get_logger
-from eventflow.runners.frames import ANSWERS, Card, Frames
+from eventflow.runners.frames import ANSWERS, Frames, HomeAddress
 
 __all__ = ["HomeLines", "Line"]
 
@@ -46,7 +46,7 @@ class Line:
         """Return the descriptor, for selectors."""
         return self._socket.fileno()
 
-    def say(self, what: bytes, ticket: int) -> None:
+    def answer(self, what: bytes, ticket: int) -> None:
         """Answer the worker; the end of the line is told elsewhere."""
         with contextlib.suppress(OSError):
             self._socket.sendall(ANSWERS.pack(what, ticket))
@@ -60,17 +60,17 @@ class Line:
 class HomeLines:
     """Accepts the lines of the workers of one runner, and passes on what they say.
 
-    `hear` is called in the one thread that reads, with a line and a frame; `ended` with a line.
+    `receive` is called in the one thread that reads, with a line and a frame; `ended` with a line.
     The key is made anew for each, and proved by both sides (HMAC) before anything is read.
     """
 
     def __init__(
         self,
         host: str | None,
-        hear: Callable[[Line, list[Any]], None],
+        receive: Callable[[Line, list[Any]], None],
         ended: Callable[[Line], None],
     ) -> None:
-        self._hear = hear
+        self._receive = receive
         self._ended = ended
         self._new: deque[Line] = deque()
         self._wake, self._woken = socket.socketpair()
@@ -78,7 +78,7 @@ class HomeLines:
         self._listener = self._listen(host)
         address = self._listener.getsockname()
         own, root = logging.getLogger("eventflow"), logging.getLogger()
-        self.card = Card(
+        self.home_address = HomeAddress(
             address if isinstance(address, str) else tuple(address[:2]),
             secrets.token_bytes(32),
             os.getpid(),
@@ -120,9 +120,9 @@ class HomeLines:
             if isinstance(key.fileobj, Line):
                 self._end(selector, key.fileobj)
         selector.close()
-        self._tidy()
+        self._remove_listener()
 
-    def _tidy(self) -> None:
+    def _remove_listener(self) -> None:
         self._listener.close()
         self._woken.close()
         if self._folder is not None:
@@ -135,17 +135,17 @@ class HomeLines:
             connected, _ = self._listener.accept()
             # In a thread of its own: whoever connects must keep nobody else waiting.
             threading.Thread(
-                target=self._welcome, args=[connected], name="eventflow-line", daemon=True
+                target=self._authenticate, args=[connected], name="eventflow-line", daemon=True
             ).start()
 
-    def _welcome(self, connected: socket.socket) -> None:
+    def _authenticate(self, connected: socket.socket) -> None:
         """Have a worker prove that it knows the key, and read its line from then on."""
         limit = struct.pack("ll", HANDSHAKE_SECONDS, 0)
         connected.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, limit)
         connection = Connection(os.dup(connected.fileno()))
         try:
-            deliver_challenge(connection, self.card.key)
-            answer_challenge(connection, self.card.key)
+            deliver_challenge(connection, self.home_address.key)
+            answer_challenge(connection, self.home_address.key)
         except Exception as error:  # noqa: BLE001 - whoever connected may send anything
             _logger.warning("A connection was refused, which does not know the key: %r", error)
             connected.close()
@@ -162,7 +162,7 @@ class HomeLines:
         try:
             frames = line.frames.received()
             for values in frames or ():
-                self._hear(line, values)
+                self._receive(line, values)
         except Exception:
             _logger.exception("A worker sent what cannot be read; its line is closed")
             frames = None

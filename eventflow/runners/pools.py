@@ -18,7 +18,7 @@ __all__ = ["Pools", "Shipment"]
 AHEAD: Final = 2
 """How many calls a worker of its own pool has: the one that it executes, and the next."""
 
-BARREN: Final = 3
+MOST_BROKEN: Final = 3
 """How many pools may break in a row before an attempt has begun on one."""
 
 SHORT_SECONDS: Final = 0.001
@@ -82,13 +82,13 @@ class _Call:
 class _Slot:
     """One executor, which is made when it is needed, and replaced when it is broken."""
 
-    __slots__ = ("barren", "calls", "executor", "size")
+    __slots__ = ("broken", "calls", "executor", "size")
 
     def __init__(self) -> None:
         self.executor: Executor | None = None
         self.calls: list[_Call] = []
         # How many executors of this slot have broken since a call has ended well.
-        self.barren = 0
+        self.broken = 0
         # How many attempts are shipped at a time.
         self.size = 1
 
@@ -162,7 +162,7 @@ class Pools:
 
     def _submit(self, slot: _Slot, call: _Call) -> None:
         error: BaseException | None = None
-        for _ in range(BARREN):
+        for _ in range(MOST_BROKEN):
             try:
                 executor = call.executor = self._executor_of(slot)
                 future = call.future = executor.submit(self._entry, call.sent())
@@ -178,7 +178,7 @@ class Pools:
             shipment.done(copy, None, self._failed(error))
 
     def _failed(self, error: BaseException | None) -> WorkersFailedError:
-        return WorkersFailedError(self._name, BARREN, f"{type(error).__name__}: {error}")
+        return WorkersFailedError(self._name, MOST_BROKEN, f"{type(error).__name__}: {error}")
 
     def _executor_of(self, slot: _Slot) -> Executor:
         with self._lock:
@@ -193,7 +193,7 @@ class Pools:
             if executor is None or slot.executor is not executor:
                 return
             slot.executor = None
-            slot.barren += 1
+            slot.broken += 1
         if self._own:
             executor.shutdown(wait=False)
 
@@ -222,7 +222,7 @@ class Pools:
         self._remove(slot, call)
         if isinstance(error, BrokenExecutor):
             self._broke(slot, call.executor)
-        given_up = slot.barren >= BARREN
+        given_up = slot.broken >= MOST_BROKEN
         for shipment, copy in call.copies:
             is_lost = given_up and not shipment.begun
             shipment.done(copy, None, self._failed(error) if is_lost else error)
@@ -237,7 +237,7 @@ class Pools:
 
         Of those before it the worker has told itself.
         """
-        slot.barren = 0
+        slot.broken = 0
         seconds = (monotonic() - call.since) / (last + 1)
         slot.size = min(SEVERAL, 2 * slot.size) if seconds < SHORT_SECONDS else 1
         left = [each for each, _ in call.copies[last + 1 :] if not (each.begun or each.withdrawn)]

@@ -322,7 +322,7 @@ def test_a_stranger_on_the_line_is_not_heard(
     threads_of_others: ExecutorTaskRunner, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Whoever does not know the key is sent away, and the line goes on."""
-    address = threads_of_others.card.address
+    address = threads_of_others.home_address.address
     assert isinstance(address, str)
     with socket.socket(socket.AF_UNIX) as stranger:
         stranger.connect(address)

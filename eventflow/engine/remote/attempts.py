@@ -68,7 +68,7 @@ class Outcome(NamedTuple):
 
     how: str
     value: Any = None
-    said: int = 0
+    sent: int = 0
     """How many frames the worker has sent of the attempt."""
 
 

@@ -19,8 +19,8 @@ from eventflow.engine.remote.attempts import (
     TIMED_OUT,
     Outcome,
 )
-from eventflow.engine.remote.hearing import hear
 from eventflow.engine.remote.inbox import Inbox, Waiting
+from eventflow.engine.remote.messages import handle_message
 from eventflow.engine.remote.packing import (
     Attempt,
     pack_arguments,
@@ -58,7 +58,7 @@ class RemoteRun:
     """
 
     __slots__ = (
-        *("_context", "_future", "_heard", "_inbox", "_invocation", "_line"),
+        *("_context", "_future", "_received", "_inbox", "_invocation", "_line"),
         *("_outcome", "_request", "_runner", "_shipment", "_ticket"),
     )
 
@@ -79,7 +79,7 @@ class RemoteRun:
         self._ticket = 0
         self._shipment: Shipment | None = None
         self._line: Line | None = None
-        self._heard = 0
+        self._received = 0
         self._outcome: Outcome | None = None
         invocation.shipped = True
         invocation.run.cancel_scope.on_stop = partial(self._inbox.post, self._stop)
@@ -92,19 +92,19 @@ class RemoteRun:
         """Return what lets a thread of the pool at home wait for the run."""
         return Waiting(self._invocation, self._future)
 
-    def hear(self, line: Line, values: list[Any]) -> None:
+    def receive(self, line: Line, values: list[Any]) -> None:
         """Take what a worker says of the attempt."""
         kind, ticket = values[0], values[1]
         if kind == "leave":
-            asked = partial(self._asked, line, ticket, values[2])
-            self._inbox.post(asked, here=self._is_unheard())
+            asked = partial(self._leave_asked, line, ticket, values[2])
+            self._inbox.post(asked, here=self._calls_nobody())
         elif kind == "ended":
             ended = partial(self._ended, ticket, values[2], values[3])
-            self._inbox.post(ended, here=self._is_unheard())
+            self._inbox.post(ended, here=self._calls_nobody())
         else:
             self._inbox.post(partial(self._told, ticket, kind, values[2:]))
 
-    def _is_unheard(self) -> bool:
+    def _calls_nobody(self) -> bool:
         """Return whether no hook and no listener is called for what the run enters."""
         invocation = self._invocation
 
@@ -224,18 +224,18 @@ class RemoteRun:
         flow = pack_flow(invocation.context.flow_run)
         self._forget()
         ticket = self._ticket = self._runner.expect(self)
-        self._line, self._outcome, self._heard = None, None, 0
+        self._line, self._outcome, self._received = None, None, 0
         facts = run_facts(invocation)
-        attempt = Attempt(self._runner.card, ticket, function, arguments, facts, flow)
+        attempt = Attempt(self._runner.home_address, ticket, function, arguments, facts, flow)
         self._shipment = Shipment(attempt, partial(self._returned, ticket))
         self._runner.ship(execute, self._shipment)
 
-    def _asked(self, line: Line, ticket: int, copy: int) -> None:
+    def _leave_asked(self, line: Line, ticket: int, copy: int) -> None:
         """Give leave to begin, once."""
         if line.closed:
             return
         if ticket != self._ticket or self._request is not AWAIT_LEAVE:
-            line.say(NO, ticket)
+            line.answer(NO, ticket)
             return
         shipment = self._shipment
         assert shipment is not None  # noqa: S101 - it asks because it was shipped
@@ -245,7 +245,7 @@ class RemoteRun:
         name = "Retrying" if self._invocation.run.run_count else "Running"
         self._resume(RunningElsewhere(name, line.host, line.pid))
         if not self._is_executed(ticket):
-            line.say(NO, ticket)
+            line.answer(NO, ticket)
 
     def _is_executed(self, ticket: int) -> bool:
         return self._request is CALL and self._ticket == ticket
@@ -258,15 +258,15 @@ class RemoteRun:
         line.granted = self
         if line.closed:
             self._inbox.post(partial(self._line_ended, line))
-        line.say(GO, self._ticket)
+        line.answer(GO, self._ticket)
 
     def _told(self, ticket: int, kind: str, values: list[Any]) -> None:
         """Log, or publish, what the body did."""
         if ticket != self._ticket:
             return
-        self._heard += 1
+        self._received += 1
         try:
-            hear(kind, values)
+            handle_message(kind, values)
         except Exception as error:  # noqa: BLE001 - a listener or a handler may raise anything
             run_logger(self._invocation.run).error(
                 "What a worker has sent could not be taken", exc_info=error
@@ -285,7 +285,7 @@ class RemoteRun:
         is_plain = error is None and returned.how == PLAIN_VALUE
         self._inbox.post(
             partial(self._call_ended, ticket, copy, returned, error),
-            here=is_plain and self._is_unheard(),
+            here=is_plain and self._calls_nobody(),
         )
 
     def _call_ended(
@@ -316,11 +316,11 @@ class RemoteRun:
         line, outcome = self._line, self._outcome
         assert line is not None  # noqa: S101 - it was given leave
         assert outcome is not None  # noqa: S101 - the call has ended
-        if outcome.said > self._heard and not line.closed:
+        if outcome.sent > self._received and not line.closed:
             return
         if outcome.how == REFUSED:
             # The engine has called it again, and given up the call that was given leave.
-            line.say(CANCEL, self._ticket)
+            line.answer(CANCEL, self._ticket)
             self._lost()
             return
         if not self._leave_body(None):
@@ -383,7 +383,7 @@ class RemoteRun:
             return
         if request is CALL:
             if self._line is not None:
-                self._line.say(CANCEL, self._ticket)
+                self._line.answer(CANCEL, self._ticket)
             return
         if shipment is not None:
             self._runner.withdraw(shipment)

@@ -19,7 +19,7 @@ from eventflow.primitives.callables import MAIN, qualified_name
 from eventflow.primitives.forks import renewed
 from eventflow.primitives.loggers import get_logger
 from eventflow.runners.failures import UnpicklableError
-from eventflow.runners.frames import Card
+from eventflow.runners.frames import HomeAddress
 from eventflow.runs.run import FlowRun, Run
 
 __all__ = [
@@ -67,7 +67,7 @@ class Packed(NamedTuple):
 class Attempt(NamedTuple):
     """What is sent to a worker for an attempt."""
 
-    card: Card
+    home_address: HomeAddress
     ticket: int
     function: bytes
     arguments: Packed

@@ -47,7 +47,7 @@ from eventflow.logs import take_prints
 from eventflow.primitives.ids import id_of
 from eventflow.primitives.texts import error_text, traceback_text
 from eventflow.runners.failures import UnpicklableError
-from eventflow.runners.frames import Card
+from eventflow.runners.frames import HomeAddress
 from eventflow.runs.lazy_states import LazyState
 from eventflow.runs.run import FlowRun, TaskRun
 from eventflow.states.kinds import PENDING, RUNNING
@@ -74,9 +74,9 @@ def execute(attempts: tuple[tuple[Attempt, int], ...]) -> tuple[int, Outcome]:
         OSError: home cannot be reached.
         Exception: a function cannot be found here, or cannot be unpickled.
     """
-    card = attempts[0][0].card
-    line = line_to(card)
-    _prepare_process(card)
+    home_address = attempts[0][0].home_address
+    line = line_to(home_address)
+    _prepare_process(home_address)
     until = monotonic() + TOGETHER_SECONDS
     index, outcome = 0, Outcome(REFUSED)
     try:
@@ -115,7 +115,7 @@ def _attempted(line: WorkerLine, attempt: Attempt, copy: int) -> Outcome:
     try:
         return _executed(line, definition, attempt)
     except BaseException as error:  # noqa: BLE001 - home is told of it
-        return Outcome(RAISED, _raised(error), line.said)
+        return Outcome(RAISED, _raised(error), line.sent)
 
 
 def _executed(line: WorkerLine, definition: Definition[Any, Any], attempt: Attempt) -> Outcome:
@@ -130,16 +130,16 @@ def _executed(line: WorkerLine, definition: Definition[Any, Any], attempt: Attem
             value = _called(line, run, body, facts.timeout)
         except BaseException as error:  # noqa: BLE001 - home is told of it
             if run.cancel_scope.take_timeout():
-                return Outcome(TIMED_OUT, None, line.said)
+                return Outcome(TIMED_OUT, None, line.sent)
             if isinstance(error, Interrupted) and run.cancel_scope.reason is CANCELLATION:
-                return Outcome(STOPPED, None, line.said)
-            return Outcome(RAISED, _raised(error), line.said)
+                return Outcome(STOPPED, None, line.sent)
+            return Outcome(RAISED, _raised(error), line.sent)
         finally:
             run.cancel_scope.close()
         if type(value) in PLAIN:
-            return Outcome(PLAIN_VALUE, value, line.said)
+            return Outcome(PLAIN_VALUE, value, line.sent)
         try:
-            return Outcome(PICKLED, cloudpickle.dumps(value), line.said)
+            return Outcome(PICKLED, cloudpickle.dumps(value), line.sent)
         except Exception as error:
             what = f"The result of the task {definition.name}, a {type(value).__qualname__},"
             raise UnpicklableError(what, error) from error
@@ -274,11 +274,11 @@ def _raised(error: BaseException) -> Raised:
 
 
 @functools.lru_cache(maxsize=8)
-def _prepare_process(card: Card) -> None:
+def _prepare_process(home_address: HomeAddress) -> None:
     """Have the process forward logs, keep no journal of its own, and be interruptible."""
-    if os.getpid() == card.pid:
+    if os.getpid() == home_address.pid:
         return
-    forward_logs(card)
+    forward_logs(home_address)
     if (
         WAKE_SIGNAL is not None
         and threading.current_thread() is threading.main_thread()

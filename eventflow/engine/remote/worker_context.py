@@ -14,7 +14,7 @@ from eventflow.eventbus.publication import following
 from eventflow.events import Event, is_users
 from eventflow.primitives.loggers import CONTEXT
 from eventflow.primitives.texts import traceback_text
-from eventflow.runners.frames import Card
+from eventflow.runners.frames import HomeAddress
 from eventflow.runners.threads import default
 from eventflow.runs.futures import Future
 from eventflow.runs.task_scope import TaskScope
@@ -89,7 +89,7 @@ class WorkerBus(EventBus):
             event = following(event, follows)
         kind = type(event)
         document = event.model_dump_json(exclude={"type"})
-        self.line.say("event", f"{kind.__module__}.{kind.__qualname__}", document)
+        self.line.tell("event", f"{kind.__module__}.{kind.__qualname__}", document)
 
         return event
 
@@ -113,7 +113,7 @@ class _Forwarding(logging.Handler):
             return
         error = record.exc_info[1] if record.exc_info else None
         parts = [record.stack_info, None if error is None else traceback_text(error).rstrip()]
-        line.say(
+        line.tell(
             "log",
             record.name,
             record.levelno,
@@ -132,11 +132,11 @@ def _line_of(active: Any) -> WorkerLine | None:
     return line or (bus.line if isinstance(bus, WorkerBus) else None)
 
 
-def forward_logs(card: Card) -> None:
+def forward_logs(home_address: HomeAddress) -> None:
     """Have what is logged in attempts sent home, from the levels on that are logged there."""
     root, own = logging.getLogger(), logging.getLogger("eventflow")
     root.addHandler(_Forwarding())
-    root.setLevel(card.level)
-    own.setLevel(card.own_level)
+    root.setLevel(home_address.level)
+    own.setLevel(home_address.own_level)
     # Its threads, too, record nothing.
     current_bus().composed = True

@@ -1,4 +1,4 @@
-"""The worker's end of the lines: asking leave, telling what the body does, hearing of a stop."""
+"""The worker's end of the lines: asking leave, telling what the body does, being told to stop."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from eventflow.interrupts.masks import BODY, this_thread
 from eventflow.primitives.forks import in_children
-from eventflow.runners.frames import ANSWERS, CANCEL, GO, Card, frame
+from eventflow.runners.frames import ANSWERS, CANCEL, GO, HomeAddress, frame
 
 __all__ = ["WorkerLine", "line_to"]
 
@@ -32,8 +32,8 @@ class WorkerLine:
     after a moment: most have ended then, and need no other thread.
     """
 
-    def __init__(self, card: Card) -> None:
-        self._socket = _connected(card)
+    def __init__(self, home_address: HomeAddress) -> None:
+        self._socket = _connected(home_address)
         self._writing = threading.Lock()
         # Held by the thread that reads.
         self._reading = threading.Lock()
@@ -42,8 +42,8 @@ class WorkerLine:
         self.broken = False
         self.on_stop: Callable[[], object] | None = None
         self.ticket = 0
-        self.said = 0
-        self._say("worker", 0, socket.gethostname(), os.getpid())
+        self.sent = 0
+        self._send_frame("worker", 0, socket.gethostname(), os.getpid())
 
     def fileno(self) -> int:
         """Return the descriptor, for `select`."""
@@ -51,9 +51,9 @@ class WorkerLine:
 
     def ask(self, ticket: int, copy: int) -> bool:
         """Ask leave to begin an attempt; return whether it is given."""
-        self.ticket, self.said = ticket, 0
+        self.ticket, self.sent = ticket, 0
         with self._reading:
-            self._say("leave", ticket, copy)
+            self._send_frame("leave", ticket, copy)
             while not self.broken:
                 what, number = self._answer()
                 if number == ticket:
@@ -61,7 +61,7 @@ class WorkerLine:
 
         return False
 
-    def say(self, kind: str, *values: Any) -> None:
+    def tell(self, kind: str, *values: Any) -> None:
         """Tell home something of the present attempt."""
         mask = this_thread.mask
         is_in_body = mask.phase is BODY
@@ -71,21 +71,21 @@ class WorkerLine:
         try:
             with self._writing, contextlib.suppress(OSError):
                 self._socket.sendall(frame(kind, self.ticket, *values))
-                self.said += 1
+                self.sent += 1
         finally:
             if is_in_body:
                 mask.unmask(BODY)
 
     def tell_end(self, value: Any) -> None:
         """Tell home of the plain result of the attempt, together with what comes next."""
-        self._unsent = frame("ended", self.ticket, value, self.said)
+        self._unsent = frame("ended", self.ticket, value, self.sent)
 
     def flush(self) -> None:
         """Send what has been kept to be sent together."""
         if self._unsent:
             self._send(b"")
 
-    def _say(self, *values: Any) -> None:
+    def _send_frame(self, *values: Any) -> None:
         self._send(frame(*values))
 
     def _send(self, sent: bytes) -> None:
@@ -157,9 +157,9 @@ class WorkerLine:
             self.close()
 
 
-def _connected(card: Card) -> socket.socket:
-    address: Any = card.address
-    with Client(address, authkey=card.key) as connection:
+def _connected(home_address: HomeAddress) -> socket.socket:
+    address: Any = home_address.address
+    with Client(address, authkey=home_address.key) as connection:
         made = socket.socket(fileno=os.dup(connection.fileno()))
     if made.family != socket.AF_UNIX:
         made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -222,18 +222,18 @@ in_children(_watcher.reset)
 _own: Final = threading.local()
 
 
-def line_to(card: Card) -> WorkerLine:
-    """Return the line of this thread to the process that a card is of.
+def line_to(home_address: HomeAddress) -> WorkerLine:
+    """Return the line of this thread to a process at home.
 
     Raises:
         OSError: that process cannot be reached.
         multiprocessing.AuthenticationError: the key is a wrong one.
     """
     lines: dict[bytes, WorkerLine] = vars(_own).setdefault("lines", {})
-    line = lines.get(card.key)
+    line = lines.get(home_address.key)
     if line is None or line.broken:
         if line is not None:
             line.close()
-        line = lines[card.key] = WorkerLine(card)
+        line = lines[home_address.key] = WorkerLine(home_address)
 
     return line

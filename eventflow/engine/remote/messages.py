@@ -9,10 +9,10 @@ from eventflow.eventbus.bus import current_bus
 from eventflow.events import catalogue
 from eventflow.primitives.loggers import CONTEXT, get_logger
 
-__all__ = ["hear"]
+__all__ = ["handle_message"]
 
 
-def hear(kind: str, values: list[Any]) -> None:
+def handle_message(kind: str, values: list[Any]) -> None:
     """Log, or publish, what a body has logged or published, in the context of its run."""
     if kind == "log":
         _log(LogLine(*values))
